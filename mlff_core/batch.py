@@ -1,0 +1,273 @@
+"""What goes into every potential: a batch of structures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mlff_core.errors import InputError
+
+MAX_ATOMIC_NUMBER = 118
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AtomicBatch:
+    """One or many structures, atoms one after the other.
+
+    Construction checks shapes, dtypes and devices only, which costs no synchronisation with a GPU;
+    :meth:`validate_values` does the checks that look at numbers.
+
+    Parameters
+    ----------
+    positions
+        Cartesian positions, shape (n_atoms, 3), Å.
+    atomic_numbers
+        Proton numbers, shape (n_atoms,), int64, no unit.
+    cell
+        Cells, shape (n_systems, 3, 3), Å; **rows are the lattice vectors**; zero where not periodic.
+    pbc
+        Periodic along each lattice vector, shape (n_systems, 3), bool, no unit.
+    system_idx
+        The structure each atom belongs to, shape (n_atoms,), int64, non-decreasing, no unit.
+    charge
+        Total charge of each structure, shape (n_systems,), e; None means neutral.
+    spin_multiplicity
+        2S + 1 of each structure, shape (n_systems,), no unit; None means singlet.
+
+    Raises
+    ------
+    InputError
+        A tensor has the wrong shape, dtype or device.
+    """
+
+    positions: Tensor
+    atomic_numbers: Tensor
+    cell: Tensor
+    pbc: Tensor
+    system_idx: Tensor
+    charge: Tensor | None = None
+    spin_multiplicity: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        positions = self.positions
+        if positions.ndim != 2 or positions.shape[1] != 3:
+            raise InputError(f"positions must have shape (n_atoms, 3), got {tuple(positions.shape)}")
+        if not positions.is_floating_point():
+            raise InputError(f"positions must be a floating-point tensor in Å, got {positions.dtype}")
+        n_atoms, n_systems = positions.shape[0], self.cell.shape[0]
+        wanted = [
+            ("atomic_numbers", self.atomic_numbers, (n_atoms,), torch.int64),
+            ("cell", self.cell, (n_systems, 3, 3), positions.dtype),
+            ("pbc", self.pbc, (n_systems, 3), torch.bool),
+            ("system_idx", self.system_idx, (n_atoms,), torch.int64),
+        ]
+        if self.charge is not None:
+            wanted.append(("charge", self.charge, (n_systems,), self.charge.dtype))
+        if self.spin_multiplicity is not None:
+            wanted.append(("spin_multiplicity", self.spin_multiplicity, (n_systems,), self.spin_multiplicity.dtype))
+        for name, tensor, shape, dtype in wanted:
+            if tuple(tensor.shape) != shape:
+                raise InputError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+            if tensor.dtype != dtype:
+                raise InputError(f"{name} must have dtype {dtype}, got {tensor.dtype}")
+            if tensor.device != positions.device:
+                raise InputError(
+                    f"{name} is on {tensor.device} but positions are on {positions.device}; "
+                    "move the whole batch with .to(device)"
+                )
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms of all structures together."""
+        return self.positions.shape[0]
+
+    @property
+    def n_systems(self) -> int:
+        """Number of structures."""
+        return self.cell.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.positions.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of positions and cell."""
+        return self.positions.dtype
+
+    def atoms_per_system(self) -> list[int]:
+        """Atoms of each structure, a list of n_systems counts."""
+        return torch.bincount(self.system_idx, minlength=self.n_systems).tolist()
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> AtomicBatch:
+        """Return the batch on another device or in another precision (itself if nothing changes)."""
+        device = self.device if device is None else torch.device(device)
+        dtype = self.dtype if dtype is None else dtype
+        if device == self.device and dtype == self.dtype:
+            return self
+        return AtomicBatch(
+            positions=self.positions.to(device, dtype),
+            atomic_numbers=self.atomic_numbers.to(device),
+            cell=self.cell.to(device, dtype),
+            pbc=self.pbc.to(device),
+            system_idx=self.system_idx.to(device),
+            charge=None if self.charge is None else self.charge.to(device),
+            spin_multiplicity=None if self.spin_multiplicity is None else self.spin_multiplicity.to(device),
+        )
+
+    def with_positions(self, positions: Tensor) -> AtomicBatch:
+        """Return the same structures at other positions, shape (n_atoms, 3), Å."""
+        return replace(self, positions=positions)
+
+    def validate_values(self) -> None:
+        """Check the numbers themselves; reads every tensor back from its device.
+
+        Raises
+        ------
+        InputError
+            No atoms at all, a structure without atoms, positions or a cell that are not finite, atomic numbers
+            outside 1–118, a decreasing ``system_idx``, or a periodic direction with no lattice vector.
+        """
+        if self.n_atoms == 0 or self.n_systems == 0:
+            raise InputError("the structure is empty: at least one atom is needed")
+        if not bool(torch.isfinite(self.positions).all()):
+            first = int((~torch.isfinite(self.positions).all(dim=1)).nonzero()[0])
+            raise InputError(
+                f"positions must be finite, but atom {first} is at {self.positions[first].tolist()} Å; "
+                "check the input file, or the MD step before this one"
+            )
+        if not bool(torch.isfinite(self.cell).all()):
+            raise InputError("cell must be finite, but holds NaN or infinity; check the input file")
+        if int(self.atomic_numbers.min()) < 1 or int(self.atomic_numbers.max()) > MAX_ATOMIC_NUMBER:
+            raise InputError(
+                f"atomic_numbers must lie in 1–{MAX_ATOMIC_NUMBER}, "
+                f"got {int(self.atomic_numbers.min())} to {int(self.atomic_numbers.max())}"
+            )
+        steps = self.system_idx[1:] - self.system_idx[:-1]
+        if bool((steps < 0).any()) or int(self.system_idx[0]) < 0 or int(self.system_idx[-1]) >= self.n_systems:
+            raise InputError(
+                "system_idx must be non-decreasing and lie in 0…n_systems−1: put the atoms of a structure together"
+            )
+        if min(self.atoms_per_system()) == 0:
+            raise InputError("a structure of the batch has no atoms; leave it out")
+        lengths = torch.linalg.vector_norm(self.cell, dim=2)
+        if bool((self.pbc & (lengths == 0)).any()):
+            raise InputError("pbc is on along a lattice vector of length zero; give the cell or switch pbc off")
+        volume = torch.linalg.det(self.cell.double()).abs()
+        if bool((self.pbc.all(dim=1) & (volume < 1e-6)).any()):
+            raise InputError("the periodic cell has no volume: its lattice vectors lie in one plane")
+
+
+def single(
+    positions: npt.ArrayLike,
+    atomic_numbers: npt.ArrayLike,
+    cell: npt.ArrayLike | None = None,
+    pbc: bool | Sequence[bool] | npt.ArrayLike = False,
+    *,
+    charge: float | None = None,
+    spin_multiplicity: int | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> AtomicBatch:
+    """Return a batch of one structure made from array-likes.
+
+    Parameters
+    ----------
+    positions
+        Shape (n_atoms, 3), Å.
+    atomic_numbers
+        Shape (n_atoms,), no unit.
+    cell
+        Shape (3, 3), Å, rows are lattice vectors; None for no cell.
+    pbc
+        One bool, or one for each lattice vector.
+    charge
+        Total charge, e; None means neutral.
+    spin_multiplicity
+        2S + 1; None means singlet.
+
+    Examples
+    --------
+    >>> water = single([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], [8, 1, 1])
+    >>> water.n_atoms, water.n_systems
+    (3, 1)
+    """
+    positions_array = np.asarray(positions, dtype=np.float64)
+    numbers_array = np.asarray(atomic_numbers, dtype=np.int64)
+    cell_array = np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=np.float64)
+    if cell_array.shape != (3, 3):
+        raise InputError(f"cell must have shape (3, 3), got {cell_array.shape}")
+    pbc_array = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)).copy()
+    return AtomicBatch(
+        positions=torch.as_tensor(positions_array.copy(), dtype=dtype, device=device),
+        atomic_numbers=torch.as_tensor(numbers_array.copy(), device=device),
+        cell=torch.as_tensor(cell_array.copy(), dtype=dtype, device=device)[None],
+        pbc=torch.as_tensor(pbc_array, device=device)[None],
+        system_idx=torch.zeros(len(numbers_array), dtype=torch.int64, device=device),
+        charge=None if charge is None else torch.tensor([charge], dtype=dtype, device=device),
+        spin_multiplicity=None
+        if spin_multiplicity is None
+        else torch.tensor([spin_multiplicity], dtype=torch.int64, device=device),
+    )
+
+
+def concatenate(batches: Sequence[AtomicBatch]) -> AtomicBatch:
+    """Return all structures of several batches as one batch, in order.
+
+    Raises
+    ------
+    InputError
+        The list is empty, or dtypes or devices differ.
+    """
+    if not batches:
+        raise InputError("no structures to join: the list is empty")
+    offset, system_idx = 0, []
+    for batch in batches:
+        system_idx.append(batch.system_idx + offset)
+        offset += batch.n_systems
+
+    def optional(name: str, default: float) -> Tensor | None:
+        values = [getattr(batch, name) for batch in batches]
+        if all(value is None for value in values):
+            return None
+        like = next(value for value in values if value is not None)
+        return torch.cat(
+            [
+                like.new_full((batch.n_systems,), default) if value is None else value.to(like.dtype)
+                for batch, value in zip(batches, values, strict=True)
+            ]
+        )
+
+    return AtomicBatch(
+        positions=torch.cat([batch.positions for batch in batches]),
+        atomic_numbers=torch.cat([batch.atomic_numbers for batch in batches]),
+        cell=torch.cat([batch.cell for batch in batches]),
+        pbc=torch.cat([batch.pbc for batch in batches]),
+        system_idx=torch.cat(system_idx),
+        charge=optional("charge", 0),
+        spin_multiplicity=optional("spin_multiplicity", 1),
+    )
+
+
+def split(batch: AtomicBatch) -> list[AtomicBatch]:
+    """Return one batch for each structure, the inverse of :func:`concatenate`."""
+    counts = batch.atoms_per_system()
+    positions, numbers = batch.positions.split(counts), batch.atomic_numbers.split(counts)
+    return [
+        AtomicBatch(
+            positions=positions[k],
+            atomic_numbers=numbers[k],
+            cell=batch.cell[k : k + 1],
+            pbc=batch.pbc[k : k + 1],
+            system_idx=torch.zeros_like(numbers[k]),
+            charge=None if batch.charge is None else batch.charge[k : k + 1],
+            spin_multiplicity=None if batch.spin_multiplicity is None else batch.spin_multiplicity[k : k + 1],
+        )
+        for k in range(batch.n_systems)
+    ]

@@ -1,0 +1,96 @@
+"""The command ``mlff``: a group that imports a command's module when the command is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from mlff_core import __version__
+from mlff_core.errors import MlffError
+
+COMMANDS: dict[str, str] = {
+    "benchmark": "Time whole MD steps of a model.",
+    "data": "Generate, label and handle data sets.",
+    "demo": "Teach, train, validate and run a small student, start to end.",
+    "doctor": "Show versions and devices, what works and what to install.",
+    "md": "Run molecular dynamics.",
+    "models": "List, show, verify, add and remove models.",
+    "plugins": "List and check plugins.",
+    "predict": "Compute energies, forces and stresses of a file.",
+    "relax": "Relax structures.",
+    "teachers": "List teachers.",
+    "train": "Train a student from a config file.",
+    "validate": "Judge a model on a data set.",
+}
+"""Built-in commands and their one-line help, so that ``mlff --help`` imports none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group whose built-in commands live in ``mlff_core.cli.<name>`` as the attribute ``command``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command's name, the plugins' too."""
+        return sorted({*COMMANDS, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, imported now."""
+        if cmd_name in COMMANDS:
+            command: click.Command = importlib.import_module(f"mlff_core.cli.{cmd_name}").command
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing the built-in ones."""
+        rows = []
+        for name in self.list_commands(ctx):
+            if name in COMMANDS:
+                rows.append((name, COMMANDS[name]))
+            elif (command := super().get_command(ctx, name)) is not None:
+                rows.append((name, command.get_short_help_str(limit=80)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; print our own errors as one line and exit with status 1."""
+        try:
+            return super().invoke(ctx)
+        except MlffError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mlff")
+def cli() -> None:
+    """One trained ML force field, every MD engine."""
+
+
+def build() -> click.Group:
+    """Return the command line with the commands of every plugin."""
+    from mlff_core.plugins import host
+
+    host().call_commands(cli)
+    return cli
+
+
+def main() -> None:
+    """Run ``mlff``."""
+    build()(prog_name="mlff")
+
+
+def train() -> None:
+    """Run ``mlff train`` under its own name."""
+    build()(["train", *sys.argv[1:]], prog_name="mlff")
+
+
+def validate() -> None:
+    """Run ``mlff validate`` under its own name."""
+    build()(["validate", *sys.argv[1:]], prog_name="mlff")
+
+
+def benchmark() -> None:
+    """Run ``mlff benchmark`` under its own name."""
+    build()(["benchmark", *sys.argv[1:]], prog_name="mlff")

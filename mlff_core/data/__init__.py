@@ -1,0 +1,1 @@
+"""Data sets: the HDF5 layout, sampling, splits, generation."""

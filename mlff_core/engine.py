@@ -1,0 +1,78 @@
+"""What an MD engine's plugin offers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlff_core.provider import Provider
+
+if TYPE_CHECKING:
+    from mlff_core.batch import AtomicBatch
+    from mlff_core.potential import Potential
+    from mlff_core.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an engine's numbers may be from ``predict``.
+
+    Parameters
+    ----------
+    energy
+        eV/atom.
+    forces
+        Relative to the larger of 1 eV/Å and the largest force.
+    stress
+        eV/Å³.
+    """
+
+    energy: float = 2e-5
+    forces: float = 2e-5
+    stress: float = 1e-6
+
+
+class Engine(Provider):
+    """An MD engine that a potential can drive.
+
+    Attributes
+    ----------
+    capabilities
+        Out of ``"stress"``, ``"atom_energies"``, ``"hessian"``, ``"periodic"``, ``"slab"`` (partly periodic),
+        ``"batch"`` (several structures in one evaluation), ``"charge"`` (the engine tells the model a charge),
+        ``"float64"``.
+        Energy and forces are every engine's.
+    tolerance
+        Largest deviation from ``predict`` in float32.
+    tolerance_float64
+        Largest deviation in float64.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+    tolerance: ClassVar[Tolerance] = Tolerance()
+    tolerance_float64: ClassVar[Tolerance] = Tolerance(energy=1e-8, forces=1e-8, stress=1e-8)
+
+    @abstractmethod
+    def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> Any:
+        """Return the engine's own object, driven by ``potential``.
+
+        ``options`` are the engine's own. An engine that needs a structure to build its object (OpenMM's forces know
+        their species) takes it as option ``"batch"``, and checks it here with our error class.
+
+        Raises
+        ------
+        MissingDependencyError
+            The engine is not installed.
+        InputError, UnsupportedError
+            The potential, the structure or an option cannot be served.
+        """
+
+    @abstractmethod
+    def evaluate(self, bound: Any, batch: AtomicBatch) -> Prediction:
+        """Return energy, forces and what else the engine can give, computed *through the engine* and brought back.
+
+        ``bound`` comes from :meth:`bind`; an object bound for one structure may have to be rebuilt for another, which
+        is this method's business.
+        """

@@ -1,0 +1,31 @@
+"""Every exception the library raises on purpose.
+
+The command line prints an :class:`MlffError` as one line and exits with status 1. Any other exception is a
+bug and keeps its traceback. A message says what was wanted, what came, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class MlffError(Exception):
+    """Something a user can mend; base of every error of this package."""
+
+
+class InputError(MlffError, ValueError):
+    """An input (structure, number, option, config, data set) that cannot be used as it is."""
+
+
+class UnsupportedError(MlffError):
+    """A valid request that this model, engine or file cannot serve: an element, a charge, a property."""
+
+
+class MissingDependencyError(MlffError, ImportError):
+    """An optional package that is not installed; the message carries the line that installs it."""
+
+
+class PluginError(MlffError):
+    """A plugin that is broken, unknown, or clashes with another."""
+
+
+class CheckpointError(MlffError):
+    """A model file that is damaged, foreign, too new, or carries code."""

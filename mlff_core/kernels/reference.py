@@ -1,0 +1,74 @@
+"""The reference kernel: the model as it is written, differentiated by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.model.derivatives import (
+    energies_and_edge_gradients,
+    forces_from_edge_gradients,
+    sum_over_systems,
+    virial_from_edge_gradients,
+)
+from mlff_core.model.painn import PaiNN
+from mlff_core.neighbors import EdgeList, edge_vectors
+from mlff_core.prediction import Prediction
+
+
+class ReferenceKernel:
+    """Energy, forces and stress of a PaiNN by automatic differentiation.
+
+    Parameters
+    ----------
+    model
+        The network, on its device and in its precision.
+    """
+
+    name = "reference"
+
+    def __init__(self, model: PaiNN) -> None:
+        self.model = model
+
+    def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
+        """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
+        with torch.no_grad():
+            vectors = edge_vectors(batch, edges)
+        forces = stress = None
+        if "forces" in want or "stress" in want:
+            atom_energies, gradients = energies_and_edge_gradients(
+                self.model, batch.atomic_numbers, vectors, edges.centers, edges.neighbors
+            )
+            if "forces" in want:
+                forces = forces_from_edge_gradients(gradients, edges.centers, edges.neighbors, batch.n_atoms)
+            if "stress" in want:
+                virial = virial_from_edge_gradients(
+                    vectors, gradients, edges.centers, batch.system_idx, batch.n_systems
+                )
+                stress = stress_from_virial(virial, batch.cell)
+        else:
+            with torch.no_grad():
+                atom_energies = self.model(batch.atomic_numbers, vectors, edges.centers, edges.neighbors)
+        return Prediction(
+            energy=sum_over_systems(atom_energies, batch.system_idx, batch.n_systems),
+            forces=forces,
+            stress=stress,
+            atom_energies=atom_energies if "atom_energies" in want else None,
+        )
+
+
+def stress_from_virial(virial: Tensor, cell: Tensor) -> Tensor:
+    """Return −virial / volume, shape (n_systems, 3, 3), eV/Å³.
+
+    Parameters
+    ----------
+    virial
+        −dE/d(strain), shape (n_systems, 3, 3), eV.
+    cell
+        Shape (n_systems, 3, 3), Å, rows are lattice vectors.
+    """
+    volume: Tensor = torch.linalg.det(cell).abs()
+    return -virial / volume[:, None, None]

@@ -1,0 +1,92 @@
+"""Forces, virial and Hessian, all derived from the energy.
+
+The energy depends on positions and cell only through the edge vectors d_e = x_j + n·cell − x_i, so one gradient
+g_e = ∂E/∂d_e gives everything: the force on atom i is the sum of g over edges that start at i minus the sum over edges
+that end there, and the virial −dE/d(strain) is −Σ_e d_e ⊗ g_e.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def sum_over_systems(values: Tensor, system_idx: Tensor, n_systems: int) -> Tensor:
+    """Return the sum of ``values``, shape (n, …), any unit, over the members of each system; shape (n_systems, …)."""
+    total = torch.zeros((n_systems, *values.shape[1:]), dtype=values.dtype, device=values.device)
+    return total.index_add(0, system_idx, values)
+
+
+def forces_from_edge_gradients(gradients: Tensor, centers: Tensor, neighbors: Tensor, n_atoms: int) -> Tensor:
+    """Return forces, shape (n_atoms, 3), eV/Å.
+
+    Parameters
+    ----------
+    gradients
+        ∂E/∂d of each edge, shape (n_edges, 3), eV/Å.
+    centers, neighbors
+        Shape (n_edges,), no unit.
+    n_atoms
+        Number of atoms.
+    """
+    forces = torch.zeros((n_atoms, 3), dtype=gradients.dtype, device=gradients.device)
+    return forces.index_add(0, centers, gradients).index_add(0, neighbors, -gradients)
+
+
+def virial_from_edge_gradients(
+    edge_vectors: Tensor, gradients: Tensor, centers: Tensor, system_idx: Tensor, n_systems: int
+) -> Tensor:
+    """Return −dE/d(strain), shape (n_systems, 3, 3), eV; stress is −virial / volume.
+
+    Parameters
+    ----------
+    edge_vectors
+        Shape (n_edges, 3), Å.
+    gradients
+        ∂E/∂d of each edge, shape (n_edges, 3), eV/Å.
+    centers
+        Shape (n_edges,), no unit.
+    system_idx
+        Shape (n_atoms,), no unit.
+    n_systems
+        Number of systems.
+    """
+    outer = edge_vectors.unsqueeze(2) * gradients.unsqueeze(1)
+    return -sum_over_systems(outer, system_idx[centers], n_systems)
+
+
+def energies_and_edge_gradients(
+    model: nn.Module,
+    atomic_numbers: Tensor,
+    edge_vectors: Tensor,
+    centers: Tensor,
+    neighbors: Tensor,
+    *,
+    create_graph: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return (atom energies (n_atoms,) eV float64, gradients (n_edges, 3) eV/Å).
+
+    Parameters
+    ----------
+    model
+        Called as ``model(atomic_numbers, edge_vectors, centers, neighbors)``, gives atom energies in eV.
+    atomic_numbers
+        Shape (n_atoms,), no unit.
+    edge_vectors
+        Shape (n_edges, 3), Å; part of the caller's graph if ``create_graph`` is set.
+    centers, neighbors
+        Shape (n_edges,), no unit.
+    create_graph
+        Keep the graph, for training on forces or for a second derivative.
+    """
+    with torch.enable_grad():
+        if not create_graph:
+            edge_vectors = edge_vectors.detach().requires_grad_()
+        atom_energies = model(atomic_numbers, edge_vectors, centers, neighbors)
+        # materialize_grads: an isolated atom has no edges, and its energy then does not depend on them.
+        (gradients,) = torch.autograd.grad(
+            [atom_energies.sum()], [edge_vectors], create_graph=create_graph, materialize_grads=True
+        )
+    if not create_graph:
+        atom_energies = atom_energies.detach()
+    return atom_energies, gradients

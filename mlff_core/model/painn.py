@@ -1,0 +1,244 @@
+"""PaiNN, the polarizable atom interaction network.
+
+K. Schütt, O. Unke, M. Gastegger, *Equivariant message passing for the prediction of tensorial properties and
+molecular spectra*, ICML 2021, arXiv:2102.03150. Equation numbers below are that paper's.
+
+Two things are left out because they are multiplied by zero or never read, not because the model differs: the first
+layer's messages from vector features (all vectors start at zero), and the last layer's vector update (only scalars are
+read out). Every filter is multiplied by the cutoff envelope *after* its linear layer, bias included, so each message
+goes to zero smoothly at the cutoff.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mlff_core.errors import InputError
+from mlff_core.model.radial import BesselBasis, GaussianBasis, polynomial_envelope
+from mlff_core.model.zbl import ZBLRepulsion
+
+SMOOTHING = 1e-2
+"""Added to squared norms of vector features, whose root then has a bounded curvature where a vector vanishes, as it
+does by symmetry in a flat molecule; with a tiny constant forces have a kink there and Hessians jump."""
+
+
+@dataclass(frozen=True)
+class PaiNNConfig:
+    """Everything that fixes the shape of a PaiNN.
+
+    Parameters
+    ----------
+    elements
+        Atomic numbers the model knows, rising.
+    hidden
+        Feature channels F, scalars and vectors alike.
+    n_layers
+        Message and update blocks.
+    n_radial
+        Radial basis functions.
+    cutoff
+        Å.
+    radial_basis
+        ``"bessel"`` (the paper's) or ``"gaussian"``.
+    shared_filters
+        One radial filter for all layers, as SchNetPack offers it, instead of one each.
+    """
+
+    elements: tuple[int, ...] = (1, 6, 7, 8, 9, 15, 16, 17)
+    hidden: int = 112
+    n_layers: int = 3
+    n_radial: int = 20
+    cutoff: float = 5.0
+    radial_basis: str = "bessel"
+    shared_filters: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "elements", tuple(int(z) for z in self.elements))
+        if not self.elements or list(self.elements) != sorted(set(self.elements)):
+            raise InputError(f"elements must be rising atomic numbers, each once, got {self.elements}")
+        if self.elements[0] < 1 or self.elements[-1] > 118:
+            raise InputError(f"elements must lie in 1–118, got {self.elements}")
+        for name, least in (("hidden", 2), ("n_layers", 1), ("n_radial", 2)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not self.cutoff > 0:
+            raise InputError(f"cutoff must be positive, in Å, got {self.cutoff}")
+        if self.radial_basis not in ("bessel", "gaussian"):
+            raise InputError(f"radial_basis must be 'bessel' or 'gaussian', got {self.radial_basis!r}")
+
+
+class Message(nn.Module):
+    """Message block, eqs. 7 and 8: neighbours' scalars and vectors, filtered by distance, summed over neighbours.
+
+    Parameters
+    ----------
+    hidden
+        Feature channels F.
+    reads_vectors
+        False in the first layer, whose incoming vectors are zero.
+    """
+
+    def __init__(self, hidden: int, reads_vectors: bool) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.reads_vectors = reads_vectors
+        self.n_filters = (3 if reads_vectors else 2) * hidden
+        self.phi = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, self.n_filters))
+
+    def forward(
+        self, s: Tensor, v: Tensor, filters: Tensor, directions: Tensor, centers: Tensor, neighbors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the changes (Δs, Δv) of the features.
+
+        Parameters
+        ----------
+        s, v
+            Scalar (n_atoms, F) and vector (n_atoms, 3, F) features, no unit.
+        filters
+            W(r) · u(r), shape (n_edges, n_filters), no unit.
+        directions
+            Unit vectors from centre to neighbour, shape (n_edges, 3), no unit.
+        centers, neighbors
+            Shape (n_edges,), no unit.
+        """
+        x = self.phi(s)[neighbors] * filters
+        delta_s = torch.zeros_like(s).index_add(0, centers, x[:, : self.hidden])
+        messages = directions.unsqueeze(-1) * x[:, self.hidden : 2 * self.hidden].unsqueeze(1)
+        if self.reads_vectors:
+            messages = messages + v[neighbors] * x[:, 2 * self.hidden :].unsqueeze(1)
+        return delta_s, torch.zeros_like(v).index_add(0, centers, messages)
+
+
+class Update(nn.Module):
+    """Update block, eqs. 9 and 10: scalars and vectors of one atom mixed with each other.
+
+    Parameters
+    ----------
+    hidden
+        Feature channels F.
+    writes_vectors
+        False in the last layer, whose outgoing vectors nobody reads.
+    """
+
+    def __init__(self, hidden: int, writes_vectors: bool) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.writes_vectors = writes_vectors
+        self.smoothing = SMOOTHING  # TorchScript sees attributes, not globals
+        n_out = (3 if writes_vectors else 2) * hidden
+        self.mix = nn.Linear(hidden, 2 * hidden, bias=False)
+        self.a = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.SiLU(), nn.Linear(hidden, n_out))
+
+    def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the changes (Δs, Δv) of s (n_atoms, F) and v (n_atoms, 3, F), no unit."""
+        mixed = self.mix(v)
+        u, w = mixed[:, :, : self.hidden], mixed[:, :, self.hidden :]
+        norm = torch.sqrt((w * w).sum(dim=1) + self.smoothing)
+        a = self.a(torch.cat([s, norm], dim=-1))
+        a_ss, a_sv = a[:, : self.hidden], a[:, self.hidden : 2 * self.hidden]
+        delta_s = a_ss + a_sv * (u * w).sum(dim=1)
+        if self.writes_vectors:
+            return delta_s, a[:, 2 * self.hidden :].unsqueeze(1) * u
+        return delta_s, torch.zeros_like(v)
+
+
+class PaiNN(nn.Module):
+    """Energy of each atom from the vectors to its neighbours.
+
+    E_i = E0(Z_i) + scale · readout(s_i) + ½ Σ_j ZBL(r_ij)
+
+    Buffers beside the weights: ``reference_energies`` (n_elements,), eV, float64 whatever the model's precision;
+    ``scale``, eV; ``species_of_number`` (119,), the species index of an atomic number or −1.
+
+    Parameters
+    ----------
+    config
+        The shape of the network.
+    """
+
+    species_of_number: Tensor
+    scale: Tensor
+    reference_energies: Tensor
+
+    def __init__(self, config: PaiNNConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, n_layers = config.hidden, config.n_layers
+        self.cutoff = config.cutoff
+        self.shared_filters = config.shared_filters
+
+        self.embedding = nn.Embedding(len(config.elements), hidden)
+        self.messages = nn.ModuleList(Message(hidden, reads_vectors=k > 0) for k in range(n_layers))
+        self.updates = nn.ModuleList(Update(hidden, writes_vectors=k < n_layers - 1) for k in range(n_layers))
+        basis = BesselBasis if config.radial_basis == "bessel" else GaussianBasis
+        self.basis = basis(config.n_radial, config.cutoff)
+        widths = [hidden * (2 if k == 0 else 3) for k in range(n_layers)]
+        if config.shared_filters:
+            widths = [max(widths)]
+        self.filters = nn.ModuleList(nn.Linear(config.n_radial, width) for width in widths)
+        self.readout = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.SiLU(), nn.Linear(hidden // 2, 1))
+        self.zbl = ZBLRepulsion(config.elements)
+
+        species = torch.full((119,), -1, dtype=torch.int64)
+        species[list(config.elements)] = torch.arange(len(config.elements))
+        self.register_buffer("species_of_number", species, persistent=False)
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("reference_energies", torch.zeros(len(config.elements), dtype=torch.float64))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PaiNN":
+        # Moving to float32 would round energies of −10³ eV by 0.1 meV an atom; they keep their precision.
+        exact = self.reference_energies
+        super()._apply(fn, recurse)
+        self.reference_energies = exact.to(self.reference_energies.device)
+        return self
+
+    def forward(self, atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor) -> Tensor:
+        """Return the energy of each atom, shape (n_atoms,), eV, float64.
+
+        Parameters
+        ----------
+        atomic_numbers
+            Shape (n_atoms,), int64, no unit; every one among the model's elements.
+        edge_vectors
+            From centre to neighbour, shape (n_edges, 3), Å; edges beyond the cutoff contribute nothing.
+        centers, neighbors
+            Shape (n_edges,), int64, no unit.
+        """
+        species = self.species_of_number[atomic_numbers]
+        distances = torch.sqrt((edge_vectors * edge_vectors).sum(dim=-1))
+        directions = edge_vectors / distances.unsqueeze(-1)
+        envelope = polynomial_envelope(distances / self.cutoff).unsqueeze(-1)
+        basis = self.basis(distances)
+
+        s = self.embedding(species)
+        v = torch.zeros(s.shape[0], 3, s.shape[1], dtype=s.dtype, device=s.device)
+        layer_filters: list[Tensor] = []
+        for linear in self.filters:
+            layer_filters.append(linear(basis) * envelope)  # noqa: PERF401 - TorchScript unrolls no comprehension
+        for k, (message, update) in enumerate(zip(self.messages, self.updates)):  # noqa: B905 - TorchScript knows no strict=
+            filters = layer_filters[0][:, : message.n_filters] if self.shared_filters else layer_filters[k]
+            delta_s, delta_v = message(s, v, filters, directions, centers, neighbors)
+            s, v = s + delta_s, v + delta_v
+            delta_s, delta_v = update(s, v)
+            s, v = s + delta_s, v + delta_v
+
+        learned = self.readout(s).squeeze(-1) * self.scale
+        repulsion = self.zbl(distances, species[centers], species[neighbors])
+        learned = learned + torch.zeros_like(learned).index_add(0, centers, repulsion)
+        energies: Tensor = learned.double() + self.reference_energies[species]
+        return energies
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())

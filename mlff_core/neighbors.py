@@ -1,0 +1,183 @@
+"""Neighbour search: which atoms see which, through which periodic images.
+
+The search itself is vesin's (https://github.com/Luthaf/vesin, BSD-3-Clause).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EdgeList:
+    """Directed edges, sorted by ``centers``; every pair occurs in both directions.
+
+    ``vector = positions[neighbors] + cell_shifts @ cell − positions[centers]``
+
+    Parameters
+    ----------
+    centers, neighbors
+        Indices of atoms, shape (n_edges,), int64, no unit.
+    cell_shifts
+        How many times each lattice vector is added to the neighbour, shape (n_edges, 3), no unit: whole numbers
+        kept in the dtype of the positions, so that no step converts them.
+    """
+
+    centers: Tensor
+    neighbors: Tensor
+    cell_shifts: Tensor
+
+    @property
+    def n_edges(self) -> int:
+        """Number of directed edges."""
+        return self.centers.shape[0]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> EdgeList:
+        """Return the edges on another device, with ``cell_shifts`` in another precision."""
+        return EdgeList(
+            self.centers.to(device=device),
+            self.neighbors.to(device=device),
+            self.cell_shifts.to(device=device, dtype=dtype),
+        )
+
+    def select(self, keep: Tensor) -> EdgeList:
+        """Return the edges where ``keep``, shape (n_edges,), bool, no unit, is true."""
+        index = keep.nonzero().squeeze(1)
+        return EdgeList(self.centers[index], self.neighbors[index], self.cell_shifts[index])
+
+
+def edge_vectors(batch: AtomicBatch, edges: EdgeList) -> Tensor:
+    """Return the vectors from centres to neighbours, shape (n_edges, 3), Å; differentiable in positions and cell."""
+    vectors = batch.positions[edges.neighbors] - batch.positions[edges.centers]
+    if batch.n_systems == 1:
+        return vectors + edges.cell_shifts @ batch.cell[0]
+    cells = batch.cell[batch.system_idx[edges.centers]]
+    return vectors + torch.einsum("ei,eij->ej", edges.cell_shifts, cells)
+
+
+def find_neighbors(batch: AtomicBatch, cutoff: float) -> EdgeList:
+    """Return all edges shorter than ``cutoff``, in Å, of every structure of the batch.
+
+    Molecules, slabs, triclinic cells and cells smaller than the cutoff (an atom then sees several images of another,
+    and of itself) are all served. A cell along a direction whose ``pbc`` is off has no effect.
+
+    Raises
+    ------
+    InputError
+        Positions that are not finite.
+    """
+    if not bool(torch.isfinite(batch.positions).all()):
+        batch.validate_values()
+    counts = batch.atoms_per_system()
+    positions = batch.positions.detach().to("cpu", torch.float64)
+    cells = batch.cell.detach().to("cpu", torch.float64)
+    pbc = batch.pbc.cpu()
+    centers, neighbors, shifts, offset = [], [], [], 0
+    for k, count in enumerate(counts):
+        i, j, s = _search(positions[offset : offset + count], cells[k], pbc[k], cutoff)
+        centers.append(i + offset)
+        neighbors.append(j + offset)
+        shifts.append(s)
+        offset += count
+    return EdgeList(torch.cat(centers), torch.cat(neighbors), torch.cat(shifts)).to(batch.device, batch.dtype)
+
+
+def _search(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (centers, neighbors, cell_shifts) of one structure; positions (n_atoms, 3) and cell (3, 3) in Å."""
+    from vesin import NeighborList
+
+    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=torch.get_num_threads())
+    i, j, s = search.compute(
+        points=positions.contiguous().numpy(),
+        box=_complete_cell(cell, pbc).numpy(),
+        periodic=pbc.numpy(),
+        quantities="ijS",
+    )
+    return (
+        torch.from_numpy(i.astype("int64")),
+        torch.from_numpy(j.astype("int64")),
+        torch.from_numpy(s.astype("float64")).reshape(-1, 3),
+    )
+
+
+def _complete_cell(cell: Tensor, pbc: Tensor) -> Tensor:
+    """Return the cell with unit vectors along non-periodic directions, so that it has a volume; (3, 3), Å."""
+    if bool(pbc.all()):
+        return cell
+    complete = torch.zeros(3, 3, dtype=cell.dtype)
+    periodic = cell[pbc]
+    complete[pbc] = periodic
+    if len(periodic) == 0:
+        return torch.eye(3, dtype=cell.dtype)
+    # The rows of the full right basis past the rank are orthogonal to every periodic lattice vector.
+    _, _, basis = torch.linalg.svd(periodic, full_matrices=True)
+    complete[~pbc] = basis[len(periodic) :]
+    return complete
+
+
+class VerletNeighborList:
+    """Neighbours of a structure that moves a little at each call, searched anew only when they must be.
+
+    Candidates within ``cutoff + skin`` are kept until an atom has moved by more than half the skin, or the cell, the
+    periodicity, the species or the number of atoms has changed; of these, each call returns the edges
+    shorter than ``cutoff``. So the result is exactly that of :func:`find_neighbors`, up to the order within a centre
+    (L. Verlet, Phys. Rev. 159, 98 (1967), doi:10.1103/PhysRev.159.98).
+
+    Parameters
+    ----------
+    cutoff
+        Longest edge, Å.
+    skin
+        Extra distance of the candidates, Å. 0 searches at every call.
+    """
+
+    def __init__(self, cutoff: float, skin: float = 1.0) -> None:
+        if not cutoff > 0 or not skin >= 0:
+            raise InputError(f"cutoff must be positive and skin not negative, got {cutoff} Å and {skin} Å")
+        self.cutoff = cutoff
+        self.skin = skin
+        self.n_builds = 0
+        self._reference: AtomicBatch | None = None
+        self._candidates: EdgeList | None = None
+
+    def edges(self, batch: AtomicBatch) -> EdgeList:
+        """Return all edges of the batch shorter than the cutoff."""
+        if self._candidates is None or self._is_stale(batch):
+            self._candidates = find_neighbors(batch, self.cutoff + self.skin)
+            # Own copies: an engine may write into its arrays between calls.
+            self._reference = AtomicBatch(
+                batch.positions.detach().clone(),
+                batch.atomic_numbers.clone(),
+                batch.cell.detach().clone(),
+                batch.pbc.clone(),
+                batch.system_idx.clone(),
+            )
+            self.n_builds += 1
+        candidates = self._candidates
+        with torch.no_grad():
+            vectors = edge_vectors(batch, candidates)
+            return candidates.select((vectors * vectors).sum(dim=1) < self.cutoff**2)
+
+    def _is_stale(self, batch: AtomicBatch) -> bool:
+        old = self._reference
+        if (
+            old is None
+            or old.positions.shape != batch.positions.shape
+            or old.cell.shape != batch.cell.shape
+            or old.dtype != batch.dtype
+            or old.device != batch.device
+            or not torch.equal(old.cell, batch.cell)
+            or not torch.equal(old.pbc, batch.pbc)
+            or not torch.equal(old.atomic_numbers, batch.atomic_numbers)
+            or not torch.equal(old.system_idx, batch.system_idx)
+        ):
+            return True
+        moved = (batch.positions.detach() - old.positions).square().sum(dim=1).max()
+        # `not <=` so that NaN counts as stale and is then refused by the search.
+        return not bool(moved <= (self.skin / 2) ** 2)

@@ -1,0 +1,275 @@
+"""The one interface behind which every model, teacher and exported file stands."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.card import ModelCard
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.neighbors import EdgeList, VerletNeighborList
+from mlff_core.prediction import Prediction
+
+PROPERTIES = ("energy", "forces", "stress", "atom_energies", "energy_std", "forces_std")
+"""Every name that ``want`` may hold."""
+
+OVERLAP = 0.3
+"""Atoms closer than this, in Å, are refused: no force field means anything there."""
+
+
+class Potential(ABC):
+    """Energies, forces and stresses of structures; always batched, always eV and Å.
+
+    A subclass sets ``card``, ``device``, ``dtype`` and ``supports`` and writes :meth:`_predict`; the checks that give
+    every engine the same words for bad input are made here. A potential keeps no state from call to call.
+
+    Attributes
+    ----------
+    card
+        Elements, cutoff, lineage.
+    device, dtype
+        Where and in which precision it computes; batches are brought there.
+    supports
+        The properties it can give, out of :data:`PROPERTIES`.
+    uses_edges
+        True if it takes a neighbour list, so that a caller may keep one under a skin.
+    """
+
+    card: ModelCard
+    device: torch.device
+    dtype: torch.dtype
+    supports: frozenset[str] = frozenset({"energy", "forces"})
+    uses_edges: bool = False
+
+    def predict(
+        self,
+        batch: AtomicBatch,
+        *,
+        want: Iterable[str] = ("energy", "forces"),
+        edges: EdgeList | None = None,
+    ) -> Prediction:
+        """Return the wanted properties of every structure of the batch.
+
+        Parameters
+        ----------
+        batch
+            Structures; brought to the potential's device and precision.
+        want
+            Names out of :data:`PROPERTIES`; ``"energy"`` always comes.
+        edges
+            Neighbours of the batch within the cutoff, if the caller has them; searched otherwise.
+
+        Raises
+        ------
+        InputError
+            Unknown property, positions that are not finite, overlapping atoms, stress of a structure with no cell.
+        UnsupportedError
+            An element, charge, multiplicity or property that this potential cannot serve.
+        """
+        wanted = self._check_want(want)
+        batch = batch.to(self.device, self.dtype)
+        check_finite(batch)
+        check_supported(self.card, batch)
+        if "stress" in wanted:
+            check_has_volume(batch)
+        if edges is not None:
+            edges = edges.to(self.device, self.dtype)
+        return self._predict(batch, wanted, edges)
+
+    @abstractmethod
+    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+        """Return the properties in ``want`` of a batch that has passed the checks."""
+
+    def hessian(self, batch: AtomicBatch) -> Tensor:
+        """Return the second derivatives of the energy of one structure, shape (3·n_atoms, 3·n_atoms), eV/Å².
+
+        Central differences of the forces (step 0.01 Å in float32, 0.001 Å in float64), made symmetric. Potentials that
+        can differentiate themselves do better.
+
+        Raises
+        ------
+        InputError
+            The batch holds more than one structure.
+        """
+        check_one_system(batch)
+        batch = batch.to(self.device, self.dtype)
+        step = 1e-2 if self.dtype == torch.float32 else 1e-3
+        rows = []
+        for k in range(3 * batch.n_atoms):
+            shift = torch.zeros_like(batch.positions).view(-1)
+            shift[k] = step
+            moved = shift.view_as(batch.positions)
+            forward = self.predict(batch.with_positions(batch.positions + moved)).forces
+            backward = self.predict(batch.with_positions(batch.positions - moved)).forces
+            if forward is None or backward is None:
+                raise UnsupportedError(f"{self.card.name} gives no forces, so it has no Hessian")
+            rows.append((backward - forward).reshape(-1) / (2 * step))
+        hessian = torch.stack(rows)
+        return 0.5 * (hessian + hessian.T)
+
+    def _check_want(self, want: Iterable[str]) -> frozenset[str]:
+        wanted = frozenset({want} if isinstance(want, str) else want) | {"energy"}
+        unknown = sorted(wanted - set(PROPERTIES))
+        if unknown:
+            raise InputError(f"unknown property {unknown}; known are {', '.join(PROPERTIES)}")
+        unsupported = sorted(wanted - self.supports)
+        if unsupported:
+            raise UnsupportedError(
+                f"{self.card.name} cannot give {', '.join(unsupported)}; it gives {', '.join(sorted(self.supports))}"
+            )
+        return wanted
+
+
+class VerletPotential(Potential):
+    """A potential for a run of nearly equal structures: the neighbours are kept under a Verlet skin.
+
+    Gives exactly what the wrapped potential gives. Holds the list of the last batch, so each simulation needs its own.
+
+    Parameters
+    ----------
+    potential
+        What computes.
+    skin
+        Å; see :class:`~mlff_core.neighbors.VerletNeighborList`.
+    """
+
+    def __init__(self, potential: Potential, skin: float = 1.0) -> None:
+        self.potential = potential
+        self.card = potential.card
+        self.device = potential.device
+        self.dtype = potential.dtype
+        self.supports = potential.supports
+        self.uses_edges = potential.uses_edges
+        self.neighbors = VerletNeighborList(potential.card.cutoff, skin) if potential.uses_edges else None
+
+    def predict(
+        self,
+        batch: AtomicBatch,
+        *,
+        want: Iterable[str] = ("energy", "forces"),
+        edges: EdgeList | None = None,
+    ) -> Prediction:
+        """Return what the wrapped potential gives; see :meth:`Potential.predict`."""
+        if edges is None and self.neighbors is not None:
+            batch = batch.to(self.device, self.dtype)
+            edges = self.neighbors.edges(batch)
+        return self.potential.predict(batch, want=want, edges=edges)
+
+    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+        return self.potential._predict(batch, want, edges)
+
+    def hessian(self, batch: AtomicBatch) -> Tensor:
+        """Return the wrapped potential's Hessian, shape (3·n_atoms, 3·n_atoms), eV/Å²."""
+        return self.potential.hessian(batch)
+
+
+def check_elements(card: ModelCard, atomic_numbers: Iterable[int]) -> None:
+    """Refuse elements the potential does not know.
+
+    Raises
+    ------
+    UnsupportedError
+        Names the elements that came and those that are known.
+    """
+    missing = sorted({int(z) for z in atomic_numbers} - set(card.elements))
+    if missing:
+        names = ", ".join(chemical_symbols[z] if 0 < z < len(chemical_symbols) else str(z) for z in missing)
+        raise UnsupportedError(
+            f"{card.name} does not know {names}; it was made for {' '.join(card.symbols)}. "
+            "Use a model made for these elements"
+        )
+
+
+def check_supported(card: ModelCard, batch: AtomicBatch) -> None:
+    """Refuse elements, charges and multiplicities outside the card.
+
+    Raises
+    ------
+    UnsupportedError
+        Says what came and what the card allows.
+    """
+    check_elements(card, torch.unique(batch.atomic_numbers).tolist())
+    if card.charges == "neutral" and batch.charge is not None and bool((batch.charge != 0).any()):
+        worst = batch.charge[batch.charge != 0][0].item()
+        raise UnsupportedError(
+            f"{card.name} was made for neutral systems, but the total charge is {worst:+g} e; "
+            "use a model that takes charges, or a neutral structure"
+        )
+    if (
+        card.spin_multiplicities == "singlet"
+        and batch.spin_multiplicity is not None
+        and bool((batch.spin_multiplicity != 1).any())
+    ):
+        worst = batch.spin_multiplicity[batch.spin_multiplicity != 1][0].item()
+        raise UnsupportedError(f"{card.name} was made for singlets, but the spin multiplicity is {worst}")
+
+
+def check_finite(batch: AtomicBatch) -> None:
+    """Refuse an empty batch, and NaN or infinity in positions or cell.
+
+    Raises
+    ------
+    InputError
+        Names the first atom.
+    """
+    if batch.n_atoms == 0 or not bool(torch.isfinite(batch.positions).all() & torch.isfinite(batch.cell).all()):
+        batch.validate_values()
+
+
+def check_distances(batch: AtomicBatch, edges: EdgeList, vectors: Tensor) -> None:
+    """Refuse overlapping atoms.
+
+    Parameters
+    ----------
+    batch
+        The structures.
+    edges
+        Their neighbours.
+    vectors
+        From centre to neighbour, shape (n_edges, 3), Å.
+
+    Raises
+    ------
+    InputError
+        Names the pair and its distance.
+    """
+    if edges.n_edges == 0:
+        return
+    squared = (vectors * vectors).sum(dim=1)
+    if bool(squared.min() < OVERLAP**2):
+        k = int(squared.argmin())
+        raise InputError(
+            f"atoms {int(edges.centers[k])} and {int(edges.neighbors[k])} overlap: they are "
+            f"{float(squared[k]) ** 0.5:.3f} Å apart, at least {OVERLAP} Å is needed; "
+            "check the structure or shorten the time step"
+        )
+
+
+def check_has_volume(batch: AtomicBatch) -> None:
+    """Refuse a stress where there is no periodic cell.
+
+    Raises
+    ------
+    InputError
+        A structure has no periodic direction or a cell of no volume.
+    """
+    volume = torch.linalg.det(batch.cell).abs()
+    if bool((~batch.pbc.any(dim=1) | (volume < 1e-6)).any()):
+        raise InputError("stress needs a periodic cell with a volume; this structure has none, so do not ask for it")
+
+
+def check_one_system(batch: AtomicBatch) -> None:
+    """Refuse a batch of several structures.
+
+    Raises
+    ------
+    InputError
+        The batch does not hold exactly one structure.
+    """
+    if batch.n_systems != 1:
+        raise InputError(f"one structure was wanted, got a batch of {batch.n_systems}; call it for each")

@@ -1,0 +1,51 @@
+"""What comes out of every potential."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """Energies and their derivatives for the structures of a batch.
+
+    Parameters
+    ----------
+    energy
+        Potential energy, shape (n_systems,), eV; always float64, since a float32 sum over a large system loses meV.
+    forces
+        −dE/d(positions), shape (n_atoms, 3), eV/Å; None if not asked for.
+    stress
+        +(1/V) dE/d(strain), shape (n_systems, 3, 3), eV/Å³, positive under tension; None if not asked for.
+    atom_energies
+        Share of each atom, shape (n_atoms,), eV, float64; sums to ``energy``.
+    energy_std
+        Calibrated standard deviation of the energy, shape (n_systems,), eV.
+    forces_std
+        Calibrated standard deviation of the forces, shape (n_atoms, 3), eV/Å.
+    """
+
+    energy: Tensor
+    forces: Tensor | None = None
+    stress: Tensor | None = None
+    atom_energies: Tensor | None = None
+    energy_std: Tensor | None = None
+    forces_std: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Prediction:
+        """Return the prediction on another device."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return Prediction(
+            energy=self.energy.to(device),
+            forces=move(self.forces),
+            stress=move(self.stress),
+            atom_energies=move(self.atom_energies),
+            energy_std=move(self.energy_std),
+            forces_std=move(self.forces_std),
+        )

@@ -1,0 +1,1 @@
+"""The shipped students and their cards."""

@@ -1,0 +1,1 @@
+"""Structures, reference potentials and contracts, shipped so that other packages can run them too."""

@@ -1,0 +1,1 @@
+"""The built-in plugins; each imports its engine inside its methods and none imports another."""

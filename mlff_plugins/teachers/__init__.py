@@ -1,0 +1,1 @@
+"""Teachers: models and methods whose labels students learn."""
