@@ -232,7 +232,7 @@ def _checked(provider: object, kind: str, source: _Source) -> Provider:
 
 def _clash(kind: str, name: str, sources: Iterable[_Source]) -> str:
     return (
-        f"the {kind} {name!r} is offered by {' and by '.join(str(source) for source in sources)}; "
+        f"the {kind} {name!r} is offered by {' and by '.join(sorted(str(source) for source in sources))}; "
         "uninstall one, or choose with MLFF_PLUGINS"
     )
 

@@ -1,0 +1,107 @@
+"""Fixtures of the core's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+PLUGINS = {
+    "good": """
+        from mlff_core.engine import Engine
+        from mlff_core.hookspecs import hookimpl
+
+        class Abacus(Engine):
+            name = "abacus"
+            requires = ("pluggy",)
+            def bind(self, potential, options=None): return potential
+            def evaluate(self, bound, batch): return bound.predict(batch)
+
+        class Distant(Abacus):
+            name = "distant"
+            requires = ("package-that-nobody-has>=3",)
+            install_hint = "pip install package-that-nobody-has"
+
+        @hookimpl
+        def mlff_register_engines():
+            return [Abacus(), Distant()]
+
+        @hookimpl
+        def mlff_register_commands(cli):
+            import click
+            @cli.command("abacus-count")
+            def count():
+                "Count on an abacus."
+                click.echo("42")
+    """,
+    "crashing": """
+        raise RuntimeError("planted crash at import")
+    """,
+    "leaving": """
+        import sys
+        sys.exit(3)
+    """,
+    "crashing_hook": """
+        from mlff_core.hookspecs import hookimpl
+
+        @hookimpl
+        def mlff_register_engines():
+            raise ZeroDivisionError("planted crash in a hook")
+
+        @hookimpl
+        def mlff_register_commands(cli):
+            raise ZeroDivisionError("planted crash in commands")
+    """,
+    "misspelt": """
+        from mlff_core.hookspecs import hookimpl
+
+        @hookimpl
+        def mlff_register_engine():
+            return []
+    """,
+    "clashing": """
+        from mlff_core.engine import Engine
+        from mlff_core.hookspecs import hookimpl
+
+        class Abacus(Engine):
+            name = "abacus"
+            def bind(self, potential, options=None): return potential
+            def evaluate(self, bound, batch): return bound.predict(batch)
+
+        @hookimpl
+        def mlff_register_engines():
+            return [Abacus()]
+    """,
+    "wrong_type": """
+        from mlff_core.hookspecs import hookimpl
+
+        @hookimpl
+        def mlff_register_teachers():
+            return ["a string is no teacher"]
+    """,
+}
+
+
+def install_plugins(folder: Path, names: list[str], distribution: str = "abacus-plugins", version: str = "2.5") -> Path:
+    """Install a fake distribution with the named plugins into ``folder``, as pip would leave it, and return the folder."""
+    info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+    entries = "".join(f"{name} = {distribution.replace('-', '_')}_{name}\n" for name in names)
+    (info / "entry_points.txt").write_text(f"[mlff]\n{entries}")
+    for name in names:
+        (folder / f"{distribution.replace('-', '_')}_{name}.py").write_text(dedent(PLUGINS[name]))
+    return folder
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Return a function that installs fake plugins for this test's process."""
+
+    def install(*names: str, distribution: str = "abacus-plugins", version: str = "2.5") -> Path:
+        folder = install_plugins(tmp_path / distribution, list(names), distribution, version)
+        monkeypatch.syspath_prepend(str(folder))
+        return folder
+
+    return install
