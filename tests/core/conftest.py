@@ -83,8 +83,8 @@ PLUGINS = {
 }
 
 
-def install_plugins(folder: Path, names: list[str], distribution: str = "abacus-plugins", version: str = "2.5") -> Path:
-    """Install a fake distribution with the named plugins into ``folder``, as pip would leave it, and return the folder."""
+def install_plugins(folder: Path, names: list[str], distribution: str, version: str) -> Path:
+    """Install a fake distribution with the named plugins into ``folder``, as pip would leave it; return the folder."""
     info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")

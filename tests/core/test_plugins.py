@@ -97,7 +97,7 @@ def test_two_entry_points_of_one_name_are_one_plugin_and_one_row(installed, only
 def test_an_unknown_name_gives_the_nearest_and_says_what_there_is(installed, only):
     installed("good", "crashing")
     only("good", "crashing")
-    with pytest.raises(PluginError, match="did you mean 'abacus'.*planted crash"):
+    with pytest.raises(PluginError, match=r"did you mean 'abacus'.*planted crash"):
         loaded().get("engine", "abacsu")
 
 
