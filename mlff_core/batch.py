@@ -186,7 +186,7 @@ def single(
     cell
         Shape (3, 3), Å, rows are lattice vectors; None for no cell.
     pbc
-        One bool, or one for each lattice vector.
+        One bool, or one for each lattice vector, shape (3,), no unit.
     charge
         Total charge, e; None means neutral.
     spin_multiplicity
