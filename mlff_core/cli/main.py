@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "data": "Generate, label and handle data sets.",
     "demo": "Teach, train, validate and run a small student, start to end.",
     "doctor": "Show versions and devices, what works and what to install.",
+    "export": "Write a model in another format.",
     "md": "Run molecular dynamics.",
     "models": "List, show, verify, add and remove models.",
     "plugins": "List and check plugins.",

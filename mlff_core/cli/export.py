@@ -1,0 +1,64 @@
+"""``mlff export``: write a model in another format, read it back, compare."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlff_core.errors import InputError
+
+
+@click.command()
+@click.argument("model")
+@click.option("--format", "format_name", required=True, help="Name of an exporter; `mlff plugins list` shows them.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option("--structure", help="Structure file, for formats that hold their species (openmm).")
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@click.option("--option", "pairs", multiple=True, metavar="KEY=VALUE", help="An option of the exporter; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    model: str,
+    format_name: str,
+    output: Path,
+    structure: str | None,
+    dtype: str,
+    pairs: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write a model in another format."""
+    from mlff_core import load, plugins
+
+    exporter = plugins.exporter(format_name)
+    exporter.ensure_installed()
+    options = _options(pairs)
+    if structure is not None:
+        options["structure"] = structure
+    potential = load(model, device="cpu", dtype=dtype, kernel="reference")
+    report = exporter.export(potential, output, options)
+    if as_json:
+        click.echo(json.dumps({**asdict(report), "path": str(report.path)}))
+        return
+    click.echo(f"{report.path} ({report.format}, {report.size_bytes / 1e6:.2f} MB), read back and compared:")
+    click.echo(f"  energy differs by at most {report.delta_energy:.1e} eV/atom")
+    click.echo(f"  forces differ by at most {report.delta_forces:.1e} eV/Å")
+    if report.delta_stress is not None:
+        click.echo(f"  stress differs by at most {report.delta_stress:.1e} eV/Å³")
+    for key, value in report.details.items():
+        click.echo(f"  {key}: {value}")
+
+
+def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise InputError(f"--option wants KEY=VALUE, got {pair!r}")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    return options

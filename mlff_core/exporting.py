@@ -1,0 +1,121 @@
+"""What every exporter does: take the student's graph, write by rename, open again, compare."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from mlff_core.agreement import agreement
+from mlff_core.batch import AtomicBatch
+from mlff_core.card import ModelCard
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.exporter import ExportReport
+from mlff_core.model.graph import EdgeGraph
+from mlff_core.potential import Potential, VerletPotential
+from mlff_core.structures import batch_from_atoms
+from mlff_core.student import StudentPotential
+from mlff_core.testing.structures import all_structures
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def edge_graph(potential: Potential) -> EdgeGraph:
+    """Return the exportable graph of a student, on the CPU, in the student's precision.
+
+    Raises
+    ------
+    UnsupportedError
+        The potential is no student: a teacher or an exported file has no network to write.
+    """
+    if isinstance(potential, VerletPotential):
+        potential = potential.potential
+    if not isinstance(potential, StudentPotential):
+        raise UnsupportedError(
+            f"{potential.card.name} cannot be exported: only a student (a model.pt) holds a network to write"
+        )
+    copy = type(potential.model)(potential.model.config)
+    copy.load_state_dict(potential.model.state_dict())
+    copy = copy.to("cpu", potential.dtype)
+    copy.reference_energies = potential.model.reference_energies.cpu()
+    return EdgeGraph(copy.requires_grad_(False)).eval()
+
+
+def write_checked(
+    format_name: str,
+    potential: Potential,
+    path: Path,
+    write: Callable[[Path], None],
+    reopen: Callable[[Path], Potential],
+    structures: Sequence[AtomicBatch] | None = None,
+) -> ExportReport:
+    """Write a file beside ``path``, open it, compare it with ``potential``, and only then rename it into place.
+
+    Parameters
+    ----------
+    format_name
+        For messages and the report.
+    potential
+        What was exported.
+    path
+        Where the file goes.
+    write
+        Writes to the path it is given.
+    reopen
+        Opens the path it is given.
+    structures
+        What to compare on; None for :func:`check_batches`.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist or cannot be written.
+    MlffError
+        The file that was read back gives other numbers.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no folder; make it first, or give another output path")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file name for the export")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        temporary = Path(folder) / path.name
+        write(temporary)
+        reopened = reopen(temporary)
+        batches = structures if structures is not None else check_batches(potential.card, potential.dtype)
+        found = agreement(potential, reopened, batches)
+        tight = potential.dtype == torch.float64
+        found.require(
+            f"the {format_name} export", **({"energy": 1e-9, "forces": 1e-8, "stress": 1e-9} if tight else {})
+        )
+        for file in Path(folder).iterdir():
+            os.replace(file, path.parent / file.name)
+    return ExportReport(
+        path=path,
+        format=format_name,
+        size_bytes=path.stat().st_size,
+        delta_energy=found.energy,
+        delta_forces=found.forces,
+        delta_stress=found.stress,
+    )
+
+
+def check_batches(card: ModelCard, dtype: torch.dtype) -> list[AtomicBatch]:
+    """Return the structures of :mod:`mlff_core.testing.structures`, in the elements of ``card``, as batches.
+
+    Every structure comes alone, and all of them once more as one batch.
+    """
+    frames = [in_elements(atoms, card.elements) for atoms in all_structures().values()]
+    return [batch_from_atoms(frame, dtype=dtype) for frame in frames] + [batch_from_atoms(frames, dtype=dtype)]
+
+
+def in_elements(atoms: Atoms, elements: tuple[int, ...]) -> Atoms:
+    """Return the structure with every element that is not among ``elements`` replaced by one that is."""
+    changed = atoms.copy()
+    changed.numbers = [z if z in elements else elements[z % len(elements)] for z in atoms.numbers]
+    return changed

@@ -1,0 +1,103 @@
+"""QCEngine: a program ``mlff`` for energies, gradients, Hessians and properties.
+
+QCEngine knows third-party programs only in the process that registered them, so :func:`register` comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlff_core.engine import Engine, Tolerance
+from mlff_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+    from mlff_core.batch import AtomicBatch
+    from mlff_core.potential import Potential
+    from mlff_core.prediction import Prediction
+
+REQUIRES = ("qcengine>=0.50,<0.70", "pydantic>=2.11")
+INSTALL_HINT = 'pip install "mlff-hub[qcengine]"'
+
+
+def register() -> None:
+    """Make ``mlff`` a program of QCEngine in this process; calling it again does nothing.
+
+    Raises
+    ------
+    MissingDependencyError
+        QCEngine is not installed.
+
+    Examples
+    --------
+    >>> register()
+    >>> import qcengine
+    >>> "mlff" in qcengine.list_available_programs()
+    True
+    """
+    from mlff_core.requirements import require
+
+    require("qcengine", REQUIRES, INSTALL_HINT)
+    import qcengine
+
+    from mlff_plugins.qcengine.harness import MLFFHarness
+
+    if "mlff" not in qcengine.list_all_programs():
+        qcengine.register_program(MLFFHarness())
+
+
+class QCEngineEngine(Engine):
+    """QCEngine as an engine: every evaluation is a ``qcengine.compute``."""
+
+    name = "qcengine"
+    summary = "QCEngine program `mlff`: energy, gradient, Hessian, properties; geomeTRIC, torsiondrive, QCSchema"
+    requires = REQUIRES
+    install_hint = INSTALL_HINT
+    capabilities = frozenset({"hessian", "charge", "float64"})
+    # QCElemental rounds geometries to 8 decimals of a bohr.
+    tolerance_float64 = Tolerance(energy=1e-6, forces=1e-6, stress=1e-6)
+
+    def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> str:
+        """Return the method name under which the registered program serves ``potential``."""
+        self.ensure_installed()
+        from mlff_core.errors import InputError
+        from mlff_core.potential import check_supported
+        from mlff_plugins.qcengine.harness import MLFFHarness
+
+        options = dict(options or {})
+        batch = options.pop("batch", None)
+        if options:
+            raise InputError(f"qcengine takes the option batch, got {', '.join(options)}")
+        if batch is not None:
+            check_supported(potential.card, batch)
+        register()
+        return MLFFHarness.serve(potential)
+
+    def evaluate(self, bound: str, batch: AtomicBatch) -> Prediction:
+        """Return energy and forces of each structure, one ``qcengine.compute`` each."""
+        import qcengine
+
+        from mlff_core.batch import split
+        from mlff_plugins.qcengine.schema import from_prediction_of, to_input
+
+        results = []
+        for structure in split(batch):
+            result = qcengine.compute(to_input(structure, bound, "gradient"), "mlff", raise_error=True)
+            results.append(result)
+        return from_prediction_of(results, batch)
+
+
+@hookimpl
+def mlff_register_engines() -> list[Engine]:
+    """Register QCEngine."""
+    return [QCEngineEngine()]
+
+
+@hookimpl
+def mlff_register_commands(cli: click.Group) -> None:
+    """Add ``mlff qcengine``."""
+    from mlff_plugins.qcengine.command import command
+
+    cli.add_command(command)

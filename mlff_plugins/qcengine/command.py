@@ -1,0 +1,43 @@
+"""``mlff qcengine``: QCEngine's own command line with the program ``mlff`` registered, and an honest exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+
+import click
+
+
+@click.command("qcengine", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def command(context: click.Context, arguments: tuple[str, ...]) -> None:
+    """Run QCEngine's command line with `mlff` registered.
+
+    `mlff qcengine run mlff input.json`, `mlff qcengine info program`; exits with 1 where the result is a failure.
+    """
+    from mlff_plugins.qcengine import register
+
+    register()
+    from qcengine import cli
+
+    before, printed = sys.argv, io.StringIO()
+    sys.argv = ["mlff qcengine", *arguments]
+    try:
+        with contextlib.redirect_stdout(printed):
+            cli.main()
+    finally:
+        sys.argv = before
+        click.echo(printed.getvalue(), nl=False)
+    # qcengine exits with 0 whatever the result says.
+    if arguments[:1] == ("run",) and not _succeeded(printed.getvalue()):
+        context.exit(1)
+
+
+def _succeeded(text: str) -> bool:
+    try:
+        return bool(json.loads(text).get("success"))
+    except (json.JSONDecodeError, AttributeError):
+        return False

@@ -1,0 +1,124 @@
+"""TorchScript: a file that C++ and Python open without this package, with energy, forces and virial inside."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlff_core.errors import CheckpointError, InputError, UnsupportedError
+from mlff_core.exporter import Exporter, ExportReport
+from mlff_core.hookspecs import hookimpl
+from mlff_core.runtime import Runtime
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mlff_core.graph_potential import GraphPotential
+    from mlff_core.potential import Potential
+
+CARD = "mlff_card.json"
+"""Name of the extra file, inside the archive, that holds the card and the precision."""
+
+
+class TorchScriptExporter(Exporter):
+    """Writes the edge graph of a student as a scripted module."""
+
+    name = "torchscript"
+    summary = "C++-loadable module: species and edge vectors in; energy, atom energies, forces, virial out"
+    requires = ("torch",)
+    install_hint = "pip install torch"
+    suffix = ".ts"
+
+    def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
+        """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
+        import torch
+
+        from mlff_core.exporting import edge_graph, write_checked
+
+        if options:
+            raise InputError(f"torchscript takes no options, got {', '.join(options)}")
+        graph = edge_graph(potential)
+        content = json.dumps({"card": potential.card.to_dict(), "dtype": str(potential.dtype).removeprefix("torch.")})
+
+        def write(temporary: Path) -> None:
+            with deprecation_silenced():
+                torch.jit.save(torch.jit.script(graph), str(temporary), _extra_files={CARD: content})
+
+        return write_checked(self.name, potential, path, write, lambda file: open_torchscript(file, "cpu"))
+
+
+class TorchScriptRuntime(Runtime):
+    """Opens what :class:`TorchScriptExporter` wrote."""
+
+    name = "torchscript"
+    summary = "runs a .ts file through libtorch"
+    requires = ("torch",)
+    install_hint = "pip install torch"
+    suffixes = (".ts",)
+
+    def open(self, path: Path, *, device: str = "cpu") -> Potential:
+        """Return the file as a potential; see :meth:`mlff_core.runtime.Runtime.open`."""
+        return open_torchscript(path, device)
+
+
+def open_torchscript(path: Path, device: str) -> GraphPotential:
+    """Return a scripted edge graph as a potential.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged, or no export of this project.
+    """
+    import torch
+
+    from mlff_core.card import ModelCard
+    from mlff_core.graph_potential import GraphPotential
+    from mlff_core.registry import resolve_device, resolve_dtype
+
+    where = resolve_device(device)
+    extra = {CARD: ""}
+    try:
+        with deprecation_silenced():
+            module = torch.jit.load(str(path), map_location=where, _extra_files=extra)
+        content = json.loads(extra[CARD])
+        card, dtype = ModelCard.from_dict(content["card"]), resolve_dtype(content["dtype"])
+    except (RuntimeError, ValueError, KeyError, UnsupportedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{path} is no TorchScript export of this project: {reason}; write it with `mlff export --format torchscript`"
+        ) from error
+
+    def graph(
+        atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        with torch.enable_grad():
+            outputs: tuple[Tensor, Tensor, Tensor, Tensor] = module(
+                atomic_numbers, edge_vectors, centers, neighbors, system_idx
+            )
+        return outputs
+
+    return GraphPotential(graph, card, device=where, dtype=dtype)
+
+
+@contextmanager
+def deprecation_silenced() -> Iterator[None]:
+    """Silence torch's warning that TorchScript is no longer developed: what loads it remains."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit", category=DeprecationWarning)
+        yield
+
+
+@hookimpl
+def mlff_register_exporters() -> list[Exporter]:
+    """Register the exporter."""
+    return [TorchScriptExporter()]
+
+
+@hookimpl
+def mlff_register_runtimes() -> list[Runtime]:
+    """Register the runtime."""
+    return [TorchScriptRuntime()]
