@@ -1,0 +1,202 @@
+"""What a well-behaved plugin leaves alone: the process's settings, its output, its list of imported modules."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+from unittest import SkipTest
+
+import numpy as np
+import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from mlff_core.provider import Provider
+
+CORE_DISTRIBUTION = "mlff-hub"
+
+
+def process_settings() -> dict[str, object]:
+    """Return every global setting and random state that a library must not touch, comparable with ``==``."""
+    kind, keys, *rest = np.random.get_state(legacy=True)  # type: ignore[misc]
+    return {
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's default device": torch.get_default_device(),
+        "torch's grad mode": torch.is_grad_enabled(),
+        "torch's inference mode": torch.is_inference_mode_enabled(),
+        "torch's random state": torch.get_rng_state().numpy().tobytes(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "torch's float32 matmul precision": torch.get_float32_matmul_precision(),
+        "NumPy's random state": (kind, np.asarray(keys).tobytes(), *rest),
+        "NumPy's error handling": np.geterr(),
+        "Python's random state": random.getstate(),
+        "the working directory": os.getcwd(),  # noqa: PTH109 - a plain string compares and prints
+    }
+
+
+@contextlib.contextmanager
+def unchanged_settings(what: str) -> Iterator[None]:
+    """Check that the process's settings are the same at the end of the context; put them right for the next test.
+
+    Raises
+    ------
+    AssertionError
+        Names what changed.
+    """
+    before = process_settings()
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    try:
+        yield
+        after = process_settings()
+        for name, value in before.items():
+            if after[name] != value:
+                raise AssertionError(f"{what} changed {name}; it must be as it was before")
+    finally:
+        if torch.get_default_dtype() != dtype:
+            torch.set_default_dtype(dtype)  # noqa: TID251 - undoes what the plugin under test did
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def nothing_printed(what: str) -> Iterator[None]:
+    """Check that nothing is written to standard output or error, by Python or by compiled code.
+
+    Raises
+    ------
+    AssertionError
+        Quotes the beginning of what was written.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as capture, tempfile.TemporaryFile("w+") as python_capture:
+        kept = [os.dup(1), os.dup(2)]
+        try:
+            os.dup2(capture.fileno(), 1)
+            os.dup2(capture.fileno(), 2)
+            with contextlib.redirect_stdout(python_capture), contextlib.redirect_stderr(python_capture):
+                yield
+        finally:
+            for descriptor, copy in zip((1, 2), kept, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)
+        capture.seek(0)
+        python_capture.seek(0)
+        written = capture.read().decode(errors="replace") + python_capture.read()
+    if written:
+        raise AssertionError(f"{what} printed {written[:200]!r}; a library prints nothing")
+
+
+def optional_distributions(provider: Provider) -> tuple[str, ...]:
+    """Return the packages that ``provider`` needs beyond those that the core itself needs."""
+    own = [Requirement(text) for text in metadata.requires(CORE_DISTRIBUTION) or ()]
+    core = {canonicalize_name(r.name) for r in own if r.marker is None or "extra" not in str(r.marker)}
+    needed = {canonicalize_name(Requirement(text).name) for text in provider.requires}
+    return tuple(sorted(needed - core))
+
+
+def import_names(distributions: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the top-level modules that installed packages bring."""
+    wanted = {canonicalize_name(name) for name in distributions}
+    return tuple(
+        sorted(
+            module
+            for module, owners in metadata.packages_distributions().items()
+            if wanted & {canonicalize_name(owner) for owner in owners}
+        )
+    )
+
+
+def check_import_is_light(module: str, engine_modules: tuple[str, ...]) -> None:
+    """Check in a fresh process that importing ``module`` imports none of ``engine_modules``.
+
+    Raises
+    ------
+    AssertionError
+        Names what was imported.
+    """
+    if not engine_modules:
+        raise SkipTest("the plugin needs no package beyond the core's")
+    code = (
+        "import importlib, json, sys\n"
+        f"importlib.import_module({module!r})\n"
+        f"print(json.dumps([m for m in {list(engine_modules)!r} if m in sys.modules]))"
+    )
+    imported = json.loads(_run(code).splitlines()[-1])
+    if imported:
+        raise AssertionError(f"importing {module} imports {', '.join(imported)}; import it inside the methods")
+
+
+def check_absence_is_explained(
+    provider: Provider, use: str, distributions: tuple[str, ...], modules: tuple[str, ...]
+) -> None:
+    """Check, in a fresh process that hides packages, that the plugin still imports and says what to install.
+
+    Parameters
+    ----------
+    provider
+        An engine, exporter, runtime or teacher.
+    use
+        A Python expression that uses it, in which ``provider`` and ``potential`` are known.
+    distributions, modules
+        Packages and top-level modules to hide.
+
+    Raises
+    ------
+    AssertionError
+        The module does not import, ``missing()`` is empty, or the error lacks the install hint.
+    """
+    if not distributions:
+        raise SkipTest("the plugin needs no package beyond the core's")
+    kind = type(provider)
+    code = f"""
+import importlib, importlib.abc, importlib.metadata as metadata, sys
+hidden_distributions, hidden_modules = set({list(distributions)!r}), set({list(modules)!r})
+from packaging.utils import canonicalize_name
+def hide(function):
+    def replacement(name, *rest):
+        if canonicalize_name(name) in hidden_distributions:
+            raise metadata.PackageNotFoundError(name)
+        return function(name, *rest)
+    return replacement
+metadata.version, metadata.distribution = hide(metadata.version), hide(metadata.distribution)
+class Hider(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in hidden_modules:
+            raise ModuleNotFoundError("hidden: " + name, name=name)
+sys.meta_path.insert(0, Hider())
+provider = importlib.import_module({kind.__module__!r}).{kind.__qualname__}()
+if not provider.missing():
+    sys.exit("missing() is empty although the package is absent")
+from mlff_core.errors import MissingDependencyError
+from mlff_core.testing.reference_potential import small_student
+potential = small_student()
+try:
+    {use}
+except MissingDependencyError as error:
+    if provider.install_hint not in str(error):
+        sys.exit("the install hint is not in the message: " + str(error))
+else:
+    sys.exit("no MissingDependencyError was raised")
+"""
+    _run(code)
+
+
+def _run(code: str) -> str:
+    # The child sees the parent's path, so that a plugin in a test's own folder is found too.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines()
+        raise AssertionError(f"with the package hidden: {lines[-1] if lines else f'exit status {result.returncode}'}")
+    return result.stdout

@@ -1,0 +1,305 @@
+"""Physics that every potential must obey, as functions that raise AssertionError where it does not.
+
+Each takes anything with ``predict``, so that the same checks run on a model, on a teacher, on an exported file and on a
+model that is evaluated through an MD engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from unittest import SkipTest
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from mlff_core.batch import concatenate
+from mlff_core.engine import Tolerance
+from mlff_core.potential import Potential
+from mlff_core.prediction import Prediction
+from mlff_core.testing import structures
+from mlff_core.testing.tolerances import assert_prediction_close, force_scale
+
+INVARIANCE_FLOAT32 = Tolerance(energy=1e-5, forces=1e-4, stress=1e-5)
+INVARIANCE_FLOAT64 = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
+SLOPE = {torch.float32: 2e-3, torch.float64: 1e-6}
+"""How far a slope may be from its finite difference, relative to max(1 eV/Å, largest force)."""
+
+STEP = {torch.float32: 1e-2, torch.float64: 2e-3}
+"""Å; rounding errors of float32 energies need a wide stencil."""
+
+
+def invariance_tolerance(potential: Potential) -> Tolerance:
+    """Return how far numbers of one structure, given in two ways, may differ in the potential's precision."""
+    return INVARIANCE_FLOAT64 if potential.dtype == torch.float64 else INVARIANCE_FLOAT32
+
+
+def predict(potential: Potential, atoms: Atoms | list[Atoms]) -> Prediction:
+    """Return energy, forces and, where the potential can and each structure has a cell, the stress."""
+    frames = [atoms] if isinstance(atoms, Atoms) else atoms
+    want = {"energy", "forces"}
+    if "stress" in potential.supports and all(frame.pbc.any() for frame in frames):
+        want.add("stress")
+    return potential.predict(structures.to_batch(frames), want=want)
+
+
+def check_forces_are_the_slope_of_the_energy(
+    potential: Potential, atoms: Atoms, *, tolerance: float | None = None
+) -> None:
+    """Check forces against four-point differences of the energy along three dense random directions.
+
+    Parameters
+    ----------
+    potential
+        What is checked.
+    atoms
+        Where.
+    tolerance
+        Relative to max(1 eV/Å, largest force); None takes what the precision allows.
+    """
+    tolerance = SLOPE[potential.dtype] if tolerance is None else tolerance
+    forces = _forces(predict(potential, atoms))
+    random = np.random.RandomState(5)
+    for k in range(3):
+        direction = random.normal(size=(len(atoms), 3))
+        direction /= np.linalg.norm(direction)
+
+        def displaced(step: float, direction: np.ndarray = direction) -> float:
+            moved = atoms.copy()
+            moved.positions += step * direction
+            return _energy(potential, moved)
+
+        slope = _slope(displaced, STEP[potential.dtype])
+        expected = -float((forces * torch.from_numpy(direction)).sum())
+        allowed = tolerance * force_scale(forces)
+        if not abs(slope - expected) <= allowed:
+            raise AssertionError(
+                f"forces: along random direction {k} the energy has slope {slope:.8f} eV/Å, the forces say "
+                f"{expected:.8f}; off by {abs(slope - expected):.1e}, at most {allowed:.1e} is allowed"
+            )
+
+
+def check_stress_is_the_strain_derivative(
+    potential: Potential, atoms: Atoms, *, tolerance: float | None = None
+) -> None:
+    """Check all six components of the stress against four-point differences of the energy under strain.
+
+    ``tolerance`` is in eV/Å³; None takes what the precision allows.
+    """
+    if "stress" not in potential.supports:
+        raise SkipTest("no stress is offered")
+    tolerance = {torch.float32: 2e-5, torch.float64: 1e-7}[potential.dtype] if tolerance is None else tolerance
+    stress = predict(potential, atoms).stress
+    if stress is None:
+        raise AssertionError("stress was wanted for a periodic structure, None came")
+    stress = stress[0].cpu().double()
+    if not bool(((stress - stress.T).abs() <= tolerance).all()):
+        raise AssertionError(f"stress is not symmetric: {stress.tolist()} eV/Å³")
+    volume = abs(float(np.linalg.det(atoms.cell)))
+    for a, b in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)):
+
+        def strained(step: float, a: int = a, b: int = b) -> float:
+            deformation = np.eye(3)
+            deformation[a, b] += step / 2
+            deformation[b, a] += step / 2
+            deformed = atoms.copy()
+            deformed.set_cell(np.asarray(atoms.cell) @ deformation, scale_atoms=False)
+            deformed.positions = atoms.positions @ deformation
+            return _energy(potential, deformed)
+
+        slope = _slope(strained, STEP[potential.dtype] / 2) / volume
+        if not abs(slope - float(stress[a, b])) <= tolerance:
+            raise AssertionError(
+                f"stress: component {'xyz'[a]}{'xyz'[b]} is {float(stress[a, b]):.4e} eV/Å³, the energy's strain "
+                f"derivative is {slope:.4e}; off by {abs(slope - float(stress[a, b])):.1e}, "
+                f"at most {tolerance:.1e} is allowed"
+            )
+
+
+def check_translation_changes_nothing(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
+    """Check that a rigid shift leaves energy, forces and stress as they are."""
+    moved = atoms.copy()
+    moved.positions += [1.3, -0.7, 2.9]
+    _compare(potential, moved, predict(potential, atoms), tolerance, "translated")
+
+
+def check_lattice_vectors_change_nothing(
+    potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None
+) -> None:
+    """Check that moving each atom by other lattice vectors leaves everything as it is, wrapped or not."""
+    wanted = predict(potential, atoms)
+    for seed in (11, 12):
+        moved = structures.moved_by_lattice_vectors(atoms, seed)
+        _compare(potential, moved, wanted, tolerance, "atoms moved by lattice vectors")
+
+
+def check_rotation_turns_forces_and_stress(
+    potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None
+) -> None:
+    """Check that turning structure and cell turns forces and stress and leaves the energy."""
+    rotation = random_rotation(seed=2)
+    turned = atoms.copy()
+    turned.set_cell(np.asarray(atoms.cell) @ rotation.T.numpy(), scale_atoms=False)
+    turned.positions = atoms.positions @ rotation.T.numpy()
+    before = predict(potential, atoms)
+    wanted = dataclasses.replace(
+        before,
+        forces=_forces(before) @ rotation.T,
+        stress=None if before.stress is None else rotation @ before.stress.cpu().double() @ rotation.T,
+    )
+    _compare(potential, turned, wanted, tolerance, "rotated")
+
+
+def check_inversion_reverses_forces(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
+    """Check that the mirror image through the origin has reversed forces and the same energy and stress."""
+    inverted = atoms.copy()
+    inverted.positions = -atoms.positions
+    before = predict(potential, atoms)
+    _compare(potential, inverted, dataclasses.replace(before, forces=-_forces(before)), tolerance, "inverted")
+
+
+def check_permutation_permutes_forces(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
+    """Check that atoms in another order carry their forces with them."""
+    order = np.random.RandomState(4).permutation(len(atoms))
+    before = predict(potential, atoms)
+    wanted = dataclasses.replace(before, forces=_forces(before)[torch.from_numpy(order)])
+    _compare(potential, structures.permuted(atoms, order.tolist()), wanted, tolerance, "permuted")
+
+
+def check_batch_equals_singles(potential: Potential, frames: list[Atoms], tolerance: Tolerance | None = None) -> None:
+    """Check that structures evaluated together give what each gives alone."""
+    singles = [potential.predict(structures.to_batch(frame)) for frame in frames]
+    together = Prediction(
+        energy=torch.cat([single.energy for single in singles]), forces=torch.cat([_forces(s) for s in singles])
+    )
+    batch = concatenate([structures.to_batch(frame) for frame in frames])
+    tolerance = invariance_tolerance(potential) if tolerance is None else tolerance
+    assert_prediction_close(potential.predict(batch), together, batch, tolerance, "batch against singles")
+
+
+def check_atom_energies_sum_to_the_energy(potential: Potential, atoms: Atoms) -> None:
+    """Check that the atoms' shares add up."""
+    if "atom_energies" not in potential.supports:
+        raise SkipTest("no atom energies are offered")
+    prediction = potential.predict(structures.to_batch(atoms), want=("energy", "atom_energies"))
+    if prediction.atom_energies is None:
+        raise AssertionError("atom energies were wanted, None came")
+    total, energy = float(prediction.atom_energies.double().sum()), float(prediction.energy[0])
+    allowed = max(1e-9 * abs(energy), invariance_tolerance(potential).energy * len(atoms))
+    if not abs(total - energy) <= allowed:
+        raise AssertionError(f"atom energies sum to {total:.8f} eV, the energy is {energy:.8f} eV")
+
+
+def check_energy_is_extensive(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
+    """Check that two far copies of a molecule, or a doubled cell, have twice the energy and the same forces."""
+    before = predict(potential, atoms)
+    if atoms.pbc.all():
+        doubled = atoms.repeat((2, 1, 1))
+    else:
+        far = atoms.copy()
+        far.positions += [0.0, 0.0, float(np.ptp(atoms.positions[:, 2])) + 2 * potential.card.cutoff + 20.0]
+        doubled = atoms + far
+    wanted = Prediction(energy=2 * before.energy, forces=torch.cat([_forces(before)] * 2), stress=before.stress)
+    _compare(potential, doubled, wanted, tolerance, "doubled")
+
+
+def check_nothing_jumps_at_the_cutoff(potential: Potential, numbers: tuple[int, int, int] = (6, 8, 1)) -> None:
+    """Check that energy and forces of three atoms have no step as one of them crosses the cutoff.
+
+    Crossing by ±δ may change the energy by the slope times 2δ only; δ = 10⁻⁴ Å.
+    """
+    cutoff, delta = potential.card.cutoff, 1e-4
+    if not cutoff > 0:
+        raise SkipTest("the potential has no cutoff")
+
+    def at(distance: float) -> Prediction:
+        return predict(potential, Atoms(numbers=numbers, positions=[[0, 0, 0], [distance, 0, 0], [0, 1.2, 0.1]]))
+
+    inside, outside = at(cutoff - delta), at(cutoff + delta)
+    slack = 1e-6 if potential.dtype == torch.float64 else 1e-4
+    energy_step = abs(float(inside.energy[0] - outside.energy[0]))
+    force_step = float((_forces(inside) - _forces(outside)).abs().max())
+    allowed = slack * force_scale(_forces(inside))
+    if not (energy_step <= allowed and force_step <= allowed):
+        raise AssertionError(
+            f"at the cutoff of {cutoff} Å the energy jumps by {energy_step:.1e} eV and a force by {force_step:.1e} eV/Å "
+            f"within {2 * delta} Å; at most {allowed:.1e} is allowed"
+        )
+
+
+def check_neighbors_given_or_searched_agree(potential: Potential, atoms: Atoms) -> None:
+    """Check that a neighbour list handed in, with pairs beyond the cutoff in it, changes nothing."""
+    if not potential.uses_edges:
+        raise SkipTest("the potential takes no neighbour list")
+    from mlff_core.neighbors import find_neighbors
+
+    batch = structures.to_batch(atoms)
+    edges = find_neighbors(batch, potential.card.cutoff + 0.7)
+    assert_prediction_close(
+        potential.predict(batch, edges=edges),
+        potential.predict(batch),
+        batch,
+        invariance_tolerance(potential),
+        "neighbours handed in",
+    )
+
+
+def check_everything(potential: Potential) -> None:
+    """Run every check of this module on suitable structures.
+
+    Raises
+    ------
+    AssertionError
+        The first check that fails.
+    """
+    molecule, crystal = structures.ethanol(), structures.triclinic_crystal()
+    for atoms in (molecule, crystal):
+        check_forces_are_the_slope_of_the_energy(potential, atoms)
+        check_translation_changes_nothing(potential, atoms)
+        check_rotation_turns_forces_and_stress(potential, atoms)
+        check_inversion_reverses_forces(potential, atoms)
+        check_permutation_permutes_forces(potential, atoms)
+        check_energy_is_extensive(potential, atoms)
+    check_lattice_vectors_change_nothing(potential, crystal)
+    check_batch_equals_singles(potential, [molecule, crystal, structures.one_atom(), structures.slab()])
+    for check in (check_stress_is_the_strain_derivative, check_atom_energies_sum_to_the_energy):
+        try:
+            check(potential, crystal)
+        except SkipTest:
+            continue
+    check_nothing_jumps_at_the_cutoff(potential)
+
+
+def random_rotation(seed: int) -> Tensor:
+    """Return a proper rotation, shape (3, 3), float64, no unit."""
+    matrix, _ = np.linalg.qr(np.random.RandomState(seed).normal(size=(3, 3)))
+    if np.linalg.det(matrix) < 0:
+        matrix[:, 0] *= -1
+    return torch.from_numpy(matrix)
+
+
+def _energy(potential: Potential, atoms: Atoms) -> float:
+    return float(potential.predict(structures.to_batch(atoms), want=("energy",)).energy[0])
+
+
+def _forces(prediction: Prediction) -> Tensor:
+    if prediction.forces is None:
+        raise AssertionError("forces were wanted, None came")
+    return prediction.forces.cpu().double()
+
+
+def _slope(function: Callable[[float], float], step: float) -> float:
+    """Return the derivative at 0 by the four-point stencil, whose error is of fourth order in ``step``."""
+    near = function(step) - function(-step)
+    far = function(2 * step) - function(-2 * step)
+    return (8 * near - far) / (12 * step)
+
+
+def _compare(
+    potential: Potential, atoms: Atoms, wanted: Prediction, tolerance: Tolerance | None, what: str
+) -> None:
+    batch = structures.to_batch(atoms)
+    tolerance = invariance_tolerance(potential) if tolerance is None else tolerance
+    assert_prediction_close(predict(potential, atoms), wanted, batch, tolerance, what)

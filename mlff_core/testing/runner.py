@@ -1,0 +1,98 @@
+"""Contracts run without pytest, for ``mlff plugins check`` and for scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest import SkipTest
+
+from mlff_core import plugins
+from mlff_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class ContractResult:
+    """How one test of a contract went.
+
+    Parameters
+    ----------
+    name
+        The test's name as words.
+    status
+        ``"ok"``, ``"failed"`` or ``"skipped"``.
+    message
+        Why it failed or was skipped.
+    seconds
+        Wall time.
+    """
+
+    name: str
+    status: str
+    message: str
+    seconds: float
+
+
+def run_contract(contract: type[Any]) -> list[ContractResult]:
+    """Return the result of every test of a contract class."""
+    return list(iterate_contract(contract))
+
+
+def iterate_contract(contract: type[Any]) -> Iterator[ContractResult]:
+    """Yield each result when its test is done; tests run in the order in which they are written."""
+    for name in test_names(contract):
+        status, message, start = "ok", "", time.perf_counter()
+        try:
+            # A new object for each test, as pytest makes it.
+            getattr(contract(), name)()
+        except SkipTest as reason:
+            status, message = "skipped", str(reason)
+        except AssertionError as error:
+            status, message = "failed", str(error)
+        except Exception as error:
+            status, message = "failed", f"{type(error).__name__}: {error}"
+        yield ContractResult(
+            name.removeprefix("test_").replace("_", " "), status, message, time.perf_counter() - start
+        )
+
+
+def test_names(contract: type[Any]) -> list[str]:
+    """Return the names of a contract's test methods, the base class's first, in order of writing."""
+    names: dict[str, None] = {}
+    for base in reversed(contract.__mro__):
+        names.update(dict.fromkeys(name for name in vars(base) if name.startswith("test_")))
+    return [name for name in names if callable(getattr(contract, name))]
+
+
+test_names.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it where it is imported
+
+
+def contract_for(kind: str, name: str) -> type[Any]:
+    """Return the shipped contract, ready to run, of an installed provider.
+
+    Parameters
+    ----------
+    kind
+        ``"engine"``, ``"exporter"``, ``"runtime"`` or ``"teacher"``.
+    name
+        What the provider is called.
+
+    Raises
+    ------
+    PluginError
+        Nobody, or more than one plugin, offers it.
+    InputError
+        An unknown kind.
+    """
+    if kind == "engine":
+        from mlff_core.testing.engine_contract import EngineContract as Contract
+    elif kind == "exporter":
+        from mlff_core.testing.exporter_contract import ExporterContract as Contract
+    elif kind == "runtime":
+        from mlff_core.testing.runtime_contract import RuntimeContract as Contract
+    elif kind == "teacher":
+        from mlff_core.testing.teacher_contract import TeacherContract as Contract
+    else:
+        raise InputError(f"kind must be one of {', '.join(plugins.KINDS)}, got {kind!r}")
+    return type(f"{name}:{kind}", (Contract,), {kind: plugins.host().get(kind, name)})
