@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -94,7 +93,7 @@ def write_checked(
             f"the {format_name} export", **({"energy": 1e-9, "forces": 1e-8, "stress": 1e-9} if tight else {})
         )
         for file in Path(folder).iterdir():
-            os.replace(file, path.parent / file.name)
+            file.replace(path.parent / file.name)
     return ExportReport(
         path=path,
         format=format_name,

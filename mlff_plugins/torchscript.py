@@ -89,7 +89,8 @@ def open_torchscript(path: Path, device: str) -> GraphPotential:
     except (RuntimeError, ValueError, KeyError, UnsupportedError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path} is no TorchScript export of this project: {reason}; write it with `mlff export --format torchscript`"
+            f"{path} is no TorchScript export of this project: {reason}; "
+            "write it with `mlff export --format torchscript`"
         ) from error
 
     def graph(

@@ -12,8 +12,8 @@ from mlff_core.model.painn import PaiNN
 class EdgeGraph(nn.Module):
     """Energy, atom energies, forces and virial from edge vectors, gradient included.
 
-    Scriptable by ``torch.jit.script``; the host searches neighbours, subtracts positions, and calls with gradients enabled
-    (TorchScript has no ``enable_grad`` of its own).
+    Scriptable by ``torch.jit.script``; the host searches neighbours, subtracts positions, and calls with gradients
+    enabled (TorchScript has no ``enable_grad`` of its own).
 
     Parameters
     ----------

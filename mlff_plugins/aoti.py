@@ -1,0 +1,133 @@
+"""AOTInductor: the student's graph compiled ahead of time to machine code, in one ``.pt2`` package."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlff_core.errors import CheckpointError, InputError
+from mlff_core.exporter import Exporter, ExportReport
+from mlff_core.hookspecs import hookimpl
+from mlff_core.runtime import Runtime
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mlff_core.graph_potential import GraphPotential
+    from mlff_core.potential import Potential
+
+INSTALL_HINT = "pip install 'torch>=2.6', and a C++ compiler such as g++"
+CARD = "mlff_card"
+"""Metadata key of the card."""
+
+
+class AOTIExporter(Exporter):
+    """Compiles the edge graph of a student for this machine."""
+
+    name = "aoti"
+    summary = "machine code by AOTInductor with energy, atom energies, forces, virial; for the machine it is made on"
+    requires = ("torch>=2.6",)
+    install_hint = INSTALL_HINT
+    suffix = ".pt2"
+
+    def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
+        """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
+        import torch
+        from torch._inductor import aoti_compile_and_package
+
+        from mlff_core.exporting import edge_graph, write_checked
+        from mlff_core.model.exported import exported_program
+
+        if options:
+            raise InputError(f"aoti takes no options, got {', '.join(options)}")
+        program = exported_program(edge_graph(potential))
+        metadata = {
+            CARD: json.dumps(potential.card.to_dict()),
+            "dtype": str(potential.dtype).removeprefix("torch."),
+        }
+
+        def write(file: Path) -> None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                aoti_compile_and_package(
+                    program, package_path=str(file), inductor_configs={"aot_inductor.metadata": metadata}
+                )
+
+        if Path(path).suffix != self.suffix:
+            raise InputError(f"AOTInductor packages end in {self.suffix}, got {path}")
+        with torch.no_grad():
+            return write_checked(self.name, potential, path, write, lambda file: open_aoti(file, "cpu"))
+
+
+class AOTIRuntime(Runtime):
+    """Opens what :class:`AOTIExporter` wrote."""
+
+    name = "aoti"
+    summary = "runs a .pt2 package"
+    requires = ("torch>=2.6",)
+    install_hint = INSTALL_HINT
+    suffixes = (".pt2",)
+
+    def open(self, path: Path, *, device: str = "cpu") -> Potential:
+        """Return the file as a potential; see :meth:`mlff_core.runtime.Runtime.open`."""
+        return open_aoti(path, device)
+
+
+def open_aoti(path: Path, device: str) -> GraphPotential:
+    """Return an AOTInductor package as a potential.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged, no export of this project, or made for another machine.
+    InputError
+        A device other than the CPU, for which packages are compiled.
+    """
+    import torch
+    from torch._inductor import aoti_load_package
+
+    from mlff_core.card import ModelCard
+    from mlff_core.graph_potential import GraphPotential
+    from mlff_core.registry import resolve_dtype
+
+    if device not in ("auto", "cpu"):
+        raise InputError(f"AOTInductor packages of this project are compiled for the CPU, not for {device!r}")
+    if not Path(path).is_file():
+        raise CheckpointError(f"there is no file {path}; write it with `mlff export MODEL --format aoti -o {path}`")
+    try:
+        package = aoti_load_package(str(path))
+        metadata = package.get_metadata()
+        card, dtype = ModelCard.from_dict(json.loads(metadata[CARD])), resolve_dtype(metadata["dtype"])
+    except Exception as error:
+        # The loader raises RuntimeError, zipfile and OS errors alike on foreign bytes.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{path} is no AOTInductor export of this project for this machine: {reason}; "
+            "write it here with `mlff export --format aoti`"
+        ) from error
+
+    def graph(
+        atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        with torch.no_grad():
+            energy, atom_energies, forces, virial = package(
+                atomic_numbers, edge_vectors, centers, neighbors, system_idx
+            )
+        return energy, atom_energies, forces, virial
+
+    return GraphPotential(graph, card, device="cpu", dtype=dtype)
+
+
+@hookimpl
+def mlff_register_exporters() -> list[Exporter]:
+    """Register the exporter."""
+    return [AOTIExporter()]
+
+
+@hookimpl
+def mlff_register_runtimes() -> list[Runtime]:
+    """Register the runtime."""
+    return [AOTIRuntime()]
