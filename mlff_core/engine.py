@@ -58,8 +58,10 @@ class Engine(Provider):
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> Any:
         """Return the engine's own object, driven by ``potential``.
 
-        ``options`` are the engine's own. An engine that needs a structure to build its object (OpenMM's forces know
-        their species) takes it as option ``"batch"``, and checks it here with our error class.
+        ``options`` are the engine's own. Every engine takes option ``"batch"``, the structure that comes first: it is
+        checked here (:meth:`~mlff_core.potential.Potential.check`), so that bad input is refused with our error class
+        before an engine wraps it in its own; and an engine that needs a structure to build its object (OpenMM's forces
+        know their species) takes it from there. An object that holds a process, socket or file has a ``close()``.
 
         Raises
         ------

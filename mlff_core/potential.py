@@ -12,7 +12,7 @@ from torch import Tensor
 from mlff_core.batch import AtomicBatch
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.neighbors import EdgeList, VerletNeighborList
+from mlff_core.neighbors import EdgeList, VerletNeighborList, edge_vectors, find_neighbors
 from mlff_core.prediction import Prediction
 
 PROPERTIES = ("energy", "forces", "stress", "atom_energies", "energy_std", "forces_std")
@@ -80,6 +80,21 @@ class Potential(ABC):
         if edges is not None:
             edges = edges.to(self.device, self.dtype)
         return self._predict(batch, wanted, edges)
+
+    def check(self, batch: AtomicBatch) -> None:
+        """Refuse what :meth:`predict` would refuse, without computing anything; engines call it when bound.
+
+        Raises
+        ------
+        InputError
+            No atoms, positions or cell that are not finite, bad numbers, overlapping atoms.
+        UnsupportedError
+            An element, charge or multiplicity that this potential cannot serve.
+        """
+        batch.validate_values()
+        check_supported(self.card, batch)
+        edges = find_neighbors(batch, OVERLAP)
+        check_distances(batch, edges, edge_vectors(batch, edges))
 
     @abstractmethod
     def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:

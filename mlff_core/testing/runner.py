@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,14 @@ from unittest import SkipTest
 
 from mlff_core import plugins
 from mlff_core.errors import InputError
+
+CONTRACTS: dict[str, tuple[str, str]] = {
+    "engine": ("mlff_core.testing.engine_contract", "EngineContract"),
+    "exporter": ("mlff_core.testing.exporter_contract", "ExporterContract"),
+    "runtime": ("mlff_core.testing.runtime_contract", "RuntimeContract"),
+    "teacher": ("mlff_core.testing.teacher_contract", "TeacherContract"),
+}
+"""Module and class of each kind's contract; the class's attribute of the kind's name is what is checked."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,7 @@ def iterate_contract(contract: type[Any]) -> Iterator[ContractResult]:
             status, message = "failed", str(error)
         except Exception as error:
             status, message = "failed", f"{type(error).__name__}: {error}"
-        yield ContractResult(
-            name.removeprefix("test_").replace("_", " "), status, message, time.perf_counter() - start
-        )
+        yield ContractResult(name.removeprefix("test_").replace("_", " "), status, message, time.perf_counter() - start)
 
 
 def test_names(contract: type[Any]) -> list[str]:
@@ -85,14 +92,8 @@ def contract_for(kind: str, name: str) -> type[Any]:
     InputError
         An unknown kind.
     """
-    if kind == "engine":
-        from mlff_core.testing.engine_contract import EngineContract as Contract
-    elif kind == "exporter":
-        from mlff_core.testing.exporter_contract import ExporterContract as Contract
-    elif kind == "runtime":
-        from mlff_core.testing.runtime_contract import RuntimeContract as Contract
-    elif kind == "teacher":
-        from mlff_core.testing.teacher_contract import TeacherContract as Contract
-    else:
-        raise InputError(f"kind must be one of {', '.join(plugins.KINDS)}, got {kind!r}")
-    return type(f"{name}:{kind}", (Contract,), {kind: plugins.host().get(kind, name)})
+    if kind not in CONTRACTS:
+        raise InputError(f"kind must be one of {', '.join(CONTRACTS)}, got {kind!r}")
+    module, class_name = CONTRACTS[kind]
+    contract = getattr(importlib.import_module(module), class_name)
+    return type(f"{class_name} of {name}", (contract,), {kind: plugins.host().get(kind, name)})

@@ -19,9 +19,7 @@ def scaled(tolerance: Tolerance, factor: float) -> Tolerance:
 
 def looser(one: Tolerance, other: Tolerance) -> Tolerance:
     """Return, for each quantity, the larger of two tolerances."""
-    return Tolerance(
-        max(one.energy, other.energy), max(one.forces, other.forces), max(one.stress, other.stress)
-    )
+    return Tolerance(max(one.energy, other.energy), max(one.forces, other.forces), max(one.stress, other.stress))
 
 
 def energy_deviation(found: Tensor, wanted: Tensor, n_atoms: Tensor) -> Tensor:
@@ -38,7 +36,7 @@ def energy_deviation(found: Tensor, wanted: Tensor, n_atoms: Tensor) -> Tensor:
 
 
 def force_scale(forces: Tensor) -> float:
-    """Return what force tolerances are relative to, eV/Å: the largest component of ``forces`` (n_atoms, 3), at least 1."""
+    """Return what a force tolerance is relative to, eV/Å: the largest of ``forces`` (n_atoms, 3), eV/Å, at least 1."""
     return max(1.0, float(forces.abs().max())) if forces.numel() else 1.0
 
 

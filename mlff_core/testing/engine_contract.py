@@ -1,0 +1,400 @@
+"""The contract that every engine's plugin passes, shipped so that plugins of other packages run it too.
+
+Over 300 lines, since it is one list of tests and a reader wants it in one place.
+
+    from mlff_core.testing import EngineContract
+
+    class TestMyEngine(EngineContract):
+        engine = MyEngine()
+
+Tests are plain methods that raise AssertionError; one that does not apply raises ``unittest.SkipTest``, which pytest
+honours. Each goes through :meth:`~mlff_core.engine.Engine.bind` and :meth:`~mlff_core.engine.Engine.evaluate`, first
+with an analytic pair potential, then with a real student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar
+from unittest import SkipTest
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.engine import Engine, Tolerance
+from mlff_core.errors import InputError, MlffError, UnsupportedError
+from mlff_core.potential import Potential
+from mlff_core.testing import isolation, potential_checks, structures
+from mlff_core.testing.reference_potential import PairPotential, small_student
+from mlff_core.testing.structures import to_batch
+from mlff_core.testing.through_engine import ThroughEngine
+from mlff_core.testing.tolerances import assert_prediction_close, looser, scaled
+
+CAPABILITIES = frozenset({"stress", "atom_energies", "hessian", "periodic", "slab", "batch", "charge", "float64"})
+MAKERS: dict[str, Callable[..., Potential]] = {"pair": PairPotential, "student": small_student}
+
+
+class EngineContract:
+    """What an engine must do; subclass it and set ``engine``.
+
+    Attributes
+    ----------
+    engine
+        The engine under test.
+    options
+        Passed to ``bind``, beside ``"batch"``, the structure that comes first.
+    potentials
+        Which models drive it: ``"pair"`` and ``"student"``; an engine that takes students only says so here.
+    n_repeats
+        Calls between the first and the last of a run.
+    module
+        The plugin's module; that of the engine's class by default.
+    engine_modules
+        Modules that importing the plugin must not import; those of its packages by default.
+    """
+
+    engine: ClassVar[Engine]
+    options: ClassVar[Mapping[str, Any]] = {}
+    potentials: ClassVar[tuple[str, ...]] = ("pair", "student")
+    n_repeats: ClassVar[int] = 100
+    module: ClassVar[str | None] = None
+    engine_modules: ClassVar[tuple[str, ...] | None] = None
+
+    # Equal to predict
+
+    def test_describes_itself(self) -> None:
+        """The name, what it needs and what it can do are said, with known words."""
+        engine = self.engine
+        unknown = engine.capabilities - CAPABILITIES
+        if unknown:
+            raise AssertionError(f"unknown capabilities {sorted(unknown)}; known are {sorted(CAPABILITIES)}")
+        if "slab" in engine.capabilities and "periodic" not in engine.capabilities:
+            raise AssertionError("an engine that serves slabs is periodic")
+        if not engine.name or not engine.summary:
+            raise AssertionError("name and summary must say something")
+        if isolation.optional_distributions(engine) and not engine.install_hint:
+            raise AssertionError("an engine that needs a package must say in install_hint how to install it")
+        if engine.missing():
+            raise AssertionError(f"not installed, so nothing can be checked: {'; '.join(engine.missing())}")
+
+    def test_a_molecule_equals_predict(self) -> None:
+        """A molecule whose cell is zero."""
+        self._equals_predict(structures.ethanol())
+
+    def test_a_dummy_cell_without_pbc_has_no_effect(self) -> None:
+        """A molecule in a cell that means nothing, with pbc off, has no images."""
+        self._equals_predict(structures.molecule_in_dummy_cell())
+
+    def test_one_atom_equals_predict(self) -> None:
+        """An atom that sees no other has its own energy and no force."""
+        self._equals_predict(structures.one_atom())
+
+    def test_a_cluster_of_200_atoms_equals_predict(self) -> None:
+        """Enough atoms for a total energy that float32 would round."""
+        self._equals_predict(structures.cluster())
+
+    def test_a_triclinic_crystal_equals_predict(self) -> None:
+        """A cell without symmetry, which a transpose or a lost rotation makes another crystal."""
+        self._needs("periodic")
+        self._equals_predict(structures.triclinic_crystal())
+
+    def test_a_cell_smaller_than_the_cutoff_equals_predict(self) -> None:
+        """Each atom sees several images of the others, and of itself."""
+        self._needs("periodic")
+        self._equals_predict(structures.small_cell())
+
+    def test_a_slab_equals_predict(self) -> None:
+        """Periodic along two lattice vectors only."""
+        self._needs("slab")
+        self._equals_predict(structures.slab())
+
+    def test_a_periodicity_it_cannot_serve_is_refused(self) -> None:
+        """An engine without slabs or crystals says so; it does not drop ``pbc`` in silence."""
+        missing = {"periodic": structures.triclinic_crystal(), "slab": structures.slab()}
+        missing = {name: atoms for name, atoms in missing.items() if name not in self.engine.capabilities}
+        if not missing:
+            raise SkipTest("crystals and slabs are served")
+        for name, atoms in missing.items():
+            for bound in self._models():
+                self._refused(
+                    f"a structure that needs {name!r}",
+                    partial(bound.predict, to_batch(atoms)),
+                    ("period", "pbc", "slab", "crystal"),
+                )
+
+    # Physics through the engine
+
+    def test_forces_are_the_slope_of_the_energy(self) -> None:
+        """F = −dE/dx by finite difference, both from the engine."""
+        for bound in self._models():
+            potential_checks.check_forces_are_the_slope_of_the_energy(bound, structures.ethanol())
+
+    def test_stress_is_the_strain_derivative_in_a_triclinic_cell(self) -> None:
+        """Sign, volume, order and frame of the stress, against energies of the strained crystal."""
+        self._needs("stress")
+        for bound in self._models():
+            potential_checks.check_stress_is_the_strain_derivative(bound, structures.triclinic_crystal())
+
+    def test_atoms_moved_by_lattice_vectors_change_nothing(self) -> None:
+        """Atoms outside the cell are images of atoms inside."""
+        self._needs("periodic")
+        for bound in self._models():
+            potential_checks.check_lattice_vectors_change_nothing(
+                bound, structures.triclinic_crystal(), self._invariance(bound)
+            )
+
+    def test_permuted_atoms_have_permuted_forces(self) -> None:
+        """No order of atoms is lost on the way."""
+        for bound in self._models():
+            potential_checks.check_permutation_permutes_forces(bound, structures.ethanol(), self._invariance(bound))
+
+    def test_rotation_turns_the_forces(self) -> None:
+        """A turned structure has turned forces, and stress where there is one."""
+        for bound in self._models():
+            for atoms in self._molecule_and_crystal():
+                potential_checks.check_rotation_turns_forces_and_stress(bound, atoms, self._invariance(bound))
+
+    def test_inversion_reverses_the_forces(self) -> None:
+        """The mirror image has reversed forces."""
+        for bound in self._models():
+            for atoms in self._molecule_and_crystal():
+                potential_checks.check_inversion_reverses_forces(bound, atoms, self._invariance(bound))
+
+    def test_a_batch_equals_its_structures_one_by_one(self) -> None:
+        """Several structures at once: the same numbers, or a clear refusal from an engine that takes one."""
+        frames = [structures.ethanol(), structures.one_atom(), structures.molecule_in_dummy_cell()]
+        for bound in self._models():
+            if "batch" in self.engine.capabilities:
+                potential_checks.check_batch_equals_singles(bound, frames, self._invariance(bound))
+                continue
+            batch = to_batch(frames)
+            try:
+                found = bound.predict(batch)
+            except MlffError:
+                continue
+            assert_prediction_close(found, bound.wanted(batch), batch, bound.tolerance, "a batch")
+
+    # State from call to call
+
+    def test_changed_species_are_noticed(self) -> None:
+        """The same positions with other elements: nothing stale is used."""
+        other = structures.ethanol()
+        other.symbols = "NOCHHHHHH"
+        self._each_equals_predict([structures.ethanol(), other, structures.ethanol()])
+
+    def test_changed_cell_is_noticed(self) -> None:
+        """The same positions in another cell."""
+        self._needs("periodic")
+        crystal, strained = structures.triclinic_crystal(), structures.triclinic_crystal()
+        strained.set_cell(np.asarray(crystal.cell) * [[1.02], [1.0], [0.97]], scale_atoms=False)
+        self._each_equals_predict([crystal, strained, crystal])
+
+    def test_changed_pbc_is_noticed(self) -> None:
+        """The same positions and cell, periodic or not."""
+        self._needs("periodic")
+        crystal, isolated = structures.triclinic_crystal(), structures.triclinic_crystal()
+        isolated.pbc = False
+        self._each_equals_predict([crystal, isolated, crystal])
+
+    def test_changed_number_of_atoms_is_noticed(self) -> None:
+        """Fewer atoms, then more."""
+        molecule = structures.ethanol()
+        self._each_equals_predict([molecule, molecule[:5], structures.cluster(30), structures.one_atom(), molecule])
+
+    def test_the_hundredth_call_equals_the_first(self) -> None:
+        """Atoms walk away step by step and come back."""
+        molecule, random = structures.ethanol(), np.random.RandomState(9)
+        for bound in self._models(dtypes=(torch.float32,)):
+            first = bound.predict(to_batch(molecule))
+            walking = molecule.copy()
+            for _ in range(self.n_repeats - 2):
+                walking.positions += random.normal(scale=0.01, size=(len(molecule), 3))
+                last = bound.predict(to_batch(walking))
+            assert_prediction_close(
+                last, bound.wanted(to_batch(walking)), to_batch(walking), bound.tolerance, "at the end of a walk"
+            )
+            batch = to_batch(molecule)
+            assert_prediction_close(bound.predict(batch), first, batch, bound.tolerance, "the hundredth call")
+
+    # A good guest
+
+    def test_input_that_is_not_contiguous_gives_the_same(self) -> None:
+        """Strided, transposed and expanded tensors, as slices of larger arrays are."""
+        for bound in self._models():
+            for atoms in self._molecule_and_crystal():
+                plain = to_batch(atoms)
+                # A Fortran-ordered array, every second element of a longer one, and stride zero.
+                batch = AtomicBatch(
+                    positions=plain.positions.T.contiguous().T,
+                    atomic_numbers=plain.atomic_numbers.repeat_interleave(2)[::2],
+                    cell=plain.cell.mT.contiguous().mT,
+                    pbc=plain.pbc.repeat_interleave(2, dim=1)[:, ::2],
+                    system_idx=torch.zeros(1, dtype=torch.int64).expand(plain.n_atoms),
+                )
+                found = bound.predict(batch)
+                assert_prediction_close(found, bound.wanted(plain), plain, bound.tolerance, "strided input")
+
+    def test_the_input_is_not_changed(self) -> None:
+        """The caller's tensors hold afterwards what they held before."""
+        for bound in self._models():
+            for atoms in self._molecule_and_crystal():
+                if atoms.pbc.any():
+                    atoms = structures.moved_by_lattice_vectors(atoms)
+                batch, kept = to_batch(atoms), to_batch(atoms)
+                bound.predict(batch)
+                for field in ("positions", "atomic_numbers", "cell", "pbc", "system_idx"):
+                    if not torch.equal(getattr(batch, field), getattr(kept, field)):
+                        raise AssertionError(f"{bound.card.name}: the engine wrote into the caller's {field}")
+
+    def test_the_output_is_the_callers_own(self) -> None:
+        """A prediction keeps its numbers when the next structure is computed."""
+        molecule, moved = structures.ethanol(), structures.ethanol()
+        moved.rattle(0.1, seed=1)
+        for bound in self._models():
+            batch = to_batch(molecule)
+            first = bound.predict(batch)
+            bound.predict(to_batch(moved))
+            assert_prediction_close(first, bound.wanted(batch), batch, bound.tolerance, "after the next call")
+
+    def test_process_settings_are_unchanged(self) -> None:
+        """Default dtype, grad mode, random states and threads are the caller's."""
+        with isolation.unchanged_settings(f"engine {self.engine.name}"):
+            for bound in self._models():
+                bound.predict(to_batch(structures.ethanol()))
+
+    def test_grad_mode_of_the_caller_does_not_matter(self) -> None:
+        """Inside ``torch.no_grad()`` the forces are the same."""
+        for bound in self._models():
+            batch = to_batch(structures.ethanol())
+            with torch.no_grad():
+                found = bound.predict(batch)
+            assert_prediction_close(found, bound.wanted(batch), batch, bound.tolerance, "inside no_grad")
+
+    def test_nothing_is_printed(self) -> None:
+        """Neither binding nor evaluating writes to standard output or error."""
+        with isolation.nothing_printed(f"engine {self.engine.name}"):
+            for bound in self._models():
+                bound.predict(to_batch(structures.ethanol()))
+
+    # Bad input
+
+    def test_an_unknown_element_is_refused(self) -> None:
+        """Uranium, given to a model for organic molecules."""
+        bad = structures.ethanol()
+        bad.numbers[2] = 92
+        self._refused_bound_and_running(bad, ("does not know U",), UnsupportedError)
+
+    def test_nan_is_refused(self) -> None:
+        """A coordinate that is no number, as a simulation that exploded has."""
+        bad = structures.ethanol()
+        bad.positions[4, 1] = np.nan
+        self._refused_bound_and_running(bad, ("finite", "nan"), InputError)
+
+    def test_overlapping_atoms_are_refused(self) -> None:
+        """Two atoms closer than 0.3 Å."""
+        bad = structures.ethanol()
+        bad.positions[5] = bad.positions[3] + [0.0, 0.15, 0.2]
+        self._refused_bound_and_running(bad, ("overlap",), InputError)
+
+    def test_a_charged_system_is_refused_by_a_neutral_model(self) -> None:
+        """A total charge is not dropped on the way to a model that knows none."""
+        bad = structures.ethanol()
+        bad.info["charge"] = 1.0
+        self._refused_bound_and_running(bad, ("charge",), UnsupportedError)
+
+    def test_a_neutral_charge_is_accepted(self) -> None:
+        """A total charge of zero that is spelt out is as good as none."""
+        atoms = structures.ethanol()
+        atoms.info["charge"] = 0.0
+        self._equals_predict(atoms)
+
+    # Without the engine
+
+    def test_importing_the_plugin_imports_no_engine(self) -> None:
+        """So that listing plugins is fast."""
+        modules = self.engine_modules
+        if modules is None:
+            modules = isolation.import_names(isolation.optional_distributions(self.engine))
+        isolation.check_import_is_light(self.module or type(self.engine).__module__, modules)
+
+    def test_without_its_package_the_hint_is_shown(self) -> None:
+        """The plugin still imports, and using it says what to install."""
+        distributions = isolation.optional_distributions(self.engine)
+        isolation.check_absence_is_explained(
+            self.engine, "provider.bind(potential, {})", distributions, isolation.import_names(distributions)
+        )
+
+    # What the tests are made of
+
+    def _models(self, dtypes: tuple[torch.dtype, ...] | None = None) -> Iterator[ThroughEngine]:
+        """Yield the engine with each model in each precision it takes, each closed before the next."""
+        if dtypes is None:
+            double = (torch.float64,) if "float64" in self.engine.capabilities else ()
+            dtypes = (torch.float32, *double)
+        for dtype in dtypes:
+            for name in self.potentials:
+                with ThroughEngine(self.engine, MAKERS[name](dtype=dtype), self.options) as bound:
+                    yield bound
+
+    def _needs(self, capability: str) -> None:
+        if capability not in self.engine.capabilities:
+            raise SkipTest(f"{self.engine.name} does not offer {capability!r}")
+
+    def _molecule_and_crystal(self) -> list[Atoms]:
+        molecule = [structures.ethanol()]
+        return [*molecule, structures.triclinic_crystal()] if "periodic" in self.engine.capabilities else molecule
+
+    def _invariance(self, bound: ThroughEngine) -> Tolerance:
+        """Return the tolerance of two evaluations compared, each with its own deviation from ``predict``."""
+        return looser(potential_checks.invariance_tolerance(bound), scaled(bound.tolerance, 2.0))
+
+    def _equals_predict(self, atoms: Atoms) -> None:
+        self._each_equals_predict([atoms])
+
+    def _each_equals_predict(self, frames: list[Atoms]) -> None:
+        """Check frames one after the other with one bound object."""
+        for bound in self._models():
+            for k, atoms in enumerate(frames):
+                batch = to_batch(atoms)
+                what = f"{bound.card.name}, {str(bound.dtype).removeprefix('torch.')}, call {k + 1}"
+                found, wanted = bound.predict(batch), bound.wanted(batch)
+                for quantity in ("forces", "stress", "atom_energies"):
+                    if getattr(wanted, quantity) is not None and getattr(found, quantity) is None:
+                        raise AssertionError(f"{what}: {quantity} is offered, but None came")
+                if found.energy.dtype != torch.float64:
+                    raise AssertionError(f"{what}: the energy must be float64, got {found.energy.dtype}")
+                assert_prediction_close(found, wanted, batch, bound.tolerance, what)
+
+    def _refused_bound_and_running(self, bad: Atoms, words: tuple[str, ...], wanted: type[MlffError]) -> None:
+        good = structures.ethanol()
+        for bound in self._models(dtypes=(torch.float32,)):
+            what = f"{bound.card.name}: {words[0]!r}"
+            fresh = ThroughEngine(self.engine, bound.potential, self.options)
+            with fresh:
+                error = self._refused(f"{what} when bound", partial(fresh.bind, to_batch(bad)), words)
+            if not isinstance(error, wanted):
+                raise AssertionError(
+                    f"{what} when bound: wanted {wanted.__name__}, got {type(error).__name__}: {error}"
+                )
+            bound.predict(to_batch(good))
+            self._refused(f"{what} at run time", partial(bound.predict, to_batch(bad)), words)
+            batch = to_batch(good)
+            assert_prediction_close(
+                bound.predict(batch), bound.wanted(batch), batch, bound.tolerance, f"{what}, the next good structure"
+            )
+
+    def _refused(self, what: str, action: Callable[[], Any], words: tuple[str, ...]) -> Exception:
+        """Return the exception of ``action``, whose message must hold one of ``words``."""
+        try:
+            action()
+        except Exception as error:
+            if not any(word.lower() in str(error).lower() for word in words):
+                raise AssertionError(
+                    f"{what}: the message must hold {' or '.join(map(repr, words))}, "
+                    f"got {type(error).__name__}: {error}"
+                ) from error
+            return error
+        raise AssertionError(f"{what}: nothing was raised")

@@ -1,0 +1,80 @@
+"""ASE: :class:`MLFFCalculator`, and the engine that other tools reach by the name ``ase``.
+
+Importing this module imports neither torch nor ASE's calculators; ``MLFFCalculator`` is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlff_core.engine import Engine
+from mlff_core.errors import InputError
+from mlff_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from mlff_core.batch import AtomicBatch
+    from mlff_core.potential import Potential
+    from mlff_core.prediction import Prediction
+    from mlff_plugins.ase.calculator import MLFFCalculator as MLFFCalculator
+
+__all__ = ["ASEEngine", "MLFFCalculator", "mlff_register_engines"]
+
+
+class ASEEngine(Engine):
+    """The Atomic Simulation Environment.
+
+    Options of :meth:`bind`: ``"skin"``, Å, of the neighbour list; ``"batch"``, a structure to check.
+    """
+
+    name = "ase"
+    summary = "Atomic Simulation Environment: MLFFCalculator for MD, relaxation, vibrations, phonons."
+    requires = ("ase>=3.23",)
+    install_hint = 'pip install "ase>=3.23"'
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"stress", "atom_energies", "hessian", "periodic", "slab", "batch", "charge", "float64"}
+    )
+
+    def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> MLFFCalculator:
+        """Return an ASE calculator driven by ``potential``; see :meth:`mlff_core.engine.Engine.bind`."""
+        self.ensure_installed()
+        from mlff_plugins.ase.calculator import DEFAULT_SKIN, MLFFCalculator
+
+        options = dict(options or {})
+        batch, skin = options.pop("batch", None), options.pop("skin", DEFAULT_SKIN)
+        if options:
+            raise InputError(f"engine ase has no option {', '.join(sorted(options))}; it has batch and skin")
+        if batch is not None:
+            potential.check(batch)
+        return MLFFCalculator(potential, skin=skin)
+
+    def evaluate(self, bound: MLFFCalculator, batch: AtomicBatch) -> Prediction:
+        """Return energy, forces, stress and atom energies as ``Atoms`` with this calculator give them."""
+        from mlff_plugins.ase.convert import atoms_from_batch, prediction_from_results
+
+        frames = atoms_from_batch(batch)
+        offered = {"energy", "forces", "energies"} & set(bound.implemented_properties)
+        if "stress" in bound.implemented_properties and all(
+            frame.pbc.any() and frame.cell.rank == 3 for frame in frames
+        ):
+            offered.add("stress")
+        if len(frames) == 1:
+            frames[0].calc = bound
+            results = [{name: bound.get_property(name, frames[0]) for name in sorted(offered)}]
+        else:
+            results = bound.calculate_many(frames, properties=sorted(offered))
+        return prediction_from_results(results)
+
+
+@hookimpl
+def mlff_register_engines() -> Iterable[Engine]:
+    """Return ASE's engine."""
+    return [ASEEngine()]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "MLFFCalculator":
+        from mlff_plugins.ase.calculator import MLFFCalculator
+
+        return MLFFCalculator
+    raise AttributeError(f"module 'mlff_plugins.ase' has no attribute {name!r}")

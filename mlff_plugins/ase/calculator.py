@@ -1,0 +1,191 @@
+"""A model as an ASE calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from mlff_core.errors import InputError
+from mlff_core.potential import Potential, VerletPotential
+from mlff_core.registry import load
+from mlff_plugins.ase.convert import from_prediction, to_batch
+
+DEFAULT_SKIN = 1.0
+"""Å."""
+
+ATOMS_PER_CALL = 4096
+"""Structures of a list are evaluated together up to about this many atoms, which bounds the memory."""
+
+_NAME_IN_CORE = {
+    "energy": "energy",
+    "free_energy": "energy",
+    "forces": "forces",
+    "stress": "stress",
+    "energies": "atom_energies",
+}
+_STATE_IN_INFO = ("charge", "spin_multiplicity")
+
+
+class MLFFCalculator(Calculator):
+    """An ASE calculator driven by a trained model.
+
+    Gives ``energy``, ``free_energy`` (the same), ``forces``, ``stress`` and ``energies`` (the atoms' shares), as far as
+    the model does. The total charge is ``atoms.info["charge"]``, the multiplicity ``atoms.info["spin_multiplicity"]``.
+    The stress is computed for periodic structures and wherever it is asked for.
+
+    Parameters
+    ----------
+    model
+        A name (``mlff models list``), the path of a model file, or a potential.
+    device
+        ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` …; a potential keeps its own.
+    dtype
+        ``"float32"`` or ``"float64"``; a potential keeps its own.
+    skin
+        Å; neighbours are searched anew when an atom has moved by half of it. Numbers do not depend on it.
+    kernel
+        ``"auto"`` or the name of a kernel; a potential keeps its own.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged or foreign.
+    InputError
+        Unknown device, dtype or kernel.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from mlff_core.testing import small_student
+    >>> atoms = molecule("CH3CH2OH")
+    >>> atoms.calc = MLFFCalculator(small_student())
+    >>> atoms.get_forces().shape
+    (9, 3)
+    """
+
+    implemented_properties: ClassVar[list[str]] = list(_NAME_IN_CORE)
+
+    def __init__(
+        self,
+        model: str | Path | Potential,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        skin: float = DEFAULT_SKIN,
+        kernel: str = "auto",
+    ) -> None:
+        super().__init__()
+        potential = model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel)
+        self.potential = potential
+        self.implemented_properties = [  # type: ignore[misc]  # ASE reads the instance's list
+            name for name, core in _NAME_IN_CORE.items() if core in potential.supports
+        ]
+        self.parameters.update(model=potential.card.name, dtype=str(potential.dtype).removeprefix("torch."))
+        self._running = VerletPotential(potential, skin)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Fill ``self.results``; ASE calls this when something has changed or is asked for the first time.
+
+        Raises
+        ------
+        InputError
+            Positions that are not finite, overlapping atoms, no atoms, or the stress of a structure with no cell.
+        UnsupportedError
+            An element, charge or multiplicity that the model does not know.
+        """
+        super().calculate(atoms, properties, system_changes)
+        self.results = {}
+        atoms = self.atoms
+        if atoms is None:
+            raise InputError("no structure was given; call calculate(atoms) or set atoms.calc")
+        want = {"energy", "forces", *_core_names(properties)} & (self.potential.supports | _core_names(properties))
+        if "stress" in self.potential.supports and atoms.pbc.any() and atoms.cell.rank == 3:
+            want.add("stress")
+        batch = to_batch(atoms, device=self.potential.device, dtype=self.potential.dtype)
+        self.results = from_prediction(self._running.predict(batch, want=want), [len(atoms)])[0]
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return what has changed since the last calculation, charge and multiplicity in ``atoms.info`` included."""
+        changes: list[str] = super().check_state(atoms, tol=tol)
+        if self.atoms is not None and any(
+            not np.array_equal(atoms.info.get(key), self.atoms.info.get(key)) for key in _STATE_IN_INFO
+        ):
+            changes.append("info")
+        return changes
+
+    def calculate_many(
+        self, frames: Sequence[Atoms], properties: Iterable[str] = ("energy", "forces")
+    ) -> list[dict[str, Any]]:
+        """Return the results of many structures, evaluated together in large batches.
+
+        Parameters
+        ----------
+        frames
+            Structures, of any sizes.
+        properties
+            ASE's names: ``"energy"``, ``"forces"``, ``"stress"``, ``"energies"``.
+
+        Returns
+        -------
+        list of dict
+            One for each structure, with values and units as in ``calc.results``.
+
+        Raises
+        ------
+        InputError, UnsupportedError
+            As :meth:`calculate`, for any of the structures.
+        """
+        want = _core_names(properties)
+        results: list[dict[str, Any]] = []
+        start = 0
+        while start < len(frames):
+            stop, n_atoms = start + 1, len(frames[start])
+            while stop < len(frames) and n_atoms + len(frames[stop]) <= ATOMS_PER_CALL:
+                n_atoms += len(frames[stop])
+                stop += 1
+            chunk = list(frames[start:stop])
+            batch = to_batch(chunk, device=self.potential.device, dtype=self.potential.dtype)
+            # Not through the Verlet list, which serves one structure that moves.
+            results += from_prediction(self.potential.predict(batch, want=want), [len(frame) for frame in chunk])
+            start = stop
+        return results
+
+    def get_hessian(self, atoms: Atoms | None = None) -> npt.NDArray[np.float64]:
+        """Return the second derivatives of the energy, shape (3·n_atoms, 3·n_atoms), eV/Å².
+
+        Rows and columns run over x, y, z of the first atom, then of the second: what
+        ``ase.vibrations.VibrationsData.from_2d`` takes.
+
+        Raises
+        ------
+        InputError, UnsupportedError
+            As :meth:`calculate`.
+        """
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise InputError("no structure was given; call get_hessian(atoms)")
+        batch = to_batch(atoms, device=self.potential.device, dtype=self.potential.dtype)
+        hessian: npt.NDArray[np.float64] = self.potential.hessian(batch).detach().cpu().double().numpy()
+        return hessian
+
+    def _get_name(self) -> str:
+        return "mlff"
+
+
+def _core_names(properties: Iterable[str]) -> set[str]:
+    names = {properties} if isinstance(properties, str) else set(properties)
+    unknown = sorted(names - set(_NAME_IN_CORE))
+    if unknown:
+        raise InputError(f"unknown property {', '.join(unknown)}; known are {', '.join(_NAME_IN_CORE)}")
+    return {_NAME_IN_CORE[name] for name in names}

@@ -1,0 +1,87 @@
+"""Between ASE's ``Atoms`` and the core's types; both count in eV and Å, only the stress has another order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+
+from mlff_core.batch import AtomicBatch, split
+from mlff_core.prediction import Prediction
+from mlff_core.structures import batch_from_atoms
+
+
+def to_batch(atoms: Atoms | Sequence[Atoms], *, device: torch.device, dtype: torch.dtype) -> AtomicBatch:
+    """Return structures as a batch, with the total charge of ``atoms.info["charge"]``."""
+    return batch_from_atoms(atoms, device=device, dtype=dtype)
+
+
+def from_prediction(prediction: Prediction, counts: Sequence[int]) -> list[dict[str, Any]]:
+    """Return ASE's results of each structure.
+
+    Parameters
+    ----------
+    prediction
+        Of all structures.
+    counts
+        Atoms of each.
+
+    Returns
+    -------
+    list of dict
+        ``energy`` and ``free_energy``, eV; ``forces`` (n_atoms, 3), eV/Å; ``stress`` (6,), eV/Å³, in Voigt order
+        xx yy zz yz xz xy; ``energies`` (n_atoms,), eV; those that the prediction holds.
+    """
+    energy = prediction.energy.detach().cpu().double().numpy()
+    results: list[dict[str, Any]] = [{"energy": float(e), "free_energy": float(e)} for e in energy]
+    for name, tensor in (("forces", prediction.forces), ("energies", prediction.atom_energies)):
+        if tensor is not None:
+            parts = np.split(tensor.detach().cpu().double().numpy(), np.cumsum(counts)[:-1])
+            for result, part in zip(results, parts, strict=True):
+                result[name] = part.copy()
+    if prediction.stress is not None:
+        full = prediction.stress.detach().cpu().double().numpy()
+        for result, tensor3 in zip(results, full, strict=True):
+            result["stress"] = full_3x3_to_voigt_6_stress(tensor3)
+    return results
+
+
+def atoms_from_batch(batch: AtomicBatch) -> list[Atoms]:
+    """Return each structure of a batch as ``Atoms``."""
+    frames = []
+    for one in split(batch):
+        atoms = Atoms(
+            numbers=one.atomic_numbers.cpu().numpy().copy(),
+            positions=one.positions.detach().cpu().double().numpy().copy(),
+            cell=one.cell[0].detach().cpu().double().numpy().copy(),
+            pbc=one.pbc[0].cpu().numpy().copy(),
+        )
+        if one.charge is not None:
+            atoms.info["charge"] = float(one.charge[0])
+        if one.spin_multiplicity is not None:
+            atoms.info["spin_multiplicity"] = int(one.spin_multiplicity[0])
+        frames.append(atoms)
+    return frames
+
+
+def prediction_from_results(results: Sequence[Mapping[str, Any]]) -> Prediction:
+    """Return ASE's results of several structures as one prediction, the inverse of :func:`from_prediction`."""
+
+    def joined(name: str) -> torch.Tensor | None:
+        if name not in results[0]:
+            return None
+        return torch.from_numpy(np.concatenate([np.asarray(result[name], dtype=np.float64) for result in results]))
+
+    stress = None
+    if "stress" in results[0]:
+        stress = torch.from_numpy(np.stack([voigt_6_to_full_3x3_stress(result["stress"]) for result in results]))
+    return Prediction(
+        energy=torch.tensor([float(result["energy"]) for result in results], dtype=torch.float64),
+        forces=joined("forces"),
+        stress=stress,
+        atom_energies=joined("energies"),
+    )
