@@ -2,8 +2,40 @@
 
 from __future__ import annotations
 
-from mlff_core.testing.engine_contract import EngineContract
-from mlff_core.testing.reference_potential import PairPotential, small_student
-from mlff_core.testing.runner import ContractResult, contract_for, run_contract
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ContractResult", "EngineContract", "PairPotential", "contract_for", "run_contract", "small_student"]
+if TYPE_CHECKING:
+    from mlff_core.testing.engine_contract import EngineContract
+    from mlff_core.testing.exporter_contract import ExporterContract
+    from mlff_core.testing.reference_potential import PairPotential, small_student
+    from mlff_core.testing.runner import ContractResult, contract_for, run_contract
+    from mlff_core.testing.runtime_contract import RuntimeContract
+
+_HOME = {
+    "ContractResult": "runner",
+    "EngineContract": "engine_contract",
+    "ExporterContract": "exporter_contract",
+    "PairPotential": "reference_potential",
+    "RuntimeContract": "runtime_contract",
+    "contract_for": "runner",
+    "run_contract": "runner",
+    "small_student": "reference_potential",
+}
+
+__all__ = [
+    "ContractResult",
+    "EngineContract",
+    "ExporterContract",
+    "PairPotential",
+    "RuntimeContract",
+    "contract_for",
+    "run_contract",
+    "small_student",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"mlff_core.testing.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'mlff_core.testing' has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """The contract that every engine's plugin passes, shipped so that plugins of other packages run it too.
 
-Over 300 lines, since it is one list of tests and a reader wants it in one place.
+It is in one file because it is one list, and who writes a plugin wants to read all of it in one place.
 
     from mlff_core.testing import EngineContract
 
@@ -261,9 +261,10 @@ class EngineContract:
 
     def test_process_settings_are_unchanged(self) -> None:
         """Default dtype, grad mode, random states and threads are the caller's."""
-        with isolation.unchanged_settings(f"engine {self.engine.name}"):
+        with isolation.recorded_changes() as changed:
             for bound in self._models():
                 bound.predict(to_batch(structures.ethanol()))
+        isolation.assert_nothing_changed(changed, f"engine {self.engine.name}")
 
     def test_grad_mode_of_the_caller_does_not_matter(self) -> None:
         """Inside ``torch.no_grad()`` the forces are the same."""
@@ -275,9 +276,10 @@ class EngineContract:
 
     def test_nothing_is_printed(self) -> None:
         """Neither binding nor evaluating writes to standard output or error."""
-        with isolation.nothing_printed(f"engine {self.engine.name}"):
+        with isolation.recorded_output() as written:
             for bound in self._models():
                 bound.predict(to_batch(structures.ethanol()))
+        isolation.assert_nothing_printed(written, f"engine {self.engine.name}")
 
     # Bad input
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -43,23 +44,18 @@ def process_settings() -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def unchanged_settings(what: str) -> Iterator[None]:
-    """Check that the process's settings are the same at the end of the context; put them right for the next test.
+def recorded_changes() -> Iterator[list[str]]:
+    """Give a list that holds, at the end of the context, the names of the process's settings that have changed.
 
-    Raises
-    ------
-    AssertionError
-        Names what changed.
+    The default dtype and the number of threads are then put right, for the sake of the next test.
     """
-    before = process_settings()
+    before, changed = process_settings(), list[str]()
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     try:
-        yield
-        after = process_settings()
-        for name, value in before.items():
-            if after[name] != value:
-                raise AssertionError(f"{what} changed {name}; it must be as it was before")
+        yield changed
     finally:
+        after = process_settings()
+        changed.extend(name for name, value in before.items() if after[name] != value)
         if torch.get_default_dtype() != dtype:
             torch.set_default_dtype(dtype)  # noqa: TID251 - undoes what the plugin under test did
         if torch.get_num_threads() != threads:
@@ -67,32 +63,54 @@ def unchanged_settings(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def nothing_printed(what: str) -> Iterator[None]:
-    """Check that nothing is written to standard output or error, by Python or by compiled code.
+def recorded_output() -> Iterator[list[str]]:
+    """Give a list that holds, at the end of the context, what was written to standard output and error.
+
+    File descriptors are watched as well as ``sys.stdout`` and ``sys.stderr``, so compiled code is heard too.
+    """
+    written: list[str] = []
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as descriptors, tempfile.TemporaryFile("w+") as streams:
+        kept = [os.dup(1), os.dup(2)]
+        try:
+            os.dup2(descriptors.fileno(), 1)
+            os.dup2(descriptors.fileno(), 2)
+            with contextlib.redirect_stdout(streams), contextlib.redirect_stderr(streams):
+                yield written
+        finally:
+            # What C has buffered belongs to the call that wrote it.
+            ctypes.CDLL(None).fflush(None)
+            for descriptor, copy in zip((1, 2), kept, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)
+            for file in (descriptors, streams):
+                file.seek(0)
+            written.extend(text for text in (descriptors.read().decode(errors="replace"), streams.read()) if text)
+
+
+def assert_nothing_changed(changed: list[str], what: str) -> None:
+    """Check a list of :func:`recorded_changes`.
+
+    Raises
+    ------
+    AssertionError
+        Names what changed.
+    """
+    if changed:
+        raise AssertionError(f"{what} changed {', '.join(changed)}; it must be as it was before")
+
+
+def assert_nothing_printed(written: list[str], what: str) -> None:
+    """Check a list of :func:`recorded_output`.
 
     Raises
     ------
     AssertionError
         Quotes the beginning of what was written.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as capture, tempfile.TemporaryFile("w+") as python_capture:
-        kept = [os.dup(1), os.dup(2)]
-        try:
-            os.dup2(capture.fileno(), 1)
-            os.dup2(capture.fileno(), 2)
-            with contextlib.redirect_stdout(python_capture), contextlib.redirect_stderr(python_capture):
-                yield
-        finally:
-            for descriptor, copy in zip((1, 2), kept, strict=True):
-                os.dup2(copy, descriptor)
-                os.close(copy)
-        capture.seek(0)
-        python_capture.seek(0)
-        written = capture.read().decode(errors="replace") + python_capture.read()
     if written:
-        raise AssertionError(f"{what} printed {written[:200]!r}; a library prints nothing")
+        raise AssertionError(f"{what} printed {written[0][:200]!r}; a library prints nothing")
 
 
 def optional_distributions(provider: Provider) -> tuple[str, ...]:
