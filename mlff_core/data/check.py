@@ -1,0 +1,162 @@
+"""The rules of the data set file: those that are cheap, checked at every opening, and those that read all values."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from mlff_core.batch import MAX_ATOMIC_NUMBER
+from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, LENGTH_UNIT, REQUIRED, SPLITS, VERSION
+from mlff_core.data.structure import Array
+from mlff_core.errors import InputError
+
+if TYPE_CHECKING:
+    from mlff_core.data.reader import Dataset
+
+
+def check_layout(file: Any, path: str) -> None:
+    """Refuse an open HDF5 file that breaks a rule which can be seen without reading atoms.
+
+    Raises
+    ------
+    InputError
+        Names the data set or attribute and the rule.
+    """
+
+    def refuse(name: str, rule: str) -> NoReturn:
+        raise InputError(f"{path}: {name}: {rule}")
+
+    _check_attributes(file, refuse)
+    for name in ("offsets", *REQUIRED):
+        if name not in file:
+            refuse(f"data set {name!r}", "is missing; every data set file has it")
+    offsets = file["offsets"]
+    if offsets.ndim != 1 or offsets.dtype.kind != "i" or len(offsets) < 2:
+        refuse(
+            "data set 'offsets'",
+            f"must be whole numbers, one a structure and one more, got {offsets.dtype} of shape {offsets.shape}",
+        )
+    bounds = offsets[:]
+    n_structures, n_atoms = len(bounds) - 1, len(file["atomic_numbers"])
+    if bounds[0] != 0:
+        refuse("data set 'offsets'", f"must begin at 0, begins at {bounds[0]}")
+    falling = np.flatnonzero(np.diff(bounds) <= 0)
+    if len(falling):
+        refuse("data set 'offsets'", f"must rise, but structure {falling[0]} has {np.diff(bounds)[falling[0]]} atoms")
+    if bounds[-1] != n_atoms:
+        refuse("data set 'offsets'", f"must end at the number of atoms, {n_atoms}, ends at {bounds[-1]}")
+    for name, column in COLUMNS.items():
+        if name not in file:
+            continue
+        wanted = (n_atoms if column.per == "atom" else n_structures, *column.shape)
+        if file[name].shape != wanted:
+            refuse(f"data set {name!r}", f"must have shape {wanted}, has {file[name].shape}")
+        kind = np.dtype(column.dtype).kind
+        if file[name].dtype.kind not in {"f": "f", "i": "iu", "u": "iu", "b": "biu"}[kind]:
+            refuse(f"data set {name!r}", f"must be of a type like {np.dtype(column.dtype)}, is {file[name].dtype}")
+    if ("cell" in file) != ("pbc" in file):
+        refuse("data sets 'cell' and 'pbc'", "must both be there or both be absent")
+    kinds = json.loads(file.attrs["kinds"])
+    if int(file["kind"][:].max()) >= len(kinds):
+        refuse("data set 'kind'", f"holds code {int(file['kind'][:].max())}, but `kinds` names {len(kinds)}")
+    if "smiles" in file and "molecule_id" in file:
+        top = int(file["molecule_id"][:].max())
+        if top >= len(file["smiles"]):
+            refuse("data set 'molecule_id'", f"points at row {top} of 'smiles', which has {len(file['smiles'])}")
+
+
+def _check_attributes(file: Any, refuse: Any) -> None:
+    attributes = file.attrs
+    if attributes.get("format") != FORMAT:
+        refuse("attribute 'format'", f"must be {FORMAT!r}, is {attributes.get('format')!r}; this is another file")
+    if int(attributes.get("version", 0)) != VERSION:
+        refuse("attribute 'version'", f"must be {VERSION}, is {attributes.get('version')}; use a version that knows it")
+    for name, unit in (("length_unit", LENGTH_UNIT), ("energy_unit", ENERGY_UNIT)):
+        if attributes.get(name) != unit:
+            refuse(f"attribute {name!r}", f"must be {unit!r}, is {attributes.get(name)!r}; convert the values")
+    try:
+        kinds = json.loads(attributes["kinds"])
+    except (KeyError, ValueError, TypeError):
+        kinds = None
+    if not isinstance(kinds, list) or not all(isinstance(name, str) for name in kinds):
+        refuse("attribute 'kinds'", "must be a JSON list with a name for each code in 'kind'")
+
+
+def check_labels(dataset: Dataset) -> None:
+    """Refuse a data set with a value that cannot be right; reads all of it, in blocks.
+
+    Raises
+    ------
+    InputError
+        Names the data set, the rule and the first structure that breaks it.
+    """
+    present = [name for name in COLUMNS if dataset.has(name)]
+    for start, stop in dataset.blocks():
+        for name in present:
+            values = dataset.column(name, start, stop)
+            bad, rule = _broken(name, values)
+            if bad.any():
+                row = int(np.flatnonzero(bad.reshape(len(values), -1).any(axis=1))[0])
+                if COLUMNS[name].per == "atom":
+                    atom = int(dataset.offsets[start]) + row
+                    structure = int(np.searchsorted(dataset.offsets, atom, side="right")) - 1
+                else:
+                    structure = start + row
+                raise InputError(
+                    f"{dataset.path}: data set {name!r}: {rule}, but structure {structure} holds "
+                    f"{np.asarray(values[row]).tolist()}; drop or label it again"
+                )
+        if dataset.has("pbc"):
+            lengths = np.linalg.norm(dataset.column("cell", start, stop), axis=2)
+            bad = dataset.column("pbc", start, stop).astype(bool) & (lengths == 0)
+            if bad.any():
+                structure = start + int(np.flatnonzero(bad.any(axis=1))[0])
+                raise InputError(
+                    f"{dataset.path}: data set 'pbc': periodic along a lattice vector of length zero in structure "
+                    f"{structure}; give the cell or switch pbc off"
+                )
+    if dataset.split is not None:
+        check_split(dataset.split, dataset.molecule_id, str(dataset.path))
+
+
+def _broken(name: str, values: Array) -> tuple[Array, str]:
+    if values.dtype.kind == "f":
+        if name == "weight":
+            return ~(np.isfinite(values) & (values >= 0)), "must be finite and not negative"
+        return ~np.isfinite(values), "must be finite"
+    if name == "atomic_numbers":
+        return (values < 1) | (values > MAX_ATOMIC_NUMBER), f"must lie in 1–{MAX_ATOMIC_NUMBER}"
+    if name == "spin_multiplicity":
+        return values < 1, "must be at least 1"
+    if name == "split":
+        return values >= len(SPLITS), "must be 0 train, 1 validation or 2 test"
+    if name == "molecule_id":
+        return values < 0, "must not be negative"
+    return np.zeros(len(values), dtype=bool), ""
+
+
+def check_split(split: Array, molecule_id: Array, path: str) -> None:
+    """Refuse a split that a molecule straddles.
+
+    Parameters
+    ----------
+    split, molecule_id
+        Of each structure, shape (n_structures,), no unit.
+    path
+        For the message.
+
+    Raises
+    ------
+    InputError
+        Names the molecule.
+    """
+    order = np.argsort(molecule_id, kind="stable")
+    same = np.diff(molecule_id[order]) == 0
+    torn = np.flatnonzero(same & (np.diff(split[order].astype(np.int64)) != 0))
+    if len(torn):
+        raise InputError(
+            f"{path}: data set 'split': structures of a molecule never straddle a split, but those of molecule "
+            f"{int(molecule_id[order][torn[0]])} do; split again with `mlff data split`"
+        )

@@ -1,0 +1,60 @@
+"""Layout of the data set file, version 1: names, shapes, types and defaults of its HDF5 data sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FORMAT = "mlff-dataset"
+VERSION = 1
+LENGTH_UNIT = "Angstrom"
+ENERGY_UNIT = "eV"
+SPLITS = ("train", "validation", "test")
+"""Names of the codes 0, 1, 2 in ``split``."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One HDF5 data set with a row for each atom or structure.
+
+    Parameters
+    ----------
+    per
+        ``"atom"`` or ``"structure"``.
+    shape
+        Of one row.
+    dtype
+        As written; a reader takes any type of the same sort.
+    default
+        What stands for a structure that has no value of its own; None where there is no such value.
+    """
+
+    per: str
+    shape: tuple[int, ...]
+    dtype: type
+    default: float | None = None
+
+
+COLUMNS: dict[str, Column] = {
+    "atomic_numbers": Column("atom", (), np.uint8),
+    "positions": Column("atom", (3,), np.float32),
+    "energy": Column("structure", (), np.float64),
+    "forces": Column("atom", (3,), np.float32),
+    "charge": Column("structure", (), np.int8, 0),
+    "molecule_id": Column("structure", (), np.int32),
+    "kind": Column("structure", (), np.uint8),
+    "split": Column("structure", (), np.uint8),
+    "cell": Column("structure", (3, 3), np.float64, 0.0),
+    "pbc": Column("structure", (3,), np.bool_, 0),
+    "stress": Column("structure", (3, 3), np.float32, 0.0),
+    "spin_multiplicity": Column("structure", (), np.int8, 1),
+    "weight": Column("structure", (), np.float32, 1.0),
+    "atom_energies": Column("atom", (), np.float32),
+}
+"""Every data set but ``offsets`` and ``smiles``."""
+
+REQUIRED = ("atomic_numbers", "positions", "kind")
+"""What a set of geometries has; a labelled one has ``energy`` and ``forces`` too."""
+
+LABELS = ("energy", "forces", "stress", "atom_energies")

@@ -1,0 +1,352 @@
+"""Reading a data set file: lazily, in blocks, from any process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.data.check import check_labels, check_layout
+from mlff_core.data.layout import COLUMNS, SPLITS
+from mlff_core.data.structure import Array, LabelledBatch, LabelledStructure
+from mlff_core.errors import InputError
+
+GAP = 2048
+"""Atoms between two wanted structures that are read along rather than skipped: about half an HDF5 chunk."""
+
+
+class Dataset:
+    """A data set file, opened for reading.
+
+    Only what has a row for each structure is kept in memory; atoms are read when asked for. May be pickled and used
+    after a fork: each process opens the file for itself.
+
+    Parameters
+    ----------
+    path
+        The HDF5 file.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it is no HDF5, or it breaks the layout; the message names the data set and the rule.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._handle: Any = None
+        self._pid = -1
+        if not self.path.is_file():
+            raise InputError(f"there is no data set file {self.path}; make one with `mlff data generate`")
+        try:
+            check_layout(self._file, str(self.path))
+        except BaseException:
+            self.close()
+            raise
+        self.offsets: npt.NDArray[np.int64] = self._file["offsets"][:].astype(np.int64)
+        self.kind: Array = self._file["kind"][:]
+        self.kinds: list[str] = json.loads(self._file.attrs["kinds"])
+
+    @property
+    def _file(self) -> Any:
+        if self._handle is None or self._pid != os.getpid():
+            self.close()
+            try:
+                self._handle = h5py.File(self.path, "r", locking="best-effort")
+            except OSError as error:
+                raise InputError(
+                    f"{self.path} cannot be opened as HDF5: {error}; it may be cut short: write or copy it anew"
+                ) from error
+            self._pid = os.getpid()
+        return self._handle
+
+    def close(self) -> None:
+        """Close the file; the next read opens it again."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[type[Dataset], tuple[Path]]:
+        return Dataset, (self.path,)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.path)!r}): {len(self)} structures, {self.n_atoms} atoms"
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of all structures together."""
+        return int(self.offsets[-1])
+
+    @property
+    def atoms_per_structure(self) -> npt.NDArray[np.int64]:
+        """Atoms of each structure, shape (n_structures,), no unit."""
+        return np.diff(self.offsets)
+
+    def has(self, name: str) -> bool:
+        """Return whether the file holds this data set, such as ``"stress"``."""
+        return name in self._file
+
+    @property
+    def is_labelled(self) -> bool:
+        """True if there are energies and forces."""
+        return self.has("energy") and self.has("forces")
+
+    @cached_property
+    def molecule_id(self) -> Array:
+        """The molecule of each structure, shape (n_structures,), no unit; each its own where the file says nothing."""
+        if self.has("molecule_id"):
+            return np.asarray(self._file["molecule_id"][:])
+        return np.arange(len(self), dtype=np.int32)
+
+    @cached_property
+    def smiles(self) -> list[str] | None:
+        """One SMILES for each molecule, or None."""
+        return list(self._file["smiles"].asstr()[:]) if self.has("smiles") else None
+
+    @cached_property
+    def split(self) -> Array | None:
+        """Split of each structure, shape (n_structures,), no unit: 0 train, 1 validation, 2 test; None if not split."""
+        return np.asarray(self._file["split"][:]) if self.has("split") else None
+
+    @cached_property
+    def energy(self) -> Array:
+        """The teacher's energies, shape (n_structures,), eV.
+
+        Raises
+        ------
+        InputError
+            The set is not labelled.
+        """
+        return np.asarray(self._labels("energy")[:])
+
+    @cached_property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers that occur, rising."""
+        found: set[int] = set()
+        for start, stop in self.blocks():
+            found.update(np.unique(self._file["atomic_numbers"][self.offsets[start] : self.offsets[stop]]).tolist())
+        return tuple(sorted(found))
+
+    @property
+    def teacher(self) -> dict[str, Any]:
+        """Who labelled it: name, method, package, version, sha256 of the weights, licence."""
+        return self._json("teacher")
+
+    @property
+    def created(self) -> dict[str, Any]:
+        """The command that made it and its settings."""
+        return self._json("created")
+
+    @property
+    def license(self) -> str:
+        """Licence of the labels."""
+        return str(self._file.attrs.get("license", ""))
+
+    def _json(self, name: str) -> dict[str, Any]:
+        value = json.loads(self._file.attrs.get(name, "{}"))
+        return value if isinstance(value, dict) else {"value": value}
+
+    def _labels(self, name: str) -> Any:
+        if not self.has(name):
+            raise InputError(f"{self.path} has no data set {name!r}: label it with `mlff data label`")
+        return self._file[name]
+
+    def indices(self, split: str | None = None) -> npt.NDArray[np.int64]:
+        """Return the structures of a split, shape (n,), no unit, rising; all of them if None.
+
+        Raises
+        ------
+        InputError
+            Unknown split, or the file has none.
+        """
+        if split is None:
+            return np.arange(len(self))
+        if split not in SPLITS:
+            raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        if self.split is None:
+            raise InputError(f"{self.path} has no data set 'split': make one with `mlff data split`")
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+    def blocks(self, n_atoms: int = 262_144) -> Iterator[tuple[int, int]]:
+        """Yield ranges (start, stop) of structures that hold about ``n_atoms`` atoms each and cover the set."""
+        start = 0
+        while start < len(self):
+            stop = int(np.searchsorted(self.offsets, self.offsets[start] + n_atoms, side="right")) - 1
+            stop = max(stop, start + 1)
+            yield start, stop
+            start = stop
+
+    def structure(self, k: int) -> LabelledStructure:
+        """Return one structure with all that is known of it."""
+        (only,) = self.structures([k])
+        return only
+
+    def structures(self, indices: Iterable[int] | None = None) -> Iterator[LabelledStructure]:
+        """Yield structures in the order asked for (all by default), read in blocks of bounded memory."""
+        if indices is None:
+            for start, stop in self.blocks():
+                yield from self._build(np.arange(start, stop))
+            return
+        wanted = self._checked(list(indices))
+        for first in range(0, len(wanted), 1024):
+            yield from self._build(wanted[first : first + 1024])
+
+    def _build(self, indices: npt.NDArray[np.int64]) -> Iterator[LabelledStructure]:
+        rows = {name: self._rows(name, indices) for name in COLUMNS if self.has(name)}
+        bounds = np.concatenate([[0], np.cumsum(self.atoms_per_structure[indices])])
+        for k, index in enumerate(indices):
+            atoms = slice(bounds[k], bounds[k + 1])
+            value = {n: array[atoms] if COLUMNS[n].per == "atom" else array[k] for n, array in rows.items()}
+            molecule = int(value["molecule_id"]) if "molecule_id" in value else None
+            yield LabelledStructure(
+                atomic_numbers=value["atomic_numbers"],
+                positions=value["positions"],
+                energy=float(value["energy"]) if "energy" in value else None,
+                forces=value.get("forces"),
+                cell=value.get("cell"),
+                pbc=value.get("pbc"),
+                stress=value.get("stress"),
+                charge=int(value.get("charge", 0)),
+                spin_multiplicity=int(value.get("spin_multiplicity", 1)),
+                weight=float(value.get("weight", 1.0)),
+                atom_energies=value.get("atom_energies"),
+                molecule_id=molecule,
+                kind=self.kinds[int(self.kind[index])],
+                smiles=self.smiles[molecule] if self.smiles is not None and molecule is not None else None,
+                split=SPLITS[int(value["split"])] if "split" in value else None,
+            )
+
+    def read(self, indices: Sequence[int] | Array, dtype: torch.dtype = torch.float32) -> LabelledBatch:
+        """Return structures with their labels as tensors on the CPU, in the order of ``indices``.
+
+        Rising indices that lie together are read in one go; scattered ones cost a chunk of decompression each.
+
+        Parameters
+        ----------
+        indices
+            Which structures, shape (n_systems,), no unit.
+        dtype
+            Of every floating tensor but the energy.
+
+        Raises
+        ------
+        InputError
+            An index outside the set, no index at all, or a set without labels.
+        """
+        wanted = self._checked(indices)
+        for name in ("energy", "forces"):
+            self._labels(name)
+
+        def tensor(name: str, kind: torch.dtype) -> torch.Tensor:
+            return torch.from_numpy(self._rows(name, wanted)).to(kind)
+
+        def optional(name: str, kind: torch.dtype) -> torch.Tensor | None:
+            return tensor(name, kind) if self.has(name) else None
+
+        n_systems = len(wanted)
+        cell, pbc = optional("cell", dtype), optional("pbc", torch.bool)
+        batch = AtomicBatch(
+            positions=tensor("positions", dtype),
+            atomic_numbers=tensor("atomic_numbers", torch.int64),
+            cell=torch.zeros(n_systems, 3, 3, dtype=dtype) if cell is None else cell,
+            pbc=torch.zeros(n_systems, 3, dtype=torch.bool) if pbc is None else pbc,
+            system_idx=torch.repeat_interleave(
+                torch.arange(n_systems), torch.from_numpy(self.atoms_per_structure[wanted])
+            ),
+            charge=optional("charge", dtype),
+            spin_multiplicity=optional("spin_multiplicity", torch.int64),
+        )
+        return LabelledBatch(
+            batch=batch,
+            energy=tensor("energy", torch.float64),
+            forces=tensor("forces", dtype),
+            index=torch.from_numpy(wanted),
+            stress=optional("stress", dtype),
+            weight=optional("weight", dtype),
+            atom_energies=optional("atom_energies", dtype),
+        )
+
+    def _checked(self, indices: Sequence[int] | Array) -> npt.NDArray[np.int64]:
+        wanted = np.asarray(indices)
+        if wanted.ndim != 1 or len(wanted) == 0 or not np.issubdtype(wanted.dtype, np.integer):
+            raise InputError(f"indices must be a list of at least one whole number, got {indices!r}")
+        if wanted.min() < 0 or wanted.max() >= len(self):
+            raise InputError(
+                f"{self.path} has structures 0 to {len(self) - 1}, asked for {wanted.min()} to {wanted.max()}"
+            )
+        return wanted.astype(np.int64)
+
+    def _rows(self, name: str, wanted: npt.NDArray[np.int64]) -> Array:
+        """Return the rows of a data set that belong to the wanted structures, in their order."""
+        source = self._file[name]
+        rising, inverse = np.unique(wanted, return_inverse=True)
+        if COLUMNS[name].per == "structure":
+            starts, stops = rising, rising + 1
+        else:
+            starts, stops = self.offsets[rising], self.offsets[rising + 1]
+        breaks = np.flatnonzero(starts[1:] - stops[:-1] > GAP) + 1
+        pieces = []
+        for group in np.split(np.arange(len(rising)), breaks):
+            first = int(starts[group[0]])
+            block = source[first : int(stops[group[-1]])]
+            pieces.append(block[_ranges(starts[group] - first, stops[group] - first)])
+        rows = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if len(rising) == len(wanted) and bool((wanted[1:] > wanted[:-1]).all()):
+            return np.asarray(rows)
+        lengths = stops - starts
+        ends = np.cumsum(lengths)
+        return np.asarray(rows[_ranges((ends - lengths)[inverse], ends[inverse])])
+
+    def validate(self) -> None:
+        """Read everything and check every value; the layout itself is checked when the file is opened.
+
+        Raises
+        ------
+        InputError
+            Labels or positions that are not finite, impossible atomic numbers, a molecule in two splits …; the message
+            names the data set, the rule and the first structure that breaks it.
+        """
+        check_labels(self)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the file."""
+        digest = hashlib.sha256()
+        with self.path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def column(self, name: str, start: int, stop: int) -> Array:
+        """Return the rows of a data set that belong to structures start … stop − 1, in the layout's unit."""
+        if COLUMNS[name].per == "structure":
+            return np.asarray(self._file[name][start:stop])
+        return np.asarray(self._file[name][self.offsets[start] : self.offsets[stop]])
+
+
+def _ranges(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return all whole numbers of several half-open ranges, one range after the other."""
+    lengths = stops - starts
+    shift = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+    return np.asarray(np.arange(int(lengths.sum())) + shift)

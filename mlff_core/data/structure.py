@@ -1,0 +1,189 @@
+"""A labelled structure, and many of them as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledStructure:
+    """One geometry, how it was made, and what the teacher says of it.
+
+    Parameters
+    ----------
+    atomic_numbers
+        Proton numbers, shape (n_atoms,), no unit.
+    positions
+        Shape (n_atoms, 3), Å.
+    energy
+        eV; None while not labelled.
+    forces
+        Shape (n_atoms, 3), eV/Å; None while not labelled.
+    cell
+        Shape (3, 3), Å, rows are lattice vectors; None for no cell.
+    pbc
+        Periodic along each lattice vector, shape (3,), bool, no unit; None for not periodic.
+    stress
+        Shape (3, 3), eV/Å³, positive under tension.
+    charge
+        Total charge, e.
+    spin_multiplicity
+        2S + 1.
+    weight
+        Weight of the structure in a loss, no unit.
+    atom_energies
+        Shape (n_atoms,), eV.
+    molecule_id
+        Structures of one molecule share it; None where each structure is its own.
+    kind
+        How the geometry was made, such as ``"rattle"``.
+    smiles
+        Of the molecule, ``A.B`` for a pair.
+    split
+        ``"train"``, ``"validation"``, ``"test"`` or None.
+
+    Raises
+    ------
+    InputError
+        An array has the wrong shape.
+    """
+
+    atomic_numbers: Array
+    positions: Array
+    energy: float | None = None
+    forces: Array | None = None
+    cell: Array | None = None
+    pbc: Array | None = None
+    stress: Array | None = None
+    charge: int = 0
+    spin_multiplicity: int = 1
+    weight: float = 1.0
+    atom_energies: Array | None = None
+    molecule_id: int | None = None
+    kind: str = "given"
+    smiles: str | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        n_atoms = len(self.atomic_numbers)
+        wanted = {
+            "atomic_numbers": (n_atoms,),
+            "positions": (n_atoms, 3),
+            "forces": (n_atoms, 3),
+            "cell": (3, 3),
+            "pbc": (3,),
+            "stress": (3, 3),
+            "atom_energies": (n_atoms,),
+        }
+        for name, shape in wanted.items():
+            value = getattr(self, name)
+            if value is not None and np.shape(value) != shape:
+                raise InputError(f"{name} of a structure must have shape {shape}, got {np.shape(value)}")
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.atomic_numbers)
+
+    @property
+    def is_periodic(self) -> bool:
+        """True if any direction is periodic."""
+        return self.pbc is not None and bool(np.any(self.pbc))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledBatch:
+    """Structures of a data set with their labels, as tensors.
+
+    Parameters
+    ----------
+    batch
+        The structures.
+    energy
+        Shape (n_systems,), eV, float64.
+    forces
+        Shape (n_atoms, 3), eV/Å.
+    index
+        Where each structure stands in the data set, shape (n_systems,), int64, no unit.
+    stress
+        Shape (n_systems, 3, 3), eV/Å³; None where the data set has none. Zero for structures with no periodic cell.
+    weight
+        Weight of each structure in a loss, shape (n_systems,), no unit; None where all weigh 1.
+    atom_energies
+        Shape (n_atoms,), eV; None where the data set has none.
+    """
+
+    batch: AtomicBatch
+    energy: Tensor
+    forces: Tensor
+    index: Tensor
+    stress: Tensor | None = None
+    weight: Tensor | None = None
+    atom_energies: Tensor | None = None
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LabelledBatch:
+        """Return the batch on another device or in another precision; the energy stays float64."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device=device, dtype=dtype)
+
+        return LabelledBatch(
+            batch=self.batch.to(device, dtype),
+            energy=self.energy.to(device=device),
+            forces=self.forces.to(device=device, dtype=dtype),
+            index=self.index.to(device=device),
+            stress=move(self.stress),
+            weight=move(self.weight),
+            atom_energies=move(self.atom_energies),
+        )
+
+
+def batch_from_structures(
+    structures: Sequence[LabelledStructure],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> AtomicBatch:
+    """Return the geometries of several structures as one batch, labels left out.
+
+    Charges and multiplicities are given only where one differs from neutral and singlet.
+
+    Raises
+    ------
+    InputError
+        The list is empty.
+    """
+    if not structures:
+        raise InputError("no structures were given; at least one is needed")
+    counts = torch.tensor([structure.n_atoms for structure in structures])
+    cells = np.zeros((len(structures), 3, 3))
+    pbc = np.zeros((len(structures), 3), dtype=bool)
+    for k, structure in enumerate(structures):
+        if structure.cell is not None:
+            cells[k] = structure.cell
+        if structure.pbc is not None:
+            pbc[k] = structure.pbc
+    charges = [structure.charge for structure in structures]
+    multiplicities = [structure.spin_multiplicity for structure in structures]
+    batch = AtomicBatch(
+        positions=torch.from_numpy(np.concatenate([s.positions for s in structures]).astype(np.float64)).to(dtype),
+        atomic_numbers=torch.from_numpy(np.concatenate([s.atomic_numbers for s in structures]).astype(np.int64)),
+        cell=torch.from_numpy(cells).to(dtype),
+        pbc=torch.from_numpy(pbc),
+        system_idx=torch.repeat_interleave(torch.arange(len(structures)), counts),
+        charge=torch.tensor(charges, dtype=dtype) if any(charges) else None,
+        spin_multiplicity=torch.tensor(multiplicities) if any(m != 1 for m in multiplicities) else None,
+    )
+    return batch.to(device)

@@ -1,0 +1,223 @@
+"""Writing a data set file: streamed, and there under its name only when it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, LABELS, LENGTH_UNIT, SPLITS, VERSION
+from mlff_core.data.structure import Array, LabelledStructure
+from mlff_core.errors import InputError
+
+BLOCK = 1024
+"""Structures gathered before they are written."""
+
+CHUNK_ATOMS = 4096
+"""Atoms in an HDF5 chunk: 48 kB of positions, all three components together, so that a structure lies in one place."""
+
+CHUNK_STRUCTURES = 4096
+
+# Floats barely compress beyond what shuffling and the fastest level give.
+_FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+
+
+def write_dataset(
+    path: str | Path,
+    structures: Iterable[LabelledStructure],
+    *,
+    teacher: Mapping[str, Any] | None = None,
+    kinds: Sequence[str] | None = None,
+    smiles: Sequence[str] | None = None,
+    created: Mapping[str, Any] | None = None,
+    license: str = "",  # the layout's name for it
+) -> int:
+    """Write structures to a data set file and return how many there were.
+
+    The iterable is consumed in blocks, so memory stays bounded. The file appears under its name when it is complete;
+    an older one is replaced then.
+
+    Parameters
+    ----------
+    path
+        The file.
+    structures
+        Labelled, or none of them labelled.
+    teacher
+        Who labelled: name, method, package, version, sha256, licence.
+    kinds
+        Names for the codes in ``kind``; by default those that occur, in order of appearance.
+    smiles
+        One for each molecule, row = ``molecule_id``; by default gathered from the structures.
+    created
+        The command and its settings.
+    license
+        Licence of the labels.
+
+    Raises
+    ------
+    InputError
+        No structures, a kind that ``kinds`` lacks, or a property that some structures have and others lack.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with h5py.File(temporary, "w") as file:
+            writer = _Writer(file, kinds, smiles)
+            block: list[LabelledStructure] = []
+            for structure in structures:
+                block.append(structure)
+                if len(block) == BLOCK:
+                    writer.append(block)
+                    block = []
+            writer.append(block)
+            if writer.n_structures == 0:
+                raise InputError(f"no structures to write to {path}: at least one is needed")
+            writer.finish()
+            file.attrs["format"] = FORMAT
+            file.attrs["version"] = VERSION
+            file.attrs["length_unit"] = LENGTH_UNIT
+            file.attrs["energy_unit"] = ENERGY_UNIT
+            file.attrs["teacher"] = json.dumps(dict(teacher or {}))
+            file.attrs["created"] = json.dumps(dict(created or {}))
+            file.attrs["license"] = license
+            file.attrs["kinds"] = json.dumps(writer.kinds)
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return writer.n_structures
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, so that after a crash there is the whole file or none."""
+    with temporary.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+class _Writer:
+    """Appends blocks of structures to an open file and keeps the ragged columns in step."""
+
+    def __init__(self, file: Any, kinds: Sequence[str] | None, smiles: Sequence[str] | None) -> None:
+        self.file = file
+        self.kinds = list(kinds or [])
+        self.kinds_fixed = kinds is not None
+        self.smiles = list(smiles) if smiles is not None else None
+        self.smiles_of: dict[int, str] = {}
+        self.molecule_of: dict[str, int] = {}
+        self.n_structures = 0
+        self.n_atoms = 0
+        file.create_dataset(
+            "offsets", data=np.zeros(1, np.int64), maxshape=(None,), chunks=(CHUNK_STRUCTURES,), **_FILTERS
+        )
+
+    def append(self, block: Sequence[LabelledStructure]) -> None:
+        if not block:
+            return
+        counts = np.array([structure.n_atoms for structure in block], dtype=np.int64)
+        if counts.min() == 0:
+            raise InputError(f"structure {self.n_structures + int(counts.argmin())} has no atoms; leave it out")
+        values = [self._values(structure) for structure in block]
+        for name in COLUMNS:
+            given = [value.get(name) is not None for value in values]
+            if any(given) or name in self.file:
+                self._check_complete(name, given, block)
+                self._extend(name, [value.get(name) for value in values], counts)
+        offsets = self.file["offsets"]
+        offsets.resize(len(offsets) + len(block), axis=0)
+        offsets[-len(block) :] = self.n_atoms + np.cumsum(counts)
+        self.n_structures += len(block)
+        self.n_atoms += int(counts.sum())
+
+    def finish(self) -> None:
+        if self.smiles is None and self.smiles_of:
+            self.smiles = [self.smiles_of.get(k, "") for k in range(max(self.smiles_of) + 1)]
+        if self.smiles is not None:
+            if "molecule_id" in self.file and int(self.file["molecule_id"][:].max()) >= len(self.smiles):
+                raise InputError(
+                    f"molecule_id goes up to {int(self.file['molecule_id'][:].max())}, "
+                    f"but there are {len(self.smiles)} SMILES; give one for each molecule"
+                )
+            self.file.create_dataset("smiles", data=self.smiles, dtype=h5py.string_dtype())
+
+    def _values(self, s: LabelledStructure) -> dict[str, Any]:
+        """Return what a structure puts into each column, None where it has nothing of its own to say."""
+        molecule = s.molecule_id
+        if s.smiles is not None:
+            if molecule is None:
+                molecule = self.molecule_of.setdefault(s.smiles, len(self.molecule_of))
+            self.smiles_of.setdefault(molecule, s.smiles)
+        if s.split is not None and s.split not in SPLITS:
+            raise InputError(f"split must be one of {', '.join(SPLITS)}, got {s.split!r}")
+        has_cell = s.cell is not None and (s.is_periodic or bool(np.any(s.cell)))
+        return {
+            "atomic_numbers": s.atomic_numbers,
+            "positions": s.positions,
+            "energy": s.energy,
+            "forces": s.forces,
+            "charge": s.charge or None,
+            "molecule_id": molecule,
+            "kind": self._code(s.kind),
+            "split": None if s.split is None else SPLITS.index(s.split),
+            "cell": s.cell if has_cell else None,
+            "pbc": (s.pbc if s.pbc is not None else np.zeros(3, bool)) if has_cell else None,
+            "stress": s.stress if s.is_periodic else None,
+            "spin_multiplicity": s.spin_multiplicity if s.spin_multiplicity != 1 else None,
+            "weight": s.weight if s.weight != 1.0 else None,
+            "atom_energies": s.atom_energies,
+        }
+
+    def _code(self, kind: str) -> int:
+        if kind not in self.kinds:
+            if self.kinds_fixed:
+                raise InputError(f"kind {kind!r} is none of the data set's kinds: {', '.join(self.kinds)}")
+            self.kinds.append(kind)
+        return self.kinds.index(kind)
+
+    def _check_complete(self, name: str, given: list[bool], block: Sequence[LabelledStructure]) -> None:
+        """Refuse a property without a default that only some structures have."""
+        if name == "stress":  # zero where there is no cell, and demanded where there is one
+            missing = [k for k, structure in enumerate(block) if structure.is_periodic and not given[k]]
+            begun_late = (
+                name not in self.file and "pbc" in self.file and bool(self.file["pbc"][: self.n_structures].any())
+            )
+        elif COLUMNS[name].default is None:
+            missing = [k for k, is_given in enumerate(given) if not is_given]
+            begun_late = name not in self.file and self.n_structures > 0
+        else:
+            return
+        if missing or begun_late:
+            first = self.n_structures + missing[0] if missing else 0
+            hint = "label all structures or none" if name in LABELS else "give it to all structures or to none"
+            raise InputError(f"structure {first} has no {name}, but others have; {hint}")
+
+    def _extend(self, name: str, values: list[Any], counts: Array) -> None:
+        column = COLUMNS[name]
+        dtype = np.dtype(column.dtype)
+        if column.per == "atom":
+            rows = np.concatenate([np.asarray(value) for value in values])
+            done, chunk = self.n_atoms, CHUNK_ATOMS
+        else:
+            default = np.full(column.shape, 0 if column.default is None else column.default)
+            rows = np.stack([default if value is None else np.asarray(value) for value in values])
+            done, chunk = self.n_structures, CHUNK_STRUCTURES
+        if dtype.kind in "iu" and not (rows.astype(dtype) == rows).all():
+            raise InputError(f"{name} must fit {dtype}, got {rows.min()} to {rows.max()}")
+        if name not in self.file:
+            self.file.create_dataset(
+                name,
+                shape=(done, *column.shape),
+                maxshape=(None, *column.shape),
+                dtype=dtype,
+                chunks=(chunk, *column.shape),
+                fillvalue=column.default,
+                **_FILTERS,
+            )
+        target = self.file[name]
+        target.resize(done + len(rows), axis=0)
+        target[done:] = rows.astype(dtype)
