@@ -1,0 +1,183 @@
+"""Data sets to and from structure files; extended xyz keeps everything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from mlff_core.data.reader import Dataset
+from mlff_core.data.structure import LabelledStructure
+from mlff_core.data.writer import write_dataset
+from mlff_core.errors import InputError
+from mlff_core.structures import read_structures
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+_INFO = ("charge", "spin_multiplicity", "weight", "molecule_id", "kind", "smiles", "split")
+
+
+def structures_from_atoms(frames: Iterable[Atoms]) -> Iterator[LabelledStructure]:
+    """Yield structures with whatever labels ASE's frames carry.
+
+    Labels come from the frame's calculator; charge, multiplicity, weight, kind, SMILES and split from ``atoms.info``.
+    Frames without a ``molecule_id`` or SMILES count as one molecule where their composition is the same, so that the
+    frames of a trajectory never straddle a split.
+
+    Raises
+    ------
+    InputError
+        ``atoms.info`` holds something that is no number where one is wanted.
+    """
+    molecules: dict[str, int] = {}
+    for k, frame in enumerate(frames):
+        info = {name: frame.info[name] for name in _INFO if frame.info.get(name) is not None}
+        results = dict(frame.calc.results) if frame.calc is not None else {}
+        labelled = "energy" in results and "forces" in results
+        molecule = info.get("molecule_id")
+        if molecule is None and "smiles" not in info:
+            molecule = molecules.setdefault(f"{frame.get_chemical_formula()} {frame.pbc.any()}", len(molecules))
+        periodic = bool(frame.pbc.any())
+        try:
+            yield LabelledStructure(
+                atomic_numbers=frame.numbers.astype(np.uint8),
+                positions=frame.positions.astype(np.float32),
+                energy=float(results["energy"]) if labelled else None,
+                forces=np.asarray(results["forces"], dtype=np.float32) if labelled else None,
+                cell=np.array(frame.cell) if periodic or np.any(frame.cell) else None,
+                pbc=np.array(frame.pbc) if periodic or np.any(frame.cell) else None,
+                stress=_full(results["stress"]) if labelled and "stress" in results and periodic else None,
+                charge=round(float(info.get("charge", 0))),
+                spin_multiplicity=round(float(info.get("spin_multiplicity", 1))),
+                weight=float(info.get("weight", 1.0)),
+                atom_energies=np.asarray(results["energies"], dtype=np.float32)
+                if labelled and "energies" in results
+                else None,
+                molecule_id=None if molecule is None else int(molecule),
+                kind=str(info.get("kind", "given")),
+                smiles=str(info["smiles"]) if "smiles" in info else None,
+                split=str(info["split"]) if "split" in info else None,
+            )
+        except (TypeError, ValueError) as error:
+            raise InputError(f"frame {k}: {error}; mend atoms.info or the labels of this frame") from error
+
+
+def atoms_from_structure(structure: LabelledStructure) -> Atoms:
+    """Return one structure as ASE's ``Atoms``, its labels in a single-point calculator, the rest in ``info``."""
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = Atoms(structure.atomic_numbers, positions=structure.positions.astype(np.float64))
+    if structure.cell is not None:
+        atoms.set_cell(structure.cell)
+        atoms.pbc = structure.pbc if structure.pbc is not None else False
+    for name in _INFO:
+        value = getattr(structure, name)
+        if value is not None:
+            atoms.info[name] = value
+    if structure.energy is not None:
+        labels = {"energy": structure.energy, "forces": structure.forces, "energies": structure.atom_energies}
+        if structure.stress is not None and structure.is_periodic:
+            labels["stress"] = structure.stress.reshape(-1)[[0, 4, 8, 5, 2, 1]]
+        atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in labels.items() if v is not None})
+    return atoms
+
+
+def _full(stress: np.ndarray) -> np.ndarray:
+    """Return a stress, shape (3, 3), from ASE's six numbers, xx yy zz yz xz xy, or from nine; the unit stays."""
+    if np.size(stress) == 6:
+        xx, yy, zz, yz, xz, xy = np.asarray(stress).reshape(-1)
+        stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    return np.asarray(stress, dtype=np.float32).reshape(3, 3)
+
+
+def convert(source: str | Path, output: str | Path, license: str = "") -> int:
+    """Write a data set as a structure file, or a structure file as a data set, and return the number of structures.
+
+    Parameters
+    ----------
+    source
+        A data set (HDF5), or any structure file that ASE reads.
+    output
+        ``.h5`` or ``.hdf5`` makes a data set; ``.extxyz``, ``.xyz`` or any ending that ASE writes makes that.
+    license
+        Of the labels, where a data set is made.
+
+    Raises
+    ------
+    InputError
+        The source cannot be read, or the output's ending means nothing to ASE.
+    """
+    import ase.io
+    from ase.io.formats import UnknownFileTypeError
+
+    source, output = Path(source), Path(output)
+    if output.suffix in (".h5", ".hdf5"):
+        return write_dataset(
+            output,
+            Dataset(source).structures() if is_hdf5(source) else structures_from_atoms(read_structures(source)),
+            created={"command": "convert", "source": {"name": source.name, "sha256": file_sha256(source)}},
+            license=license,
+        )
+    temporary = output.with_name(f".part.{output.name}")
+    with Dataset(source) as dataset:
+        frames = (atoms_from_structure(structure) for structure in dataset.structures())
+        file_format = "extxyz" if output.suffix in (".xyz", ".extxyz") else None
+        try:
+            ase.io.write(temporary, list(frames) if file_format is None else frames, format=file_format)
+        except (UnknownFileTypeError, ValueError, KeyError) as error:
+            raise InputError(f"{output.name} cannot be written: {error}; use .extxyz or .h5") from error
+        finally:
+            if temporary.exists() and temporary.stat().st_size == 0:
+                temporary.unlink()
+        temporary.replace(output)
+        return len(dataset)
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Return whether a file is HDF5.
+
+    Raises
+    ------
+    InputError
+        There is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; give a data set (.h5) or a structure file such as .extxyz")
+    return bool(h5py.is_hdf5(path))
+
+
+def as_dataset(source: Path, folder: Path) -> Dataset:
+    """Return a data set of the geometries of any file, one that is no HDF5 copied into ``folder`` as such.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    if is_hdf5(source):
+        return Dataset(source)
+    folder.mkdir(parents=True, exist_ok=True)
+    copy, digest = folder / "source.h5", file_sha256(source)
+    if copy.exists():
+        found = Dataset(copy)
+        if found.created.get("sha256") == digest:
+            return found
+        found.close()
+    write_dataset(copy, structures_from_atoms(read_structures(source)), created={"sha256": digest})
+    return Dataset(copy)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,343 @@
+"""Geometries from molecules or structures by the strategies switched on, labelled where there is a teacher."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from mlff_core.data.convert import file_sha256
+from mlff_core.data.label import check_label_settings, label_structures
+from mlff_core.data.run import Job, Progress, RunReport, run
+from mlff_core.data.sampling import (
+    STRATEGIES,
+    Aids,
+    Cell,
+    Cluster,
+    Descent,
+    Dimer,
+    GfnffMd,
+    Minimum,
+    NormalMode,
+    Rattle,
+    Strain,
+    Strategy,
+    Stretch,
+    Torsion,
+    closest_contact,
+)
+from mlff_core.data.sampling.cluster import water
+from mlff_core.data.sampling.conformers import conformers
+from mlff_core.data.shards import BatchResult, Failure
+from mlff_core.data.sources import Source, open_source, seed_of
+from mlff_core.data.structure import LabelledStructure
+from mlff_core.data.workers import TeacherFactory, teacher_here
+from mlff_core.errors import InputError, MissingDependencyError
+from mlff_core.potential import Potential, check_elements
+from mlff_core.requirements import require
+
+SOLVENTS = (
+    "O", "CO", "CCO", "CC(C)O", "CC#N", "CC(C)=O", "CS(C)=O", "CN(C)C=O", "C1CCOC1", "CCOCC", "CCOC(C)=O", "ClCCl",
+    "ClC(Cl)Cl", "c1ccccc1", "Cc1ccccc1", "c1ccncc1", "CC(=O)O", "C1COCCO1", "CCCCCC", "C1CCCCC1", "NC=O", "OCCO",
+)  # fmt: skip
+"""What clusters of a solvent are made of by default."""
+
+INSTALL = "pip install 'mlff-hub[data]'"
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The strategies and their settings; each is a table that can be switched on and off."""
+
+    minimum: Minimum = field(default_factory=Minimum)
+    rattle: Rattle = field(default_factory=Rattle)
+    strain: Strain = field(default_factory=Strain)
+    torsion: Torsion = field(default_factory=Torsion)
+    stretch: Stretch = field(default_factory=Stretch)
+    md: GfnffMd = field(default_factory=GfnffMd)
+    dimer: Dimer = field(default_factory=Dimer)
+    cluster: Cluster = field(default_factory=Cluster)
+    descent: Descent = field(default_factory=Descent)
+    normal_mode: NormalMode = field(default_factory=NormalMode)
+    cell: Cell = field(default_factory=Cell)
+
+    def enabled(self) -> list[Strategy]:
+        """Return the strategies that are switched on."""
+        return [strategy for entry in fields(self) if (strategy := getattr(self, entry.name)).enabled]
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """How a data set is generated.
+
+    Parameters
+    ----------
+    seed
+        The same seed gives the same structures, on however many processes.
+    conformers
+        For each SMILES.
+    batch_molecules
+        Molecules kept in one file until the end: what a killed run loses.
+    max_atoms
+        Larger starts are left out; 0 keeps all.
+    clash
+        Geometries with a distance below this times the sum of the covalent radii are left out.
+    max_force
+        Structures with a force above this are left out, eV/Å; 0 keeps all.
+    batch_atoms
+        Atoms given to the teacher at once.
+    atom_energies
+        Keep the teacher's atomic energies too.
+    max_failed_share
+        The run stops when something had to be skipped of more than this share of the inputs.
+    solvents
+        SMILES of which clusters are made.
+    kinds
+        The strategies.
+    """
+
+    seed: int = 0
+    conformers: int = 2
+    batch_molecules: int = 8
+    max_atoms: int = 0
+    clash: float = 0.65
+    max_force: float = 30.0
+    batch_atoms: int = 600
+    atom_energies: bool = False
+    max_failed_share: float = 0.05
+    solvents: tuple[str, ...] = SOLVENTS
+    kinds: Kinds = field(default_factory=Kinds)
+
+    def __post_init__(self) -> None:
+        check_label_settings(self.batch_atoms, self.max_force, self.max_failed_share)
+        for name in ("conformers", "batch_molecules"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0 or self.max_atoms < 0:
+            raise InputError(f"seed and max_atoms must not be negative, got {self.seed} and {self.max_atoms}")
+        if not 0 <= self.clash < 1:
+            raise InputError(f"clash must lie in 0…1 (times the sum of the covalent radii), got {self.clash:g}")
+        if not self.kinds.enabled():
+            raise InputError(f"no kind of geometry is switched on; there are {', '.join(STRATEGIES)}")
+
+
+@dataclass
+class _Start:
+    """A structure to start from, with where it came from."""
+
+    input: int
+    conformer: int
+    structure: LabelledStructure
+
+
+@dataclass(frozen=True)
+class _GenerateTask:
+    """Makes and labels the geometries of inputs k·n … (k+1)·n − 1."""
+
+    source: Source
+    teacher: TeacherFactory | Potential | None
+    config: GenerateConfig
+
+    def __call__(self, k: int) -> BatchResult:
+        config, first = self.config, k * self.config.batch_molecules
+        inputs = range(first, min(first + config.batch_molecules, len(self.source)))
+        teacher = teacher_here(self.teacher)
+        failures: list[tuple[int, str, str]] = []
+        dropped: Counter[str] = Counter()
+        starts: list[_Start] = []
+        for i in inputs:
+            try:
+                found = self.source.starts(i, config.conformers, seed_of(config.seed, i))
+                if teacher is not None:
+                    check_elements(teacher.card, found[0].atomic_numbers.tolist())
+            except MissingDependencyError:
+                raise
+            except Exception as error:  # RDKit raises what it likes for odd molecules; one must not end the run
+                failures.append((i, "", _first_line(error)))
+                continue
+            for c, structure in enumerate(found):
+                if config.max_atoms and structure.n_atoms > config.max_atoms:
+                    dropped["too large"] += 1
+                else:
+                    starts.append(_Start(i, c, structure))
+        made = self._sample(starts, teacher, failures)
+        kept = []
+        for i, structure in made:
+            if closest_contact(structure) < config.clash:
+                dropped["clash"] += 1
+            else:
+                kept.append((i, structure))
+        kept.sort(key=lambda pair: pair[0])
+        structures = [structure for _, structure in kept]
+        if teacher is not None:
+            result = label_structures(
+                teacher,
+                structures,
+                batch_atoms=config.batch_atoms,
+                max_force=config.max_force,
+                atom_energies=config.atom_energies,
+            )
+            dropped.update(result.dropped)
+            failures += [(kept[j][0], structures[j].kind, why) for j, why in sorted(result.failures.items())]
+            structures = [structure for structure in result.structures if structure is not None]
+        return BatchResult(
+            structures=structures,
+            n_inputs=len(inputs),
+            n_failed_inputs=len({i for i, _, _ in failures}),
+            failures=[Failure(self.source.name(i), kind, reason) for i, kind, reason in failures],
+            dropped=dict(dropped),
+        )
+
+    def _sample(
+        self, starts: Sequence[_Start], teacher: Potential | None, failures: list[tuple[int, str, str]]
+    ) -> list[tuple[int, LabelledStructure]]:
+        aids = Aids(teacher, self._partner, self._solvent)
+        made: list[tuple[int, LabelledStructure]] = []
+        for strategy in self.config.kinds.enabled():
+            served = [start for start in starts if strategy.serves(start.structure)]
+            for start, found in self._apply(strategy, served, aids, failures):
+                made += [(start.input, _owned(structure, start.structure)) for structure in found]
+        return made
+
+    def _apply(
+        self, strategy: Strategy, starts: list[_Start], aids: Aids, failures: list[tuple[int, str, str]]
+    ) -> list[tuple[_Start, list[LabelledStructure]]]:
+        """Sample all starts together; where that fails, find out one by one which of them it was."""
+        if not starts:
+            return []
+        # Each start and kind has its own random numbers: switching a kind off changes no other, nor does a batch size.
+        rngs = [
+            np.random.default_rng((self.config.seed, start.input, start.conformer, zlib.crc32(strategy.kind.encode())))
+            for start in starts
+        ]
+        try:
+            found = strategy.sample_many([start.structure for start in starts], rngs, aids)
+        except MissingDependencyError:
+            raise
+        except Exception as error:  # force fields and teachers are other people's code
+            if len(starts) == 1:
+                failures.append((starts[0].input, strategy.kind, _first_line(error)))
+                return []
+            return [pair for start in starts for pair in self._apply(strategy, [start], aids, failures)]
+        return list(zip(starts, found, strict=True))
+
+    def _partner(self, rng: np.random.Generator) -> LabelledStructure:
+        """Return a random input's first conformer; a random solvent after five that cannot be embedded."""
+        for _ in range(5):
+            i = int(rng.integers(len(self.source)))
+            try:
+                partner = _first_conformer(self.source, i, self.config.seed)
+            except InputError:
+                continue
+            if not partner.is_periodic:
+                return partner
+        return water()
+
+    def _solvent(self, rng: np.random.Generator) -> LabelledStructure:
+        smiles = self.config.solvents[rng.integers(len(self.config.solvents))]
+        return _solvent(smiles)
+
+
+@lru_cache(maxsize=512)
+def _solvent(smiles: str) -> LabelledStructure:
+    return water() if smiles == "O" else conformers(smiles, 1, 0)[0]
+
+
+@lru_cache(maxsize=512)
+def _first_conformer(source: Source, i: int, seed: int) -> LabelledStructure:
+    return source.starts(i, 1, seed_of(seed, i))[0]
+
+
+def _owned(structure: LabelledStructure, start: LabelledStructure) -> LabelledStructure:
+    """Return the structure with the molecule it belongs to: told by its SMILES, or else the start's."""
+    if structure.smiles is not None and start.smiles is not None:
+        return replace(structure, molecule_id=None, split=None)
+    return replace(structure, molecule_id=start.molecule_id, smiles=None, split=None)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def generate(
+    source: str | Path,
+    output: str | Path,
+    config: GenerateConfig | None = None,
+    *,
+    teacher: TeacherFactory | Potential | None = None,
+    limit: int | None = None,
+    processes: int = 1,
+    scheduler: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunReport:
+    """Make a data set from molecules or structures; killed and started again, it goes on.
+
+    Parameters
+    ----------
+    source
+        A file of SMILES, an SDF, a data set, or any structure file that ASE reads.
+    output
+        The data set file to make. Until it is whole, batches are kept beside it in ``<output>.parts``.
+    config
+        Settings; the defaults if None.
+    teacher
+        Labels the geometries, and drives the kinds that need one: a potential, or a picklable factory where several
+        processes work. None makes geometries alone, to be labelled later.
+    limit
+        Use the first inputs only.
+    processes, scheduler
+        See :func:`~mlff_core.data.workers.run_batches`.
+    on_progress
+        Called after each batch.
+
+    Raises
+    ------
+    InputError
+        The source cannot be read, the output is another run's, a kind needs a teacher, or too many inputs failed.
+    MissingDependencyError
+        A kind that is switched on needs a package that is not installed.
+    """
+    config = config or GenerateConfig()
+    source, output = Path(source), Path(output)
+    potential = teacher_here(teacher)
+    _check_kinds(config, potential)
+    inputs = open_source(source, output.with_name(f"{output.name}.parts"), limit)
+    lineage = {} if potential is None else dict(potential.card.teacher) or {"name": potential.card.name}
+    settings = asdict(config)
+    settings.pop("max_failed_share")
+    source_sha256 = file_sha256(source)
+    job = Job(
+        task=_GenerateTask(inputs, teacher, config),
+        n_batches=-(-len(inputs) // config.batch_molecules),
+        n_inputs=len(inputs),
+        output=output,
+        identity={"command": "generate", "settings": settings, "source": source_sha256, "teacher": lineage},
+        max_failed_share=config.max_failed_share,
+        teacher=lineage,
+        created={
+            "command": "generate",
+            "settings": settings,
+            "source": {"name": source.name, "sha256": source_sha256},
+        },
+        license="" if potential is None else potential.card.licence,
+        kinds=list(STRATEGIES),
+    )
+    return run(job, processes=processes, scheduler=scheduler, on_progress=on_progress)
+
+
+def _check_kinds(config: GenerateConfig, teacher: Potential | None) -> None:
+    enabled = config.kinds.enabled()
+    if teacher is None:
+        needy = [strategy.kind for strategy in enabled if strategy.needs_teacher]
+        if needy:
+            raise InputError(
+                f"the kind {' and '.join(needy)} needs a teacher: name one, or switch it off "
+                f"({', '.join(f'--set kinds.{kind}.enabled=false' for kind in needy)})"
+            )
+    if any(isinstance(strategy, GfnffMd | Cluster) for strategy in enabled):
+        require("the kinds md and cluster", ("gfnff>=0.3",), f"{INSTALL}, or switch them off")

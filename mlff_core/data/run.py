@@ -1,0 +1,257 @@
+"""A run over batches from start to finished data set: resumed, watched, merged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlff_core.data.reader import Dataset
+from mlff_core.data.shards import BatchRecord, Shards
+from mlff_core.data.workers import Task, run_batches
+from mlff_core.data.writer import write_dataset
+from mlff_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Parameters
+    ----------
+    n_done, n_batches
+        Batches, those of an earlier run that was killed included.
+    n_resumed
+        Batches that were there already.
+    n_structures
+        Structures so far.
+    n_failed_inputs, n_inputs
+        Inputs of which something was skipped, and all so far.
+    """
+
+    n_done: int
+    n_batches: int
+    n_resumed: int
+    n_structures: int
+    n_failed_inputs: int
+    n_inputs: int
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run made.
+
+    Parameters
+    ----------
+    path
+        The data set.
+    n_structures
+        In it.
+    n_inputs, n_failed_inputs
+        Molecules or frames, and those of which something was skipped.
+    n_resumed, n_batches
+        Batches taken over from a run that was killed, and all.
+    dropped
+        How many geometries each rule left out.
+    skipped
+        The file that says what was skipped and why; None if nothing was.
+    """
+
+    path: Path
+    n_structures: int
+    n_inputs: int
+    n_failed_inputs: int
+    n_resumed: int
+    n_batches: int
+    dropped: Mapping[str, int]
+    skipped: Path | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run computes and where it puts it.
+
+    Parameters
+    ----------
+    task
+        The work, in batches.
+    n_batches, n_inputs
+        How many there are.
+    output
+        The data set file.
+    identity
+        What decides the result (settings, input's hash, teacher), JSON; a run goes on only where it is the same.
+    max_failed_share
+        The run stops when more than this share of its inputs has failed.
+    teacher, created, license
+        For the file's attributes.
+    smiles
+        One for each molecule; None to gather them from the structures.
+    kinds
+        Names in the order of their codes; those that do not occur are left out, others follow.
+    """
+
+    task: Task
+    n_batches: int
+    n_inputs: int
+    output: Path
+    identity: Mapping[str, Any]
+    max_failed_share: float
+    teacher: Mapping[str, Any]
+    created: Mapping[str, Any]
+    license: str = ""
+    smiles: Sequence[str] | None = None
+    kinds: Sequence[str] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where batches are kept until the data set is whole."""
+        return self.output.with_name(f"{self.output.name}.parts")
+
+    @property
+    def skipped(self) -> Path:
+        """Where it is written what was skipped."""
+        return self.output.with_name(f"{self.output.name}.skipped.jsonl")
+
+
+def run(
+    job: Job,
+    *,
+    processes: int = 1,
+    scheduler: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunReport:
+    """Do all batches of a job that are not done yet, then join them into the data set.
+
+    Parameters
+    ----------
+    job
+        The work.
+    processes, scheduler
+        See :func:`~mlff_core.data.workers.run_batches`.
+    on_progress
+        Called after each batch.
+
+    Raises
+    ------
+    InputError
+        The output is there already and is another run's, too many inputs failed, or nothing came out.
+    """
+    identity = {**job.identity, "n_inputs": job.n_inputs}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    created = {**job.created, "run": digest}
+    tally = _Tally(job)
+    if job.output.exists():
+        return _finished_earlier(job, digest)
+    shards = Shards(job.folder, identity)
+    todo = []
+    for k in range(job.n_batches):
+        if (record := shards.record(k)) is None:
+            todo.append(k)
+        else:
+            tally.add(record)
+    tally.n_resumed = tally.n_done
+    tally.check(shards)
+    if on_progress is not None:
+        on_progress(tally.progress())
+    for _, record in run_batches(job.task, job.folder, todo, processes=processes, scheduler=scheduler):
+        tally.add(record)
+        if on_progress is not None:
+            on_progress(tally.progress())
+        tally.check(shards)
+    n_failures = shards.write_failures(job.skipped, job.n_batches)
+    if tally.n_structures == 0:
+        reasons = _words(shards.common_reasons(job.n_batches)) or f"left out: {dict(tally.dropped)}"
+        raise InputError(f"no structure came out of {job.n_inputs} inputs: {reasons}")
+    present = shards.kinds(job.n_batches)
+    write_dataset(
+        job.output,
+        shards.structures(job.n_batches),
+        teacher=job.teacher,
+        kinds=[kind for kind in job.kinds if kind in present] + [kind for kind in present if kind not in job.kinds],
+        smiles=job.smiles,
+        created=created,
+        license=job.license,
+    )
+    shards.remove()
+    return tally.report(job.skipped if n_failures else None)
+
+
+class _Tally:
+    """Sums over batches."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.n_done = self.n_resumed = self.n_structures = self.n_inputs = self.n_failed = 0
+        self.dropped: Counter[str] = Counter()
+
+    def add(self, record: BatchRecord) -> None:
+        self.n_done += 1
+        self.n_structures += record.n_structures
+        self.n_inputs += record.n_inputs
+        self.n_failed += record.n_failed_inputs
+        self.dropped.update(record.dropped)
+
+    def check(self, shards: Shards) -> None:
+        """Stop as soon as it is certain that too many inputs will have failed."""
+        allowed = self.job.max_failed_share * self.job.n_inputs
+        if self.n_failed > allowed:
+            shards.write_failures(self.job.skipped, self.job.n_batches)
+            raise InputError(
+                f"{self.n_failed} of {self.n_inputs} inputs so far failed, more than the {self.job.max_failed_share:g} "
+                f"of all {self.job.n_inputs} that max_failed_share allows: "
+                f"{_words(shards.common_reasons(self.job.n_batches))}. Each is listed in {self.job.skipped}; mend the "
+                "input, or raise max_failed_share and run again: it goes on from here"
+            )
+
+    def progress(self) -> Progress:
+        return Progress(
+            self.n_done, self.job.n_batches, self.n_resumed, self.n_structures, self.n_failed, self.n_inputs
+        )
+
+    def report(self, skipped: Path | None) -> RunReport:
+        return RunReport(
+            path=self.job.output,
+            n_structures=self.n_structures,
+            n_inputs=self.n_inputs,
+            n_failed_inputs=self.n_failed,
+            n_resumed=self.n_resumed,
+            n_batches=self.job.n_batches,
+            dropped=dict(self.dropped),
+            skipped=skipped,
+        )
+
+
+def _finished_earlier(job: Job, digest: str) -> RunReport:
+    """Return the report of a run that was done before, killed at the very end perhaps."""
+    with Dataset(job.output) as dataset:
+        if dataset.created.get("run") != digest:
+            raise InputError(
+                f"{job.output} is there already and was made with other settings; "
+                "give another name, or remove it to make it anew"
+            )
+        n_structures = len(dataset)
+    if job.folder.exists():
+        Shards(job.folder, {**job.identity, "n_inputs": job.n_inputs}).remove()
+    n_failed = 0
+    if job.skipped.exists():
+        lines = job.skipped.read_text(encoding="utf-8").splitlines()
+        n_failed = len({json.loads(line)["source"] for line in lines})
+    return RunReport(
+        path=job.output,
+        n_structures=n_structures,
+        n_inputs=job.n_inputs,
+        n_failed_inputs=n_failed,
+        n_resumed=job.n_batches,
+        n_batches=job.n_batches,
+        dropped={},
+        skipped=job.skipped if job.skipped.exists() else None,
+    )
+
+
+def _words(reasons: Sequence[tuple[str, int]]) -> str:
+    return "; ".join(f"{reason} ({count}×)" for reason, count in reasons)

@@ -1,0 +1,47 @@
+"""Ways to make geometries: one strategy a file, all behind :class:`~mlff_core.data.sampling.strategy.Strategy`.
+
+Nothing here imports RDKit or GFN-FF before a strategy that needs it is used.
+"""
+
+from mlff_core.data.sampling.cell import Cell
+from mlff_core.data.sampling.cluster import Cluster
+from mlff_core.data.sampling.descent import Descent
+from mlff_core.data.sampling.dimer import Dimer
+from mlff_core.data.sampling.gfnff_md import GfnffMd
+from mlff_core.data.sampling.graph import closest_contact
+from mlff_core.data.sampling.langevin import langevin, langevin_md
+from mlff_core.data.sampling.minimum import Minimum
+from mlff_core.data.sampling.normal_mode import NormalMode
+from mlff_core.data.sampling.rattle import Rattle
+from mlff_core.data.sampling.strain import Strain
+from mlff_core.data.sampling.strategy import Aids, Strategy
+from mlff_core.data.sampling.stretch import Stretch
+from mlff_core.data.sampling.torsion import Torsion
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    strategy.kind: strategy
+    for strategy in (
+        Minimum, Rattle, Strain, Torsion, Stretch, GfnffMd, Dimer, Cluster, Descent, NormalMode, Cell,
+    )
+}  # fmt: skip
+"""Every strategy by the name its geometries carry in the data set."""
+
+__all__ = [
+    "STRATEGIES",
+    "Aids",
+    "Cell",
+    "Cluster",
+    "Descent",
+    "Dimer",
+    "GfnffMd",
+    "Minimum",
+    "NormalMode",
+    "Rattle",
+    "Strain",
+    "Strategy",
+    "Stretch",
+    "Torsion",
+    "closest_contact",
+    "langevin",
+    "langevin_md",
+]

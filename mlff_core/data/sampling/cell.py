@@ -1,0 +1,78 @@
+"""A periodic cell stretched, sheared and rattled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.structure import LabelledStructure
+from mlff_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Cell(Strategy):
+    """Cell and atoms deformed together by a symmetric strain and a change of volume, then noise on the atoms.
+
+    Parameters
+    ----------
+    enabled
+        Whether it is used.
+    n
+        Geometries for each start.
+    strain
+        Standard deviation of the entries of the symmetric strain, no unit.
+    volume_min, volume_max
+        Range of the factor on the volume, no unit.
+    sigma_min, sigma_max
+        Range of the noise's standard deviation, Å.
+    """
+
+    kind: ClassVar[str] = "cell"
+    molecules: ClassVar[bool] = False
+    crystals: ClassVar[bool] = True
+
+    n: int = 6
+    strain: float = 0.02
+    volume_min: float = 0.92
+    volume_max: float = 1.10
+    sigma_min: float = 0.01
+    sigma_max: float = 0.08
+
+    def __post_init__(self) -> None:
+        check_count(self.n)
+        check_range("volume", self.volume_min, self.volume_max, least=0.3)
+        check_range("sigma", self.sigma_min, self.sigma_max)
+        if not 0 <= self.strain < 0.3:
+            raise InputError(f"strain must lie in 0…0.3, got {self.strain:g}")
+
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+        """Return ``n`` deformed cells; directions without periodicity keep their length."""
+        if start.cell is None or start.pbc is None:
+            return []
+        periodic = np.asarray(start.pbc, dtype=bool)
+        made = []
+        for _ in range(self.n):
+            raw = self.strain * rng.standard_normal((3, 3))
+            scale = rng.uniform(self.volume_min, self.volume_max) ** (1.0 / periodic.sum())
+            sigma = rng.uniform(self.sigma_min, self.sigma_max)
+            noise = sigma * rng.standard_normal(start.positions.shape)
+            cell = start.cell.copy()
+            cell[periodic] = scale * cell[periodic] @ (np.eye(3) + 0.5 * (raw + raw.T))
+            # Vectors along directions without periodicity may be zero: complete the basis before inverting it.
+            basis, moved = _complete(start.cell, periodic), _complete(start.cell, periodic)
+            moved[periodic] = cell[periodic]
+            positions = start.positions @ np.linalg.inv(basis) @ moved
+            made.append(at(start, positions + noise, self.kind, cell=cell))
+        return made
+
+
+def _complete(cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:
+    """Return the cell with unit vectors, orthogonal to the periodic ones, along the other directions; (3, 3), Å."""
+    complete = cell.astype(np.float64).copy()
+    if not periodic.all():
+        _, _, basis = np.linalg.svd(complete[periodic])
+        complete[~periodic] = basis[periodic.sum() :]
+    return complete

@@ -1,0 +1,91 @@
+"""A few molecules together, warmed in GFN-FF: water, a solute in water, a solvent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from mlff_core.data.sampling.dimer import beside
+from mlff_core.data.sampling.gfnff_md import GfnffMd, frames
+from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range, check_share
+from mlff_core.data.structure import LabelledStructure
+from mlff_core.errors import InputError
+
+CONTACT = (1.8, 2.6)
+"""Å between the nearest atoms of two molecules before MD."""
+
+
+@dataclass(frozen=True)
+class Cluster(Strategy):
+    """Molecules put together one by one and warmed; a third each of water, the start in water, and a random solvent.
+
+    Parameters
+    ----------
+    enabled
+        Whether it is used.
+    n
+        Frames for each cluster.
+    probability
+        Share of starts that give one.
+    molecules_min, molecules_max
+        Range of the number of solvent molecules.
+    max_atoms
+        A cluster grows no larger; a start that large is left alone.
+    temperature_min_k, temperature_max_k
+        Range from which each run draws its temperature, K.
+    """
+
+    kind: ClassVar[str] = "cluster"
+
+    n: int = 4
+    probability: float = 0.12
+    molecules_min: int = 3
+    molecules_max: int = 9
+    max_atoms: int = 60
+    temperature_min_k: float = 250.0
+    temperature_max_k: float = 500.0
+
+    def __post_init__(self) -> None:
+        check_count(self.n)
+        check_share("probability", self.probability)
+        check_range("molecules", self.molecules_min, self.molecules_max, least=1)
+        check_range("temperature", self.temperature_min_k, self.temperature_max_k, least=1.0)
+        if self.max_atoms < 6:
+            raise InputError(f"max_atoms must be at least 6, two waters, got {self.max_atoms}")
+
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+        """Return ``n`` frames of one cluster, or none by chance.
+
+        Raises
+        ------
+        InputError
+            GFN-FF cannot type it, or its run fell apart.
+        MissingDependencyError
+            gfnff is not installed.
+        """
+        if rng.random() >= self.probability:
+            return []
+        sort = ("water", "solvated", "solvent")[rng.integers(3)]
+        unit = aids.solvent(rng) if sort == "solvent" and aids.solvent is not None else water()
+        cluster, n_added = start if sort == "solvated" else unit, 0
+        for _ in range(int(rng.integers(self.molecules_min, self.molecules_max + 1))):
+            if cluster.n_atoms + unit.n_atoms > self.max_atoms:
+                break
+            cluster = beside(cluster, unit, rng.uniform(*CONTACT), rng)
+            n_added += 1
+        if n_added == 0:
+            return []
+        settings = GfnffMd(n=self.n, temperature_min_k=self.temperature_min_k, temperature_max_k=self.temperature_max_k)
+        return [at(frame, frame.positions, self.kind) for frame in frames(cluster, rng, settings)]
+
+
+def water() -> LabelledStructure:
+    """Return a water molecule: 0.9572 Å, 104.52°."""
+    half = np.radians(104.52) / 2
+    positions = 0.9572 * np.array(
+        [[0, 0, 0], [np.sin(half), np.cos(half), 0], [-np.sin(half), np.cos(half), 0]], dtype=np.float64
+    )
+    bare = LabelledStructure(atomic_numbers=np.array([8, 1, 1], dtype=np.uint8), positions=positions)
+    return replace(bare, smiles="O", kind="minimum")

@@ -1,0 +1,76 @@
+"""A few damped steps down the teacher's force: towards its own minima, which the student must find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count
+from mlff_core.data.structure import LabelledStructure, batch_from_structures
+from mlff_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Descent(Strategy):
+    """Steps x ← x + rate · F, none longer than ``longest`` for any atom.
+
+    Parameters
+    ----------
+    enabled
+        Whether it is used.
+    n
+        Steps, each a geometry.
+    rate
+        Å²/eV; 0.02 is about the inverse curvature of a bond.
+    longest
+        Å.
+    """
+
+    kind: ClassVar[str] = "descent"
+    needs_teacher: ClassVar[bool] = True
+    crystals: ClassVar[bool] = True
+
+    n: int = 2
+    rate: float = 0.02
+    longest: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_count(self.n)
+        if not (self.rate > 0 and self.longest > 0):
+            raise InputError(f"rate and longest must be positive, got {self.rate:g} Å²/eV and {self.longest:g} Å")
+
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+        """Return the geometries after each step."""
+        return self.sample_many([start], [rng], aids)[0]
+
+    def sample_many(
+        self, starts: Sequence[LabelledStructure], rngs: Sequence[np.random.Generator], aids: Aids
+    ) -> list[list[LabelledStructure]]:
+        """Return the geometries after each step of each start, the teacher asked for all together.
+
+        Raises
+        ------
+        InputError
+            There is no teacher.
+        """
+        if aids.teacher is None:
+            raise InputError("the kind descent needs a teacher: name one, or switch it off")
+        current = [start.positions.astype(np.float64) for start in starts]
+        made: list[list[LabelledStructure]] = [[] for _ in starts]
+        batch = batch_from_structures(starts, dtype=torch.float64)
+        bounds = np.cumsum([start.n_atoms for start in starts])[:-1]
+        for _ in range(self.n):
+            positions = torch.from_numpy(np.concatenate(current))
+            forces = aids.teacher.predict(batch.with_positions(positions), want=("forces",)).forces
+            if forces is None:
+                raise InputError(f"{aids.teacher.card.name} gives no forces; switch the kind descent off")
+            for k, force in enumerate(np.split(forces.detach().to("cpu", torch.float64).numpy(), bounds)):
+                step = self.rate * force
+                step *= min(1.0, self.longest / max(float(np.linalg.norm(step, axis=1).max()), 1e-12))
+                current[k] = current[k] + step
+                made[k].append(at(starts[k], current[k], self.kind))
+        return made

@@ -1,0 +1,120 @@
+"""Two molecules in contact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range, check_share
+from mlff_core.data.structure import Array, LabelledStructure
+from mlff_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Dimer(Strategy):
+    """The start beside a random partner, both turned at random, their nearest atoms at a random distance.
+
+    Parameters
+    ----------
+    enabled
+        Whether it is used.
+    n
+        Geometries for each start that gets a partner.
+    probability
+        Share of starts that get one.
+    contact_min, contact_max
+        Range of the distance between the nearest atoms, Å.
+    max_atoms
+        Larger pairs are left out.
+    """
+
+    kind: ClassVar[str] = "dimer"
+
+    n: int = 1
+    probability: float = 0.35
+    contact_min: float = 1.6
+    contact_max: float = 4.0
+    max_atoms: int = 60
+
+    def __post_init__(self) -> None:
+        check_count(self.n)
+        check_share("probability", self.probability)
+        check_range("contact", self.contact_min, self.contact_max, least=0.5)
+
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+        """Return ``n`` pairs, or none by chance, or where there is nobody to pair with."""
+        if aids.partner is None or rng.random() >= self.probability:
+            return []
+        made = []
+        for _ in range(self.n):
+            partner = aids.partner(rng)
+            if start.n_atoms + partner.n_atoms > self.max_atoms:
+                continue
+            contact = rng.uniform(self.contact_min, self.contact_max)
+            pair = beside(start, partner, contact, rng)
+            made.append(at(pair, pair.positions, self.kind))
+        return made
+
+
+def beside(
+    first: LabelledStructure, second: LabelledStructure, contact: float, rng: np.random.Generator
+) -> LabelledStructure:
+    """Return both molecules in one structure, the second turned at random and brought up until it touches.
+
+    Parameters
+    ----------
+    first, second
+        Without periodic directions.
+    contact
+        Distance of the nearest atoms of the two, Å.
+    rng
+        Where the orientation and the direction come from.
+
+    Raises
+    ------
+    InputError
+        One of them is radical, so that the multiplicity of the pair is not known.
+    """
+    if first.spin_multiplicity != 1 and second.spin_multiplicity != 1:
+        raise InputError("two radicals have no one multiplicity together; leave one out")
+    fixed = first.positions - first.positions.mean(axis=0, dtype=np.float64)
+    turned = (second.positions - second.positions.mean(axis=0, dtype=np.float64)) @ random_rotation(rng).T
+    direction = rng.standard_normal(3)
+    direction /= np.linalg.norm(direction)
+    far = np.linalg.norm(fixed, axis=1).max() + np.linalg.norm(turned, axis=1).max() + contact
+
+    def nearest(distance: float) -> float:
+        moved = turned + distance * direction
+        return float(np.linalg.norm(fixed[:, None] - moved[None], axis=2).min())
+
+    # From outside in, so that the second molecule never ends up inside a ring of the first.
+    inner = float(far)
+    while inner > 0 and nearest(inner) > contact:
+        inner -= 0.1
+    outer = inner + 0.1
+    for _ in range(30):
+        middle = 0.5 * (inner + outer)
+        inner, outer = (middle, outer) if nearest(middle) < contact else (inner, middle)
+    smiles = f"{first.smiles}.{second.smiles}" if first.smiles and second.smiles else None
+    return LabelledStructure(
+        atomic_numbers=np.concatenate([first.atomic_numbers, second.atomic_numbers]),
+        positions=np.concatenate([fixed, turned + outer * direction]),
+        charge=first.charge + second.charge,
+        spin_multiplicity=max(first.spin_multiplicity, second.spin_multiplicity),
+        molecule_id=first.molecule_id if smiles is None else None,
+        smiles=smiles,
+    )
+
+
+def random_rotation(rng: np.random.Generator) -> Array:
+    """Return a rotation matrix, shape (3, 3), no unit, uniform over all rotations."""
+    w, x, y, z = (q := rng.standard_normal(4)) / np.linalg.norm(q)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )

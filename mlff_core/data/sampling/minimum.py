@@ -1,0 +1,23 @@
+"""The structure as it came: a conformer's minimum, or a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mlff_core.data.sampling.strategy import Aids, Strategy, at
+from mlff_core.data.structure import LabelledStructure
+
+
+@dataclass(frozen=True)
+class Minimum(Strategy):
+    """The start itself; frames of a file keep their own kind."""
+
+    kind: ClassVar[str] = "minimum"
+    crystals: ClassVar[bool] = True
+
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+        """Return the start."""
+        return [at(start, start.positions, start.kind)]

@@ -1,0 +1,191 @@
+"""Long work in batches that survives being killed: one file a batch, each there whole or not at all.
+
+A batch is done when its ``.json`` is there, which is written after its ``.h5``; both get their names by rename. A run
+that is killed loses the batches it was working on and nothing else, and one begun again goes on after those it finds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlff_core.data.reader import Dataset
+from mlff_core.data.structure import LabelledStructure
+from mlff_core.data.writer import write_dataset
+from mlff_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that was skipped, and why.
+
+    Parameters
+    ----------
+    source
+        Which input: file and line, or frame.
+    kind
+        The kind of geometry that failed; empty where the input itself did.
+    reason
+        In words.
+    """
+
+    source: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What one batch gave.
+
+    Parameters
+    ----------
+    structures
+        In the order of the data set.
+    n_inputs, n_failed_inputs
+        Molecules or frames it was asked for, and those of which something was skipped.
+    failures
+        What was skipped.
+    dropped
+        How many geometries a rule left out (clash, force ceiling …); not failures.
+    """
+
+    structures: Sequence[LabelledStructure]
+    n_inputs: int
+    n_failed_inputs: int
+    failures: Sequence[Failure] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BatchRecord:
+    """What is kept of a batch beside its structures; JSON."""
+
+    n_structures: int
+    n_inputs: int
+    n_failed_inputs: int
+    failures: list[dict[str, str]]
+    dropped: dict[str, int]
+
+
+class Shards:
+    """The folder of a run's batches.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    job
+        What the run computes, JSON; batches made for another job are refused.
+
+    Raises
+    ------
+    InputError
+        The folder holds batches of another job.
+    """
+
+    def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "job.json"
+        wanted = json.loads(json.dumps(job))
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            different = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+            if different:
+                raise InputError(
+                    f"{folder} holds the batches of a run with another {', '.join(different)}; "
+                    "go on with the settings of that run, or remove the folder to start afresh"
+                )
+        else:
+            _write_text(path, json.dumps(wanted, indent=1))
+
+    def record(self, k: int) -> BatchRecord | None:
+        """Return what is known of batch k, None if it is not done."""
+        return kept(self.folder, k)
+
+    def structures(self, n_batches: int) -> Iterator[LabelledStructure]:
+        """Yield the structures of all batches, in order."""
+        for k in range(n_batches):
+            path = self._path(k, "h5")
+            if path.exists():
+                with Dataset(path) as shard:
+                    yield from shard.structures()
+
+    def kinds(self, n_batches: int) -> list[str]:
+        """Return the kinds of geometry that occur, in order of appearance."""
+        found: dict[str, None] = {}
+        for k in range(n_batches):
+            path = self._path(k, "h5")
+            if path.exists():
+                with Dataset(path) as shard:
+                    found.update(dict.fromkeys(shard.kinds))
+        return list(found)
+
+    def failures(self, n_batches: int) -> Iterator[dict[str, str]]:
+        """Yield what was skipped, in order."""
+        for k in range(n_batches):
+            if (record := self.record(k)) is not None:
+                yield from record.failures
+
+    def write_failures(self, path: Path, n_batches: int) -> int:
+        """Write what was skipped, a JSON object a line, and return how many there were; no file for none."""
+        lines = [json.dumps(failure, ensure_ascii=False) for failure in self.failures(n_batches)]
+        if lines:
+            _write_text(path, "\n".join(lines) + "\n")
+        else:
+            path.unlink(missing_ok=True)
+        return len(lines)
+
+    def common_reasons(self, n_batches: int, n: int = 3) -> list[tuple[str, int]]:
+        """Return the most frequent reasons and how often each was met."""
+        return Counter(failure["reason"] for failure in self.failures(n_batches)).most_common(n)
+
+    def remove(self) -> None:
+        """Remove the folder with everything in it."""
+        shutil.rmtree(self.folder)
+
+    def _path(self, k: int, ending: str) -> Path:
+        return _path(self.folder, k, ending)
+
+
+def kept(folder: Path, k: int) -> BatchRecord | None:
+    """Return the record of batch k of the run in ``folder``, None if it is not done."""
+    try:
+        return BatchRecord(**json.loads(_path(folder, k, "json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def commit(folder: Path, k: int, result: BatchResult) -> BatchRecord:
+    """Keep a batch that is done, from whatever process."""
+    record = BatchRecord(
+        n_structures=len(result.structures),
+        n_inputs=result.n_inputs,
+        n_failed_inputs=result.n_failed_inputs,
+        failures=[asdict(failure) for failure in result.failures],
+        dropped=dict(result.dropped),
+    )
+    if result.structures:
+        write_dataset(_path(folder, k, "h5"), result.structures)
+    _write_text(_path(folder, k, "json"), json.dumps(asdict(record)))
+    return record
+
+
+def _path(folder: Path, k: int, ending: str) -> Path:
+    return folder / f"batch-{k:06d}.{ending}"
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)

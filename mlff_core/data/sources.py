@@ -1,0 +1,185 @@
+"""Where geometries start from: a list of SMILES, an SDF, or structures."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlff_core.data.convert import as_dataset
+from mlff_core.data.reader import Dataset
+from mlff_core.data.sampling.conformers import conformers, from_conformer, parse, rdkit, relaxed
+from mlff_core.data.structure import LabelledStructure
+from mlff_core.errors import InputError
+
+SMILES_ENDINGS = (".smi", ".smiles", ".txt", ".csv", ".ism")
+
+
+class Source(ABC):
+    """Numbered inputs, each of which gives structures to start from. Picklable: what was read is read again."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of inputs."""
+
+    @abstractmethod
+    def name(self, k: int) -> str:
+        """Return where input k stands, for messages."""
+
+    @abstractmethod
+    def starts(self, k: int, n_conformers: int, seed: int) -> list[LabelledStructure]:
+        """Return the structures that input k gives.
+
+        Raises
+        ------
+        InputError
+            It gives none; the message says why.
+        """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone, without what was cached."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_cached")}
+
+
+def open_source(path: str | Path, folder: Path, limit: int | None = None) -> Source:
+    """Return the inputs of a file, told by its ending.
+
+    Parameters
+    ----------
+    path
+        SMILES (``.smi``, ``.smiles``, ``.txt``, ``.csv``, one a line, ``.gz`` too), ``.sdf``, a data set, or any
+        structure file that ASE reads.
+    folder
+        Where structures of other formats are copied as a data set.
+    limit
+        Use the first inputs only.
+
+    Raises
+    ------
+    InputError
+        The file is missing, or holds nothing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; give SMILES (.smi, .csv), an .sdf, or structures (.xyz, .h5 …)")
+    endings = [suffix.lower() for suffix in path.suffixes]
+    ending = endings[-2] if endings[-1:] == [".gz"] and len(endings) > 1 else (endings or [""])[-1]
+    source: Source
+    if ending in SMILES_ENDINGS:
+        source = SmilesFile(path, limit)
+    elif ending == ".sdf":
+        source = SdfFile(path, limit)
+    else:
+        source = Structures(as_dataset(path, folder), path.name, limit)
+    if len(source) == 0:
+        raise InputError(f"{path} holds no molecules; give one a line")
+    return source
+
+
+@dataclass(frozen=True)
+class SmilesFile(Source):
+    """A SMILES a line, a name after it; in a ``.csv``, the column called SMILES."""
+
+    path: Path
+    limit: int | None = None
+
+    @cached_property
+    def _cached(self) -> list[tuple[int, str]]:
+        opener = gzip.open if self.path.suffix == ".gz" else open
+        try:
+            with opener(self.path, "rt", encoding="utf-8") as stream:
+                text = stream.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.path} cannot be read as text: {error}") from error
+        lines = text.splitlines()
+        column = 0
+        is_table = ".csv" in self.path.suffixes
+        if is_table and lines:
+            header = [name.strip().lower() for name in next(csv.reader([lines[0]]))]
+            if "smiles" not in header:
+                raise InputError(f"{self.path} has no column called SMILES, but {', '.join(header)}")
+            column = header.index("smiles")
+        found = []
+        for number, line in enumerate(lines, start=1):
+            if not line.strip() or line.startswith("#") or (is_table and number == 1):
+                continue
+            cells = next(csv.reader([line])) if is_table else line.split()
+            found.append((number, cells[column].strip() if len(cells) > column else ""))
+        return found[: self.limit]
+
+    def __len__(self) -> int:
+        return len(self._cached)
+
+    def name(self, k: int) -> str:
+        """Return file and line."""
+        return f"{self.path.name}:{self._cached[k][0]}"
+
+    def starts(self, k: int, n_conformers: int, seed: int) -> list[LabelledStructure]:
+        """Return relaxed conformers."""
+        return conformers(self._cached[k][1], n_conformers, seed)
+
+
+@dataclass(frozen=True)
+class SdfFile(Source):
+    """Molecules of an SDF: those with three-dimensional coordinates as they are, others embedded."""
+
+    path: Path
+    limit: int | None = None
+
+    @cached_property
+    def _cached(self) -> list[str]:
+        blocks = self.path.read_text(encoding="utf-8", errors="replace").split("$$$$")
+        return [block.lstrip("\r\n") if k else block for k, block in enumerate(blocks) if block.strip()][: self.limit]
+
+    def __len__(self) -> int:
+        return len(self._cached)
+
+    def name(self, k: int) -> str:
+        """Return file and entry."""
+        return f"{self.path.name}:{k + 1}"
+
+    def starts(self, k: int, n_conformers: int, seed: int) -> list[LabelledStructure]:
+        """Return the entry's own geometry, or relaxed conformers where it has none."""
+        chem = rdkit()
+        from rdkit import rdBase
+
+        with rdBase.BlockLogs():
+            molecule = chem.MolFromMolBlock(self._cached[k], removeHs=False)
+        if molecule is None:
+            raise InputError(f"entry {k + 1} is no molecule that RDKit can read")
+        if molecule.GetNumConformers() and molecule.GetConformer().Is3D():
+            molecule = chem.AddHs(molecule, addCoords=True)
+            smiles = chem.MolToSmiles(chem.RemoveHs(molecule))
+            return [from_conformer(molecule, molecule.GetConformer().GetPositions(), smiles, "given")]
+        return relaxed(chem.AddHs(parse(chem.MolToSmiles(molecule))), n_conformers, seed)
+
+
+@dataclass(frozen=True)
+class Structures(Source):
+    """Structures as they are; the frames of a trajectory are one molecule."""
+
+    dataset: Dataset
+    file_name: str
+    limit: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.dataset) if self.limit is None else min(len(self.dataset), self.limit)
+
+    def name(self, k: int) -> str:
+        """Return file and frame."""
+        return f"{self.file_name}:{k}"
+
+    def starts(self, k: int, n_conformers: int, seed: int) -> list[LabelledStructure]:
+        """Return the structure itself."""
+        return [self.dataset.structure(k)]
+
+
+def seed_of(*parts: int) -> int:
+    """Return one seed out of several numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])

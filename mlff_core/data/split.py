@@ -1,0 +1,151 @@
+"""Splits by molecule or by scaffold, never by frame."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mlff_core.data.layout import SPLITS
+from mlff_core.data.reader import Dataset
+from mlff_core.data.structure import Array
+from mlff_core.data.writer import publish
+from mlff_core.errors import InputError
+
+WAYS = ("molecule", "scaffold")
+
+
+def split_dataset(
+    source: str | Path,
+    output: str | Path,
+    *,
+    by: str = "molecule",
+    validation: float = 0.1,
+    test: float = 0.1,
+    seed: int = 0,
+) -> dict[str, int]:
+    """Write a copy of a data set with a new split, and return the number of structures in each part.
+
+    Parameters
+    ----------
+    source
+        The data set.
+    output
+        The copy; may be the source itself.
+    by
+        ``"molecule"``, or ``"scaffold"`` (G. W. Bemis, M. A. Murcko, J. Med. Chem. 39, 2887 (1996),
+        doi:10.1021/jm9602928: rings and what links them; a molecule without rings is its own scaffold). A pair or a
+        cluster goes with its largest molecule.
+    validation, test
+        Shares of the structures.
+    seed
+        The same seed gives the same split.
+
+    Raises
+    ------
+    InputError
+        Impossible shares, no SMILES where scaffolds are asked for, or too few molecules for three parts.
+    MissingDependencyError
+        Scaffolds need RDKit.
+    """
+    if by not in WAYS:
+        raise InputError(f"a split is made by {' or by '.join(WAYS)}, got {by!r}; frames of a molecule stay together")
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
+        raise InputError(f"validation and test must be shares that leave some for training, got {validation}, {test}")
+    source, output = Path(source), Path(output)
+    with Dataset(source) as dataset:
+        group = groups(dataset.molecule_id, dataset.smiles, by)
+        codes = assign(group, validation, test, seed)
+    temporary = output.with_name(f".{output.name}.split.part")
+    try:
+        shutil.copyfile(source, temporary)
+        with h5py.File(temporary, "r+") as file:
+            if "split" in file:
+                del file["split"]
+            file.create_dataset("split", data=codes)
+        publish(temporary, output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {name: int((codes == code).sum()) for code, name in enumerate(SPLITS)}
+
+
+def groups(molecule_id: Array, smiles: Sequence[str] | None, by: str) -> Array:
+    """Return the group of each structure, shape (n_structures,), no unit, none of which a split may tear.
+
+    Parameters
+    ----------
+    molecule_id
+        Of each structure, shape (n_structures,), no unit.
+    smiles
+        One for each molecule, or None.
+    by
+        ``"molecule"`` or ``"scaffold"``.
+    """
+    if smiles is None:
+        if by == "scaffold":
+            raise InputError("a split by scaffold needs SMILES in the data set; split it by molecule")
+        return np.unique(molecule_id, return_inverse=True)[1]
+    keys: dict[str, int] = {}
+    of_molecule = np.full(len(smiles), -1, dtype=np.int64)
+    for molecule in np.unique(molecule_id):
+        largest = max(smiles[molecule].split("."), key=lambda part: (len(part), part))
+        if by == "scaffold":
+            largest = scaffold(largest)
+        # A molecule without SMILES stands for itself.
+        of_molecule[molecule] = keys.setdefault(largest or f"#{molecule}", len(keys))
+    return np.asarray(of_molecule[molecule_id])
+
+
+def scaffold(smiles: str) -> str:
+    """Return the SMILES of the rings of a molecule and what links them; of the whole molecule where it has no ring.
+
+    Raises
+    ------
+    InputError
+        The SMILES does not parse.
+    MissingDependencyError
+        RDKit is not installed.
+    """
+    from mlff_core.data.sampling.conformers import parse, rdkit
+
+    if not smiles:
+        return ""
+    chem = rdkit()
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    molecule = parse(smiles)
+    found: str = chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(molecule))
+    return found or str(chem.MolToSmiles(molecule))
+
+
+def assign(group: Array, validation: float, test: float, seed: int) -> Array:
+    """Return the split code of each structure, shape (n_structures,), uint8, no unit.
+
+    Groups are drawn in random order; the test part is filled first, then validation, each up to its share.
+
+    Raises
+    ------
+    InputError
+        A part that was asked for stays empty, or nothing is left for training.
+    """
+    sizes = np.bincount(group)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    of_group = np.zeros(len(sizes), dtype=np.uint8)
+    for code, share in ((2, test), (1, validation)):
+        wanted, filled = share * len(group), 0
+        for g in order:
+            # The first group always, then those that do not overshoot by more than they undershoot.
+            if of_group[g] == 0 and sizes[g] and (filled == 0 or filled + sizes[g] / 2 <= wanted) and filled < wanted:
+                of_group[g] = code
+                filled += int(sizes[g])
+    codes = of_group[group]
+    for code, share in ((0, 1.0), (1, validation), (2, test)):
+        if share > 0 and not (codes == code).any():
+            raise InputError(
+                f"nothing is left for {SPLITS[code]}: {int((sizes > 0).sum())} groups of molecules are too few for "
+                "these shares; use more molecules or other shares"
+            )
+    return np.asarray(codes)
