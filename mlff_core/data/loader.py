@@ -1,0 +1,281 @@
+"""Batches for training: packed by atoms and edges, in an order fixed by a seed, from a data set of any size.
+
+What fits into ``cache_mib`` is read once and shuffled as a whole. A larger set is cut into blocks of neighbouring
+structures; each epoch draws the blocks in a new order, reads as many as fit into half the cache, and shuffles those
+while a thread reads the next ones: memory stays bounded, and any two structures may still meet in a batch.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from mlff_core.data.edges import find_edges
+from mlff_core.data.reader import Dataset
+from mlff_core.data.rows import Indices, Rows, bytes_per_structure
+from mlff_core.data.structure import LabelledBatch
+from mlff_core.errors import InputError
+from mlff_core.neighbors import EdgeList
+
+T = TypeVar("T")
+BLOCK_ATOMS = 65_536
+"""Atoms of a block: a few HDF5 chunks, so that reading one decompresses little else."""
+COUNT_ATOMS = 16_384
+"""Atoms whose edges are counted at a time."""
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How large a batch is, and how much memory loading may take.
+
+    Parameters
+    ----------
+    atoms, edges
+        Most atoms and most directed edges of a batch; a structure larger than that is a batch of its own.
+    cache_mib
+        Memory for structures, MiB.
+    prefetch
+        Batches made ahead in a thread; 0 makes each when it is asked for.
+    """
+
+    atoms: int = 512
+    edges: int = 12_288
+    cache_mib: int = 512
+    prefetch: int = 4
+
+    def __post_init__(self) -> None:
+        for name, least in (("atoms", 1), ("edges", 1), ("cache_mib", 1), ("prefetch", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingBatch:
+    """A batch and where it stands in its epoch.
+
+    Parameters
+    ----------
+    labels
+        The structures of this process's share.
+    edges
+        Their edges.
+    position
+        Structures of the epoch that are gone by after this batch, over all processes.
+    """
+
+    labels: LabelledBatch
+    edges: EdgeList
+    position: int
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> TrainingBatch:
+        """Return the batch on another device and in another precision."""
+        return TrainingBatch(self.labels.to(device, dtype), self.edges.to(device, dtype), self.position)
+
+
+class BatchLoader:
+    """Batches of some structures of a data set, epoch after epoch.
+
+    The same seed gives the same batches, wherever an epoch is entered. With several processes each batch is packed to
+    ``world`` times the limits and dealt out, so that all together take the steps of one process with that batch.
+
+    Parameters
+    ----------
+    dataset
+        The labelled set.
+    indices
+        Which structures, shape (n_structures,), no unit.
+    cutoff
+        Of the edges, Å.
+    config
+        Limits.
+    seed
+        Of the order; None keeps the order of the file.
+    rank, world
+        This process among how many.
+
+    Raises
+    ------
+    InputError
+        No structures.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        indices: Indices,
+        cutoff: float,
+        config: BatchConfig | None = None,
+        *,
+        seed: int | None = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if len(indices) == 0:
+            raise InputError(f"{dataset.path} has no structures to load: the split is empty")
+        self.dataset = dataset
+        self.indices = np.sort(np.asarray(indices, dtype=np.int64))
+        self.cutoff = cutoff
+        self.config = config or BatchConfig()
+        self.seed = seed
+        self.rank, self.world = rank, world
+        self._n_edges = np.full(len(self.indices), -1, dtype=np.int32)
+        self._sizes = bytes_per_structure(dataset)[self.indices]
+        self._whole: Rows | None = None
+
+    def __len__(self) -> int:
+        """Return the number of structures of an epoch."""
+        return len(self.indices)
+
+    @property
+    def fits(self) -> bool:
+        """True if all structures are kept in memory."""
+        return int(self._sizes.sum()) <= self.config.cache_mib << 20
+
+    def epoch(self, epoch: int, position: int = 0) -> Generator[TrainingBatch, None, None]:
+        """Yield the batches of an epoch, from the one after ``position`` structures on."""
+        batches = self._batches(epoch, position)
+        yield from batches if self.config.prefetch == 0 else ahead(batches, self.config.prefetch)
+
+    def forever(self, epoch: int, position: int = 0) -> Generator[tuple[int, TrainingBatch], None, None]:
+        """Yield (epoch, batch) without end."""
+        while True:
+            for batch in self.epoch(epoch, position):
+                yield epoch, batch
+            epoch, position = epoch + 1, 0
+
+    def _batches(self, epoch: int, position: int) -> Iterator[TrainingBatch]:
+        begin = 0
+        groups = []
+        for number, group in enumerate(self._groups(epoch)):
+            if begin + len(group) > position:
+                groups.append((number, begin, group))
+            begin += len(group)
+
+        def loaded() -> Iterator[tuple[int, int, Indices, Rows]]:
+            for number, begin, group in groups:
+                yield number, begin, group, self._rows(group)
+
+        # One group ahead, so that memory holds two halves of the cache.
+        source = loaded() if self.fits else ahead(loaded(), 1)
+        for number, begin, group, rows in source:
+            self._count_edges(group, rows)
+            order = np.arange(len(group))
+            if self.seed is not None:
+                order = np.random.default_rng([self.seed, epoch, 1 + number]).permutation(len(group))
+            for start, stop in self._packed(group, rows, order):
+                if begin + start < position:
+                    continue
+                labels = rows.gather(order[start:stop][self.rank :: self.world])
+                yield TrainingBatch(labels, find_edges(labels.batch, self.cutoff), begin + stop)
+
+    def _groups(self, epoch: int) -> list[Indices]:
+        """Return places in ``indices`` that are held in memory together, in the order of this epoch."""
+        everything = np.arange(len(self.indices))
+        if self.fits:
+            return [everything]
+        ends = np.cumsum(self.dataset.atoms_per_structure[self.indices])
+        blocks = np.split(everything, np.flatnonzero(np.diff(ends // BLOCK_ATOMS)) + 1)
+        order = np.arange(len(blocks))
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(blocks))
+        groups: list[Indices] = []
+        members: list[Indices] = []
+        size = 0
+        for block in order:
+            weight = int(self._sizes[blocks[block]].sum())
+            if members and size + weight > (self.config.cache_mib << 20) // 2:
+                groups.append(np.sort(np.concatenate(members)))
+                members, size = [], 0
+            members.append(blocks[block])
+            size += weight
+        groups.append(np.sort(np.concatenate(members)))
+        return groups
+
+    def _rows(self, group: Indices) -> Rows:
+        if not self.fits:
+            return Rows(self.dataset, self.indices[group])
+        if self._whole is None:
+            self._whole = Rows(self.dataset, self.indices)
+        return self._whole
+
+    def _count_edges(self, group: Indices, rows: Rows) -> None:
+        """Fill in the number of edges of each structure of a group, once in a run."""
+        if bool((self._n_edges[group] >= 0).all()):
+            return
+        ends = rows.offsets[1:]
+        for part in np.split(np.arange(len(group)), np.flatnonzero(np.diff(ends // COUNT_ATOMS)) + 1):
+            batch = rows.gather(part).batch
+            centers = find_edges(batch, self.cutoff).centers
+            counts = torch.bincount(batch.system_idx[centers], minlength=batch.n_systems)
+            self._n_edges[group[part]] = counts.numpy()
+
+    def _packed(self, group: Indices, rows: Rows, order: Indices) -> list[tuple[int, int]]:
+        """Return the ranges of ``order`` that are one batch each."""
+        atoms = np.diff(rows.offsets)[order].tolist()
+        edges = self._n_edges[group][order].tolist()
+        most_atoms, most_edges = self.config.atoms * self.world, self.config.edges * self.world
+        ranges, start, sum_atoms, sum_edges = [], 0, 0, 0
+        for k, (n_atoms, n_edges) in enumerate(zip(atoms, edges, strict=True)):
+            if k > start and (sum_atoms + n_atoms > most_atoms or sum_edges + n_edges > most_edges):
+                ranges.append((start, k))
+                start, sum_atoms, sum_edges = k, 0, 0
+            sum_atoms, sum_edges = sum_atoms + n_atoms, sum_edges + n_edges
+        ranges.append((start, len(order)))
+        return ranges
+
+
+def ahead(source: Iterator[T], depth: int) -> Iterator[T]:
+    """Yield what ``source`` yields, made ahead of time in a thread.
+
+    Parameters
+    ----------
+    source
+        Anything to iterate; it runs in the thread.
+    depth
+        How many items exist besides the one in use.
+    """
+    items: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
+    room = threading.Semaphore(depth)
+    stopped = threading.Event()
+
+    def work() -> None:
+        try:
+            iterator = iter(source)
+            while True:
+                room.acquire()
+                if stopped.is_set():
+                    return
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    items.put(("end", None))
+                    return
+                items.put(("item", item))
+                del item
+        except BaseException as error:  # handed to the consumer, which raises it
+            items.put(("error", error))
+
+    thread = threading.Thread(target=work, name="mlff-loader", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = items.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            room.release()
+            yield value
+            del value
+    finally:
+        stopped.set()
+        room.release()
+        while not items.empty():
+            items.get_nowait()
+        thread.join(timeout=10)

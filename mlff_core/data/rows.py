@@ -1,0 +1,119 @@
+"""Labelled structures held in memory, one after the other, from which batches are gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.data.reader import Dataset
+from mlff_core.data.structure import LabelledBatch
+
+Indices = npt.NDArray[np.int64]
+PIECE_ATOMS = 262_144
+"""Atoms read from the file at a time."""
+
+
+def pieces(dataset: Dataset, indices: Indices) -> Iterator[Indices]:
+    """Yield ``indices``, shape (n,), no unit, in runs of about :data:`PIECE_ATOMS` atoms."""
+    ends = np.cumsum(dataset.atoms_per_structure[indices])
+    start = 0
+    while start < len(indices):
+        done = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, done + PIECE_ATOMS, side="right")))
+        yield indices[start:stop]
+        start = stop
+
+
+class Rows:
+    """Structures of a data set in memory.
+
+    Parameters
+    ----------
+    dataset
+        Where they are read from.
+    indices
+        Which structures, shape (n_structures,), no unit, rising.
+    """
+
+    def __init__(self, dataset: Dataset, indices: Indices) -> None:
+        counts = dataset.atoms_per_structure[indices]
+        self.offsets = np.concatenate([[0], np.cumsum(counts)])
+        self.index = indices
+        self._atoms: dict[str, torch.Tensor] = {}
+        self._systems: dict[str, torch.Tensor] = {}
+        system, atom = 0, 0
+        for piece in pieces(dataset, indices):
+            labels = dataset.read(piece)
+            batch = labels.batch
+            for name, value in {
+                "positions": batch.positions,
+                "forces": labels.forces,
+                "atomic_numbers": batch.atomic_numbers.to(torch.uint8),
+                "atom_energies": labels.atom_energies,
+            }.items():
+                self._put(self._atoms, name, value, atom, int(self.offsets[-1]))
+            for name, value in {
+                "energy": labels.energy,
+                "weight": labels.weight,
+                "stress": labels.stress,
+                "charge": batch.charge,
+                "spin_multiplicity": batch.spin_multiplicity,
+                "cell": batch.cell if dataset.has("cell") else None,
+                "pbc": batch.pbc if dataset.has("cell") else None,
+            }.items():
+                self._put(self._systems, name, value, system, len(indices))
+            system, atom = system + batch.n_systems, atom + batch.n_atoms
+
+    @staticmethod
+    def _put(store: dict[str, torch.Tensor], name: str, value: torch.Tensor | None, start: int, total: int) -> None:
+        if value is None:
+            return
+        if name not in store:
+            store[name] = torch.empty((total, *value.shape[1:]), dtype=value.dtype)
+        store[name][start : start + len(value)] = value
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def gather(self, rows: Indices) -> LabelledBatch:
+        """Return the structures at ``rows``, shape (n_systems,), no unit, of these in memory, in that order."""
+        counts = self.offsets[rows + 1] - self.offsets[rows]
+        first = np.cumsum(counts) - counts
+        atoms = torch.from_numpy(np.arange(int(counts.sum())) + np.repeat(self.offsets[rows] - first, counts))
+        systems = torch.from_numpy(rows)
+        n_systems = len(rows)
+
+        def of_system(name: str) -> torch.Tensor | None:
+            return self._systems[name][systems] if name in self._systems else None
+
+        positions = self._atoms["positions"][atoms]
+        cell, pbc = of_system("cell"), of_system("pbc")
+        batch = AtomicBatch(
+            positions=positions,
+            atomic_numbers=self._atoms["atomic_numbers"][atoms].long(),
+            cell=positions.new_zeros(n_systems, 3, 3) if cell is None else cell,
+            pbc=torch.zeros(n_systems, 3, dtype=torch.bool) if pbc is None else pbc,
+            system_idx=torch.repeat_interleave(torch.arange(n_systems), torch.from_numpy(counts)),
+            charge=of_system("charge"),
+            spin_multiplicity=of_system("spin_multiplicity"),
+        )
+        return LabelledBatch(
+            batch=batch,
+            energy=self._systems["energy"][systems],
+            forces=self._atoms["forces"][atoms],
+            index=torch.from_numpy(self.index[rows]),
+            stress=of_system("stress"),
+            weight=of_system("weight"),
+            atom_energies=self._atoms["atom_energies"][atoms] if "atom_energies" in self._atoms else None,
+        )
+
+
+def bytes_per_structure(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """Return the memory each structure takes in :class:`Rows`, shape (n_structures,), bytes."""
+    per_atom = 3 * 4 + 3 * 4 + 1 + (4 if dataset.has("atom_energies") else 0)
+    per_system = 8 + 8 + 8 + 4 * dataset.has("weight") + 36 * dataset.has("stress") + 39 * dataset.has("cell")
+    return np.asarray(dataset.atoms_per_structure * per_atom + per_system)

@@ -1,0 +1,141 @@
+"""What a student is told is wrong: the loss over energies, forces, stresses and atomic energies.
+
+With ω_s the weight of structure s, n_s its atoms, and ρ the penalty of :func:`penalty`, each term is a weighted mean:
+
+- energy: Σ_s ω_s ρ((E_s − Ê_s)/n_s) / Σ_s ω_s, the error in eV an atom;
+- forces: Σ_i ω_s(i) Σ_c ρ(F_ic − F̂_ic) / (3 Σ_i ω_s(i)), each Cartesian component by itself, in eV/Å;
+- stress: Σ_s ω_s Σ_ab ρ(σ_ab − σ̂_ab) / (9 Σ_s ω_s), over the structures that have a volume, in eV/Å³;
+- atom_energies: Σ_i ω_s(i) ρ(e_i − ê_i) / Σ_i ω_s(i), in eV (S. Matin et al., J. Chem. Theory Comput. 21, 2025,
+  arXiv:2503.10538: a teacher's atomic energies say where in a molecule the energy sits).
+
+The loss is the sum of the terms, each times its weight in the settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mlff_core.data.structure import LabelledBatch
+from mlff_core.errors import InputError
+
+Kind = Literal["huber", "mse", "mae"]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which errors count, and how much.
+
+    Parameters
+    ----------
+    kind
+        ``"huber"``, ``"mse"`` or ``"mae"``; see :func:`penalty`.
+    energy_weight, forces_weight, stress_weight, atom_energies_weight
+        Weight of each term, not negative; 0 leaves it out.
+    energy_delta, forces_delta, stress_delta, atom_energies_delta
+        Where Huber's penalty turns from square to straight: eV an atom, eV/Å, eV/Å³, eV.
+    """
+
+    kind: Kind = "huber"
+    energy_weight: float = 10.0
+    forces_weight: float = 1.0
+    stress_weight: float = 0.0
+    atom_energies_weight: float = 0.0
+    energy_delta: float = 0.02
+    forces_delta: float = 0.2
+    stress_delta: float = 0.01
+    atom_energies_delta: float = 0.1
+
+    def __post_init__(self) -> None:
+        weights = [getattr(self, f"{name}_weight") for name in TERMS]
+        for name, weight in zip(TERMS, weights, strict=True):
+            if not weight >= 0:
+                raise InputError(f"{name}_weight must not be negative, got {weight}")
+            if not getattr(self, f"{name}_delta") > 0:
+                raise InputError(f"{name}_delta must be positive, got {getattr(self, f'{name}_delta')}")
+        if sum(weights) == 0:
+            raise InputError(f"at least one of {', '.join(f'{name}_weight' for name in TERMS)} must be positive, got 0")
+
+
+TERMS = ("energy", "forces", "stress", "atom_energies")
+"""Terms of the loss, in the order of the settings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a student says of a batch, as far as a loss reads it.
+
+    Parameters
+    ----------
+    energy
+        Shape (n_systems,), eV.
+    forces
+        Shape (n_atoms, 3), eV/Å.
+    stress
+        Shape (n_systems, 3, 3), eV/Å³; None where not wanted.
+    atom_energies
+        Shape (n_atoms,), eV.
+    """
+
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor | None
+    atom_energies: Tensor
+
+
+def penalty(error: Tensor, kind: Kind, delta: float) -> Tensor:
+    """Return ρ of each error, same shape as ``error``, in its unit (``mae``) or its square.
+
+    ``mse``: x². ``mae``: |x|. ``huber``: x² up to ``delta`` and 2δ|x| − δ² beyond (P. J. Huber, Ann. Math. Statist.
+    35, 73 (1964), doi:10.1214/aoms/1177703732, times two, so that small errors count as in ``mse``).
+    """
+    if kind == "mse":
+        return error.square()
+    size = error.abs()
+    if kind == "mae":
+        return size
+    inside = size.clamp(max=delta)
+    return inside * (2.0 * size - inside)
+
+
+def errors(outputs: Outputs, labels: LabelledBatch) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return for each term with labels the errors and the weights of their rows.
+
+    Errors have shape (n_systems,), eV an atom, for the energy; (n_atoms, 3), eV/Å, for forces; (n_systems, 3, 3),
+    eV/Å³, for the stress; (n_atoms,), eV, for atomic energies. Weights have no unit and the errors' first dimension.
+    """
+    batch = labels.batch
+    weight = labels.weight
+    if weight is None:
+        weight = torch.ones(batch.n_systems, dtype=batch.dtype, device=batch.device)
+    by_atom = weight[batch.system_idx]
+    n_atoms = torch.bincount(batch.system_idx, minlength=batch.n_systems)
+    found = {
+        "energy": ((outputs.energy - labels.energy) / n_atoms, weight),
+        "forces": (outputs.forces - labels.forces, by_atom),
+    }
+    if labels.stress is not None and outputs.stress is not None:
+        periodic = batch.pbc.any(dim=1)
+        difference = torch.where(periodic[:, None, None], outputs.stress - labels.stress, 0.0)
+        found["stress"] = (difference, weight * periodic)
+    if labels.atom_energies is not None:
+        found["atom_energies"] = (outputs.atom_energies - labels.atom_energies, by_atom)
+    return found
+
+
+def loss_sums(outputs: Outputs, labels: LabelledBatch, config: LossConfig) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return for each term that counts its weighted sum of penalties and the sum of weights, both of shape ().
+
+    The term is the quotient of the two; apart they can be summed over processes first.
+    """
+    sums = {}
+    for name, (error, weight) in errors(outputs, labels).items():
+        if getattr(config, f"{name}_weight") == 0:
+            continue
+        values = penalty(error, config.kind, getattr(config, f"{name}_delta"))
+        flat = values.reshape(len(weight), -1).mean(dim=1)
+        sums[name] = ((flat * weight).sum(), weight.sum())
+    return sums

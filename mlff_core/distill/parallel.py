@@ -1,0 +1,96 @@
+"""Several processes that train one model: sums of weights and gradients, through torch.distributed.
+
+Each process has its share of a batch; the weights of the loss terms are summed before the backward pass, the gradients
+after it. So the step is that of one process with the whole batch, up to the order of summation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class Processes:
+    """A process among those that train together.
+
+    Parameters
+    ----------
+    rank, world
+        Which of how many.
+    """
+
+    def __init__(self, rank: int = 0, world: int = 1) -> None:
+        self.rank = rank
+        self.world = world
+
+    @property
+    def is_first(self) -> bool:
+        """True for the process that writes files."""
+        return self.rank == 0
+
+    def sum_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return each weight, shape (), any unit, summed over the processes."""
+        if self.world == 1:
+            return weights
+        flat = torch.stack([weight.double() for weight in weights.values()])
+        dist.all_reduce(flat)
+        return {name: flat[k].to(weight.dtype) for k, (name, weight) in enumerate(weights.items())}
+
+    def sum_gradients(self, model: nn.Module) -> None:
+        """Replace each parameter's gradient by its sum over the processes, in one message."""
+        if self.world == 1:
+            return
+        parameters = list(model.parameters())
+        flat = torch.cat([_gradient(parameter).reshape(-1) for parameter in parameters])
+        dist.all_reduce(flat)
+        for parameter, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = piece.view_as(parameter)
+
+    def agree(self, flag: bool) -> bool:
+        """Return whether any process says yes."""
+        if self.world == 1:
+            return flag
+        said = torch.tensor([float(flag)], device=_device())
+        dist.all_reduce(said, op=dist.ReduceOp.MAX)
+        return bool(said[0] > 0)
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _device() -> torch.device:
+    return torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[Processes]:
+    """Give the processes that torchrun started, or this one alone.
+
+    Parameters
+    ----------
+    device
+        Of this process: GPUs talk through nccl, CPUs through gloo.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1 or "MASTER_ADDR" not in os.environ:
+        yield Processes()
+        return
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        if ours:
+            dist.destroy_process_group()

@@ -1,0 +1,89 @@
+"""Where the energy of a student starts: reference energies of the elements, and the scale of what is learned."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mlff_core.data.reader import Dataset
+from mlff_core.data.rows import Indices, pieces
+from mlff_core.errors import InputError
+
+Array = npt.NDArray[np.float64]
+
+
+def composition(dataset: Dataset, indices: Indices, elements: tuple[int, ...]) -> Array:
+    """Return how many atoms of each element each structure has, shape (n_structures, n_elements), no unit.
+
+    Parameters
+    ----------
+    dataset
+        The data set.
+    indices
+        Which structures, shape (n_structures,), no unit.
+    elements
+        Atomic numbers, rising.
+
+    Raises
+    ------
+    InputError
+        A structure has an element outside ``elements``.
+    """
+    column = np.full(256, -1)
+    column[list(elements)] = np.arange(len(elements))
+    counts = []
+    for piece in pieces(dataset, indices):
+        batch = dataset.read(piece).batch
+        species = column[batch.atomic_numbers.numpy()]
+        if (species < 0).any():
+            number = int(batch.atomic_numbers[int(np.argmax(species < 0))])
+            raise InputError(
+                f"{dataset.path} holds atomic number {number}, the model knows {elements}; add it to elements"
+            )
+        flat = batch.system_idx.numpy() * len(elements) + species
+        counts.append(np.bincount(flat, minlength=len(piece) * len(elements)).reshape(len(piece), -1))
+    return np.concatenate(counts).astype(np.float64)
+
+
+def fit_reference_energies(counts: Array, energies: Array) -> Array:
+    """Return the energy of each element that explains the energies of structures best, shape (n_elements,), eV.
+
+    Least squares of Σ_z n_sz E_z − E_s, each row divided by the structure's number of atoms. Where the compositions do
+    not decide, as for a single molecule, the solution nearest to one energy for all elements.
+
+    Parameters
+    ----------
+    counts
+        Atoms of each element, shape (n_structures, n_elements), no unit.
+    energies
+        Shape (n_structures,), eV.
+    """
+    n_atoms = counts.sum(axis=1)
+    mean = energies.sum() / n_atoms.sum()
+    solution = np.linalg.lstsq(counts / n_atoms[:, None], energies / n_atoms - mean, rcond=1e-8)[0]
+    return np.asarray(solution + mean)
+
+
+def fit_scale(dataset: Dataset, indices: Indices) -> float:
+    """Return the root mean square of the force components, eV/Å, which serves as the scale of energies too.
+
+    Parameters
+    ----------
+    dataset
+        The data set.
+    indices
+        Which structures, shape (n_structures,), no unit; at most 10,000 of them, evenly spread, are looked at.
+    """
+    chosen = indices[:: max(1, len(indices) // 10_000)]
+    total, count = 0.0, 0
+    for piece in pieces(dataset, chosen):
+        forces = dataset.read(piece).forces.double()
+        total, count = total + float(forces.square().sum()), count + forces.numel()
+    scale = (total / max(count, 1)) ** 0.5
+    return scale if scale > 1e-6 else 1.0
+
+
+def reference_tensor(values: Array) -> torch.Tensor:
+    """Return reference energies as the model keeps them, shape (n_elements,), eV, float64."""
+    return torch.from_numpy(np.ascontiguousarray(values))

@@ -1,0 +1,44 @@
+"""Batches of two data sets put together, so that a fine-tuned model does not forget."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mlff_core.batch import concatenate
+from mlff_core.data.loader import TrainingBatch
+from mlff_core.data.structure import LabelledBatch
+from mlff_core.neighbors import EdgeList
+
+
+def merged(own: TrainingBatch, replay: TrainingBatch, weight: float) -> TrainingBatch:
+    """Return one batch of both, the structures of ``replay`` weighing ``weight`` times as much.
+
+    Labels that only one of the two has are left out.
+    """
+    first, second = own.labels, replay.labels
+
+    def both(name: str) -> Tensor | None:
+        values = [getattr(first, name), getattr(second, name)]
+        return None if any(value is None for value in values) else torch.cat(values)
+
+    weights = [
+        torch.ones(labels.batch.n_systems, dtype=labels.batch.dtype) if labels.weight is None else labels.weight
+        for labels in (first, second)
+    ]
+    labels = LabelledBatch(
+        batch=concatenate([first.batch, second.batch]),
+        energy=torch.cat([first.energy, second.energy]),
+        forces=torch.cat([first.forces, second.forces]),
+        index=torch.cat([first.index, second.index]),
+        stress=both("stress"),
+        weight=torch.cat([weights[0], weight * weights[1]]),
+        atom_energies=both("atom_energies"),
+    )
+    offset = first.batch.n_atoms
+    edges = EdgeList(
+        torch.cat([own.edges.centers, replay.edges.centers + offset]),
+        torch.cat([own.edges.neighbors, replay.edges.neighbors + offset]),
+        torch.cat([own.edges.cell_shifts, replay.edges.cell_shifts]),
+    )
+    return TrainingBatch(labels, edges, own.position)

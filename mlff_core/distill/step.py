@@ -1,0 +1,208 @@
+"""One training step: the gradient of the loss in the weights, three ways.
+
+All three read energies e_i and the slopes g_e = ∂E/∂d_e in the edge vectors; forces and stress are sums of these.
+
+``double-backward`` differentiates through the first derivative, as autograd does it.
+
+``compiled`` traces energy and slopes into one graph (``make_fx``), which torch.compile fuses together with its own
+derivative. The same numbers; compiling costs minutes once a run.
+
+``finite-difference`` needs first derivatives only. With a = ∂L/∂e and u = ∂L/∂g held fixed,
+∇_θ L = Σ_i a_i ∇_θ e_i + ∇_θ (u·∂E/∂d), and the directional derivative is a central difference of ∇_θ E at d ± εu:
+∇_θ L ≈ ∇_θ Σ_i [(a_i/2 + 1/2ε) e_i(d + εu) + (a_i/2 − 1/2ε) e_i(d − εu)], with an error of order ε².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlff_core.data.loader import TrainingBatch
+from mlff_core.data.structure import LabelledBatch
+from mlff_core.distill.loss import LossConfig, Outputs, loss_sums
+from mlff_core.kernels.reference import stress_from_virial
+from mlff_core.model.derivatives import (
+    energies_and_edge_gradients,
+    forces_from_edge_gradients,
+    sum_over_systems,
+    virial_from_edge_gradients,
+)
+from mlff_core.neighbors import EdgeList, edge_vectors
+
+Evaluate = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(atomic_numbers, edge_vectors, centers, neighbors) → (atom energies in eV, slopes in eV/Å)."""
+LARGEST_DISPLACEMENT = 3e-3
+"""Largest change of an edge vector's component in a finite difference, Å."""
+
+
+def outputs_of(
+    atom_energies: Tensor, slopes: Tensor, vectors: Tensor, edges: EdgeList, labels: LabelledBatch, *, stress: bool
+) -> Outputs:
+    """Return what the loss reads.
+
+    Parameters
+    ----------
+    atom_energies
+        Shape (n_atoms,), eV.
+    slopes
+        ∂E/∂d of each edge, shape (n_edges, 3), eV/Å.
+    vectors
+        Shape (n_edges, 3), Å.
+    edges, labels
+        The batch.
+    stress
+        Whether to compute the stress too.
+    """
+    batch = labels.batch
+    sigma = None
+    if stress:
+        virial = virial_from_edge_gradients(vectors, slopes, edges.centers, batch.system_idx, batch.n_systems)
+        # Systems without a cell get a unit one: their stress has weight zero, and must not be 0/0.
+        eye = torch.eye(3, dtype=batch.dtype, device=batch.device)
+        sigma = stress_from_virial(virial, torch.where(batch.pbc.all(dim=1)[:, None, None], batch.cell, eye))
+    return Outputs(
+        energy=sum_over_systems(atom_energies, batch.system_idx, batch.n_systems),
+        forces=forces_from_edge_gradients(slopes, edges.centers, edges.neighbors, batch.n_atoms),
+        stress=sigma,
+        atom_energies=atom_energies,
+    )
+
+
+class GradientStep:
+    """Adds the gradient of the loss of a batch to the weights' ``grad``.
+
+    Parameters
+    ----------
+    model
+        The network.
+    config
+        The loss.
+    kind
+        ``"double-backward"``, ``"compiled"`` or ``"finite-difference"``.
+    autocast
+        Makes the context in which the network is evaluated.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: LossConfig,
+        kind: str,
+        autocast: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.kind = kind
+        self.autocast = autocast
+        self._compiled: Evaluate | None = None
+
+    def __call__(
+        self, item: TrainingBatch, reduce_weights: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return the loss ``"loss"`` and its terms, each of shape (), after adding their gradient.
+
+        Parameters
+        ----------
+        item
+            The batch of this process.
+        reduce_weights
+            Sums the weights of the terms over all processes.
+        """
+        batch, edges = item.labels.batch, item.edges
+        vectors = edge_vectors(batch, edges)
+        first_order = self.kind == "finite-difference"
+        with self.autocast():
+            energies, slopes = self._evaluate(batch.atomic_numbers, vectors, edges, first_order)
+        if first_order:
+            energies, slopes = energies.detach().requires_grad_(), slopes.detach().requires_grad_()
+        stress = self.config.stress_weight > 0 and item.labels.stress is not None
+        outputs = outputs_of(energies, slopes, vectors, edges, item.labels, stress=stress)
+        sums = loss_sums(outputs, item.labels, self.config)
+        weights = reduce_weights({name: weight.detach() for name, (_, weight) in sums.items()})
+        terms = {name: total / weights[name].clamp(min=1e-12) for name, (total, _) in sums.items()}
+        loss = sum(getattr(self.config, f"{name}_weight") * term for name, term in terms.items())
+        assert isinstance(loss, Tensor)
+        if first_order:
+            a, u = torch.autograd.grad([loss], [energies, slopes], allow_unused=True, materialize_grads=True)
+            self._central_difference(batch.atomic_numbers, vectors.detach(), edges, a, u)
+        else:
+            loss.backward()
+        return {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+
+    def _evaluate(self, numbers: Tensor, vectors: Tensor, edges: EdgeList, first_order: bool) -> tuple[Tensor, Tensor]:
+        if self.kind == "compiled" and edges.n_edges > 1:  # a graph for no edge at all is not worth compiling
+            if self._compiled is None:
+                self._compiled = compiled_evaluation(self.model, numbers, vectors, edges)
+            return self._compiled(numbers, vectors, edges.centers, edges.neighbors)
+        if not first_order:
+            vectors = vectors.detach().requires_grad_()
+        return energies_and_edge_gradients(
+            self.model, numbers, vectors, edges.centers, edges.neighbors, create_graph=not first_order
+        )
+
+    def _central_difference(self, numbers: Tensor, vectors: Tensor, edges: EdgeList, a: Tensor, u: Tensor) -> None:
+        """Add ∇_θ L given a = ∂L/∂e, shape (n_atoms,), and u = ∂L/∂g, shape (n_edges, 3), of the loss L."""
+        longest = float(u.abs().max()) if u.numel() else 0.0
+        if longest == 0.0:
+            with self.autocast():
+                (self.model(numbers, vectors, edges.centers, edges.neighbors) * a).sum().backward()
+            return
+        epsilon = LARGEST_DISPLACEMENT / longest
+        for sign in (1.0, -1.0):
+            with self.autocast():
+                shifted = self.model(numbers, vectors + sign * epsilon * u, edges.centers, edges.neighbors)
+            (shifted * (0.5 * a + sign * 0.5 / epsilon)).sum().backward()
+
+
+def compiled_evaluation(model: nn.Module, numbers: Tensor, vectors: Tensor, edges: EdgeList) -> Evaluate:
+    """Return a compiled function for energies and slopes, differentiable in the weights.
+
+    torch.compile cannot differentiate a function twice; so the first derivative is traced into the graph, and what is
+    compiled is differentiated once. Atoms and edges may change their number from call to call.
+
+    Parameters
+    ----------
+    model
+        The network; its parameters stay where they are.
+    numbers
+        Atomic numbers of a sample, shape (n_atoms,), no unit.
+    vectors
+        Edge vectors of the sample, shape (n_edges, 3), Å.
+    edges
+        Edges of the sample.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    names = [name for name, _ in model.named_parameters()]
+
+    def evaluate(
+        parameters: list[Tensor], numbers: Tensor, vectors: Tensor, centers: Tensor, neighbors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        vectors = vectors.detach().requires_grad_()
+        energies = torch.func.functional_call(
+            model, dict(zip(names, parameters, strict=True)), (numbers, vectors, centers, neighbors)
+        )
+        (slopes,) = torch.autograd.grad([energies.sum()], [vectors], create_graph=True)
+        return energies, slopes
+
+    sample = [parameter.detach().requires_grad_() for parameter in model.parameters()]
+    graph = make_fx(evaluate, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
+        sample, numbers, vectors.detach(), edges.centers, edges.neighbors
+    )
+    # The tracer marks saved tensors by `detach`, which would cut the second derivative.
+    for node in list(graph.graph.nodes):
+        if node.target is torch.ops.aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    graph.recompile()
+    compiled = torch.compile(graph, dynamic=True)
+
+    def call(numbers: Tensor, vectors: Tensor, centers: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
+        energies, slopes = compiled(list(model.parameters()), numbers, vectors.detach(), centers, neighbors)
+        return energies, slopes
+
+    return call
