@@ -1,0 +1,232 @@
+"""Judge a potential on a labelled data set."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.batch import split as singles
+from mlff_core.data.hdf5 import Dataset, LabelledBatch
+from mlff_core.distill import metrics
+from mlff_core.distill.evaluation import AtomSample, Evaluation, StructureTable
+from mlff_core.errors import InputError, MlffError
+from mlff_core.potential import Potential
+
+ATOMS_PER_BATCH = {"cpu": 512, "cuda": 8192}
+"""A student of 417,425 parameters needs about half a megabyte an atom to differentiate itself."""
+
+SAMPLE_SIZE = 100_000
+_COMPOSITION_KEYS = np.random.default_rng(0).integers(1 << 62, size=119)
+
+
+def evaluate(
+    potential: Potential,
+    dataset: Dataset,
+    split: str | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    atoms_per_batch: int | None = None,
+) -> Evaluation:
+    """Return the errors of a potential against the labels of a data set.
+
+    Reads and predicts in batches; what is kept is about 200 bytes a structure and a sample of atoms.
+
+    Parameters
+    ----------
+    potential
+        What is judged.
+    dataset
+        Labelled structures.
+    split
+        ``"train"``, ``"validation"``, ``"test"``, or None for all.
+    progress
+        Called with (structures done, structures in all) after each batch.
+    atoms_per_batch
+        Atoms predicted together, more only where one structure has more.
+
+    Raises
+    ------
+    InputError
+        The split is empty, or no structure of it could be judged.
+    """
+    started = time.perf_counter()
+    indices = dataset.indices(split)
+    if len(indices) == 0:
+        raise InputError(f"{dataset.path} has no structures in split {split!r}; nothing can be judged")
+    limit = atoms_per_batch or ATOMS_PER_BATCH.get(potential.device.type, ATOMS_PER_BATCH["cpu"])
+    collected = _Collected(skipped=Counter())
+    n_done = 0
+    for chunk in _chunks(indices, dataset.atoms_per_structure[indices], limit):
+        labelled = dataset.read(chunk, dtype=potential.dtype)
+        kept, energy, forces = _predict(potential, labelled, collected.skipped)
+        collected.add(labelled, kept, energy, forces)
+        n_done += len(chunk)
+        if progress is not None:
+            progress(n_done, len(indices))
+    if not collected.rows:
+        reason = collected.skipped.most_common(1)[0][0]
+        raise InputError(f"{potential.card.name} could judge none of the {len(indices)} structures: {reason}")
+    table = collected.table(dataset)
+    return Evaluation(
+        card=potential.card,
+        data={
+            "file": dataset.path.name,
+            "sha256": dataset.sha256(),
+            "split": split,
+            "teacher": dataset.teacher,
+            "licence": dataset.license,
+        },
+        kinds=tuple(dataset.kinds),
+        table=table,
+        element_sums=collected.element_sums,
+        angles=collected.angles,
+        sample=collected.sample(),
+        skipped=dict(collected.skipped),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _chunks(
+    indices: npt.NDArray[np.int64], n_atoms: npt.NDArray[np.int64], limit: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield runs of structures with at most ``limit`` atoms together, or one structure that has more."""
+    start, atoms = 0, 0
+    for k, count in enumerate(n_atoms):
+        if k > start and atoms + count > limit:
+            yield indices[start:k]
+            start, atoms = k, 0
+        atoms += int(count)
+    yield indices[start:]
+
+
+def _predict(
+    potential: Potential, labelled: LabelledBatch, skipped: Counter[str]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return who could be judged, (n_systems,), and the prediction: (n_systems,) eV and (n_atoms, 3) eV/Å."""
+    batch = labelled.batch
+    try:
+        energy, forces = _arrays(potential, batch)
+        kept = np.isfinite(energy)
+        kept[batch.system_idx.numpy()[~np.isfinite(forces).all(axis=1)]] = False
+    except MlffError:
+        # One structure is to blame: judge them one by one, so that the others still count.
+        kept = np.zeros(batch.n_systems, dtype=bool)
+        energy, forces = np.zeros(batch.n_systems), np.zeros((batch.n_atoms, 3))
+        owner = batch.system_idx.numpy()
+        for k, alone in enumerate(singles(batch)):
+            try:
+                energy_k, forces[owner == k] = _arrays(potential, alone)
+            except MlffError as error:
+                skipped[str(error)] += 1
+                continue
+            energy[k], kept[k] = energy_k[0], bool(np.isfinite(energy_k[0]) and np.isfinite(forces[owner == k]).all())
+            skipped["the prediction is not finite"] += int(not kept[k])
+    else:
+        skipped["the prediction is not finite"] += int((~kept).sum())
+    skipped += Counter()  # drops reasons that were counted zero times
+    return kept, energy, forces
+
+
+def _arrays(potential: Potential, batch: AtomicBatch) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    prediction = potential.predict(batch)
+    if prediction.forces is None:
+        raise InputError(f"{potential.card.name} gives no forces, so they cannot be judged")
+    return prediction.energy.cpu().double().numpy(), prediction.forces.cpu().double().numpy()
+
+
+@dataclass
+class _Collected:
+    """What is gathered batch by batch."""
+
+    skipped: Counter[str]
+    rows: list[dict[str, npt.NDArray[Any]]] = field(default_factory=list)
+    element_sums: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((119, len(metrics.COLUMNS))))
+    angles: npt.NDArray[np.int64] = field(default_factory=lambda: metrics.angle_histogram([[0, 0, 0]], [[0, 0, 0]]))
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    pool: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    n_rows: int = 0
+
+    def add(
+        self,
+        labelled: LabelledBatch,
+        kept: npt.NDArray[np.bool_],
+        energy: npt.NDArray[np.float64],
+        forces: npt.NDArray[np.float64],
+    ) -> None:
+        if not kept.any():
+            return
+        owner = labelled.batch.system_idx.numpy()
+        atoms = kept[owner]
+        row = (np.cumsum(kept) - 1)[owner[atoms]]
+        numbers = labelled.batch.atomic_numbers.numpy()[atoms]
+        reference, predicted = labelled.forces.double().numpy()[atoms], forces[atoms]
+        label = labelled.energy.numpy()[kept]
+        composition = np.zeros(int(kept.sum()), dtype=np.int64)
+        np.add.at(composition, row, _COMPOSITION_KEYS[numbers])
+        self.rows.append(
+            {
+                "index": labelled.index.numpy()[kept],
+                "composition": composition,
+                "energy": label,
+                "energy_error": energy[kept] - label,
+                "sums": metrics.force_sums(reference, predicted, row, int(kept.sum())),
+            }
+        )
+        self.element_sums += metrics.force_sums(reference, predicted, numbers, 119)
+        self.angles += metrics.angle_histogram(reference, predicted)
+        self._draw(reference, predicted, numbers, row + self.n_rows)
+        self.n_rows += int(kept.sum())
+
+    def _draw(
+        self,
+        reference: npt.NDArray[np.float64],
+        predicted: npt.NDArray[np.float64],
+        numbers: npt.NDArray[np.int64],
+        row: npt.NDArray[np.int64],
+    ) -> None:
+        """Keep the atoms with the smallest random keys: an even sample of all atoms in one pass."""
+        drawn = {
+            "key": self.rng.random(len(row)),
+            "reference": reference,
+            "predicted": predicted,
+            "atomic_numbers": numbers,
+            "row": row,
+        }
+        if self.pool:
+            drawn = {name: np.concatenate([self.pool[name], values]) for name, values in drawn.items()}
+        # Sorting at twice the size instead of at every batch keeps the cost linear.
+        self.pool = drawn if len(drawn["key"]) < 2 * SAMPLE_SIZE else _smallest(drawn)
+
+    def sample(self) -> AtomSample:
+        pool = _smallest(self.pool)
+        return AtomSample(pool["reference"], pool["predicted"], pool["atomic_numbers"], pool["row"])
+
+    def table(self, dataset: Dataset) -> StructureTable:
+        joined = {name: np.concatenate([rows[name] for rows in self.rows]) for name in self.rows[0]}
+        index = joined["index"]
+        n_atoms = dataset.atoms_per_structure[index]
+        molecule = np.asarray(dataset.molecule_id)[index].astype(np.int64)
+        _, group = np.unique(np.stack([molecule, joined["composition"]], axis=1), axis=0, return_inverse=True)
+        group = np.asarray(group).reshape(-1)  # numpy 2.0 alone gives it two dimensions
+        return StructureTable(
+            index=index,
+            n_atoms=n_atoms,
+            molecule=molecule,
+            group=group,
+            kind=dataset.kind[index].astype(np.int64),
+            energy=joined["energy"],
+            energy_error=joined["energy_error"],
+            sums=joined["sums"] + metrics.energy_sums(joined["energy_error"], n_atoms, group),
+        )
+
+
+def _smallest(pool: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    order = np.argsort(pool["key"], kind="stable")[:SAMPLE_SIZE]
+    return {name: values[np.sort(order)] for name, values in pool.items()}

@@ -1,0 +1,68 @@
+"""``mlff validate`` on a data set file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from mlff_core.card import ModelCard
+from mlff_core.checkpoint import save_checkpoint
+from mlff_core.cli.main import cli
+from mlff_core.data.hdf5 import LabelledStructure, write_dataset
+from mlff_core.model.painn import PaiNN, PaiNNConfig
+
+
+@pytest.fixture(name="folder")
+def fixture_folder(tmp_path):
+    torch.manual_seed(0)
+    config = PaiNNConfig(elements=(1, 6, 8), hidden=8, n_layers=2, n_radial=6)
+    for name in ("one", "two"):
+        model = PaiNN(config)
+        save_checkpoint(tmp_path / f"{name}.pt", model, ModelCard(name, config.elements, config.cutoff))
+    rng = np.random.default_rng(0)
+    base = np.array([[0.0, 0, 0], [1.1, 0, 0], [0, 1.1, 0], [0, 0, 1.1]])
+    structures = [
+        LabelledStructure(
+            np.array([6, 1, 8, 1]),
+            base + 0.05 * rng.normal(size=(4, 3)),
+            float(rng.normal()),
+            rng.normal(size=(4, 3)),
+            molecule_id=k // 3,
+            kind="rattle",
+            smiles="C=O",
+            split="test" if k < 6 else "train",
+        )
+        for k in range(12)
+    ]
+    write_dataset(tmp_path / "data.h5", structures, teacher={"name": "random"})
+    return tmp_path
+
+
+def mlff(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def test_validate_prints_json_that_another_program_can_read(folder):
+    result = mlff("validate", folder / "one.pt", folder / "data.h5", "--split", "test", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["n_structures"] == 6
+    assert found["model"]["name"] == "one"
+    assert found["force_mae"] > 0
+
+
+def test_validate_prints_tables(folder):
+    result = mlff("validate", folder / "one.pt", folder / "data.h5")
+    assert result.exit_code == 0, result.output
+    assert "12 structures of 4 molecules" in result.stdout
+    assert "force RMSE" in result.stdout
+    assert "rattle" in result.stdout
+
+
+def test_a_missing_file_is_one_line_and_status_1(folder):
+    result = mlff("validate", folder / "one.pt", folder / "nothing.h5")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert len(result.stderr.strip().splitlines()) == 1
