@@ -33,3 +33,7 @@ BAR_PER_EV_PER_ANGSTROM3 = GPA_PER_EV_PER_ANGSTROM3 * 1.0e4
 
 COULOMB_EV_ANGSTROM = EV_PER_HARTREE * ANGSTROM_PER_BOHR
 """e²/(4πε₀) in eV·Å: the hartree times the bohr."""
+
+FS_PER_TIME_UNIT = 10.180505717871
+"""Å·√(amu/eV) in fs, the unit of time that goes with eV, Å and atomic mass units: √(1.66053906892e-27 kg · 1e-20 m² /
+1.602176634e-19 J)."""
