@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from mlff_core.batch import AtomicBatch
+from mlff_core.distill.physics.relaxation import relaxed
 from mlff_core.distill.physics.trajectory import Array, masses
+from mlff_core.errors import InputError
 from mlff_core.potential import Potential, check_one_system
 from mlff_core.units import FS_PER_TIME_UNIT
 
@@ -76,10 +78,17 @@ def compare_frequencies(
         One molecule, near the minimum.
     fmax
         Largest force component at the minima, eV/Å.
-    """
-    from mlff_core.distill.physics.relaxation import relaxed
 
+    Raises
+    ------
+    InputError
+        The molecule is linear for one of them only.
+    """
     found = [
         harmonic_frequencies(p, relaxed(p, batch.to(dtype=torch.float64), fmax=fmax)) for p in (potential, reference)
     ]
+    if len(found[0]) != len(found[1]):
+        raise InputError(
+            "one potential makes the molecule linear and the other does not: their modes cannot be compared"
+        )
     return found[0], found[1]
