@@ -140,7 +140,11 @@ class PluginHost:
         PluginError
             Nobody or more than one plugin offers it; the message names what there is, or both providers.
         """
-        found = [(provider, source) for provider, source in self._offered(kind) if provider.name == name]
+        found = [
+            (member, source)
+            for provider, source in self._offered(kind)
+            if (member := provider.for_name(name)) is not None
+        ]
         if len(found) > 1:
             raise PluginError(_clash(kind, name, [source for _, source in found]))
         if not found:

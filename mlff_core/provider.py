@@ -28,6 +28,13 @@ class Provider(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     install_hint: ClassVar[str] = ""
 
+    def for_name(self, name: str) -> Provider | None:
+        """Return who serves ``name``: this provider for its own name, None for any other.
+
+        A family, such as ``ase:module.Class``, returns its member of that name.
+        """
+        return self if name == self.name else None
+
     def missing(self) -> tuple[str, ...]:
         """Return a sentence for each requirement that is not met; imports nothing."""
         return unmet(self.requires)

@@ -1,1 +1,20 @@
 """Teachers: models and methods whose labels students learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlff_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mlff_core.teacher import Teacher
+
+
+@hookimpl
+def mlff_register_teachers() -> Iterable[Teacher]:
+    """Return SO3LR; no engine is imported."""
+    from mlff_plugins.teachers.so3lr import SO3LR
+
+    return [SO3LR()]
