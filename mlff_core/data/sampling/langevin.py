@@ -81,6 +81,7 @@ def langevin_md(
     steps_between: int = 40,
     timestep_fs: float = 0.5,
     friction_per_ps: float = 10.0,
+    on_frame: Callable[[int], None] | None = None,
 ) -> list[list[LabelledStructure]]:
     """Return frames of MD of every start, all run together as one batch; kind ``"md"``, not labelled.
 
@@ -100,6 +101,8 @@ def langevin_md(
         Steps before each frame, and their length in fs.
     friction_per_ps
         1/ps; strong, so that a run begun at a minimum is warm after a tenth of a picosecond.
+    on_frame
+        Called with how many frames of each start there are, after each.
 
     Raises
     ------
@@ -137,4 +140,6 @@ def langevin_md(
         pieces = np.split(positions, np.cumsum(counts)[:-1])
         for collected, start, piece in zip(frames, starts, pieces, strict=True):
             collected.append(at(start, piece, "md"))
+        if on_frame is not None:
+            on_frame(len(frames[0]))
     return frames
