@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, as in stop.max_epochs=5.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, as in stop.max_epochs=5."
+)
 @click.option("--resume/--fresh", default=None, help="Go on with the run in the folder (or begin one), or begin anew.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run, instead of the config's.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -59,7 +61,9 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
         "time": "stopped by stop.max_minutes; go on with --resume",
         "stopped": "stopped; go on with --resume",
     }
-    click.echo(f"{words[result.status]} after {result.steps} steps, {result.epochs:.2f} epochs: {result.model}", err=True)
+    click.echo(
+        f"{words[result.status]} after {result.steps} steps, {result.epochs:.2f} epochs: {result.model}", err=True
+    )
     click.echo(str(result.model))
 
 

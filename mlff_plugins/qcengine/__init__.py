@@ -63,7 +63,6 @@ class QCEngineEngine(Engine):
         """Return the method name under which the registered program serves ``potential``."""
         self.ensure_installed()
         from mlff_core.errors import InputError
-        from mlff_core.potential import check_supported
         from mlff_plugins.qcengine.harness import MLFFHarness
 
         options = dict(options or {})
@@ -71,7 +70,7 @@ class QCEngineEngine(Engine):
         if options:
             raise InputError(f"qcengine takes the option batch, got {', '.join(options)}")
         if batch is not None:
-            check_supported(potential.card, batch)
+            potential.check(batch)
         register()
         return MLFFHarness.serve(potential)
 

@@ -1,0 +1,28 @@
+import pytest
+
+from mlff_core.errors import InputError
+from mlff_core.testing import ExporterContract, RuntimeContract
+from mlff_core.testing.reference_potential import small_student
+from mlff_plugins.aoti import AOTIExporter, AOTIRuntime
+
+
+@pytest.mark.slow  # each compilation takes about a minute and a half
+class TestAOTIExporter(ExporterContract):
+    exporter = AOTIExporter()
+
+
+@pytest.mark.slow
+class TestAOTIRuntime(RuntimeContract):
+    runtime = AOTIRuntime()
+    exporter = AOTIExporter()
+
+
+def test_another_ending_is_refused_before_anything_is_compiled(tmp_path):
+    with pytest.raises(InputError, match=r"end in \.pt2"):
+        AOTIExporter().export(small_student(), tmp_path / "student.so")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_is_refused():
+    with pytest.raises(InputError, match="compiled for the CPU"):
+        AOTIRuntime().open("student.pt2", device="cuda")
