@@ -123,6 +123,8 @@ def optional_distributions(provider: Provider) -> tuple[str, ...]:
 
 def import_names(distributions: tuple[str, ...]) -> tuple[str, ...]:
     """Return the top-level modules that installed packages bring."""
+    if not distributions:
+        return ()
     wanted = {canonicalize_name(name) for name in distributions}
     return tuple(
         sorted(

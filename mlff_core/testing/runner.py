@@ -51,17 +51,23 @@ def run_contract(contract: type[Any]) -> list[ContractResult]:
 def iterate_contract(contract: type[Any]) -> Iterator[ContractResult]:
     """Yield each result when its test is done; tests run in the order in which they are written."""
     for name in test_names(contract):
-        status, message, start = "ok", "", time.perf_counter()
-        try:
-            # A new object for each test, as pytest makes it.
-            getattr(contract(), name)()
-        except SkipTest as reason:
-            status, message = "skipped", str(reason)
-        except AssertionError as error:
-            status, message = "failed", str(error)
-        except Exception as error:
-            status, message = "failed", f"{type(error).__name__}: {error}"
-        yield ContractResult(name.removeprefix("test_").replace("_", " "), status, message, time.perf_counter() - start)
+        yield run_test(contract, name)
+
+
+def run_test(contract: type[Any], name: str) -> ContractResult:
+    """Return the result of one test; any exception but ``SkipTest`` is a failure."""
+    status, message, start = "ok", "", time.perf_counter()
+    try:
+        # A new object for each test, as pytest makes it.
+        getattr(contract(), name)()
+    except SkipTest as reason:
+        status, message = "skipped", str(reason)
+    except AssertionError as error:
+        status, message = "failed", str(error)
+    except Exception as error:
+        status, message = "failed", f"{type(error).__name__}: {error}"
+    words = name.removeprefix("test_").replace("_", " ")
+    return ContractResult(words, status, message, time.perf_counter() - start)
 
 
 def test_names(contract: type[Any]) -> list[str]:

@@ -23,7 +23,7 @@ def ethanol() -> Atoms:
     """Return ethanol off its minimum and free of symmetry, 9 atoms, no cell."""
     from ase import Atoms
 
-    return Atoms(
+    molecule = Atoms(
         "CCOHHHHHH",
         positions=[
             [1.190, -0.391, 0.021],
@@ -37,6 +37,9 @@ def ethanol() -> Atoms:
             [-1.951, 0.443, -0.097],
         ],
     )
+    # Digits that a text format with a few decimals cannot hold.
+    molecule.positions += np.random.RandomState(1).uniform(-0.01, 0.01, size=(9, 3))
+    return molecule
 
 
 def one_atom() -> Atoms:
