@@ -23,7 +23,7 @@ from mlff_core.prediction import Prediction
 from mlff_core.student import StudentPotential
 
 ELEMENTS = (1, 6, 7, 8, 9, 15, 16, 17)
-STEEPNESS = 1.4
+STEEPNESS = 1.8
 """Å⁻¹."""
 
 
@@ -32,7 +32,7 @@ class PairPotential(Potential):
 
     E_i = E0(Z_i) + ½ Σ_j D_ij [(1 − exp(−a (r − R_ij)))² − 1] · u(r/r_c)
 
-    with E0 = −Z eV, D_ij = 0.2 √(Z_i Z_j) eV, R_ij 1.2 times the sum of the covalent radii, a = 1.4 Å⁻¹ and
+    with E0 = −Z eV, D_ij = 0.1 √(Z_i Z_j) eV, R_ij the sum of the covalent radii plus 0.5 Å, a = 1.8 Å⁻¹ and
     u(x) = (1 − x²)³. No automatic differentiation is involved (P. M. Morse, Phys. Rev. 34, 57 (1929),
     doi:10.1103/PhysRev.34.57).
 
@@ -61,8 +61,8 @@ class PairPotential(Potential):
         )
         numbers = torch.arange(119, dtype=torch.float64)
         radii = torch.tensor([float(covalent_radii[z]) if z < len(covalent_radii) else 1.0 for z in range(119)])
-        self._depths = (0.2 * torch.sqrt(numbers[:, None] * numbers[None, :])).to(self.device, dtype)
-        self._lengths = (1.2 * (radii[:, None] + radii[None, :]).double()).to(self.device, dtype)
+        self._depths = (0.1 * torch.sqrt(numbers[:, None] * numbers[None, :])).to(self.device, dtype)
+        self._lengths = (0.5 + (radii[:, None] + radii[None, :]).double()).to(self.device, dtype)
 
     def pair_energy_and_slope(self, distances: Tensor, z_centers: Tensor, z_neighbors: Tensor) -> tuple[Tensor, Tensor]:
         """Return (energy, eV, and its slope, eV/Å) of pairs, shape (n_edges,) each.
