@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mlff_core.cli.plugins_check import check
 from mlff_core.plugins import PluginRow, host
 
 STATUS_STYLE = {"ready": "green", "missing": "yellow", "broken": "bold red"}
@@ -18,6 +19,9 @@ STATUS_STYLE = {"ready": "green", "missing": "yellow", "broken": "bold red"}
 @click.group()
 def command() -> None:
     """List and check plugins."""
+
+
+command.add_command(check)
 
 
 @command.command("list")
