@@ -97,7 +97,8 @@ def load_checkpoint(path: str | Path) -> tuple[PaiNN, ModelCard]:
         raise CheckpointError(f"{path} holds a {content.get('architecture')!r} model; this version knows PaiNN")
     try:
         config = PaiNNConfig(**content["config"])
-        model = PaiNN(config)
+        with torch.random.fork_rng(devices=[]):  # the random start, overwritten below, draws from nobody's generator
+            model = PaiNN(config)
         state = content["state_dict"]
         weight = state["embedding.weight"]
         model = model.to(weight.dtype)

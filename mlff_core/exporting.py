@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,11 +39,9 @@ def edge_graph(potential: Potential) -> EdgeGraph:
         raise UnsupportedError(
             f"{potential.card.name} cannot be exported: only a student (a model.pt) holds a network to write"
         )
-    copy = type(potential.model)(potential.model.config)
-    copy.load_state_dict(potential.model.state_dict())
-    copy = copy.to("cpu", potential.dtype)
-    copy.reference_energies = potential.model.reference_energies.cpu()
-    return EdgeGraph(copy.requires_grad_(False)).eval()
+    # A copy, not a new network, whose random start would draw from the caller's generator.
+    network = copy.deepcopy(potential.model).to("cpu", potential.dtype)
+    return EdgeGraph(network.requires_grad_(False)).eval()
 
 
 def write_checked(

@@ -31,7 +31,6 @@ OLD_CONTENT = b"what was there before"
 class _Export:
     """One export and all that was watched while it ran."""
 
-    folder: tempfile.TemporaryDirectory[str]
     path: Path
     report: ExportReport
     changed: list[str]
@@ -185,14 +184,13 @@ class ExporterContract:
         made = cls.__dict__.get("_made")
         if isinstance(made, _Export):
             return made
-        folder = tempfile.TemporaryDirectory()
-        path = Path(folder.name) / f"model{cls.exporter.suffix}"
+        path = isolation.kept_folder() / f"model{cls.exporter.suffix}"
         path.write_bytes(OLD_CONTENT)
-        (Path(folder.name) / "other-name").hardlink_to(path)
+        (path.parent / "other-name").hardlink_to(path)
         student = small_student()
         with isolation.recorded_output() as written, isolation.recorded_changes() as changed:
             report = cls.exporter.export(student, path, dict(cls.options))
-        made = _Export(folder, path, report, changed, written, student)
+        made = _Export(path, report, changed, written, student)
         cls._made = made  # type: ignore[attr-defined]
         return made
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from unittest import SkipTest
 
 import numpy as np
@@ -113,6 +116,13 @@ def assert_nothing_printed(written: list[str], what: str) -> None:
         raise AssertionError(f"{what} printed {written[0][:200]!r}; a library prints nothing")
 
 
+def kept_folder() -> Path:
+    """Return a new temporary folder that is there until the process ends: several tests look at what it holds."""
+    folder = Path(tempfile.mkdtemp(prefix="mlff-contract-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def optional_distributions(provider: Provider) -> tuple[str, ...]:
     """Return the packages that ``provider`` needs beyond those that the core itself needs."""
     own = [Requirement(text) for text in metadata.requires(CORE_DISTRIBUTION) or ()]
@@ -177,6 +187,7 @@ def check_absence_is_explained(
     if not distributions:
         raise SkipTest("the plugin needs no package beyond the core's")
     kind = type(provider)
+    student = "from mlff_core.testing.reference_potential import small_student; potential = small_student()"
     code = f"""
 import importlib, importlib.abc, importlib.metadata as metadata, sys
 hidden_distributions, hidden_modules = set({list(distributions)!r}), set({list(modules)!r})
@@ -197,8 +208,7 @@ provider = importlib.import_module({kind.__module__!r}).{kind.__qualname__}()
 if not provider.missing():
     sys.exit("missing() is empty although the package is absent")
 from mlff_core.errors import MissingDependencyError
-from mlff_core.testing.reference_potential import small_student
-potential = small_student()
+{student if "potential" in use else ""}
 try:
     {use}
 except MissingDependencyError as error:

@@ -174,12 +174,10 @@ class RuntimeContract:
         """Return the one file that all tests open; writing one may take minutes."""
         made = cls.__dict__.get("_made")
         if made is None:
-            folder = tempfile.TemporaryDirectory()
-            path = Path(folder.name) / f"model{cls.runtime.suffixes[0]}"
-            cls._exporter().export(small_student(), path, dict(cls.options))
-            made = (folder, path)
+            made = isolation.kept_folder() / f"model{cls.runtime.suffixes[0]}"
+            cls._exporter().export(small_student(), made, dict(cls.options))
             cls._made = made  # type: ignore[attr-defined]
-        return Path(made[1])
+        return Path(made)
 
     @classmethod
     def _exporter(cls) -> Exporter:
