@@ -48,6 +48,8 @@ class EngineContract:
         Passed to ``bind``, beside ``"batch"``, the structure that comes first.
     potentials
         Which models drive it: ``"pair"`` and ``"student"``; an engine that takes students only says so here.
+    device
+        Where the models compute.
     n_repeats
         Calls between the first and the last of a run.
     module
@@ -59,6 +61,7 @@ class EngineContract:
     engine: ClassVar[Engine]
     options: ClassVar[Mapping[str, Any]] = {}
     potentials: ClassVar[tuple[str, ...]] = ("pair", "student")
+    device: ClassVar[str] = "cpu"
     n_repeats: ClassVar[int] = 100
     module: ClassVar[str | None] = None
     engine_modules: ClassVar[tuple[str, ...] | None] = None
@@ -208,7 +211,7 @@ class EngineContract:
         """A cluster shrinks step by step, so that pairs come into the cutoff, and jumps back."""
         start, random = structures.cluster(30), np.random.RandomState(9)
         # One model is enough: what goes stale is the adapter's.
-        with ThroughEngine(self.engine, MAKERS[self.potentials[0]](), self.options) as bound:
+        with ThroughEngine(self.engine, MAKERS[self.potentials[0]](device=self.device), self.options) as bound:
             batch = to_batch(start)
             first, moving = bound.predict(batch), start.copy()
             for step in range(self.n_repeats - 2):
@@ -338,7 +341,7 @@ class EngineContract:
             dtypes = (torch.float32, *double)
         for dtype in dtypes:
             for name in self.potentials:
-                with ThroughEngine(self.engine, MAKERS[name](dtype=dtype), self.options) as bound:
+                with ThroughEngine(self.engine, MAKERS[name](dtype=dtype, device=self.device), self.options) as bound:
                     yield bound
 
     def _needs(self, capability: str) -> None:

@@ -1,5 +1,8 @@
 """ASE: the contract, then what a user does with a calculator."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -361,6 +364,16 @@ def test_the_skin_changes_no_number():
         found.append(np.array(forces))
     assert np.allclose(found[0], found[1], atol=1e-10)
     assert np.allclose(found[0], found[2], atol=1e-10)
+
+
+def test_the_script_on_the_page_runs(model_file, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs/engines/ase.md").read_text()
+    script = re.search(r"```python\n(.*?)```", page, flags=re.DOTALL).group(1)
+    monkeypatch.chdir(model_file.parent)
+    exec(compile(script, "docs/engines/ase.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11
+    assert lines[-1] == "(27, 27)"
 
 
 def test_forces_through_ase_pass_the_checks_of_any_potential():

@@ -104,12 +104,12 @@ def test_packages_of_the_core_are_nobodys_own():
         (lambda: torch.set_grad_enabled(False), lambda: torch.set_grad_enabled(True), "torch's grad mode"),
         (lambda: os.chdir("/"), lambda: None, "the working directory"),
         (
-            lambda: torch.use_deterministic_algorithms(True),
-            lambda: torch.use_deterministic_algorithms(False),
-            "torch's deterministic mode",
+            lambda: torch.set_float32_matmul_precision("high"),
+            lambda: torch.set_float32_matmul_precision("highest"),
+            "torch's float32 matmul precision",
         ),
     ],
-    ids=["random state", "grad mode", "folder", "deterministic"],
+    ids=["random state", "grad mode", "folder", "precision"],
 )
 def test_a_changed_setting_is_named(change, undo, name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
