@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mlff_core.testing.reference_potential import PairPotential, small_student
     from mlff_core.testing.runner import ContractResult, contract_for, run_contract
     from mlff_core.testing.runtime_contract import RuntimeContract
+    from mlff_core.testing.teacher_contract import TeacherContract
 
 _HOME = {
     "ContractResult": "runner",
@@ -18,6 +19,7 @@ _HOME = {
     "ExporterContract": "exporter_contract",
     "PairPotential": "reference_potential",
     "RuntimeContract": "runtime_contract",
+    "TeacherContract": "teacher_contract",
     "contract_for": "runner",
     "run_contract": "runner",
     "small_student": "reference_potential",
@@ -29,6 +31,7 @@ __all__ = [
     "ExporterContract",
     "PairPotential",
     "RuntimeContract",
+    "TeacherContract",
     "contract_for",
     "run_contract",
     "small_student",

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mlff_register_teachers() -> Iterable[Teacher]:
-    """Return SO3LR; no engine is imported."""
+    """Return the built-in teachers; no engine is imported."""
+    from mlff_plugins.teachers.any_ase import AnyASE
+    from mlff_plugins.teachers.orb import Orb
     from mlff_plugins.teachers.so3lr import SO3LR
+    from mlff_plugins.teachers.xtb import GFN1, GFN2
 
-    return [SO3LR()]
+    return [SO3LR(), GFN2(), GFN1(), Orb(), AnyASE()]

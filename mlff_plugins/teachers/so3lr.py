@@ -1,31 +1,19 @@
 """SO3LR: a pretrained equivariant transformer with long-range terms, at the level of PBE0+MBD.
 
-A. Kabylda et al., J. Am. Chem. Soc. (2025), doi:10.1021/jacs.5c09558; the torch port is so3krates-torch (MIT), whose
-wheel holds the weights. The network is called directly, on graphs made here: the package's own ASE calculator prints
-and sets torch's default dtype.
+A. Kabylda et al., J. Am. Chem. Soc. (2025), doi:10.1021/jacs.5c09558. The torch port is so3krates-torch (MIT), whose
+wheel holds the weights.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import threading
-from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-from torch._tensor_str import printoptions
-
-from mlff_core.batch import AtomicBatch, concatenate, split
 from mlff_core.card import ModelCard
-from mlff_core.errors import InputError
-from mlff_core.neighbors import EdgeList, edge_vectors, find_neighbors
-from mlff_core.potential import Potential, check_distances
-from mlff_core.prediction import Prediction
-from mlff_core.registry import resolve_device, resolve_dtype
 from mlff_core.teacher import Teacher
+
+if TYPE_CHECKING:
+    from mlff_core.potential import Potential
 
 SHA256 = "b5145564911ff983ed076ccb2bca5ce63454b74c9c8291092695463f1e6732be"
 """Of ``so3lr.model`` in so3krates-torch 0.2.1. The file is a full pickle, so nothing else is ever unpickled."""
@@ -39,9 +27,6 @@ it replaces the damped Coulomb law that the network was trained with."""
 
 DISPERSION_DAMPING = 2.0
 """Å before the long-range cutoff over which dispersion is switched off; the package's default."""
-
-CHUNK_ATOMS = 600
-"""Atoms evaluated at once; more gain nothing on a CPU and take memory."""
 
 
 class SO3LR(Teacher):
@@ -67,6 +52,9 @@ class SO3LR(Teacher):
         """Return SO3LR as a potential; see :meth:`Teacher.load`."""
         given = self.checked_options(options)
         self.ensure_installed()
+        from mlff_core.registry import resolve_device, resolve_dtype
+        from mlff_plugins.teachers.so3lr_potential import SO3LRPotential, load_model
+
         device = resolve_device(given.get("device", "auto"))
         dtype = given.get("dtype", "float32")
         model = load_model(given.get("weights_path"), device, resolve_dtype(dtype))
@@ -97,190 +85,3 @@ class SO3LR(Teacher):
             licence=self.licence,
         )
         return SO3LRPotential(model, card, device, resolve_dtype(dtype))
-
-
-def load_model(weights_path: str | Path | None, device: torch.device, dtype: torch.dtype) -> Any:
-    """Return the network, its energy shifts zeroed, after the file's hash has matched.
-
-    Raises
-    ------
-    InputError
-        The file is missing, or is not the one this version was made for; nothing in it was run.
-    """
-    path = packaged_weights() if weights_path is None else Path(weights_path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"the weights of so3lr cannot be read from {path}: {error.strerror}") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256:
-        raise InputError(
-            f"{path} was refused, and nothing in it was run: its SHA-256 is {digest}, wanted {SHA256}; "
-            "install the package again: pip install --force-reinstall --no-deps so3krates-torch==0.2.1"
-        )
-    # The package sets torch's print options when it is imported, which unpickling does.
-    with printoptions():
-        # From the bytes that were hashed: the file may change under us.
-        model = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
-    with torch.no_grad():
-        # −164 eV an atom, the same for all elements, in which float32 would lose 0.7 meV a molecule.
-        model.atomic_energy_output_block.energy_shifts.zero_()
-    model.dispersion_energy_cutoff_lr_damping = DISPERSION_DAMPING
-    # The package's own sums the same terms, and sets torch's print options at every call.
-    model._combine_energies = _sum_of_terms
-    return model.to(device, dtype).eval().requires_grad_(False)
-
-
-def packaged_weights() -> Path:
-    """Return where the package keeps ``so3lr.model``."""
-    from importlib import resources
-
-    return Path(str(resources.files("so3krates_torch"))) / "pretrained" / "so3lr" / "so3lr.model"
-
-
-def _sum_of_terms(
-    atomic_energies: Tensor,
-    zbl_atomic_energies: Tensor,
-    electrostatic_energies: Tensor,
-    dispersion_energies: Tensor,
-) -> Tensor:
-    """Return the energies of the atoms, shape (n_atoms, 1), eV, from the four terms of that shape."""
-    return atomic_energies + zbl_atomic_energies + electrostatic_energies + dispersion_energies
-
-
-class SO3LRPotential(Potential):
-    """SO3LR behind the common interface; one caller at a time, since the network keeps state while it computes."""
-
-    supports = SO3LR.gives
-
-    def __init__(self, model: Any, card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:
-        self.model = model
-        self.card = card
-        self.device = device
-        self.dtype = dtype
-        self._lock = threading.Lock()
-
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
-        systems = split(batch)
-        periodic = batch.pbc.any(dim=1).tolist()
-        results: list[Prediction | None] = [None] * len(systems)
-        for indices in _chunks([system.n_atoms for system in systems], periodic):
-            chunk = concatenate([systems[k] for k in indices])
-            with self._lock:
-                found = self._evaluate(chunk, want, periodic[indices[0]])
-            for k, result in zip(indices, _by_system(found, chunk.atoms_per_system()), strict=True):
-                results[k] = result
-        return _joined([result for result in results if result is not None])
-
-    def _evaluate(self, batch: AtomicBatch, want: Collection[str], periodic: bool) -> Prediction:
-        cutoff_lr = LONG_RANGE_CUTOFF_PERIODIC if periodic else LONG_RANGE_CUTOFF
-        long_range = find_neighbors(batch, cutoff_lr) if periodic else _all_pairs(batch)
-        vectors = edge_vectors(batch, long_range)
-        check_distances(batch, long_range, vectors)
-        short_range = long_range.select((vectors * vectors).sum(dim=1) < self.model.r_max**2)
-        # A caller's no_grad or inference mode must neither stop the gradient nor be changed.
-        with torch.inference_mode(False), torch.enable_grad():
-            self.model.r_max_lr = cutoff_lr
-            out = self.model(
-                _graph(batch, short_range, long_range),
-                compute_force="forces" in want or "stress" in want,
-                compute_stress="stress" in want,
-            )
-            self.model.ctx = None  # holds the last graph's memory
-        atom_energies = out["node_energy"].detach().squeeze(1).double()
-        energy = torch.zeros(batch.n_systems, dtype=torch.float64, device=self.device)
-        return Prediction(
-            energy=energy.index_add_(0, batch.system_idx, atom_energies),
-            forces=out["forces"].detach() if "forces" in want else None,
-            stress=out["stress"].detach() if "stress" in want else None,
-            atom_energies=atom_energies if "atom_energies" in want else None,
-        )
-
-
-def _graph(batch: AtomicBatch, short_range: EdgeList, long_range: EdgeList) -> dict[str, Tensor]:
-    """Return what the network reads, in the names and conventions of so3krates-torch."""
-    n_systems, device, dtype = batch.n_systems, batch.device, batch.dtype
-    cell = batch.cell.clone()
-    counts = torch.bincount(batch.system_idx, minlength=n_systems)
-    charge = torch.zeros(n_systems, dtype=dtype, device=device)
-    if batch.charge is not None:
-        charge = batch.charge.to(dtype, copy=True)
-
-    def shifts(edges: EdgeList) -> Tensor:
-        return torch.einsum("ei,eij->ej", edges.cell_shifts, cell[batch.system_idx[edges.centers]])
-
-    return {
-        # A copy: the network asks its own input for a gradient.
-        "positions": batch.positions.detach().clone(),
-        "atomic_numbers": batch.atomic_numbers,
-        "node_attrs": torch.nn.functional.one_hot(batch.atomic_numbers - 1, 118).to(dtype),
-        "cell": cell.reshape(-1, 3),
-        "batch": batch.system_idx,
-        "ptr": torch.nn.functional.pad(counts.cumsum(0), (1, 0)),
-        "head": torch.zeros(n_systems, dtype=torch.int64, device=device),
-        "total_charge": charge,
-        "total_spin": torch.zeros(n_systems, dtype=dtype, device=device),
-        "edge_index": torch.stack((short_range.centers, short_range.neighbors)),
-        "shifts": shifts(short_range),
-        "unit_shifts": short_range.cell_shifts,
-        "edge_index_lr": torch.stack((long_range.centers, long_range.neighbors)),
-        "shifts_lr": shifts(long_range),
-        "unit_shifts_lr": long_range.cell_shifts,
-    }
-
-
-def _all_pairs(batch: AtomicBatch) -> EdgeList:
-    """Return every ordered pair of atoms of each structure, without images."""
-    counts = torch.bincount(batch.system_idx, minlength=batch.n_systems)
-    first = (counts.cumsum(0) - counts)[batch.system_idx]
-    rivals = counts[batch.system_idx] - 1
-    atoms = torch.arange(batch.n_atoms, device=batch.device)
-    centers = atoms.repeat_interleave(rivals)
-    row = torch.arange(len(centers), device=batch.device) - (rivals.cumsum(0) - rivals)[centers]
-    neighbors = first[centers] + row + (row >= centers - first[centers])
-    return EdgeList(centers, neighbors, batch.positions.new_zeros(len(centers), 3))
-
-
-def _chunks(n_atoms: list[int], periodic: list[bool]) -> list[list[int]]:
-    """Return groups of structures to evaluate at once: all with a cell or all without, up to ``CHUNK_ATOMS`` atoms."""
-    chunks: list[list[int]] = []
-    for kind in (False, True):
-        group: list[int] = []
-        for k in (k for k, value in enumerate(periodic) if value is kind):
-            if group and sum(n_atoms[j] for j in group) + n_atoms[k] > CHUNK_ATOMS:
-                chunks.append(group)
-                group = []
-            group.append(k)
-        if group:
-            chunks.append(group)
-    return chunks
-
-
-def _by_system(prediction: Prediction, counts: list[int]) -> list[Prediction]:
-    """Return one prediction for each structure."""
-    forces = [None] * len(counts) if prediction.forces is None else prediction.forces.split(counts)
-    atoms = [None] * len(counts) if prediction.atom_energies is None else prediction.atom_energies.split(counts)
-    return [
-        Prediction(
-            energy=prediction.energy[k : k + 1],
-            forces=forces[k],
-            stress=None if prediction.stress is None else prediction.stress[k : k + 1],
-            atom_energies=atoms[k],
-        )
-        for k in range(len(counts))
-    ]
-
-
-def _joined(predictions: list[Prediction]) -> Prediction:
-    """Return the predictions of several structures as one."""
-
-    def cat(name: str) -> Tensor | None:
-        values = [getattr(prediction, name) for prediction in predictions]
-        return None if values[0] is None else torch.cat(values)
-
-    return Prediction(
-        energy=torch.cat([prediction.energy for prediction in predictions]),
-        forces=cat("forces"),
-        stress=cat("stress"),
-        atom_energies=cat("atom_energies"),
-    )

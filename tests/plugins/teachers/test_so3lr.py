@@ -128,7 +128,7 @@ def test_tampered_weights_are_refused_and_nothing_in_them_is_run(tmp_path):
 
 
 def test_weights_with_one_flipped_bit_are_refused(tmp_path):
-    from mlff_plugins.teachers.so3lr import packaged_weights
+    from mlff_plugins.teachers.so3lr_potential import packaged_weights
 
     content = bytearray(packaged_weights().read_bytes())
     content[len(content) // 2] ^= 1

@@ -1,0 +1,99 @@
+"""``mlff teachers``: who can label structures here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mlff_core.cli.plugins import STATUS_STYLE
+from mlff_core.plugins import host
+from mlff_core.teacher import Teacher
+
+
+@click.group()
+def command() -> None:
+    """List teachers."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of rows.")
+def list_teachers(as_json: bool) -> None:
+    """Show every teacher: what it knows, its licence, and whether it works here."""
+    rows = teacher_rows()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    Console().print(table_of(rows))
+    click.echo("A teacher's options are listed by --json and in docs/teachers.md.", err=True)
+
+
+def teacher_rows() -> list[dict[str, Any]]:
+    """Return one row for each teacher, then one for each broken plugin; imports no engine."""
+    providers = {provider.name: provider for provider in host().providers("teacher")}
+    rows = []
+    for row in host().rows():
+        teacher = providers.get(row.name)
+        if row.kind == "teacher" and isinstance(teacher, Teacher):
+            about: dict[str, Any] = {
+                "method": teacher.method,
+                "licence": teacher.licence,
+                "elements": elements_in_words(teacher.elements),
+                "charge": teacher.charges == "any",
+                "spin": teacher.spin_multiplicities == "any",
+                "stress": "stress" in teacher.gives,
+                "options": dict(teacher.options),
+                "summary": teacher.summary,
+            }
+        elif row.kind == "plugin":
+            about = {}
+        else:
+            continue
+        rows.append(
+            {"name": row.name, "kind": row.kind, "distribution": row.distribution, "version": row.version}
+            | about
+            | {"status": row.status, "message": row.message, "install_hint": row.install_hint}
+        )
+    return rows
+
+
+def elements_in_words(numbers: tuple[int, ...]) -> str:
+    """Return symbols, or a range where the elements are many.
+
+    Examples
+    --------
+    >>> elements_in_words((1, 6, 8))
+    'H C O'
+    >>> elements_in_words(tuple(range(1, 87)))
+    'H–Rn'
+    """
+    from ase.data import chemical_symbols
+
+    if len(numbers) > 2 and numbers == tuple(range(numbers[0], numbers[-1] + 1)):
+        return f"{chemical_symbols[numbers[0]]}–{chemical_symbols[numbers[-1]]}"
+    return " ".join(chemical_symbols[z] for z in numbers)
+
+
+def table_of(rows: list[dict[str, Any]]) -> Table:
+    """Return the rows as a table for people."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "status", "elements", "charge", "spin", "stress"):
+        table.add_column(heading, no_wrap=heading != "elements")
+    table.add_column("licence", overflow="fold")
+    table.add_column("message", overflow="fold")
+    for row in rows:
+        message = f"{row['message']}; {row['install_hint']}" if row["install_hint"] else row["message"]
+        can = ["yes" if row.get(key) else "no" if key in row else "" for key in ("charge", "spin", "stress")]
+        table.add_row(
+            row["name"],
+            Text(row["status"], style=STATUS_STYLE[row["status"]]),
+            row.get("elements", ""),
+            *can,
+            row.get("licence", ""),
+            Text(message),
+        )
+    return table

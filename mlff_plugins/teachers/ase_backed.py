@@ -1,0 +1,110 @@
+"""What every teacher behind an ASE calculator shares: one structure at a time, in float64, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mlff_core.batch import AtomicBatch, split
+from mlff_core.card import ModelCard
+from mlff_core.errors import MlffError, UnsupportedError
+from mlff_core.neighbors import EdgeList, edge_vectors, find_neighbors
+from mlff_core.potential import OVERLAP, Potential, check_distances
+from mlff_core.prediction import Prediction
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+class AseBackedPotential(Potential):
+    """A potential whose numbers come from an ASE calculator.
+
+    Parameters
+    ----------
+    card
+        Elements, charges and lineage.
+    supports
+        Properties the calculator gives.
+    calculator
+        Returns the calculator for a structure, which keeps nothing of the one before. ``atoms.info`` holds
+        ``"charge"`` (e; an int where it is whole) and ``"spin_multiplicity"``; the structure is a copy, whose
+        ``info`` may be changed. May raise our errors for a structure that cannot be served.
+    around
+        Returns a context in which the calculator works.
+    """
+
+    device = torch.device("cpu")
+    dtype = torch.float64
+
+    def __init__(
+        self,
+        card: ModelCard,
+        supports: Collection[str],
+        calculator: Callable[[Atoms], Any],
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.card = card
+        self.supports = frozenset(supports)
+        self.calculator = calculator
+        self.around = around
+
+    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+        close = find_neighbors(batch, OVERLAP)
+        check_distances(batch, close, edge_vectors(batch, close))
+        energies, forces, stresses = [], [], []
+        with self.around():
+            for k, system in enumerate(split(batch)):
+                atoms = to_atoms(system)
+                try:
+                    atoms.calc = self.calculator(atoms)
+                    # The most demanding property first: most calculators give the others along with it.
+                    if "stress" in want:
+                        stresses.append(atoms.get_stress(voigt=False))
+                    if "forces" in want:
+                        forces.append(atoms.get_forces(apply_constraint=False))
+                    energies.append(_slope_consistent_energy(atoms))
+                except MlffError:
+                    raise
+                except Exception as error:
+                    # Each engine raises its own: no convergence, no parameters for an element, a singular matrix.
+                    reason = (str(error).strip().splitlines() or [""])[0]
+                    raise UnsupportedError(
+                        f"{self.card.name} could not compute structure {k} ({atoms.get_chemical_formula()}): "
+                        f"{type(error).__name__}: {reason}"
+                    ) from error
+        return Prediction(
+            energy=torch.tensor(np.array(energies, dtype=np.float64)),
+            forces=torch.tensor(np.concatenate(forces).astype(np.float64)) if forces else None,
+            stress=torch.tensor(np.stack(stresses).astype(np.float64)) if stresses else None,
+        )
+
+
+def _slope_consistent_energy(atoms: Atoms) -> float:
+    """Return the energy of which the forces are the slope: the free one where electrons have a temperature, eV."""
+    has_free = "free_energy" in getattr(atoms.calc, "implemented_properties", ())
+    return float(atoms.get_potential_energy(force_consistent=has_free, apply_constraint=False))
+
+
+def to_atoms(system: AtomicBatch) -> Atoms:
+    """Return one structure as ``ase.Atoms``.
+
+    ``info`` holds ``charge`` (e; an int where it is whole) and ``spin_multiplicity``.
+    """
+    from ase import Atoms
+
+    charge = 0.0 if system.charge is None else float(system.charge[0])
+    return Atoms(
+        numbers=system.atomic_numbers.numpy(),
+        positions=system.positions.detach().double().numpy(),
+        # Not every calculator leaves alone a cell whose pbc is off: Orb's forces change with it.
+        cell=system.cell[0].detach().double().numpy() if bool(system.pbc.any()) else None,
+        pbc=system.pbc[0].numpy(),
+        info={
+            "charge": int(charge) if charge.is_integer() else charge,
+            "spin_multiplicity": 1 if system.spin_multiplicity is None else int(system.spin_multiplicity[0]),
+        },
+    )

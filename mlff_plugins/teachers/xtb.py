@@ -1,0 +1,114 @@
+"""GFN1-xTB and GFN2-xTB: semiempirical tight binding, through tblite's ASE calculator.
+
+C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019), doi:10.1021/acs.jctc.8b01176;
+S. Grimme, C. Bannwarth, P. Shushkov, J. Chem. Theory Comput. 13, 1989 (2017), doi:10.1021/acs.jctc.7b00118.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlff_core.card import ModelCard
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.teacher import Teacher
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mlff_core.potential import Potential
+
+ACCURACY = 0.1
+"""tblite's numerical accuracy. With its default of 1 the forces of rattled ethanol are off the slope of the energy by
+6e-5 eV/Å, with 0.1 by 3e-6, in the same time."""
+
+ELECTRONIC_TEMPERATURE_K = 300.0
+"""tblite's default."""
+
+
+class _XTB(Teacher):
+    """A method of tblite; ``method`` is its name there."""
+
+    requires = ("tblite>=0.4",)
+    install_hint = "pip install 'mlff-hub[teachers]'"
+    package = "tblite"
+    licence = "LGPL-3.0-or-later"
+    elements: ClassVar[tuple[int, ...]] = tuple(range(1, 87))
+    charges = "any"
+    spin_multiplicities = "any"
+    gives = frozenset({"energy", "forces", "stress"})
+
+    def load(self, options: Mapping[str, Any] | None = None) -> Potential:
+        """Return the method as a potential; see :meth:`Teacher.load`."""
+        self.checked_options(options)
+        self.ensure_installed()
+        from mlff_plugins.teachers.ase_backed import AseBackedPotential
+
+        settings = {"accuracy": ACCURACY, "electronic_temperature_kelvin": ELECTRONIC_TEMPERATURE_K}
+        card = ModelCard(
+            name=self.name,
+            elements=self.elements,
+            cutoff=0.0,
+            architecture=self.method,
+            description=self.summary,
+            charges=self.charges,
+            spin_multiplicities=self.spin_multiplicities,
+            teacher=self.lineage(settings=settings),
+            limits=("A cell must be periodic in all three directions or in none.",),
+            licence=self.licence,
+        )
+        return AseBackedPotential(card, self.gives, functools.partial(_calculator, self.name, self.method))
+
+
+class GFN2(_XTB):
+    """GFN2-xTB."""
+
+    name = "gfn2-xtb"
+    summary = "GFN2-xTB, semiempirical tight binding with multipoles and D4 dispersion"
+    method = "GFN2-xTB"
+
+
+class GFN1(_XTB):
+    """GFN1-xTB."""
+
+    name = "gfn1-xtb"
+    summary = "GFN1-xTB, semiempirical tight binding with D3 dispersion and halogen bonds"
+    method = "GFN1-xTB"
+
+
+def _calculator(name: str, method: str, atoms: Atoms) -> Any:
+    """Return a calculator of its own for each structure: one kept would start from the last one's charges.
+
+    Raises
+    ------
+    InputError, UnsupportedError
+        A charge, multiplicity or periodicity that tblite would silently replace by another.
+    """
+    from tblite.ase import TBLite
+
+    charge, multiplicity = atoms.info["charge"], atoms.info["spin_multiplicity"]
+    if not isinstance(charge, int):
+        raise InputError(f"{name} needs a total charge in whole e, got {charge}")
+    n_electrons = int(atoms.numbers.sum()) - charge
+    # tblite itself takes any pair and silently computes another multiplicity.
+    if multiplicity < 1 or (n_electrons + multiplicity) % 2 == 0:
+        parity = "an odd" if n_electrons % 2 == 0 else "an even"
+        raise InputError(
+            f"{atoms.get_chemical_formula()} with charge {charge:+d} e has {n_electrons} electrons, which cannot "
+            f"have spin multiplicity {multiplicity}; set the charge, or {parity} spin multiplicity"
+        )
+    if atoms.pbc.any() and not atoms.pbc.all():
+        # tblite takes any periodic direction for three.
+        raise UnsupportedError(
+            f"{name} knows molecules and fully periodic cells, but pbc is {atoms.pbc.tolist()}; "
+            "use a cell with vacuum and pbc on in all directions"
+        )
+    return TBLite(
+        method=method,
+        charge=charge,
+        multiplicity=multiplicity,
+        accuracy=ACCURACY,
+        electronic_temperature=ELECTRONIC_TEMPERATURE_K,
+        verbosity=0,
+    )

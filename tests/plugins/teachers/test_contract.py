@@ -1,0 +1,79 @@
+"""Every built-in teacher passes the shipped contract."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+from ase import Atoms
+
+from mlff_core import plugins
+from mlff_core.engine import Tolerance
+from mlff_core.testing.teacher_contract import TeacherContract
+
+
+def skip_where_missing(name: str) -> pytest.MarkDecorator:
+    missing = plugins.teacher(name).missing()
+    return pytest.mark.skipif(bool(missing), reason="; ".join(missing))
+
+
+@skip_where_missing("so3lr")
+class TestSO3LR(TeacherContract):
+    teacher = "so3lr"
+    options: ClassVar[dict[str, str]] = {"device": "cpu"}
+
+
+@skip_where_missing("so3lr")
+class TestSO3LRInDoublePrecision(TeacherContract):
+    teacher = "so3lr"
+    options: ClassVar[dict[str, str]] = {"device": "cpu", "dtype": "float64"}
+    slope = 1e-6
+    stress_slope = 1e-8
+    invariance = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
+    # Takes seconds, and the precision changes nothing there.
+    test_a_worker_process_gives_the_same_labels_and_is_left_as_it_was = None
+
+
+class _XTBContract(TeacherContract):
+    # In a cell tblite's energy is as smooth as 7e-5 eV/Å; without one, 3e-6.
+    slope = 2e-4
+
+    def crystal(self) -> Atoms:
+        # Water, since a self-consistent cell of ethanol takes seconds.
+        atoms, *_ = self.bond()
+        atoms.set_cell([[4.2, 0.1, -0.2], [-0.6, 4.0, 0.3], [0.4, 0.5, 4.4]])
+        atoms.pbc = True
+        return atoms
+
+
+@skip_where_missing("gfn2-xtb")
+class TestGFN2(_XTBContract):
+    teacher = "gfn2-xtb"
+
+
+@skip_where_missing("gfn1-xtb")
+class TestGFN1(_XTBContract):
+    teacher = "gfn1-xtb"
+    # Takes seconds, and is the same code as for GFN2-xTB.
+    test_a_worker_process_gives_the_same_labels_and_is_left_as_it_was = None
+
+
+class TestEMT(TeacherContract):
+    teacher = "ase:ase.calculators.emt.EMT"
+    slope = 1e-6
+    stress_slope = 1e-7
+    invariance = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
+
+    def molecule(self) -> Atoms:
+        positions = [[0.1, 0.0, 0.0], [2.5, 0.1, 0.2], [1.1, 2.4, -0.1], [1.3, 0.9, 2.2], [3.4, 2.1, 1.6]]
+        return Atoms("CuAuCuNiAg", positions)
+
+    def crystal(self) -> Atoms:
+        atoms = self.molecule()
+        atoms.set_cell([[5.9, 0.3, -0.2], [-0.8, 4.9, 0.4], [0.5, 0.7, 4.6]])
+        atoms.pbc = True
+        return atoms
+
+    def bond(self) -> tuple[Atoms, int, int, float]:
+        # The copper dimer vibrates at 266 cm⁻¹.
+        return Atoms("Cu2", [[0.0, 0.0, 0.0], [2.22, 0.0, 0.0]]), 0, 1, 8.3
