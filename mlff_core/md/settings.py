@@ -1,0 +1,91 @@
+"""What fixes a run of molecular dynamics."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from mlff_core.errors import InputError
+
+ENSEMBLES = ("nve", "nvt", "npt")
+TRAJECTORY_SUFFIXES = (".extxyz", ".xyz", ".traj")
+
+
+@dataclass(frozen=True)
+class MDSettings:
+    """Settings of a run.
+
+    Parameters
+    ----------
+    ensemble
+        ``"nve"``, ``"nvt"`` or ``"npt"``.
+    n_steps
+        Length of the whole run, steps.
+    timestep_fs
+        fs.
+    temperature_kelvin
+        Of the bath, and of the starting velocities; None (only with ``"nve"``) starts with the velocities that the
+        structure has.
+    friction_per_ps
+        Coupling to the Langevin thermostat, 1/ps.
+    pressure_gpa
+        Of the barostat, GPa; 0.0001 GPa is 1 bar.
+    full_cell
+        Let the barostat change the shape of the cell too, not the volume alone.
+    barostat_time_fs
+        Relaxation time of the volume of a liquid like water; stiffer materials follow faster.
+    seed
+        Of starting velocities, thermostat and barostat.
+    log_every, frame_every, checkpoint_every
+        Steps between lines of the log, frames of the trajectory and restart files.
+    trajectory
+        Name of the trajectory in the run's folder; its ending chooses the format.
+
+    Raises
+    ------
+    InputError
+        A value makes no sense.
+    """
+
+    ensemble: str
+    n_steps: int
+    timestep_fs: float = 0.5
+    temperature_kelvin: float | None = None
+    friction_per_ps: float = 1.0
+    pressure_gpa: float = 1.0e-4
+    full_cell: bool = False
+    barostat_time_fs: float = 1000.0
+    seed: int = 0
+    log_every: int = 10
+    frame_every: int = 100
+    checkpoint_every: int = 1000
+    trajectory: str = "trajectory.extxyz"
+
+    def __post_init__(self) -> None:
+        if self.ensemble not in ENSEMBLES:
+            raise InputError(f"ensemble must be one of {', '.join(ENSEMBLES)}, got {self.ensemble!r}")
+        if self.ensemble != "nve" and self.temperature_kelvin is None:
+            raise InputError(f"an {self.ensemble} run needs a temperature, got none; give one in kelvin")
+        if self.full_cell and self.ensemble != "npt":
+            raise InputError(f"only npt changes the cell, but the full cell was asked for with {self.ensemble}")
+        for name in ("timestep_fs", "friction_per_ps", "barostat_time_fs"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name} must be positive, got {value}")
+        temperature = self.temperature_kelvin
+        least = 0.0 if self.ensemble == "nve" else 1e-6
+        if temperature is not None and not (math.isfinite(temperature) and temperature >= least):
+            raise InputError(f"temperature_kelvin must be positive, got {temperature}")
+        if not math.isfinite(self.pressure_gpa):
+            raise InputError(f"pressure_gpa must be finite, got {self.pressure_gpa}")
+        for name in ("n_steps", "log_every", "frame_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative, got {self.seed}")
+        path = PurePath(self.trajectory)
+        if path.suffix not in TRAJECTORY_SUFFIXES or len(path.parts) != 1:
+            raise InputError(
+                f"trajectory must be a file name ending in {', '.join(TRAJECTORY_SUFFIXES)}, got {self.trajectory!r}"
+            )
