@@ -1,0 +1,108 @@
+"""``mlff relax``: structures brought to a minimum of the energy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the relaxed structures here.")
+@click.option("--cell", is_flag=True, help="Relax shape and volume of the cell too.")
+@click.option("--fmax", type=float, default=0.01, show_default=True, help="Largest force at the end, eV/Å.")
+@click.option("--max-steps", type=int, default=500, show_default=True)
+@click.option("--optimizer", default="bfgs", show_default=True, help="bfgs, lbfgs (large systems) or fire.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+def command(
+    model: str,
+    file: Path,
+    output: Path | None,
+    cell: bool,
+    fmax: float,
+    max_steps: int,
+    optimizer: str,
+    as_json: bool,
+    device: str,
+    dtype: str,
+) -> None:
+    """Relax structures.
+
+    MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; every frame is relaxed.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from mlff_core.cli.progress import bar
+    from mlff_core.errors import MlffError
+    from mlff_core.frames import write_structures
+    from mlff_core.registry import load
+    from mlff_core.relax import Relaxation, relax
+    from mlff_core.structures import read_structures
+
+    frames = read_structures(file)
+    potential = load(model, device=device, dtype=dtype)
+    done: list[Relaxation] = []
+    with bar("relax", len(frames)) as advance:
+        for k, frame in enumerate(frames):
+            try:
+                done.append(relax(potential, frame, fmax=fmax, max_steps=max_steps, optimizer=optimizer, cell=cell))
+            except MlffError as error:
+                if len(frames) == 1:
+                    raise
+                raise type(error)(f"frame {k} of {len(frames)}: {error}") from error
+            advance(k + 1)
+    if output is not None:
+        write_structures(output, [one.atoms for one in done])
+        click.echo(f"wrote {len(done)} structures to {output}", err=True)
+    rows = [
+        {
+            "frame": k,
+            "formula": one.atoms.get_chemical_formula(),
+            "n_atoms": len(one.atoms),
+            "converged": one.converged,
+            "n_steps": one.n_steps,
+            "energy_before": one.energy_before,
+            "energy": one.energy,
+            "max_force": one.max_force,
+            "max_stress": one.max_stress,
+        }
+        for k, one in enumerate(done)
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        table = Table(box=None, pad_edge=False)
+        for heading in (
+            "frame",
+            "formula",
+            "atoms",
+            "converged",
+            "steps",
+            "energy eV",
+            "change eV",
+            "largest force eV/Å",
+        ):
+            table.add_column(heading)
+        for k, one in enumerate(done):
+            table.add_row(
+                str(k),
+                one.atoms.get_chemical_formula(),
+                str(len(one.atoms)),
+                "yes" if one.converged else "no",
+                str(one.n_steps),
+                f"{one.energy:.6f}",
+                f"{one.energy - one.energy_before:+.6f}",
+                f"{one.max_force:.5f}",
+            )
+        Console().print(table)
+    failed = sum(not one.converged for one in done)
+    if failed:
+        click.echo(
+            f"{failed} of {len(done)} did not converge in {max_steps} steps; raise --max-steps, or try fire", err=True
+        )
