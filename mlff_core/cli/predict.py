@@ -1,0 +1,76 @@
+"""``mlff predict``: energies, forces and stresses of the structures in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+@click.command()
+@click.argument("model")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--stress", is_flag=True, help="Compute the stress too; every structure needs a periodic cell.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the structures with their results here.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, forces and stresses included.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Structures at a time.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+def command(
+    model: str, file: Path, stress: bool, output: Path | None, as_json: bool, batch_size: int, device: str, dtype: str
+) -> None:
+    """Compute energies, forces and stresses of a file.
+
+    MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; all its frames are computed.
+    Energies are in eV, forces in eV/Å, stresses in eV/Å³ (positive under tension).
+    """
+    from mlff_core.cli.progress import bar
+    from mlff_core.frames import predict_frames, with_results, write_structures
+    from mlff_core.registry import load
+    from mlff_core.structures import read_structures
+
+    frames = read_structures(file)
+    potential = load(model, device=device, dtype=dtype)
+    want = ("energy", "forces", "stress") if stress else ("energy", "forces")
+    with bar("predict", len(frames)) as advance:
+        rows = predict_frames(potential, frames, want=want, batch_size=batch_size, on_frames=advance)
+    if output is not None:
+        write_structures(output, [with_results(frame, row) for frame, row in zip(frames, rows, strict=True)])
+        click.echo(f"wrote {len(frames)} structures to {output}", err=True)
+    if as_json:
+        click.echo(json.dumps([_plain(k, frame, row) for k, (frame, row) in enumerate(zip(frames, rows, strict=True))]))
+    else:
+        _print_table(frames, rows)
+
+
+def _plain(index: int, frame: Atoms, row: dict[str, Any]) -> dict[str, Any]:
+    arrays = {name: value if isinstance(value, float) else value.tolist() for name, value in row.items()}
+    return {"frame": index, "formula": frame.get_chemical_formula(), "n_atoms": len(frame), **arrays}
+
+
+def _print_table(frames: list[Atoms], rows: list[dict[str, Any]]) -> None:
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("frame", justify="right")
+    table.add_column("formula")
+    headings = ["atoms", "energy eV", "largest force eV/Å"]
+    headings += ["pressure GPa"] if "stress" in rows[0] else []
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    from mlff_core.units import GPA_PER_EV_PER_ANGSTROM3
+
+    for k, (frame, row) in enumerate(zip(frames, rows, strict=True)):
+        cells = [str(k), frame.get_chemical_formula(), str(len(frame)), f"{row['energy']:.6f}"]
+        cells.append(f"{np.linalg.norm(row['forces'], axis=1).max():.5f}")
+        if "stress" in row:
+            cells.append(f"{-np.trace(row['stress']) / 3 * GPA_PER_EV_PER_ANGSTROM3:.5f}")
+        table.add_row(*cells)
+    Console().print(table)
