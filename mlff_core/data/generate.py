@@ -35,10 +35,10 @@ from mlff_core.data.sampling.cluster import water
 from mlff_core.data.sampling.conformers import conformers
 from mlff_core.data.shards import BatchResult, Failure
 from mlff_core.data.sources import Source, open_source, seed_of
-from mlff_core.data.structure import LabelledStructure
+from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.data.workers import TeacherFactory, teacher_here
-from mlff_core.errors import InputError, MissingDependencyError
-from mlff_core.potential import Potential, check_elements
+from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError
+from mlff_core.potential import Potential, check_supported
 from mlff_core.requirements import require
 
 SOLVENTS = (
@@ -126,6 +126,10 @@ class GenerateConfig:
             raise InputError(f"no kind of geometry is switched on; there are {', '.join(STRATEGIES)}")
 
 
+_Miss = tuple[int, str, str]
+"""Number of the input, kind of geometry, reason."""
+
+
 @dataclass
 class _Start:
     """A structure to start from, with where it came from."""
@@ -147,18 +151,21 @@ class _GenerateTask:
         config, first = self.config, k * self.config.batch_molecules
         inputs = range(first, min(first + config.batch_molecules, len(self.source)))
         teacher = teacher_here(self.teacher)
-        failures: list[tuple[int, str, str]] = []
+        failures: list[_Miss] = []
+        outside: list[_Miss] = []
         dropped: Counter[str] = Counter()
         starts: list[_Start] = []
         for i in inputs:
             try:
                 found = self.source.starts(i, config.conformers, seed_of(config.seed, i))
-                if teacher is not None:
-                    check_elements(teacher.card, found[0].atomic_numbers.tolist())
             except MissingDependencyError:
                 raise
             except Exception as error:  # RDKit raises what it likes for odd molecules; one must not end the run
                 failures.append((i, "", _first_line(error)))
+                continue
+            if refusal := _refusal(teacher, found[0]):
+                outside.append((i, "", refusal))
+                dropped["outside the teacher"] += 1
                 continue
             for c, structure in enumerate(found):
                 if config.max_atoms and structure.n_atoms > config.max_atoms:
@@ -189,12 +196,15 @@ class _GenerateTask:
             structures=structures,
             n_inputs=len(inputs),
             n_failed_inputs=len({i for i, _, _ in failures}),
-            failures=[Failure(self.source.name(i), kind, reason) for i, kind, reason in failures],
+            failures=[
+                Failure(self.source.name(i), kind, reason, count)
+                for (i, kind, reason), count in Counter(outside + failures).items()
+            ],
             dropped=dict(dropped),
         )
 
     def _sample(
-        self, starts: Sequence[_Start], teacher: Potential | None, failures: list[tuple[int, str, str]]
+        self, starts: Sequence[_Start], teacher: Potential | None, failures: list[_Miss]
     ) -> list[tuple[int, LabelledStructure]]:
         aids = Aids(teacher, self._partner, self._solvent)
         made: list[tuple[int, LabelledStructure]] = []
@@ -205,7 +215,7 @@ class _GenerateTask:
         return made
 
     def _apply(
-        self, strategy: Strategy, starts: list[_Start], aids: Aids, failures: list[tuple[int, str, str]]
+        self, strategy: Strategy, starts: list[_Start], aids: Aids, failures: list[_Miss]
     ) -> list[tuple[_Start, list[LabelledStructure]]]:
         """Sample all starts together; where that fails, find out one by one which of them it was."""
         if not starts:
@@ -227,14 +237,14 @@ class _GenerateTask:
         return list(zip(starts, found, strict=True))
 
     def _partner(self, rng: np.random.Generator) -> LabelledStructure:
-        """Return a random input's first conformer; a random solvent after five that cannot be embedded."""
+        """Return a random input's first conformer; water after five that cannot be used."""
         for _ in range(5):
             i = int(rng.integers(len(self.source)))
             try:
                 partner = _first_conformer(self.source, i, self.config.seed)
             except InputError:
                 continue
-            if not partner.is_periodic:
+            if not partner.is_periodic and not _refusal(teacher_here(self.teacher), partner):
                 return partner
         return water()
 
@@ -251,6 +261,17 @@ def _solvent(smiles: str) -> LabelledStructure:
 @lru_cache(maxsize=512)
 def _first_conformer(source: Source, i: int, seed: int) -> LabelledStructure:
     return source.starts(i, 1, seed_of(seed, i))[0]
+
+
+def _refusal(teacher: Potential | None, structure: LabelledStructure) -> str:
+    """Return why the teacher does not serve this structure (an element, a charge), or an empty text."""
+    if teacher is None:
+        return ""
+    try:
+        check_supported(teacher.card, batch_from_structures([structure]))
+    except UnsupportedError as error:
+        return _first_line(error)
+    return ""
 
 
 def _owned(structure: LabelledStructure, start: LabelledStructure) -> LabelledStructure:

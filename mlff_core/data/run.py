@@ -143,7 +143,6 @@ def run(
     """
     identity = {**job.identity, "n_inputs": job.n_inputs}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    created = {**job.created, "run": digest}
     tally = _Tally(job)
     if job.output.exists():
         return _finished_earlier(job, digest)
@@ -174,7 +173,13 @@ def run(
         teacher=job.teacher,
         kinds=[kind for kind in job.kinds if kind in present] + [kind for kind in present if kind not in job.kinds],
         smiles=job.smiles,
-        created=created,
+        created={
+            **job.created,
+            "run": digest,
+            "n_inputs": tally.n_inputs,
+            "n_failed_inputs": tally.n_failed,
+            "dropped": dict(sorted(tally.dropped.items())),
+        },
         license=job.license,
     )
     shards.remove()
@@ -234,21 +239,17 @@ def _finished_earlier(job: Job, digest: str) -> RunReport:
                 f"{job.output} is there already and was made with other settings; "
                 "give another name, or remove it to make it anew"
             )
-        n_structures = len(dataset)
+        n_structures, created = len(dataset), dataset.created
     if job.folder.exists():
         Shards(job.folder, {**job.identity, "n_inputs": job.n_inputs}).remove()
-    n_failed = 0
-    if job.skipped.exists():
-        lines = job.skipped.read_text(encoding="utf-8").splitlines()
-        n_failed = len({json.loads(line)["source"] for line in lines})
     return RunReport(
         path=job.output,
         n_structures=n_structures,
         n_inputs=job.n_inputs,
-        n_failed_inputs=n_failed,
+        n_failed_inputs=int(created["n_failed_inputs"]),
         n_resumed=job.n_batches,
         n_batches=job.n_batches,
-        dropped={},
+        dropped=created["dropped"],
         skipped=job.skipped if job.skipped.exists() else None,
     )
 

@@ -33,11 +33,14 @@ class Failure:
         The kind of geometry that failed; empty where the input itself did.
     reason
         In words.
+    count
+        How many geometries of this input and kind it took.
     """
 
     source: str
     kind: str
     reason: str
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class BatchRecord:
     n_structures: int
     n_inputs: int
     n_failed_inputs: int
-    failures: list[dict[str, str]]
+    failures: list[dict[str, Any]]
     dropped: dict[str, int]
 
 
@@ -128,7 +131,7 @@ class Shards:
                     found.update(dict.fromkeys(shard.kinds))
         return list(found)
 
-    def failures(self, n_batches: int) -> Iterator[dict[str, str]]:
+    def failures(self, n_batches: int) -> Iterator[dict[str, Any]]:
         """Yield what was skipped, in order."""
         for k in range(n_batches):
             if (record := self.record(k)) is not None:
@@ -145,7 +148,10 @@ class Shards:
 
     def common_reasons(self, n_batches: int, n: int = 3) -> list[tuple[str, int]]:
         """Return the most frequent reasons and how often each was met."""
-        return Counter(failure["reason"] for failure in self.failures(n_batches)).most_common(n)
+        counts: Counter[str] = Counter()
+        for failure in self.failures(n_batches):
+            counts[failure["reason"]] += failure["count"]
+        return counts.most_common(n)
 
     def remove(self) -> None:
         """Remove the folder with everything in it."""

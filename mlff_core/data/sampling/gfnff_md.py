@@ -48,7 +48,7 @@ class GfnffMd(Strategy):
     temperature_min_k: float = 300.0
     temperature_max_k: float = 1000.0
     timestep_fs: float = 1.0
-    steps_between: int = 40
+    steps_between: int = 30
     friction_per_ps: float = 10.0
 
     def __post_init__(self) -> None:

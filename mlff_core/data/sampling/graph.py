@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from ase.data import covalent_radii
 
-from mlff_core.batch import single
-from mlff_core.data.structure import Array, LabelledStructure
+from mlff_core.data.structure import Array, LabelledStructure, batch_from_structures
 from mlff_core.neighbors import edge_vectors, find_neighbors
 
 BOND = 1.25
@@ -42,14 +41,14 @@ def side(n_atoms: int, pairs: list[tuple[int, int]], i: int, j: int) -> list[int
 def closest_contact(structure: LabelledStructure) -> float:
     """Return the smallest distance between two atoms in units of the sum of their covalent radii; images count."""
     numbers = structure.atomic_numbers
+    if not structure.is_periodic:
+        i, j = np.triu_indices(len(numbers), 1)
+        if len(i) == 0:
+            return float("inf")
+        distance = np.linalg.norm(structure.positions[i].astype(np.float64) - structure.positions[j], axis=1)
+        return float((distance / (covalent_radii[numbers[i]] + covalent_radii[numbers[j]])).min())
     longest = 2.0 * float(covalent_radii[numbers].max())
-    batch = single(
-        structure.positions,
-        numbers,
-        structure.cell,
-        structure.pbc if structure.pbc is not None else False,
-        dtype=torch.float64,
-    )
+    batch = batch_from_structures([structure], dtype=torch.float64)
     edges = find_neighbors(batch, longest)
     if edges.n_edges == 0:
         return float("inf")

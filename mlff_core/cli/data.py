@@ -1,0 +1,16 @@
+"""``mlff data``: make, label, inspect, split, merge and convert data sets; a file for each sub-command."""
+
+from __future__ import annotations
+
+import click
+
+from mlff_core.cli import data_convert, data_generate, data_info, data_label, data_merge, data_split, data_validate
+
+
+@click.group()
+def command() -> None:
+    """Generate, label and handle data sets."""
+
+
+for _module in (data_convert, data_generate, data_info, data_label, data_merge, data_split, data_validate):
+    command.add_command(_module.command)

@@ -1,0 +1,128 @@
+"""What ``mlff data generate`` and ``mlff data label`` share: the teacher, the progress line, the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlff_core.errors import InputError
+
+if TYPE_CHECKING:
+    from mlff_core.data.run import Progress, RunReport
+    from mlff_core.potential import Potential
+
+
+def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of long work to a command."""
+    for option in reversed(
+        [
+            click.option(
+                "--teacher-option",
+                "pairs",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="An option of the teacher; repeatable.",
+            ),
+            click.option("--processes", type=int, default=1, show_default=True, help="Processes on this machine."),
+            click.option("--scheduler", metavar="ADDRESS", help="Work on a Dask cluster, such as tcp://host:8786."),
+            click.option("--config", type=click.Path(exists=True, dir_okay=False), help="TOML file with the settings."),
+            click.option(
+                "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."
+            ),
+            click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def teacher_factory(name: str, pairs: tuple[str, ...]) -> Callable[[], Potential]:
+    """Return a picklable function that loads a teacher by name.
+
+    Raises
+    ------
+    InputError
+        An option is not KEY=VALUE.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise InputError(f"--teacher-option wants KEY=VALUE, got {pair!r}")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    return partial(load_teacher, name, options)
+
+
+def load_teacher(name: str, options: dict[str, Any]) -> Potential:
+    """Return a teacher; called in every worker."""
+    from mlff_core import plugins
+
+    teacher = plugins.teacher(name)
+    teacher.ensure_installed()
+    return teacher.load(options)
+
+
+@contextmanager
+def progress_line(what: str) -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that shows progress on stderr, with rate and time left; silent where it is no terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("batches · {task.fields[words]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(what, total=None, words="")
+        first: list[int] = []
+
+        def show(now: Progress) -> None:
+            first.append(now.n_structures)
+            elapsed = bar.tasks[task].elapsed or 0.0
+            rate = (now.n_structures - first[0]) / elapsed if elapsed > 0 else 0.0
+            words = f"{now.n_structures} structures, {rate:.1f}/s, {now.n_failed_inputs} failed"
+            if len(first) == 1 and now.n_resumed:
+                console.print(f"going on after {now.n_resumed} batches done earlier")
+                bar.reset(task, total=now.n_batches, completed=now.n_done)
+            bar.update(task, total=now.n_batches, completed=now.n_done, words=words)
+
+        yield show
+
+
+def print_report(report: RunReport, as_json: bool) -> None:
+    """Print what a run made."""
+    if as_json:
+        plain = {**asdict(report), "path": str(report.path), "skipped": str(report.skipped) if report.skipped else None}
+        click.echo(json.dumps(plain))
+        return
+    click.echo(f"{report.path}: {report.n_structures} structures from {report.n_inputs} inputs")
+    if report.n_resumed:
+        click.echo(f"  {report.n_resumed} of {report.n_batches} batches were there from an earlier run")
+    for rule, count in report.dropped.items():
+        click.echo(f"  left out, {rule}: {count}")
+    click.echo(f"  inputs of which something failed: {report.n_failed_inputs}")
+    if report.skipped is not None:
+        click.echo(f"  what was skipped and why: {report.skipped}")

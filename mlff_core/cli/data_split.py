@@ -1,0 +1,29 @@
+"""``mlff data split``: training, validation and test parts that share no molecule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("split")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a copy instead of changing DATASET.")
+@click.option("--by", default="molecule", show_default=True, help="molecule, or scaffold (Bemis–Murcko, needs RDKit).")
+@click.option("--validation", type=float, default=0.1, show_default=True, help="Share of the structures.")
+@click.option("--test", type=float, default=0.1, show_default=True, help="Share of the structures.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same split.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    dataset: Path, output: Path | None, by: str, validation: float, test: float, seed: int, as_json: bool
+) -> None:
+    """Divide DATASET by molecule or by scaffold, never by frame."""
+    from mlff_core.data.split import split_dataset
+
+    parts = split_dataset(dataset, output or dataset, by=by, validation=validation, test=test, seed=seed)
+    if as_json:
+        click.echo(json.dumps({"path": str(output or dataset), "by": by, "seed": seed, "split": parts}))
+        return
+    click.echo(f"{output or dataset}, by {by}: " + ", ".join(f"{name} {count}" for name, count in parts.items()))

@@ -1,0 +1,59 @@
+"""What is in a data set, in numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from mlff_core.data.layout import COLUMNS, SPLITS
+from mlff_core.data.reader import Dataset
+
+
+def summarize(path: str | Path) -> dict[str, Any]:
+    """Return counts, elements, kinds, split, teacher and the size of forces of a data set; JSON.
+
+    Raises
+    ------
+    InputError
+        The file is missing or breaks the layout.
+    """
+    with Dataset(path) as dataset:
+        sizes = dataset.atoms_per_structure
+        atoms_of = np.zeros(256, dtype=np.int64)
+        squares, largest = 0.0, 0.0
+        for start, stop in dataset.blocks():
+            atoms_of += np.bincount(dataset.column("atomic_numbers", start, stop), minlength=256)
+            if dataset.has("forces"):
+                forces = dataset.column("forces", start, stop).astype(np.float64)
+                squares += float((forces**2).sum())
+                largest = max(largest, float(np.abs(forces).max()))
+        summary: dict[str, Any] = {
+            "path": str(path),
+            "n_structures": len(dataset),
+            "n_molecules": len(np.unique(dataset.molecule_id)),
+            "n_atoms": dataset.n_atoms,
+            "atoms_per_structure": {"least": int(sizes.min()), "mean": float(sizes.mean()), "most": int(sizes.max())},
+            "atoms_of_element": {chemical_symbols[z]: int(atoms_of[z]) for z in np.flatnonzero(atoms_of)},
+            "kinds": {
+                name: int(count)
+                for name, count in zip(
+                    dataset.kinds, np.bincount(dataset.kind, minlength=len(dataset.kinds)), strict=True
+                )
+            },
+            "split": {}
+            if dataset.split is None
+            else {name: int((dataset.split == code).sum()) for code, name in enumerate(SPLITS)},
+            "columns": [name for name in COLUMNS if dataset.has(name)],
+        }
+        if dataset.has("forces"):
+            summary["force_rms_ev_per_angstrom"] = float(np.sqrt(squares / (3 * dataset.n_atoms)))
+            summary["largest_force_component_ev_per_angstrom"] = largest
+        return {
+            **summary,
+            "teacher": {key: value for key, value in dataset.teacher.items() if not isinstance(value, dict)},
+            "license": dataset.license,
+            "sha256": dataset.sha256(),
+        }
