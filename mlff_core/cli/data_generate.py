@@ -34,7 +34,8 @@ def command(
     Killed and started again with the same words, it goes on where it was.
     """
     from mlff_core.config import apply_overrides, from_dict, read_toml
-    from mlff_core.data.generate import GenerateConfig, generate
+    from mlff_core.data.generate import generate
+    from mlff_core.data.recipe import GenerateConfig
 
     changes = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
     settings = from_dict(GenerateConfig, apply_overrides(read_toml(config) if config else {}, changes))

@@ -74,18 +74,18 @@ def load_teacher(name: str, options: dict[str, Any]) -> Potential:
 @contextmanager
 def progress_line(what: str) -> Iterator[Callable[[Progress], None]]:
     """Yield a function that shows progress on stderr, with rate and time left; silent where it is no terminal."""
+    from rich import progress as rich_progress
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
     console = Console(stderr=True)
-    with Progress(
+    with rich_progress.Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
+from mlff_core.data.digest import file_sha256
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.data.writer import write_dataset
@@ -172,12 +172,3 @@ def as_dataset(source: Path, folder: Path) -> Dataset:
         found.close()
     write_dataset(copy, structures_from_atoms(read_structures(source)), created={"sha256": digest})
     return Dataset(copy)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -5,32 +5,17 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from mlff_core.data.convert import file_sha256
-from mlff_core.data.label import check_label_settings, label_structures
+from mlff_core.data.digest import file_sha256
+from mlff_core.data.label import label_structures
+from mlff_core.data.recipe import GenerateConfig
 from mlff_core.data.run import Job, Progress, RunReport, run
-from mlff_core.data.sampling import (
-    STRATEGIES,
-    Aids,
-    Cell,
-    Cluster,
-    Descent,
-    Dimer,
-    GfnffMd,
-    Minimum,
-    NormalMode,
-    Rattle,
-    Strain,
-    Strategy,
-    Stretch,
-    Torsion,
-    closest_contact,
-)
+from mlff_core.data.sampling import STRATEGIES, Aids, Cluster, GfnffMd, Strategy, closest_contact
 from mlff_core.data.sampling.cluster import water
 from mlff_core.data.sampling.conformers import conformers
 from mlff_core.data.shards import BatchResult, Failure
@@ -41,89 +26,7 @@ from mlff_core.errors import InputError, MissingDependencyError, UnsupportedErro
 from mlff_core.potential import Potential, check_supported
 from mlff_core.requirements import require
 
-SOLVENTS = (
-    "O", "CO", "CCO", "CC(C)O", "CC#N", "CC(C)=O", "CS(C)=O", "CN(C)C=O", "C1CCOC1", "CCOCC", "CCOC(C)=O", "ClCCl",
-    "ClC(Cl)Cl", "c1ccccc1", "Cc1ccccc1", "c1ccncc1", "CC(=O)O", "C1COCCO1", "CCCCCC", "C1CCCCC1", "NC=O", "OCCO",
-)  # fmt: skip
-"""What clusters of a solvent are made of by default."""
-
 INSTALL = "pip install 'mlff-hub[data]'"
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """The strategies and their settings; each is a table that can be switched on and off."""
-
-    minimum: Minimum = field(default_factory=Minimum)
-    rattle: Rattle = field(default_factory=Rattle)
-    strain: Strain = field(default_factory=Strain)
-    torsion: Torsion = field(default_factory=Torsion)
-    stretch: Stretch = field(default_factory=Stretch)
-    md: GfnffMd = field(default_factory=GfnffMd)
-    dimer: Dimer = field(default_factory=Dimer)
-    cluster: Cluster = field(default_factory=Cluster)
-    descent: Descent = field(default_factory=Descent)
-    normal_mode: NormalMode = field(default_factory=NormalMode)
-    cell: Cell = field(default_factory=Cell)
-
-    def enabled(self) -> list[Strategy]:
-        """Return the strategies that are switched on."""
-        return [strategy for entry in fields(self) if (strategy := getattr(self, entry.name)).enabled]
-
-
-@dataclass(frozen=True)
-class GenerateConfig:
-    """How a data set is generated.
-
-    Parameters
-    ----------
-    seed
-        The same seed gives the same structures, on however many processes.
-    conformers
-        For each SMILES.
-    batch_molecules
-        Molecules kept in one file until the end: what a killed run loses.
-    max_atoms
-        Larger starts are left out; 0 keeps all.
-    clash
-        Geometries with a distance below this times the sum of the covalent radii are left out.
-    max_force
-        Structures with a force above this are left out, eV/Å; 0 keeps all.
-    batch_atoms
-        Atoms given to the teacher at once.
-    atom_energies
-        Keep the teacher's atomic energies too.
-    max_failed_share
-        The run stops when something had to be skipped of more than this share of the inputs.
-    solvents
-        SMILES of which clusters are made.
-    kinds
-        The strategies.
-    """
-
-    seed: int = 0
-    conformers: int = 2
-    batch_molecules: int = 8
-    max_atoms: int = 0
-    clash: float = 0.65
-    max_force: float = 30.0
-    batch_atoms: int = 600
-    atom_energies: bool = False
-    max_failed_share: float = 0.05
-    solvents: tuple[str, ...] = SOLVENTS
-    kinds: Kinds = field(default_factory=Kinds)
-
-    def __post_init__(self) -> None:
-        check_label_settings(self.batch_atoms, self.max_force, self.max_failed_share)
-        for name in ("conformers", "batch_molecules"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.seed < 0 or self.max_atoms < 0:
-            raise InputError(f"seed and max_atoms must not be negative, got {self.seed} and {self.max_atoms}")
-        if not 0 <= self.clash < 1:
-            raise InputError(f"clash must lie in 0…1 (times the sum of the covalent radii), got {self.clash:g}")
-        if not self.kinds.enabled():
-            raise InputError(f"no kind of geometry is switched on; there are {', '.join(STRATEGIES)}")
 
 
 _Miss = tuple[int, str, str]

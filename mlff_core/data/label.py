@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mlff_core.data.convert import as_dataset, file_sha256
+from mlff_core.data.convert import as_dataset
+from mlff_core.data.digest import file_sha256
 from mlff_core.data.reader import Dataset
 from mlff_core.data.run import Job, Progress, RunReport, run
 from mlff_core.data.shards import BatchResult, Failure

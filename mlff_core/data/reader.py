@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,12 +17,11 @@ import torch
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.data.check import check_labels, check_layout
+from mlff_core.data.digest import file_sha256
 from mlff_core.data.layout import COLUMNS, SPLITS
+from mlff_core.data.ragged import read_rows
 from mlff_core.data.structure import Array, LabelledBatch, LabelledStructure
 from mlff_core.errors import InputError
-
-GAP = 2048
-"""Atoms between two wanted structures that are read along rather than skipped: about half an HDF5 chunk."""
 
 
 class Dataset:
@@ -220,22 +218,19 @@ class Dataset:
             atoms = slice(bounds[k], bounds[k + 1])
             value = {n: array[atoms] if COLUMNS[n].per == "atom" else array[k] for n, array in rows.items()}
             molecule = int(value["molecule_id"]) if "molecule_id" in value else None
+            arrays = {n: value.get(n) for n in ("forces", "cell", "pbc", "stress", "atom_energies")}
             yield LabelledStructure(
                 atomic_numbers=value["atomic_numbers"],
                 positions=value["positions"],
                 energy=float(value["energy"]) if "energy" in value else None,
-                forces=value.get("forces"),
-                cell=value.get("cell"),
-                pbc=value.get("pbc"),
-                stress=value.get("stress"),
                 charge=int(value.get("charge", 0)),
                 spin_multiplicity=int(value.get("spin_multiplicity", 1)),
                 weight=float(value.get("weight", 1.0)),
-                atom_energies=value.get("atom_energies"),
                 molecule_id=molecule,
                 kind=self.kinds[int(self.kind[index])],
                 smiles=self.smiles[molecule] if self.smiles is not None and molecule is not None else None,
                 split=SPLITS[int(value["split"])] if "split" in value else None,
+                **arrays,
             )
 
     def read(self, indices: Sequence[int] | Array, dtype: torch.dtype = torch.float32) -> LabelledBatch:
@@ -300,24 +295,7 @@ class Dataset:
 
     def _rows(self, name: str, wanted: npt.NDArray[np.int64]) -> Array:
         """Return the rows of a data set that belong to the wanted structures, in their order."""
-        source = self._file[name]
-        rising, inverse = np.unique(wanted, return_inverse=True)
-        if COLUMNS[name].per == "structure":
-            starts, stops = rising, rising + 1
-        else:
-            starts, stops = self.offsets[rising], self.offsets[rising + 1]
-        breaks = np.flatnonzero(starts[1:] - stops[:-1] > GAP) + 1
-        pieces = []
-        for group in np.split(np.arange(len(rising)), breaks):
-            first = int(starts[group[0]])
-            block = source[first : int(stops[group[-1]])]
-            pieces.append(block[_ranges(starts[group] - first, stops[group] - first)])
-        rows = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        if len(rising) == len(wanted) and bool((wanted[1:] > wanted[:-1]).all()):
-            return np.asarray(rows)
-        lengths = stops - starts
-        ends = np.cumsum(lengths)
-        return np.asarray(rows[_ranges((ends - lengths)[inverse], ends[inverse])])
+        return read_rows(self._file[name], wanted, self.offsets if COLUMNS[name].per == "atom" else None)
 
     def validate(self) -> None:
         """Read everything and check every value; the layout itself is checked when the file is opened.
@@ -332,21 +310,10 @@ class Dataset:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return file_sha256(self.path)
 
     def column(self, name: str, start: int, stop: int) -> Array:
         """Return the rows of a data set that belong to structures start … stop − 1, in the layout's unit."""
         if COLUMNS[name].per == "structure":
             return np.asarray(self._file[name][start:stop])
         return np.asarray(self._file[name][self.offsets[start] : self.offsets[stop]])
-
-
-def _ranges(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return all whole numbers of several half-open ranges, one range after the other."""
-    lengths = stops - starts
-    shift = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
-    return np.asarray(np.arange(int(lengths.sum())) + shift)
