@@ -11,7 +11,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,9 @@ class Shards:
             path = self._path(k, "h5")
             if path.exists():
                 with Dataset(path) as shard:
-                    yield from shard.structures()
+                    for structure in shard.structures():
+                        # Numbers of molecules begin anew in each batch where they come from SMILES.
+                        yield replace(structure, molecule_id=None) if structure.smiles else structure
 
     def kinds(self, n_batches: int) -> list[str]:
         """Return the kinds of geometry that occur, in order of appearance."""

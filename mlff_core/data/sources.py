@@ -134,8 +134,13 @@ class SdfFile(Source):
 
     @cached_property
     def _cached(self) -> list[str]:
-        blocks = self.path.read_text(encoding="utf-8", errors="replace").split("$$$$")
-        return [block.lstrip("\r\n") if k else block for k, block in enumerate(blocks) if block.strip()][: self.limit]
+        blocks: list[list[str]] = [[]]
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("$$$$"):
+                blocks.append([])
+            else:
+                blocks[-1].append(line)
+        return ["\n".join(block) + "\n" for block in blocks if any(line.strip() for line in block)][: self.limit]
 
     def __len__(self) -> int:
         return len(self._cached)
@@ -152,7 +157,7 @@ class SdfFile(Source):
         with rdBase.BlockLogs():
             molecule = chem.MolFromMolBlock(self._cached[k], removeHs=False)
         if molecule is None:
-            raise InputError(f"entry {k + 1} is no molecule that RDKit can read")
+            raise InputError("no molecule that RDKit can read")
         if molecule.GetNumConformers() and molecule.GetConformer().Is3D():
             molecule = chem.AddHs(molecule, addCoords=True)
             smiles = chem.MolToSmiles(chem.RemoveHs(molecule))
