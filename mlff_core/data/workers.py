@@ -24,6 +24,12 @@ MAX_DEATHS = 3
 """Times a worker may die before the run gives up: a batch that kills its worker would do so for ever."""
 
 
+_DEATHS = (
+    "workers died {n} times, the last while {what}: most often memory runs out; use fewer processes or smaller batches "
+    "and run again, it goes on from here"
+)
+
+
 class Task(Protocol):
     """Work that can be done in batches, in any order and in any process; picklable."""
 
@@ -113,10 +119,7 @@ def _in_processes(
             deaths += 1
             # What was kept just before the death is taken as it is, so that nothing is done twice.
             if deaths >= MAX_DEATHS:
-                raise MlffError(
-                    f"workers died {deaths} times, the last while {len(pending)} batches were left: most often memory "
-                    "runs out; use fewer processes or smaller batches and run again, it goes on from here"
-                ) from None
+                raise MlffError(_DEATHS.format(n=deaths, what=f"{len(pending)} batches were left")) from None
             for k in list(pending):
                 if (record := kept(folder, k)) is not None:
                     pending.remove(k)
@@ -162,7 +165,7 @@ def _start_worker(parent: int, threads: int) -> None:
 
 def _in_dask(task: Task, folder: Path, batches: Sequence[int], scheduler: str) -> Iterator[tuple[int, BatchRecord]]:
     try:
-        from dask.distributed import Client, as_completed
+        from distributed import Client, KilledWorker, as_completed
     except ImportError as error:
         raise MissingDependencyError(
             "a scheduler needs Dask: pip install 'mlff-hub[data]', or use --processes on this machine"
@@ -176,8 +179,11 @@ def _in_dask(task: Task, folder: Path, batches: Sequence[int], scheduler: str) -
         futures = {
             client.submit(_work_in_dask, task, folder.resolve(), k, pure=False, retries=MAX_DEATHS): k for k in batches
         }
-        for future in as_completed(list(futures)):
-            yield futures[future], future.result()
+        try:
+            for future in as_completed(list(futures)):
+                yield futures[future], future.result()
+        except KilledWorker as error:
+            raise MlffError(_DEATHS.format(n=MAX_DEATHS, what="one batch was being done")) from error
 
 
 def _work_in_dask(task: Task, folder: Path, k: int) -> BatchRecord:
