@@ -12,9 +12,9 @@ from mlff_core.potential import Potential
 
 
 def choose_molecules(
-    dataset: Dataset, split: str | None, potential: Potential, *, n: int = 3, max_atoms: int = 40
+    dataset: Dataset, split: str | None, potential: Potential, *, n: int = 2, max_atoms: int = 26
 ) -> dict[str, AtomicBatch]:
-    """Return molecules of a data set to run the checks on, by name: small, middling and large ones of those that fit.
+    """Return molecules of a data set to run the checks on, by name: from small to large among those that fit.
 
     Minima are taken where the set marks them, molecules with no cell always.
 

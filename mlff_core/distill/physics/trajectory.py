@@ -12,7 +12,7 @@ import torch
 from ase.data import atomic_masses
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
+from mlff_core.batch import AtomicBatch, split
 from mlff_core.errors import InputError
 from mlff_core.model.derivatives import sum_over_systems
 from mlff_core.potential import Potential, VerletPotential
@@ -67,6 +67,14 @@ class Trajectory:
     times_ps: Array
     potential_energy: Array
     kinetic_energy: Array
+
+    def split(self) -> list[Trajectory]:
+        """Return one trajectory for each structure."""
+        velocities = self.velocities.split(self.batch.atoms_per_system())
+        return [
+            Trajectory(batch, velocities[k], self.times_ps, self.potential_energy[:, [k]], self.kinetic_energy[:, [k]])
+            for k, batch in enumerate(split(self.batch))
+        ]
 
 
 def run(

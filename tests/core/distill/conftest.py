@@ -42,13 +42,13 @@ class Springs(Potential):
         return torch.zeros(n_systems, dtype=pair.dtype).index_add(0, owner[i], pair)
 
 
-@pytest.fixture(name="springs")
+@pytest.fixture(name="springs", scope="session")
 def fixture_springs():
     return Springs
 
 
-@pytest.fixture
-def labelled_file(tmp_path):
+@pytest.fixture(scope="session")
+def labelled_file(tmp_path_factory):
     """Return a function that writes a data set labelled by springs: 4 molecules with 5 geometries each."""
 
     def write(name="set.h5", *, n_molecules=4, seed=0, numbers=None) -> Dataset:
@@ -79,7 +79,8 @@ def labelled_file(tmp_path):
                         split="test" if molecule % 2 else "train",
                     )
                 )
-        write_dataset(tmp_path / name, structures, smiles=["C"] * n_molecules, teacher={"name": "springs"})
-        return Dataset(tmp_path / name)
+        path = tmp_path_factory.mktemp("set") / name
+        write_dataset(path, structures, smiles=["C"] * n_molecules, teacher={"name": "springs"})
+        return Dataset(path)
 
     return write
