@@ -1,47 +1,19 @@
-"""Tables and progress of ``mlff validate`` and ``mlff compare``."""
+"""Tables of ``mlff validate`` and ``mlff compare``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mlff_core.distill.definitions import FIGURES, number
+
 if TYPE_CHECKING:
-    from mlff_core.data.hdf5 import Dataset
     from mlff_core.distill.evaluation import Evaluation
-    from mlff_core.potential import Potential
-
-FIGURES = {
-    "force_mae": ("force MAE", "eV/Å"),
-    "force_rmse": ("force RMSE", "eV/Å"),
-    "force_r2": ("force R²", ""),
-    "force_angle_mean_deg": ("mean angle", "°"),
-    "force_angle_median_deg": ("median angle", "°"),
-    "energy_mae_mev_per_atom": ("energy MAE", "meV/atom"),
-    "energy_rmse_mev_per_atom": ("energy RMSE", "meV/atom"),
-    "relative_energy_mae_mev_per_atom": ("relative E MAE", "meV/atom"),
-    "force_r2_magnitude": ("R² of |force|", "older convention"),
-}
-"""What each figure is called in a table, and its unit."""
-
-
-def judged(potential: Potential, dataset: Dataset, split: str | None) -> Evaluation:
-    """Return the evaluation, with a progress line on stderr where that is a terminal."""
-    from mlff_core.distill.evaluate import evaluate
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(f"judging {potential.card.name}", total=None)
-        return evaluate(
-            potential,
-            dataset,
-            split,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    from mlff_core.distill.physics.result import PhysicsReport
 
 
 def evaluation_tables(evaluation: Evaluation) -> None:
@@ -56,7 +28,7 @@ def evaluation_tables(evaluation: Evaluation) -> None:
         "95 % interval",
         "unit",
     )
-    for name, (label, unit) in FIGURES.items():
+    for name, (label, unit, _) in FIGURES.items():
         low, high = found["intervals"].get(name, (None, None))
         overall.add_row(label, number(found[name]), "" if low is None else f"{number(low)} to {number(high)}", unit)
     console.print(overall)
@@ -70,23 +42,47 @@ def evaluation_tables(evaluation: Evaluation) -> None:
         console.print(f"{count} structures not judged: {reason}", style="red", highlight=False)
 
 
+def comparison_table(evaluations: Sequence[Evaluation]) -> None:
+    """Print models side by side on stdout, a figure a row."""
+    first = evaluations[0]
+    where = first.data["file"] + (f", split {first.data['split']}" if first.data["split"] else "")
+    title = f"{len(first.table.index)} structures of {where}"
+    table = _table(title, "", *(evaluation.card.name for evaluation in evaluations), "unit")
+    counts = [evaluation.card.n_parameters or None for evaluation in evaluations]
+    table.add_row("parameters", *("–" if count is None else f"{count:,}" for count in counts), "")
+    for name, (label, unit, _) in FIGURES.items():
+        table.add_row(label, *(number(evaluation.figures[name]) for evaluation in evaluations), unit)
+    if any(evaluation.skipped for evaluation in evaluations):
+        table.add_row(
+            "not judged", *(str(sum(evaluation.skipped.values())) for evaluation in evaluations), "structures"
+        )
+    stdout_console().print(table)
+
+
+def physics_table(report: PhysicsReport) -> None:
+    """Print the physics checks on stdout."""
+    table = _table("physics checks", "check", "found", "limit", "unit", "")
+    for check in report.checks:
+        verdict = {True: "[green]passed[/green]", False: "[red]failed[/red]", None: ""}[check.passed]
+        limit = "" if check.limit is None else f"{check.limit:g}"
+        table.add_row(check.name, number(check.value), limit, check.unit, verdict)
+    console = stdout_console()
+    console.print(table)
+    for check in report.checks:
+        if check.value is None:
+            console.print(f"{check.name}: {check.definition}", style="red", highlight=False)
+
+
 def stdout_console() -> Console:
     """Return the console for results: wide enough for every column where the output is a file or a pipe."""
     console = Console()
     return console if console.is_terminal else Console(width=120)
 
 
-def number(value: float | int | None) -> str:
-    """Return a number with four significant digits, or a dash."""
-    if value is None:
-        return "–"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
-
-
 def _header(column: str) -> str:
     if column not in FIGURES:
         return column.removeprefix("n_")
-    label, unit = FIGURES[column]
+    label, unit, _ = FIGURES[column]
     return f"{label}\n{unit}" if unit else label
 
 

@@ -13,6 +13,7 @@ from mlff_core.errors import MlffError
 
 COMMANDS: dict[str, str] = {
     "benchmark": "Time whole MD steps of a model.",
+    "compare": "Judge several models on one data set, side by side.",
     "data": "Generate, label and handle data sets.",
     "demo": "Teach, train, validate and run a small student, start to end.",
     "doctor": "Show versions and devices, what works and what to install.",

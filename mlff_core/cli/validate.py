@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -13,18 +12,38 @@ import click
 @click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Judge on this split only.")
+@click.option("--physics", "with_physics", is_flag=True, help="Run the physics checks too (minutes).")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write report.html, forces.png and metrics.json into this folder.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def command(model: str, data: Path, split: str | None, device: str, as_json: bool) -> None:
+def command(
+    model: str, data: Path, split: str | None, with_physics: bool, out: Path | None, device: str, as_json: bool
+) -> None:
     """Judge MODEL (a name or a file) on the labelled structures of DATA, an HDF5 data set."""
-    from mlff_core.cli.judging_tables import evaluation_tables, judged
+    from mlff_core.cli.judging import judged, physics, write_report
+    from mlff_core.cli.judging_tables import evaluation_tables, physics_table
     from mlff_core.data.hdf5 import Dataset
+    from mlff_core.distill.report.figures import require_figures
     from mlff_core.registry import load
 
+    if out is not None:
+        require_figures()  # before the minutes, not after
     with Dataset(data) as dataset:
-        evaluation = judged(load(model, device=device), dataset, split)
-    found: dict[str, Any] = evaluation.to_json()
+        potential = load(model, device=device)
+        evaluation = judged(potential, dataset, split)
+        checks = physics(model, potential, dataset, split, device) if with_physics else None
+        found = evaluation.to_json()
+        if checks is not None:
+            found["physics"] = checks.to_json()
+        if out is not None:
+            write_report(out, [(potential, evaluation, checks)], dataset, found)
     if as_json:
         click.echo(json.dumps(found, indent=2))
-    else:
-        evaluation_tables(evaluation)
+        return
+    evaluation_tables(evaluation)
+    if checks is not None:
+        physics_table(checks)

@@ -66,3 +66,27 @@ def test_a_missing_file_is_one_line_and_status_1(folder):
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_report_is_written_and_stdout_stays_json(folder):
+    out = folder / "report"
+    result = mlff("validate", folder / "one.pt", folder / "data.h5", "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    assert {entry.name for entry in out.iterdir()} == {"report.html", "forces.png", "metrics.json"}
+    assert json.loads(result.stdout) == json.loads((out / "metrics.json").read_text())
+
+
+def test_physics_checks_are_part_of_the_json(folder, monkeypatch):
+    from mlff_core.distill.physics import suite
+
+    # The real checks on the real student, for 50 fs instead of picoseconds.
+    whole = suite.run_physics
+    monkeypatch.setattr(suite, "run_physics", lambda *a, **k: whole(*a, **{**k, "length_ps": 0.01}))
+    monkeypatch.setattr(suite, "N_EQUILIBRATION", 4)
+    result = mlff("validate", folder / "one.pt", folder / "data.h5", "--physics", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["physics"]
+    by_name = {check["name"]: check for check in found["checks"]}
+    assert by_name["rotation: forces"]["passed"]
+    assert by_name["jump at the cutoff: energy"]["passed"]
+    assert {run["precision"] for run in found["nve"]} == {"float32", "float64"}

@@ -1,0 +1,45 @@
+"""``mlff compare``: judge several models on one data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="The HDF5 data set.")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Judge on this split only.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write report.html, a figure for each model and metrics.json into this folder.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(
+    models: tuple[str, ...], data: Path, split: str | None, out: Path | None, device: str, as_json: bool
+) -> None:
+    """Judge every MODEL (a name or a file) on the same labelled structures."""
+    from mlff_core.cli.judging import judged, write_report
+    from mlff_core.cli.judging_tables import comparison_table
+    from mlff_core.data.hdf5 import Dataset
+    from mlff_core.distill.report.figures import require_figures
+    from mlff_core.registry import load
+
+    if out is not None:
+        require_figures()
+    with Dataset(data) as dataset:
+        # All are opened before the first is judged: a wrong name is found at once.
+        potentials = [load(model, device=device) for model in models]
+        evaluations = [judged(potential, dataset, split) for potential in potentials]
+        found = {"models": [evaluation.to_json() for evaluation in evaluations]}
+        if out is not None:
+            results = [(p, e, None) for p, e in zip(potentials, evaluations, strict=True)]
+            write_report(out, results, dataset, found)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        comparison_table(evaluations)
