@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
     trainer = Trainer(settings, TerminalReporter())
     with _stopping(trainer):
         result = trainer.fit(resume=resume)
+    if os.environ.get("RANK", "0") != "0":
+        return  # of the processes of torchrun one speaks
     if as_json:
         plain = {
             "out": str(result.out),

@@ -19,7 +19,10 @@ def find_edges(batch: AtomicBatch, cutoff: float) -> EdgeList:
     8 molecules of 41 atoms) and runs on a GPU too; periodic and large structures are searched one by one.
     """
     counts = torch.bincount(batch.system_idx, minlength=batch.n_systems)
-    if batch.n_atoms == 0 or bool(batch.pbc.any()) or int(counts.max()) > MOST_ATOMS:
+    if batch.n_atoms == 0:  # the share of a process can be empty
+        none = batch.atomic_numbers[:0]
+        return EdgeList(none, none, batch.positions[:0])
+    if bool(batch.pbc.any()) or int(counts.max()) > MOST_ATOMS:
         return find_neighbors(batch, cutoff)
     device = batch.device
     partners = counts[batch.system_idx]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,12 @@ from mlff_core.model.derivatives import energies_and_edge_gradients
 from mlff_core.neighbors import edge_vectors
 
 
-def validate(model: nn.Module, batches: Iterable[TrainingBatch], config: LossConfig) -> dict[str, float]:
+Reduce = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+
+def validate(
+    model: nn.Module, batches: Iterable[TrainingBatch], config: LossConfig, reduce: Reduce = dict
+) -> dict[str, float]:
     """Return the loss and the errors of a model.
 
     Keys: ``loss`` (of the settings), ``energy_mae_mev_per_atom``, ``energy_rmse_mev_per_atom``, ``force_mae`` and
@@ -31,6 +36,8 @@ def validate(model: nn.Module, batches: Iterable[TrainingBatch], config: LossCon
         Held-out structures, on the model's device and in its precision.
     config
         The loss.
+    reduce
+        Adds up sums over the processes that share the structures.
     """
     sums: dict[str, Tensor] = {}
     device = next(model.parameters()).device
@@ -62,7 +69,7 @@ def validate(model: nn.Module, batches: Iterable[TrainingBatch], config: LossCon
             if "stress" in found:
                 add("stress_abs", found["stress"].abs().sum())
                 add("n_stress", 9 * batch.pbc.any(dim=1).sum())
-    return _summary({name: float(value) for name, value in sums.items()}, config)
+    return _summary({name: float(value) for name, value in reduce(sums).items()}, config)
 
 
 def _summary(sums: dict[str, float], config: LossConfig) -> dict[str, float]:

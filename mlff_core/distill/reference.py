@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from mlff_core.data.reader import Dataset
-from mlff_core.data.rows import Indices, pieces
+from mlff_core.data.memory import Indices, pieces
 from mlff_core.errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -66,7 +66,9 @@ def fit_reference_energies(counts: Array, energies: Array) -> Array:
 
 
 def fit_scale(dataset: Dataset, indices: Indices) -> float:
-    """Return the root mean square of the force components, eV/Å, which serves as the scale of energies too.
+    """Return the usual size of a force component, eV/Å, which serves as the scale of energies too.
+
+    The median over structures of the root mean square: a single absurd label does not change it.
 
     Parameters
     ----------
@@ -76,11 +78,15 @@ def fit_scale(dataset: Dataset, indices: Indices) -> float:
         Which structures, shape (n_structures,), no unit; at most 10,000 of them, evenly spread, are looked at.
     """
     chosen = indices[:: max(1, len(indices) // 10_000)]
-    total, count = 0.0, 0
+    squares = []
     for piece in pieces(dataset, chosen):
-        forces = dataset.read(piece).forces.double()
-        total, count = total + float(forces.square().sum()), count + forces.numel()
-    scale = (total / max(count, 1)) ** 0.5
+        labels = dataset.read(piece)
+        by_atom = labels.forces.double().square().mean(dim=1)
+        counts = torch.bincount(labels.batch.system_idx)
+        squares.append(
+            torch.zeros(len(piece), dtype=torch.float64).index_add(0, labels.batch.system_idx, by_atom) / counts
+        )
+    scale = float(torch.cat(squares).median()) ** 0.5
     return scale if scale > 1e-6 else 1.0
 
 

@@ -148,7 +148,7 @@ class _Run:
         shares = {"rank": group.rank, "world": group.world}
         cutoff = model.config.cutoff
         self.loader = BatchLoader(self.dataset, train, cutoff, config.batch, seed=config.seed, **shares)
-        self.held_out = BatchLoader(self.dataset, held_out, cutoff, config.batch, seed=None)
+        self.held_out = BatchLoader(self.dataset, held_out, cutoff, config.batch, seed=None, **shares)
         self.replay = None
         if replay is not None:
             share = config.data.replay_share
@@ -302,12 +302,16 @@ class _Run:
         device, dtype = self.trainer.device, self.trainer.dtype
         model = self.learner.average if self.config.optimizer.ema_decay else self.learner.model
         with contextlib.closing(self.held_out.epoch(0)) as batches:
-            return validate(model, (item.to(device, dtype) for item in batches), self.config.loss)
+            moved = (item.to(device, dtype) for item in batches)
+            return validate(model, moved, self.config.loss, self.group.sum_weights)
 
     def _ensure_model(self) -> None:
         """Leave a model file where a run is stopped before its first validation."""
-        if self.group.is_first and not (self.config.out / "model.pt").exists():
-            self._save_model(self._errors())
+        if not self.group.agree(self.group.is_first and not (self.config.out / "model.pt").exists()):
+            return
+        metrics = self._errors()
+        if self.group.is_first:
+            self._save_model(metrics)
 
     def _save_model(self, metrics: dict[str, float]) -> None:
         model = self.learner.average if self.config.optimizer.ema_decay else self.learner.model

@@ -234,6 +234,7 @@ class PaiNN(nn.Module):
 
         learned = self.readout(s).squeeze(-1) * self.scale
         repulsion = self.zbl(distances, species[centers], species[neighbors])
+        learned = learned.to(repulsion.dtype)  # under bf16 autocast the readout is rounded, the repulsion is not
         learned = learned + torch.zeros_like(learned).index_add(0, centers, repulsion)
         energies: Tensor = learned.double() + self.reference_energies[species]
         return energies
