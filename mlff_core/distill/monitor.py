@@ -15,7 +15,6 @@ from mlff_core.distill.step import outputs_of
 from mlff_core.model.derivatives import energies_and_edge_gradients
 from mlff_core.neighbors import edge_vectors
 
-
 Reduce = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
