@@ -103,11 +103,12 @@ class Message(nn.Module):
         centers, neighbors
             Shape (n_edges,), no unit.
         """
-        x = self.phi(s)[neighbors] * filters
+        # index_select, not []: its backward is a plain sum, that of [] sorts its indices first.
+        x = self.phi(s).index_select(0, neighbors) * filters
         delta_s = torch.zeros_like(s).index_add(0, centers, x[:, : self.hidden])
         messages = directions.unsqueeze(-1) * x[:, self.hidden : 2 * self.hidden].unsqueeze(1)
         if self.reads_vectors:
-            messages = messages + v[neighbors] * x[:, 2 * self.hidden :].unsqueeze(1)
+            messages = messages + v.index_select(0, neighbors) * x[:, 2 * self.hidden :].unsqueeze(1)
         return delta_s, torch.zeros_like(v).index_add(0, centers, messages)
 
 
