@@ -1,7 +1,7 @@
-"""CPU time of one training step, by kind: ``python benchmarks/training_step.py DATA.h5 [PRESET] [KIND …]``.
+"""CPU time of one training step, by kind: ``python benchmarks/training_step.py DATA.h5 [PRESET] [N_ATOMS] [KIND …]``.
 
-Batches of 8 structures of the commonest size; the kinds take turns, and the least time of each counts. The last column is the
-distance of the parameter gradient from that of double backward, relative.
+A batch of 8 structures of N_ATOMS atoms (41); the kinds take turns, and the least time of each counts. The last column is
+the distance of the parameter gradient from that of double backward, relative.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from mlff_core.distill.step import GradientStep
 KINDS = ("double-backward", "finite-difference", "compiled")
 
 
-def main(path: str, preset: str = "original", *kinds: str) -> None:
+def main(path: str, preset: str = "original", n_atoms: str = "41", *kinds: str) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     dataset = Dataset(path)
-    n_atoms = int(np.bincount(dataset.atoms_per_structure).argmax())
-    chosen = np.flatnonzero(dataset.atoms_per_structure == n_atoms)[::50][:8]
+    chosen = np.flatnonzero(dataset.atoms_per_structure == int(n_atoms))[::50][:8]
     labels = dataset.read(chosen)
     item = TrainingBatch(labels, find_edges(labels.batch, 5.0), 8)
     model, _ = starting_model(ModelSection(preset=preset), dataset, chosen, seed=0)

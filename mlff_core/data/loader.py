@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from mlff_core.data.edges import find_edges
-from mlff_core.data.reader import Dataset
 from mlff_core.data.memory import Indices, Rows, bytes_per_structure
+from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.errors import InputError
 from mlff_core.neighbors import EdgeList

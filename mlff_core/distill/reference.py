@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.data.reader import Dataset
 from mlff_core.data.memory import Indices, pieces
+from mlff_core.data.reader import Dataset
 from mlff_core.errors import InputError
 
 Array = npt.NDArray[np.float64]

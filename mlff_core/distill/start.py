@@ -7,8 +7,8 @@ import torch
 
 from mlff_core.checkpoint import file_sha256, load_checkpoint
 from mlff_core.data.edges import find_edges
-from mlff_core.data.reader import Dataset
 from mlff_core.data.memory import Indices, pieces
+from mlff_core.data.reader import Dataset
 from mlff_core.distill.reference import composition, fit_reference_energies, fit_scale, reference_tensor
 from mlff_core.distill.settings import ModelSection
 from mlff_core.errors import InputError, UnsupportedError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlff_core.data.reader import Dataset
 from mlff_core.data.memory import Indices
+from mlff_core.data.reader import Dataset
 from mlff_core.distill.settings import DataSection
 from mlff_core.errors import InputError
 
