@@ -1,7 +1,7 @@
 """CPU time of one training step, by kind: ``python benchmarks/training_step.py DATA.h5 [PRESET] [N_ATOMS] [KIND …]``.
 
-A batch of 8 structures of N_ATOMS atoms (41); the kinds take turns, and the least time of each counts. The last column is
-the distance of the parameter gradient from that of double backward, relative.
+A batch of 8 structures of N_ATOMS atoms (41); the kinds take turns, and the least time of each counts. The last column
+is the distance of the parameter gradient from that of double backward, relative.
 """
 
 from __future__ import annotations

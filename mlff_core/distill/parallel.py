@@ -51,13 +51,17 @@ class Processes:
         for parameter, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = piece.view_as(parameter)
 
+    def largest(self, value: float) -> float:
+        """Return the largest of the processes' values."""
+        if self.world == 1:
+            return value
+        said = torch.tensor([value], dtype=torch.float64, device=_device())
+        dist.all_reduce(said, op=dist.ReduceOp.MAX)
+        return float(said[0])
+
     def agree(self, flag: bool) -> bool:
         """Return whether any process says yes."""
-        if self.world == 1:
-            return flag
-        said = torch.tensor([float(flag)], device=_device())
-        dist.all_reduce(said, op=dist.ReduceOp.MAX)
-        return bool(said[0] > 0)
+        return self.largest(float(flag)) > 0
 
     def barrier(self) -> None:
         """Wait for the others."""

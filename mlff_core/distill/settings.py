@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -162,12 +161,15 @@ class OptimizerSection:
 
 @dataclass(frozen=True)
 class StopSection:
-    """When a run ends; what comes first counts, and at least one of epochs and steps is needed.
+    """When a run ends; what comes first counts, and at least one of epochs, steps and a budget is needed.
 
     Parameters
     ----------
     max_epochs, max_steps
         End of the run, and of the cosine of the learning rate.
+    budget_minutes
+        Time of the whole run, over all its calls, minutes; the cosine follows it too. How many steps that is depends on
+        the machine, so such a run is not repeated to the bit.
     max_minutes
         Longest time of one call, minutes: the state is then saved and the run can be resumed.
     patience
@@ -176,14 +178,15 @@ class StopSection:
 
     max_epochs: int | None = None
     max_steps: int | None = None
+    budget_minutes: float | None = None
     max_minutes: float | None = None
     patience: int | None = None
 
     def __post_init__(self) -> None:
         _check(self, {"max_epochs": 1, "max_steps": 1, "patience": 1})
-        _check(self, {"max_minutes": 0}, open_end=("max_minutes",))
-        if self.max_epochs is None and self.max_steps is None:
-            raise InputError("max_epochs or max_steps must be set: the run needs an end")
+        _check(self, {"max_minutes": 0, "budget_minutes": 0}, open_end=("max_minutes", "budget_minutes"))
+        if self.max_epochs is None and self.max_steps is None and self.budget_minutes is None:
+            raise InputError("max_epochs, max_steps or budget_minutes must be set: the run needs an end")
 
 
 @dataclass(frozen=True)
@@ -277,13 +280,14 @@ class TrainConfig:
         if not 0 <= self.seed < 2**31:
             raise InputError(f"seed must lie in 0–2147483647, got {self.seed}")
 
-    def progress(self, step: int, epochs: float) -> float:
-        """Return which part of the run, 0–1, is done after ``step`` steps and ``epochs`` epochs."""
+    def progress(self, step: int, epochs: float, minutes: float) -> float:
+        """Return which part of the run, 0–1, is done after so many steps, epochs and minutes."""
         done = [
             step / self.stop.max_steps if self.stop.max_steps else 0.0,
             epochs / self.stop.max_epochs if self.stop.max_epochs else 0.0,
+            minutes / self.stop.budget_minutes if self.stop.budget_minutes else 0.0,
         ]
-        return min(max(done), 1.0) if math.isfinite(max(done)) else 0.0
+        return min(max(done), 1.0)
 
     def for_card(self) -> dict[str, Any]:
         """Return the settings as plain values without paths, which say nothing on another machine."""

@@ -123,7 +123,7 @@ class _Run:
     """One call of :meth:`Trainer.fit`."""
 
     def __init__(self, trainer: Trainer, group: Processes, resume: bool | None) -> None:
-        self.began = time.monotonic()
+        self.began = self.started = time.monotonic()
         self.trainer, self.config, self.group = trainer, trainer.config, group
         self.reporter = trainer.reporter if group.is_first else Reporter()
         config, out = self.config, self.config.out
@@ -207,6 +207,7 @@ class _Run:
 
     def _loop(self) -> Literal["finished", "time", "stopped"]:
         place, config = self.place, self.config
+        self.started = time.monotonic()
         start = self._progress()
         with contextlib.closing(self._batches()) as batches:
             for item in batches:
@@ -263,7 +264,7 @@ class _Run:
         if not math.isfinite(norm):
             self._refuse(item, values)
         place.step += 1
-        place.minutes = self.before + (time.monotonic() - self.began) / 60.0
+        place.minutes = self.group.largest(self.before + (time.monotonic() - self.started) / 60.0)
         return {**values, "gradient_norm": norm, "lr": self.config.optimizer.lr * factor, "epoch": self._epochs()}
 
     def _refuse(self, item: TrainingBatch, values: dict[str, float]) -> None:
@@ -325,13 +326,13 @@ class _Run:
     def _report(self, values: dict[str, float], start: float) -> None:
         if not self.group.is_first:
             return
-        step, elapsed, progress = self.place.step, time.monotonic() - self.began, self._progress()
+        step, elapsed, progress = self.place.step, time.monotonic() - self.started, self._progress()
         if step % self.config.log.every_steps == 0:
             names = {"lr", "gradient_norm", "loss", "epoch"}
             self.log.add(self._row({key if key in names else f"loss_{key}": value for key, value in values.items()}))
         left = elapsed / (progress - start) * (1.0 - progress) if progress > start else math.inf
         if self.config.stop.max_minutes is not None:
-            left = min(left, 60.0 * self.config.stop.max_minutes - elapsed)
+            left = min(left, 60.0 * self.config.stop.max_minutes - (time.monotonic() - self.began))
         self.reporter.step(step, progress, values, self.seen / elapsed, left)
 
     def _row(self, values: dict[str, float]) -> dict[str, float]:
@@ -343,7 +344,7 @@ class _Run:
         return self.place.epoch + self.place.position / len(self.loader)
 
     def _progress(self) -> float:
-        return self.config.progress(self.place.step, self._epochs())
+        return self.config.progress(self.place.step, self._epochs(), self.place.minutes)
 
     def _is_out_of_time(self) -> bool:
         limit = self.config.stop.max_minutes

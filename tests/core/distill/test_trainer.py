@@ -134,6 +134,16 @@ def test_the_time_limit_leaves_a_state_and_a_model(settings):
     assert (resumed.status, resumed.steps) == ("finished", stopped.steps + 3)
 
 
+def test_a_budget_of_time_ends_the_run_and_its_cosine(settings):
+    config = settings(stop={"max_steps": 100_000, "budget_minutes": 0.05}, log={"every_steps": 1})
+    result = Trainer(config).fit()
+    assert result.status == "finished"
+    assert result.minutes >= 0.05
+    assert result.history[-1]["step"] == result.steps < 100_000
+    rates = [row["lr"] for row in result.history if "lr" in row]
+    assert rates[-1] < 0.5 * max(rates)
+
+
 def test_a_finished_run_is_left_as_it_is(settings):
     first = Trainer(settings()).fit()
     again = Trainer(settings()).fit(resume=True)

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Begin or resume the three shipped students in turn, each within a time limit; run it again until all have finished.
+#
+#   examples/train/train_all.sh DATA.h5 MINUTES_EACH [OUT] [more settings, as in step=double-backward …]
+#
+# On a CPU let it run in the background; on a lent GPU choose the minutes so that the state is saved before the machine goes.
+# A student that has finished is passed over at once.
+set -euo pipefail
+
+data=${1:?usage: train_all.sh DATA.h5 MINUTES_EACH [OUT] [KEY=VALUE ...]}
+minutes=${2:?usage: train_all.sh DATA.h5 MINUTES_EACH [OUT] [KEY=VALUE ...]}
+out=${3:-runs}
+shift $(($# < 3 ? $# : 3))
+
+here=$(cd "$(dirname "$0")" && pwd)
+settings=()
+for setting in "$@"; do
+    settings+=(--set "$setting")
+done
+for student in ultra-tiny tiny original; do
+    mlff train "$here/organic-$student.toml" --resume --out "$out/organic-$student" \
+        --set "data.path='$data'" --set "stop.max_minutes=$minutes" "${settings[@]}"
+done
