@@ -1,8 +1,8 @@
 """The whole path on one small molecule: teach, train, judge, run; what ``mlff demo`` does.
 
-Ethanol, labelled by SO3LR. Frames come from trajectories of the teacher's own MD, each begun with other velocities and at
-another temperature; whole trajectories are held out, so that the frames the student is judged on are no neighbours of
-those it has seen.
+Ethanol, labelled by SO3LR. Frames come from trajectories of the teacher's own MD, each with velocities and a temperature of
+its own; whole trajectories are held out, so that the frames the student is judged on are no neighbours of those it has
+seen.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class ONNXExporter(Exporter):
             "dtype": str(potential.dtype).removeprefix("torch."),
             "elements": " ".join(card.symbols),
             "cutoff_angstrom": str(card.cutoff),
-            "units": "edge_vectors Angstrom; energy, atom_energies, virial eV; forces eV/Angstrom; virial = -dE/dstrain",
+            "units": "edge_vectors Angstrom; energies and virial eV; forces eV/Angstrom; virial = -dE/dstrain",
         }
         onnx.helper.set_model_props(proto, metadata)
         onnx.checker.check_model(proto, full_check=True)

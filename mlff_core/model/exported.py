@@ -58,7 +58,7 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
 
 
 def _index_add(target: Tensor, dim: int, index: Tensor, source: Tensor, alpha: float = 1) -> Tensor:
-    """Return ``target`` (shape (n, …), any unit) with ``source`` (shape (m, …)) added at ``index`` (m,), by ``scatter_add``.
+    """Return ``target``, shape (n, …), any unit, with ``source``, shape (m, …), added at ``index``, by ``scatter_add``.
 
     ``index_add`` becomes ONNX's ScatterND, whose sum ONNX Runtime splits over threads without a lock: with two threads
     forces were off by up to 1 %, differently at every call. ScatterElements is summed by one thread.
