@@ -87,12 +87,15 @@ def _next_steps(result: DemoResult) -> str:
     folder = result.folder
     return f"""
 Files in {folder}:
-  model.pt             the student, with its card      mlff models show {folder}/model.pt
-  ethanol-so3lr.h5     frames and labels               mlff data info {folder}/ethanol-so3lr.h5
-  validation.json      every figure                    mlff validate {folder}/model.pt {folder}/ethanol-so3lr.h5 --split test
+  model.pt             the student, with its card
+  ethanol-so3lr.h5     frames and labels
+  validation.json      every figure
   md/                  trajectory and log
   training/            settings, log, state
 
 Try next:
+  mlff models show {folder}/model.pt
+  mlff data info {folder}/ethanol-so3lr.h5
+  mlff validate {folder}/model.pt {folder}/ethanol-so3lr.h5 --split test
   mlff md {folder}/model.pt {folder}/md/trajectory.extxyz --ensemble nvt --temperature-kelvin 400 --time-ps 1 -o nvt
   mlff plugins list    which engines are ready here"""

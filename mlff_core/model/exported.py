@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
     def energies_and_gradients(
         atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        n_systems = system_idx.max().item() + 1
+        n_systems: Any = system_idx.max().item() + 1  # symbolic while traced
         torch._check(n_systems >= 1)
         centers = torch.cat([centers, centers.new_zeros(1)])
         neighbors = torch.cat([neighbors, neighbors.new_zeros(1)])
@@ -47,11 +48,13 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
     inputs = _example(model.config.elements, model.embedding.weight.dtype)
     # ONNX has no operation for these backward steps; in simpler ones it has.
     simpler = get_decompositions([torch.ops.aten.silu_backward, torch.ops.aten.embedding_dense_backward])
-    simpler |= {torch.ops.aten.index_add.default: _index_add, torch.ops.aten.index_put.default: _index_put}
+    simpler[torch.ops.aten.index_add.default] = _index_add
+    simpler[torch.ops.aten.index_put.default] = _index_put
+    table: Any = simpler  # the operators are overloads all, which their common type does not say
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced = make_fx(
-            energies_and_gradients, decomposition_table=simpler, tracing_mode="symbolic", _allow_non_fake_inputs=True
+            energies_and_gradients, decomposition_table=table, tracing_mode="symbolic", _allow_non_fake_inputs=True
         )(*inputs)
         dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in INPUTS)
         return torch.export.export(traced, inputs, dynamic_shapes=dynamic, strict=False)
@@ -64,10 +67,11 @@ def _index_add(target: Tensor, dim: int, index: Tensor, source: Tensor, alpha: f
     forces were off by up to 1 %, differently at every call. ScatterElements is summed by one thread.
     """
     expanded = index.view(-1, *[1] * (source.dim() - 1)).expand_as(source)
-    return torch.scatter_add(target, dim, expanded, source)
+    total: Tensor = torch.scatter_add(target, dim, expanded, source)
+    return total
 
 
-def _index_put(target: Tensor, indices: tuple[Tensor | None, ...], values: Tensor, accumulate: bool = False) -> Tensor:
+def _index_put(target: Tensor, indices: tuple[Tensor | None, ...], values: Tensor, accumulate: bool = False) -> Any:
     if accumulate and len(indices) == 1 and indices[0] is not None and indices[0].dim() == 1:
         return _index_add(target, 0, indices[0], values)
     return NotImplemented
