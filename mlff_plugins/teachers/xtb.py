@@ -55,7 +55,10 @@ class _XTB(Teacher):
             charges=self.charges,
             spin_multiplicities=self.spin_multiplicities,
             teacher=self.lineage(settings=settings),
-            limits=("A cell must be periodic in all three directions or in none.",),
+            limits=(
+                "A cell must be periodic in all three directions or in none.",
+                "In a cell the energy jumps by about 3e-6 eV where an atom crosses a face: tblite wraps it.",
+            ),
             licence=self.licence,
         )
         return AseBackedPotential(card, self.gives, functools.partial(_calculator, self.name, self.method))
