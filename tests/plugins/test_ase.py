@@ -269,7 +269,7 @@ def test_a_run_without_thermostat_conserves_energy_to_the_order_of_verlet(atoms)
     with_calculator(atoms, skin=0.3)
     BFGS(atoms, logfile=None).run(fmax=0.05, steps=200)
     drifts = []
-    for timestep_fs, steps in ((1.0, 150), (0.5, 300)):
+    for timestep_fs, steps in ((1.0, 80), (0.5, 160)):
         run = with_calculator(atoms.copy(), skin=0.3)
         drifts.append(nve_drift(run, 300, timestep_fs, steps))
     assert drifts[1] < 0.02
@@ -280,7 +280,7 @@ def test_a_run_without_thermostat_conserves_energy_to_the_order_of_verlet(atoms)
 def test_a_student_conserves_energy():
     atoms = with_calculator(structures.ethanol(), small_student(dtype=torch.float64))
     BFGS(atoms, logfile=None).run(fmax=0.1, steps=100)
-    assert nve_drift(atoms, 100, 0.2, 150) < 0.05
+    assert nve_drift(atoms, 100, 0.2, 80) < 0.05
 
 
 def test_relaxation_ends_where_forces_vanish_and_curvature_is_positive():
