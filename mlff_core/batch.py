@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,8 @@ class AtomicBatch:
             raise InputError(f"positions must have shape (n_atoms, 3), got {tuple(positions.shape)}")
         if not positions.is_floating_point():
             raise InputError(f"positions must be a floating-point tensor in Å, got {positions.dtype}")
+        if self.cell.ndim != 3:
+            raise InputError(f"cell must have shape (n_systems, 3, 3), got {tuple(self.cell.shape)}")
         n_atoms, n_systems = positions.shape[0], self.cell.shape[0]
         wanted = [
             ("atomic_numbers", self.atomic_numbers, (n_atoms,), torch.int64),
@@ -198,23 +201,38 @@ def single(
     >>> water.n_atoms, water.n_systems
     (3, 1)
     """
-    positions_array = np.asarray(positions, dtype=np.float64)
-    numbers_array = np.asarray(atomic_numbers, dtype=np.int64)
-    cell_array = np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=np.float64)
+    positions_array = _array("positions", positions, np.float64)
+    numbers_array = _array("atomic_numbers", atomic_numbers, np.int64)
+    cell_array = np.zeros((3, 3)) if cell is None else _array("cell", cell, np.float64)
     if cell_array.shape != (3, 3):
         raise InputError(f"cell must have shape (3, 3), got {cell_array.shape}")
-    pbc_array = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)).copy()
+    pbc_array = np.asarray(pbc, dtype=bool)
+    if pbc_array.shape not in ((), (3,)):
+        raise InputError(f"pbc must be one bool or three, got shape {pbc_array.shape}")
     return AtomicBatch(
-        positions=torch.as_tensor(positions_array.copy(), dtype=dtype, device=device),
-        atomic_numbers=torch.as_tensor(numbers_array.copy(), device=device),
-        cell=torch.as_tensor(cell_array.copy(), dtype=dtype, device=device)[None],
-        pbc=torch.as_tensor(pbc_array, device=device)[None],
-        system_idx=torch.zeros(len(numbers_array), dtype=torch.int64, device=device),
-        charge=None if charge is None else torch.tensor([charge], dtype=dtype, device=device),
+        positions=torch.as_tensor(positions_array, dtype=dtype, device=device),
+        atomic_numbers=torch.as_tensor(numbers_array, device=device),
+        cell=torch.as_tensor(cell_array, dtype=dtype, device=device)[None],
+        pbc=torch.as_tensor(np.broadcast_to(pbc_array, (3,)).copy(), device=device)[None],
+        system_idx=torch.zeros(numbers_array.shape[:1], dtype=torch.int64, device=device),
+        charge=None
+        if charge is None
+        else torch.as_tensor(_array("charge", [charge], np.float64), dtype=dtype, device=device),
         spin_multiplicity=None
         if spin_multiplicity is None
-        else torch.tensor([spin_multiplicity], dtype=torch.int64, device=device),
+        else torch.as_tensor(_array("spin_multiplicity", [spin_multiplicity], np.int64), device=device),
     )
+
+
+def _array(name: str, value: Any, dtype: type[np.float64 | np.int64]) -> npt.NDArray[Any]:
+    """Return an own copy of an array-like; whole numbers are checked to be whole."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be numbers, got what numpy cannot read: {error}") from None
+    if dtype is np.int64 and not np.array_equal(array, np.rint(array)):
+        raise InputError(f"{name} must be whole numbers, got {array[array != np.rint(array)][0]}")
+    return array.astype(dtype)
 
 
 def concatenate(batches: Sequence[AtomicBatch]) -> AtomicBatch:
@@ -227,6 +245,11 @@ def concatenate(batches: Sequence[AtomicBatch]) -> AtomicBatch:
     """
     if not batches:
         raise InputError("no structures to join: the list is empty")
+    kinds = sorted({f"{batch.dtype} on {batch.device}" for batch in batches})
+    if len(kinds) > 1:
+        raise InputError(
+            f"structures to join must have one dtype and device, got {' and '.join(kinds)}; use .to(device, dtype)"
+        )
     offset, system_idx = 0, []
     for batch in batches:
         system_idx.append(batch.system_idx + offset)
@@ -237,9 +260,10 @@ def concatenate(batches: Sequence[AtomicBatch]) -> AtomicBatch:
         if all(value is None for value in values):
             return None
         like = next(value for value in values if value is not None)
+        # torch.cat promotes, so that a charge of 0.5 e survives beside whole ones.
         return torch.cat(
             [
-                like.new_full((batch.n_systems,), default) if value is None else value.to(like.dtype)
+                like.new_full((batch.n_systems,), default) if value is None else value
                 for batch, value in zip(batches, values, strict=True)
             ]
         )

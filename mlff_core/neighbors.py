@@ -13,6 +13,16 @@ from torch import Tensor
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError
 
+MAX_IMAGES = 100_000
+"""Most periodic images within reach of an atom; a cell that needs more is too small or too flat for any structure."""
+
+FARTHEST = 1e8
+"""Largest coordinate, Å, in a periodic structure: the search counts lattice vectors in 32-bit integers."""
+
+LONG_EXTENT = 50.0
+"""Cutoffs along a non-periodic direction beyond which empty space is looked for: the search walks through it cell by
+cell, and its process dies of a floating-point exception near 10⁵ cells."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EdgeList:
@@ -70,14 +80,20 @@ def find_neighbors(batch: AtomicBatch, cutoff: float) -> EdgeList:
     Raises
     ------
     InputError
-        Positions that are not finite.
+        No atoms, positions or a cell that are not finite, atoms of a structure that are not together, a periodic cell
+        with no volume to speak of, a cutoff that is not positive.
     """
-    if not bool(torch.isfinite(batch.positions).all()):
-        batch.validate_values()
-    counts = batch.atoms_per_system()
     positions = batch.positions.detach().to("cpu", torch.float64)
     cells = batch.cell.detach().to("cpu", torch.float64)
     pbc = batch.pbc.cpu()
+    system_idx = batch.system_idx.cpu()
+    # The search's library ends the process with a signal where it is given NaN.
+    finite = bool(torch.isfinite(positions).all() & torch.isfinite(cells).all())
+    if batch.n_atoms == 0 or not finite or bool((system_idx[1:] < system_idx[:-1]).any()):
+        batch.validate_values()
+    if not cutoff > 0:
+        raise InputError(f"cutoff must be positive, got {cutoff} Å")
+    counts = torch.bincount(system_idx, minlength=batch.n_systems).tolist()
     centers, neighbors, shifts, offset = [], [], [], 0
     for k, count in enumerate(counts):
         i, j, s = _search(positions[offset : offset + count], cells[k], pbc[k], cutoff)
@@ -92,12 +108,14 @@ def _search(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> tupl
     """Return (centers, neighbors, cell_shifts) of one structure; positions (n_atoms, 3) and cell (3, 3) in Å."""
     from vesin import NeighborList
 
+    box = _complete_cell(cell, pbc)
+    if not bool(pbc.all()):
+        positions = _close_gaps(positions, box[~pbc], cutoff)
+    if bool(pbc.any()):
+        _check_cell(positions, box, pbc, cutoff)
     search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=torch.get_num_threads())
     i, j, s = search.compute(
-        points=positions.contiguous().numpy(),
-        box=_complete_cell(cell, pbc).numpy(),
-        periodic=pbc.numpy(),
-        quantities="ijS",
+        points=positions.contiguous().numpy(), box=box.numpy(), periodic=pbc.numpy(), quantities="ijS"
     )
     return (
         torch.from_numpy(i.astype("int64")),
@@ -119,6 +137,42 @@ def _complete_cell(cell: Tensor, pbc: Tensor) -> Tensor:
     _, _, basis = torch.linalg.svd(periodic, full_matrices=True)
     complete[~pbc] = basis[len(periodic) :]
     return complete
+
+
+def _check_cell(positions: Tensor, box: Tensor, pbc: Tensor, cutoff: float) -> None:
+    """Refuse a cell with too many images; positions (n_atoms, 3) and box (3, 3), Å."""
+    inverse, failed = torch.linalg.inv_ex(box)
+    # The columns of the inverse are the normals of the cell's faces, as long as one over the distance between them.
+    reach = cutoff * torch.linalg.vector_norm(inverse, dim=0)[pbc]
+    if int(failed) or not bool((2 * reach + 1).prod() < MAX_IMAGES):
+        lengths = ", ".join(f"{length:.3g}" for length in torch.linalg.vector_norm(box[pbc], dim=1).tolist())
+        raise InputError(
+            f"the periodic cell has no volume, or next to none: its periodic lattice vectors are {lengths} Å long and "
+            "may lie in one plane or line; give the true cell, or switch pbc off"
+        )
+    if len(positions) and float(positions.abs().max()) > FARTHEST:
+        raise InputError(
+            f"atom {int(positions.abs().max(dim=1).values.argmax())} is more than {FARTHEST:g} Å from the origin; wrap "
+            "the atoms into the cell, or check the MD step before this one"
+        )
+
+
+def _close_gaps(positions: Tensor, directions: Tensor, cutoff: float) -> Tensor:
+    """Return positions (n_atoms, 3), Å, with long empty space along non-periodic ``directions`` (n, 3) cut out.
+
+    ``directions`` are unit vectors. What lies further apart than the cutoff along one of them is never a pair, so a gap
+    of twice the cutoff serves as well as a longer one, and fragments that drift apart cost nothing.
+    """
+    for direction in directions:
+        along = positions @ direction
+        if len(along) == 0 or float(along.max() - along.min()) <= LONG_EXTENT * cutoff:
+            continue
+        ordered, order = along.sort()
+        closed = torch.zeros_like(along)
+        closed[order[1:]] = (ordered[1:] - ordered[:-1]).clamp(max=2 * cutoff).cumsum(0)
+        # In two steps: a single shift by a huge distance would round everything else away.
+        positions = (positions - along[:, None] * direction) + closed[:, None] * direction
+    return positions
 
 
 class VerletNeighborList:
@@ -168,6 +222,7 @@ class VerletNeighborList:
         old = self._reference
         if (
             old is None
+            or batch.n_atoms == 0
             or old.positions.shape != batch.positions.shape
             or old.cell.shape != batch.cell.shape
             or old.dtype != batch.dtype
