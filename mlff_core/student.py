@@ -50,10 +50,11 @@ class StudentPotential(Potential):
         dtype: torch.dtype = torch.float32,
         kernel: str = "auto",
     ) -> None:
-        self.device = torch.device(device)
         self.dtype = dtype
         self.card = card
-        self.model = model.to(self.device, dtype).eval().requires_grad_(False)
+        self.model = model.to(torch.device(device), dtype).eval().requires_grad_(False)
+        # With its index: "cuda" is not equal to the "cuda:0" of the tensors on it.
+        self.device = self.model.embedding.weight.device
         self.kernel = choose_kernel(self.model, kernel)
 
     def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:

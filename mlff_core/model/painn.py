@@ -180,7 +180,7 @@ class PaiNN(nn.Module):
             widths = [max(widths)]
         self.filters = nn.ModuleList(nn.Linear(config.n_radial, width) for width in widths)
         self.readout = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.SiLU(), nn.Linear(hidden // 2, 1))
-        self.zbl = ZBLRepulsion(config.elements)
+        self.zbl = ZBLRepulsion(config.elements, config.cutoff)
 
         species = torch.full((119,), -1, dtype=torch.int64)
         species[list(config.elements)] = torch.arange(len(config.elements))

@@ -3,10 +3,12 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from mlff_core.model.constants import ModuleWithConstants
 
 
-class BesselBasis(nn.Module):
+class BesselBasis(ModuleWithConstants):
     """sin(nπ r / r_c) / r for n = 1 … n_radial.
 
     Eq. 6 of K. Schütt, O. Unke, M. Gastegger, ICML 2021 (arXiv:2102.03150), scaled by √(2/r_c) to unit norm as in
@@ -24,9 +26,14 @@ class BesselBasis(nn.Module):
 
     def __init__(self, n_radial: int, cutoff: float) -> None:
         super().__init__()
+        self.n_radial = n_radial
+        self.cutoff = cutoff
         self.norm = math.sqrt(2.0 / cutoff)
-        frequencies = torch.arange(1, n_radial + 1, dtype=torch.float64) * math.pi / cutoff
-        self.register_buffer("frequencies", frequencies.to(torch.get_default_dtype()), persistent=False)
+        self.set_constants()
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return nπ / r_c as ``frequencies``, shape (n_radial,), Å⁻¹."""
+        return {"frequencies": torch.arange(1, self.n_radial + 1, dtype=torch.float64) * math.pi / self.cutoff}
 
     def forward(self, distances: Tensor) -> Tensor:
         """Return the basis, shape (n_edges, n_radial), Å^-½, at distances of shape (n_edges,), Å."""
@@ -34,7 +41,7 @@ class BesselBasis(nn.Module):
         return self.norm * torch.sin(r * self.frequencies) / r
 
 
-class GaussianBasis(nn.Module):
+class GaussianBasis(ModuleWithConstants):
     """exp(−(r − μ_n)² / 2δ²) with centres μ_n evenly spaced by δ from 0 to r_c.
 
     K. Schütt et al., J. Chem. Phys. 148, 241722 (2018), doi:10.1063/1.5019779.
@@ -51,9 +58,14 @@ class GaussianBasis(nn.Module):
 
     def __init__(self, n_radial: int, cutoff: float) -> None:
         super().__init__()
+        self.n_radial = n_radial
+        self.cutoff = cutoff
         self.width = cutoff / (n_radial - 1)
-        centers = torch.linspace(0.0, cutoff, n_radial, dtype=torch.float64)
-        self.register_buffer("centers", centers.to(torch.get_default_dtype()), persistent=False)
+        self.set_constants()
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return the μ_n as ``centers``, shape (n_radial,), Å."""
+        return {"centers": torch.linspace(0.0, self.cutoff, self.n_radial, dtype=torch.float64)}
 
     def forward(self, distances: Tensor) -> Tensor:
         """Return the basis, shape (n_edges, n_radial), no unit, at distances of shape (n_edges,), Å."""

@@ -2,44 +2,53 @@
 
 import torch
 from ase.data import covalent_radii
-from torch import Tensor, nn
+from torch import Tensor
 
+from mlff_core.model.constants import ModuleWithConstants
 from mlff_core.model.radial import polynomial_envelope
 from mlff_core.units import ANGSTROM_PER_BOHR, COULOMB_EV_ANGSTROM
 
 MIN_RANGE = 1.0
 
 
-class ZBLRepulsion(nn.Module):
+class ZBLRepulsion(ModuleWithConstants):
     """Screened nuclear repulsion, switched off smoothly at the length of a covalent bond.
 
     E_ij = (e²/4πε₀) Z_i Z_j / r · φ(r/a) · u(r/r_max), a = 0.8854 a₀ / (Z_i^0.23 + Z_j^0.23), φ the universal
     screening function of J. F. Ziegler, J. P. Biersack, U. Littmark, *The Stopping and Range of Ions in Matter* (1985),
     u the :func:`~mlff_core.model.radial.polynomial_envelope`. r_max is the sum of the covalent radii, and at least
-    1 Å, so that two hydrogen atoms (0.62 Å) are held apart too. It has no trainable parameter.
+    1 Å, so that two hydrogen atoms (0.62 Å) are held apart too, and at most the cutoff, beyond which there are no
+    edges. It has no trainable parameter.
 
     Parameters
     ----------
     elements
         Atomic numbers in the order of the species index.
+    cutoff
+        Longest edge the model is given, Å.
     """
 
     inverse_screening: Tensor
     inverse_ranges: Tensor
     prefactors: Tensor
 
-    def __init__(self, elements: tuple[int, ...]) -> None:
+    def __init__(self, elements: tuple[int, ...], cutoff: float) -> None:
         super().__init__()
-        numbers = torch.tensor(elements, dtype=torch.float64)
-        radii = torch.tensor([float(covalent_radii[z]) for z in elements], dtype=torch.float64)
-        dtype = torch.get_default_dtype()
+        self.elements = elements
+        self.cutoff = cutoff
+        self.set_constants()
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return 1/a, 1/r_max (Å⁻¹) and ½ (e²/4πε₀) Z_i Z_j (eV Å) of each pair, shape (n_elements, n_elements)."""
+        numbers = torch.tensor(self.elements, dtype=torch.float64)
+        radii = torch.tensor([float(covalent_radii[z]) for z in self.elements], dtype=torch.float64)
         screening = 0.8854 * ANGSTROM_PER_BOHR / (numbers[:, None] ** 0.23 + numbers[None, :] ** 0.23)
-        ranges = (radii[:, None] + radii[None, :]).clamp(min=MIN_RANGE)
-        prefactors = 0.5 * COULOMB_EV_ANGSTROM * numbers[:, None] * numbers[None, :]
-        self.register_buffer("inverse_screening", (1.0 / screening).to(dtype), persistent=False)
-        self.register_buffer("inverse_ranges", (1.0 / ranges).to(dtype), persistent=False)
-        self.register_buffer("prefactors", prefactors.to(dtype), persistent=False)
-        self.max_range = float(ranges.max())
+        ranges = (radii[:, None] + radii[None, :]).clamp(min=MIN_RANGE).clamp(max=self.cutoff)
+        return {
+            "inverse_screening": 1.0 / screening,
+            "inverse_ranges": 1.0 / ranges,
+            "prefactors": 0.5 * COULOMB_EV_ANGSTROM * numbers[:, None] * numbers[None, :],
+        }
 
     def forward(self, distances: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
         """Return half the pair energy for each directed edge.

@@ -1,0 +1,31 @@
+"""Fixed numbers of a module, exact in every precision it is moved to."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class ModuleWithConstants(nn.Module):
+    """A module that makes its constants anew whenever it is moved or cast.
+
+    A buffer that went through float32 on its way to float64 would keep seven digits, so a model in float64 would depend
+    on the path it came by. A subclass writes :meth:`constants` and calls :meth:`set_constants` when its own attributes
+    are set; each constant is then a buffer outside the state dict.
+    """
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return the constants by name, float64, on the CPU."""
+        raise NotImplementedError
+
+    def set_constants(self) -> None:
+        """Register the constants as buffers in torch's default precision."""
+        for name, exact in self.constants().items():
+            self.register_buffer(name, exact.to(torch.get_default_dtype()), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ModuleWithConstants":
+        super()._apply(fn, recurse)
+        for name, exact in self.constants().items():
+            moved = self.get_buffer(name)
+            setattr(self, name, exact.to(moved.device, moved.dtype))
+        return self
