@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -9,6 +11,10 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from mlff_core.errors import InputError
+
+UNITS = {"length": "Angstrom", "energy": "eV"}
+CHARGES = ("neutral", "any")
+SPIN_MULTIPLICITIES = ("singlet", "any")
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,11 @@ class ModelCard:
         ISO 8601 time of the checkpoint.
     parent
         SHA-256 of the model file this one was fine-tuned or distilled from.
+
+    Raises
+    ------
+    InputError
+        No name, an element outside 1–118, a cutoff that is no length, a word that means nothing here, or other units.
     """
 
     name: str
@@ -61,7 +72,7 @@ class ModelCard:
     n_parameters: int = 0
     charges: str = "neutral"
     spin_multiplicities: str = "singlet"
-    units: Mapping[str, str] = field(default_factory=lambda: {"length": "Angstrom", "energy": "eV"})
+    units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
     teacher: Mapping[str, Any] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -72,8 +83,23 @@ class ModelCard:
     parent: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "elements", tuple(int(z) for z in self.elements))
-        object.__setattr__(self, "limits", tuple(self.limits))
+        try:
+            object.__setattr__(self, "elements", tuple(int(z) for z in self.elements))
+            object.__setattr__(self, "cutoff", float(self.cutoff))
+            object.__setattr__(self, "limits", tuple(self.limits))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"elements, cutoff or limits of the model card cannot be read: {error}") from None
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError(f"a model card needs a name, got {self.name!r}")
+        if not self.elements or min(self.elements) < 1 or max(self.elements) > 118:
+            raise InputError(f"elements of a model card must be atomic numbers in 1–118, got {self.elements}")
+        if not (math.isfinite(self.cutoff) and self.cutoff >= 0):
+            raise InputError(f"cutoff of a model card must be a length in Å, got {self.cutoff}")
+        for key, known in (("charges", CHARGES), ("spin_multiplicities", SPIN_MULTIPLICITIES)):
+            if getattr(self, key) not in known:
+                raise InputError(f"{key} of a model card must be one of {', '.join(known)}, got {getattr(self, key)!r}")
+        if dict(self.units) != UNITS:
+            raise InputError(f"units of a model card must be {UNITS}, got {dict(self.units)}")
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -81,10 +107,17 @@ class ModelCard:
         return tuple(chemical_symbols[z] for z in self.elements)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts, lists, strings and numbers, ready for JSON."""
-        plain = asdict(self)
-        plain["elements"] = list(self.elements)
-        plain["limits"] = list(self.limits)
+        """Return plain dicts, lists, strings and numbers, as JSON has them.
+
+        Raises
+        ------
+        InputError
+            An entry is neither of these nor a number or array of numpy or torch.
+        """
+        try:
+            plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_plain))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the model card of {self.name} holds what JSON cannot: {error}") from None
         return plain
 
     @classmethod
@@ -104,3 +137,10 @@ class ModelCard:
             if key not in plain:
                 raise InputError(f"the model card lacks {key!r}")
         return cls(**plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or array of numpy or torch as plain numbers."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{value!r} of type {type(value).__name__}; give a number, a string, a list or a dict")

@@ -2,20 +2,25 @@
 
 A ``model.pt`` is a dict of numbers, strings and tensors saved by ``torch.save`` and read with ``weights_only=True``, so
 opening one runs nothing. Keys: ``format`` (always ``"mlff-model"``), ``format_version``, ``architecture``, ``config``,
-``state_dict``, ``card``.
+``state_dict``, ``card``, and ``digest``, the SHA-256 of the five before it: ``torch.load`` does not notice a changed
+byte in a tensor.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import tempfile
+import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import CheckpointError, InputError
@@ -25,6 +30,9 @@ FORMAT = "mlff-model"
 FORMAT_VERSION = 1
 """Raised when an older reader could not read the file; every older version stays readable for ever."""
 
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Precisions that weights may be stored in."""
+
 
 def save_checkpoint(path: str | Path, model: PaiNN, card: ModelCard) -> Path:
     """Write model and card to ``path`` by rename, so that no half-written file is ever there; return the path.
@@ -32,7 +40,7 @@ def save_checkpoint(path: str | Path, model: PaiNN, card: ModelCard) -> Path:
     Raises
     ------
     InputError
-        The card's elements or cutoff are not the model's.
+        The card's elements or cutoff are not the model's, it holds what JSON cannot, or a weight is not finite.
     """
     path = Path(path)
     if card.elements != model.config.elements or card.cutoff != model.config.cutoff:
@@ -40,16 +48,22 @@ def save_checkpoint(path: str | Path, model: PaiNN, card: ModelCard) -> Path:
             f"the card says elements {card.elements} and cutoff {card.cutoff} Å, "
             f"the model has {model.config.elements} and {model.config.cutoff} Å"
         )
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if broken := _not_finite(state):
+        raise InputError(
+            f"the weights {broken} hold NaN or infinity, so there is nothing to save; training has diverged"
+        )
     config = asdict(model.config)
     config["elements"] = list(model.config.elements)
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "architecture": "PaiNN",
         "config": config,
-        "state_dict": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
+        "state_dict": state,
         "card": card.to_dict(),
     }
+    content["digest"] = _digest(content)
     write_by_rename(path, content)
     return path
 
@@ -89,32 +103,66 @@ def load_checkpoint(path: str | Path) -> tuple[PaiNN, ModelCard]:
             "make one with `mlff train`, or look at `mlff models list`"
         )
     version = content.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or version < 1:
+        raise CheckpointError(f"{path} is damaged: its format version is {version!r}; get or train it again")
+    if version > FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format version {version}, this version reads up to {FORMAT_VERSION}; update mlff-hub"
         )
     if content.get("architecture") != "PaiNN":
         raise CheckpointError(f"{path} holds a {content.get('architecture')!r} model; this version knows PaiNN")
     try:
-        config = PaiNNConfig(**content["config"])
-        with torch.random.fork_rng(devices=[]):  # the random start, overwritten below, draws from nobody's generator
-            model = PaiNN(config)
-        state = content["state_dict"]
-        weight = state["embedding.weight"]
-        model = model.to(weight.dtype)
-        model.load_state_dict(state)
-        model.reference_energies = state["reference_energies"].double()
-        card = ModelCard.from_dict(content["card"])
-    except (KeyError, TypeError, RuntimeError, AttributeError, InputError) as error:
+        if content["digest"] != _digest(content):
+            raise InputError("its content is not what was written")
+        model, card = _rebuild(content)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: {_first_line(error)}; get or train it again") from error
+    return model, card
+
+
+def _rebuild(content: Mapping[str, Any]) -> tuple[PaiNN, ModelCard]:
+    config, state = PaiNNConfig(**content["config"]), content["state_dict"]
+    weight = state["embedding.weight"]
+    # Looked at first: a config that lies could ask for any amount of memory.
+    n_layers = len({name.split(".")[1] for name in state if name.startswith("messages.")})
+    shape = (*weight.shape, n_layers, state["filters.0.weight"].shape[1])
+    if shape != (len(config.elements), config.hidden, config.n_layers, config.n_radial):
+        raise InputError(f"config and weights disagree: {config} and (elements, hidden, layers, radial) {shape}")
+    if weight.dtype not in DTYPES:
+        raise InputError(f"the weights are {weight.dtype}, wanted one of {', '.join(map(str, DTYPES))}")
+    if broken := _not_finite(state):
+        raise InputError(f"the weights {broken} hold NaN or infinity")
+    # The first weights are drawn and thrown away; the caller's random numbers are not ours to use up.
+    with torch.random.fork_rng(devices=[]):
+        model = PaiNN(config).to(weight.dtype)
+    model.load_state_dict(state)
+    card = ModelCard.from_dict(content["card"])
     if card.elements != config.elements or card.cutoff != config.cutoff:
-        raise CheckpointError(f"{path} is damaged: card and model disagree on elements or cutoff")
+        raise InputError("card and model disagree on elements or cutoff")
     return model.eval(), card
+
+
+def _not_finite(state: Mapping[str, Tensor]) -> str:
+    """Return the names of the tensors, any shape and any unit, that hold NaN or infinity; empty if none does."""
+    return ", ".join(name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all()))
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of architecture, config, card and weights, as 64 hexadecimal digits."""
+    plain = {key: content[key] for key in ("format_version", "architecture", "config", "card")}
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for name, tensor in sorted(content["state_dict"].items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # torch warns about archives and pickles it then refuses; the one line below says so better.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(
             f"there is no file {path}; `mlff models list` shows the names that work without a path"
@@ -124,16 +172,22 @@ def _read(path: Path) -> Any:
     except PermissionError:
         raise CheckpointError(f"{path} may not be read: permission denied") from None
     except pickle.UnpicklingError as error:
+        # torch's message advises to load the file without the check, which is the last thing to do.
         raise CheckpointError(
-            f"{path} was refused, and nothing in it was run: it holds more than numbers ({_first_line(error)}); "
-            "a model file of this project never does"
+            f"{path} was refused, and nothing in it was run: it is no model file, or holds more than numbers and text, "
+            "which a model file of this project never does; get it again from where it was made"
         ) from error
     except Exception as error:
         # torch.load raises a dozen types on damaged bytes; each means the same to the user.
-        raise CheckpointError(f"{path} cannot be read as a model file: {_first_line(error)}") from error
+        raise CheckpointError(
+            f"{path} is no model file of this project, or is damaged ({type(error).__name__}); get or train it again"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:
+    # A KeyError's text is only the key.
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
