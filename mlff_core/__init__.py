@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from mlff_core.exporter import Exporter, ExportReport
     from mlff_core.hookspecs import hookimpl
     from mlff_core.neighbors import EdgeList, VerletNeighborList, find_neighbors
+    from mlff_core.opening import load
     from mlff_core.potential import Potential, VerletPotential
     from mlff_core.prediction import Prediction
-    from mlff_core.registry import load
     from mlff_core.runtime import Runtime
     from mlff_core.structures import batch_from_atoms, read_structures
     from mlff_core.student import StudentPotential
@@ -54,7 +54,7 @@ _HOME = {
     "Potential": "potential",
     "VerletPotential": "potential",
     "Prediction": "prediction",
-    "load": "registry",
+    "load": "opening",
     "Runtime": "runtime",
     "batch_from_atoms": "structures",
     "read_structures": "structures",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlff_core import plugins
+from mlff_core import load, plugins
 from mlff_core.benchmark import time_steps
 from mlff_core.checkpoint import file_sha256
 from mlff_core.data.label import label_structures
@@ -41,7 +41,6 @@ from mlff_core.errors import InputError
 from mlff_core.md.run import MDReport, run_md
 from mlff_core.md.settings import MDSettings
 from mlff_core.potential import Potential
-from mlff_core.registry import load
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -25,7 +25,7 @@ class Runtime(Provider):
 
     @abstractmethod
     def open(self, path: Path, *, device: str = "cpu") -> Potential:
-        """Return the file as a potential.
+        """Return the file as a potential on ``device``, where ``"auto"`` is what serves this format best here.
 
         Raises
         ------

@@ -24,10 +24,11 @@ def command(model: str, systems: str, repeats: int, as_json: bool, device: str, 
     from rich.console import Console
     from rich.table import Table
 
+    from mlff_core import load
     from mlff_core.benchmark import Timing, machine, selected, time_steps
     from mlff_core.checkpoint import file_sha256
     from mlff_core.cli.progress import bar
-    from mlff_core.registry import load, resolve
+    from mlff_core.registry import resolve
 
     names = selected(systems.split(","))
     potential = load(model, device=device, dtype=dtype)

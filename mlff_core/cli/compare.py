@@ -23,11 +23,11 @@ def command(
     models: tuple[str, ...], data: Path, split: str | None, out: Path | None, device: str, as_json: bool
 ) -> None:
     """Judge every MODEL (a name or a file) on the same labelled structures."""
+    from mlff_core import load
     from mlff_core.cli.judging import judged, write_report
     from mlff_core.cli.judging_tables import comparison_table
     from mlff_core.data.hdf5 import Dataset
     from mlff_core.distill.report.figures import require_figures
-    from mlff_core.registry import load
 
     if out is not None:
         require_figures()

@@ -51,9 +51,9 @@ def judged(potential: Potential, dataset: Dataset, split: str | None) -> Evaluat
 
 def physics(model: str, potential: Potential, dataset: Dataset, split: str | None, device: str) -> PhysicsReport:
     """Return the physics checks of one model, in both precisions, against the data set's teacher if it is installed."""
+    from mlff_core import load
     from mlff_core.distill.physics.molecules import choose_molecules
     from mlff_core.distill.physics.suite import run_physics
-    from mlff_core.registry import load
 
     molecules = choose_molecules(dataset, split, potential)
     both = {"float64": load(model, device=device, dtype="float64"), "float32": potential}

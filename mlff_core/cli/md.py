@@ -50,11 +50,12 @@ def command(
     MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; the run starts from its last
     frame. A run that was killed goes on when the same line is given again with --restart.
     """
+    from mlff_core import load
     from mlff_core.checkpoint import file_sha256
     from mlff_core.cli.progress import bar
     from mlff_core.errors import InputError
     from mlff_core.md import MDSettings, run_md
-    from mlff_core.registry import load, resolve
+    from mlff_core.registry import resolve
     from mlff_core.structures import read_structures
 
     if (n_steps is None) == (time_ps is None):

@@ -29,9 +29,9 @@ def command(
     MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; all its frames are computed.
     Energies are in eV, forces in eV/Å, stresses in eV/Å³ (positive under tension).
     """
+    from mlff_core import load
     from mlff_core.cli.progress import bar
     from mlff_core.frames import predict_frames, with_results, write_structures
-    from mlff_core.registry import load
     from mlff_core.structures import read_structures
 
     frames = read_structures(file)

@@ -38,10 +38,10 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
+    from mlff_core import load
     from mlff_core.cli.progress import bar
     from mlff_core.errors import MlffError
     from mlff_core.frames import write_structures
-    from mlff_core.registry import load
     from mlff_core.relax import Relaxation, relax
     from mlff_core.structures import read_structures
 

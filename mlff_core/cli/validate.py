@@ -24,11 +24,11 @@ def command(
     model: str, data: Path, split: str | None, with_physics: bool, out: Path | None, device: str, as_json: bool
 ) -> None:
     """Judge MODEL (a name or a file) on the labelled structures of DATA, an HDF5 data set."""
+    from mlff_core import load
     from mlff_core.cli.judging import judged, physics, write_report
     from mlff_core.cli.judging_tables import evaluation_tables, physics_table
     from mlff_core.data.hdf5 import Dataset
     from mlff_core.distill.report.figures import require_figures
-    from mlff_core.registry import load
 
     if out is not None:
         require_figures()  # before the minutes, not after

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from mlff_core import load
 from mlff_core.errors import InputError
 from mlff_core.potential import Potential, VerletPotential
-from mlff_core.registry import load
 from mlff_plugins.ase.convert import from_prediction, to_batch
 
 DEFAULT_SKIN = 1.0

@@ -12,9 +12,9 @@ from ase.vibrations import VibrationsData
 
 qcengine = pytest.importorskip("qcengine")
 
+from mlff_core import load
 from mlff_core.batch import single
 from mlff_core.checkpoint import save_checkpoint
-from mlff_core.registry import load
 from mlff_core.testing import EngineContract
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import ethanol

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mlff_core import load
 from mlff_core.checkpoint import file_sha256, load_checkpoint
 from mlff_core.config import from_dict, load_config, to_dict
 from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
@@ -15,7 +16,6 @@ from mlff_core.distill.progress import Reporter
 from mlff_core.distill.state import read_state
 from mlff_core.distill.trainer import TrainConfig, Trainer
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.registry import load
 
 
 @pytest.fixture
