@@ -16,6 +16,7 @@ from mlff_core.batch import split as singles
 from mlff_core.data.hdf5 import Dataset, LabelledBatch
 from mlff_core.distill import metrics
 from mlff_core.distill.evaluation import AtomSample, Evaluation, StructureTable
+from mlff_core.distill.metrics import Array
 from mlff_core.errors import InputError, MlffError
 from mlff_core.potential import Potential
 
@@ -65,8 +66,9 @@ def evaluate(
     n_done = 0
     for chunk in _chunks(indices, dataset.atoms_per_structure[indices], limit):
         labelled = dataset.read(chunk, dtype=potential.dtype)
-        kept, energy, forces = _predict(potential, labelled, collected.skipped)
-        collected.add(labelled, kept, energy, forces)
+        kept, predicted = _predict(potential, labelled, collected.skipped)
+        if predicted is not None and kept.any():
+            collected.add(labelled, kept, predicted)
         n_done += len(chunk)
         if progress is not None:
             progress(n_done, len(indices))
@@ -106,39 +108,81 @@ def _chunks(
     yield indices[start:]
 
 
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """Predictions of a batch as arrays: (n_systems,) eV and (n_atoms, 3) eV/Å, deviations where there are any."""
+
+    energy: Array
+    forces: Array
+    energy_std: Array | None
+    forces_std: Array | None
+
+    def is_finite(self, owner: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which systems have a finite prediction."""
+        finite = np.isfinite(self.energy)
+        finite[owner[~np.isfinite(self.forces).all(axis=1)]] = False
+        return finite
+
+
 def _predict(
     potential: Potential, labelled: LabelledBatch, skipped: Counter[str]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return who could be judged, (n_systems,), and the prediction: (n_systems,) eV and (n_atoms, 3) eV/Å."""
+) -> tuple[npt.NDArray[np.bool_], _Predicted | None]:
+    """Return which systems could be judged, shape (n_systems,), and the prediction of those that were predicted."""
     batch = labelled.batch
+    owner = batch.system_idx.numpy()
     try:
-        energy, forces = _arrays(potential, batch)
-        kept = np.isfinite(energy)
-        kept[batch.system_idx.numpy()[~np.isfinite(forces).all(axis=1)]] = False
-    except MlffError:
+        found = _arrays(potential, batch)
+    except MlffError as error:
+        if batch.n_systems == 1:
+            skipped[str(error)] += 1
+            return np.zeros(1, dtype=bool), None
         # One structure is to blame: judge them one by one, so that the others still count.
-        kept = np.zeros(batch.n_systems, dtype=bool)
-        energy, forces = np.zeros(batch.n_systems), np.zeros((batch.n_atoms, 3))
-        owner = batch.system_idx.numpy()
-        for k, alone in enumerate(singles(batch)):
-            try:
-                energy_k, forces[owner == k] = _arrays(potential, alone)
-            except MlffError as error:
-                skipped[str(error)] += 1
-                continue
-            energy[k], kept[k] = energy_k[0], bool(np.isfinite(energy_k[0]) and np.isfinite(forces[owner == k]).all())
-            skipped["the prediction is not finite"] += int(not kept[k])
-    else:
+        parts = [_predict(potential, _only(labelled, k), skipped) for k in range(batch.n_systems)]
+        kept = np.concatenate([part[0] for part in parts])
+        sizes = batch.atoms_per_system()
+        return kept, _joined([part[1] for part in parts], sizes)
+    kept = found.is_finite(owner)
+    if not kept.all():
         skipped["the prediction is not finite"] += int((~kept).sum())
-    skipped += Counter()  # drops reasons that were counted zero times
-    return kept, energy, forces
+    return kept, found
 
 
-def _arrays(potential: Potential, batch: AtomicBatch) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    prediction = potential.predict(batch)
-    if prediction.forces is None:
+def _only(labelled: LabelledBatch, k: int) -> LabelledBatch:
+    atoms = labelled.batch.system_idx == k
+    alone = singles(labelled.batch)[k]
+    return LabelledBatch(alone, labelled.energy[k : k + 1], labelled.forces[atoms], labelled.index[k : k + 1])
+
+
+def _joined(parts: list[_Predicted | None], sizes: list[int]) -> _Predicted | None:
+    """Return predictions one after the other, NaN where there is none; None if there are none at all."""
+    some = next((part for part in parts if part is not None), None)
+    if some is None:
+        return None
+
+    def join(name: str) -> Array | None:
+        if getattr(some, name) is None:
+            return None
+        shapes = [(1,) if name.startswith("energy") else (size, 3) for size in sizes]
+        return np.concatenate(
+            [np.full(shape, np.nan) if p is None else getattr(p, name) for p, shape in zip(parts, shapes, strict=True)]
+        )
+
+    energy, forces = join("energy"), join("forces")
+    if energy is None or forces is None:
+        return None
+    return _Predicted(energy, forces, join("energy_std"), join("forces_std"))
+
+
+def _arrays(potential: Potential, batch: AtomicBatch) -> _Predicted:
+    want = {"energy", "forces", *({"energy_std", "forces_std"} & potential.supports)}
+    prediction = potential.predict(batch, want=want)
+    energy, forces, energy_std, forces_std = (
+        None if tensor is None else tensor.detach().cpu().double().numpy()
+        for tensor in (prediction.energy, prediction.forces, prediction.energy_std, prediction.forces_std)
+    )
+    if energy is None or forces is None:
         raise InputError(f"{potential.card.name} gives no forces, so they cannot be judged")
-    return prediction.energy.cpu().double().numpy(), prediction.forces.cpu().double().numpy()
+    return _Predicted(energy, forces, energy_std, forces_std)
 
 
 @dataclass
@@ -157,16 +201,13 @@ class _Collected:
         self,
         labelled: LabelledBatch,
         kept: npt.NDArray[np.bool_],
-        energy: npt.NDArray[np.float64],
-        forces: npt.NDArray[np.float64],
+        found: _Predicted,
     ) -> None:
-        if not kept.any():
-            return
         owner = labelled.batch.system_idx.numpy()
         atoms = kept[owner]
         row = (np.cumsum(kept) - 1)[owner[atoms]]
         numbers = labelled.batch.atomic_numbers.numpy()[atoms]
-        reference, predicted = labelled.forces.double().numpy()[atoms], forces[atoms]
+        reference, predicted = labelled.forces.double().numpy()[atoms], found.forces[atoms]
         label = labelled.energy.numpy()[kept]
         composition = np.zeros(int(kept.sum()), dtype=np.int64)
         np.add.at(composition, row, _COMPOSITION_KEYS[numbers])
@@ -175,30 +216,21 @@ class _Collected:
                 "index": labelled.index.numpy()[kept],
                 "composition": composition,
                 "energy": label,
-                "energy_error": energy[kept] - label,
+                "energy_error": found.energy[kept] - label,
+                **({} if found.energy_std is None else {"energy_std": found.energy_std[kept]}),
                 "sums": metrics.force_sums(reference, predicted, row, int(kept.sum())),
             }
         )
         self.element_sums += metrics.force_sums(reference, predicted, numbers, 119)
         self.angles += metrics.angle_histogram(reference, predicted)
-        self._draw(reference, predicted, numbers, row + self.n_rows)
+        stds = {} if found.forces_std is None else {"forces_std": found.forces_std[atoms]}
+        atom_rows = {"reference": reference, "predicted": predicted, "atomic_numbers": numbers, **stds}
+        self._draw({**atom_rows, "row": row + self.n_rows})
         self.n_rows += int(kept.sum())
 
-    def _draw(
-        self,
-        reference: npt.NDArray[np.float64],
-        predicted: npt.NDArray[np.float64],
-        numbers: npt.NDArray[np.int64],
-        row: npt.NDArray[np.int64],
-    ) -> None:
+    def _draw(self, atoms: dict[str, npt.NDArray[Any]]) -> None:
         """Keep the atoms with the smallest random keys: an even sample of all atoms in one pass."""
-        drawn = {
-            "key": self.rng.random(len(row)),
-            "reference": reference,
-            "predicted": predicted,
-            "atomic_numbers": numbers,
-            "row": row,
-        }
+        drawn = {"key": self.rng.random(len(atoms["row"])), **atoms}
         if self.pool:
             drawn = {name: np.concatenate([self.pool[name], values]) for name, values in drawn.items()}
         # Sorting at twice the size instead of at every batch keeps the cost linear.
@@ -206,7 +238,9 @@ class _Collected:
 
     def sample(self) -> AtomSample:
         pool = _smallest(self.pool)
-        return AtomSample(pool["reference"], pool["predicted"], pool["atomic_numbers"], pool["row"])
+        return AtomSample(
+            pool["reference"], pool["predicted"], pool["atomic_numbers"], pool["row"], pool.get("forces_std")
+        )
 
     def table(self, dataset: Dataset) -> StructureTable:
         joined = {name: np.concatenate([rows[name] for rows in self.rows]) for name in self.rows[0]}
@@ -223,6 +257,7 @@ class _Collected:
             kind=dataset.kind[index].astype(np.int64),
             energy=joined["energy"],
             energy_error=joined["energy_error"],
+            energy_std=joined.get("energy_std"),
             sums=joined["sums"] + metrics.energy_sums(joined["energy_error"], n_atoms, group),
         )
 

@@ -14,8 +14,12 @@ from ase.data import chemical_symbols
 from mlff_core.card import ModelCard
 from mlff_core.distill import metrics
 from mlff_core.distill.metrics import Array
+from mlff_core.uncertainty import coverage
 
 N_WORST = 10
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Levels of the reliability curve."""
+
 BY_ELEMENT = ("force_mae", "force_rmse", "force_r2", "force_angle_mean_deg")
 BY_KIND = (*BY_ELEMENT, "energy_mae_mev_per_atom", "relative_energy_mae_mev_per_atom")
 
@@ -40,6 +44,8 @@ class StructureTable:
         Reference, shape (n_structures,), eV.
     energy_error
         Predicted less reference, shape (n_structures,), eV.
+    energy_std
+        Predicted standard deviation, shape (n_structures,), eV; None where the potential gives none.
     sums
         Force and energy sums, shape (n_structures, n_columns), see :data:`mlff_core.distill.metrics.COLUMNS`.
     """
@@ -52,6 +58,7 @@ class StructureTable:
     energy: Array
     energy_error: Array
     sums: Array
+    energy_std: Array | None = None
 
     def energy_above_lowest(self) -> Array:
         """Return the reference energy above the lowest of the group, shape (n_structures,), eV/atom.
@@ -77,12 +84,15 @@ class AtomSample:
         Shape (n,), no unit.
     row
         Row of the atom's structure in the table, shape (n,), no unit.
+    forces_std
+        Predicted standard deviation, shape (n, 3), eV/Å; None where the potential gives none.
     """
 
     reference: Array
     predicted: Array
     atomic_numbers: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
+    forces_std: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +168,17 @@ class Evaluation:
             for code in np.unique(self.table.kind)
         }
 
+    @cached_property
+    def reliability(self) -> dict[str, dict[str, float]]:
+        """Share of errors inside each interval, for ``forces`` and ``energy``, by level; empty without deviations."""
+        found = {}
+        if self.sample.forces_std is not None:
+            errors = self.sample.predicted - self.sample.reference
+            found["forces"] = _reliability(errors.reshape(-1), self.sample.forces_std.reshape(-1))
+        if self.table.energy_std is not None:
+            found["energy"] = _reliability(self.table.energy_error, self.table.energy_std)
+        return found
+
     def worst_rows(self, n: int = N_WORST) -> npt.NDArray[np.int64]:
         """Return the rows of the structures with the largest force RMSE, worst first."""
         rmse = metrics.figures(self.table.sums)["force_rmse"]
@@ -204,8 +225,14 @@ class Evaluation:
             "by_element": self.by_element,
             "by_kind": self.by_kind,
             "worst": self.worst,
+            "reliability": self.reliability,
             "seconds": round(self.seconds, 3),
         }
+
+
+def _reliability(errors: Array, stds: Array) -> dict[str, float]:
+    shares = coverage(errors, stds, LEVELS)
+    return {f"{level:g}": round(float(share), 4) for level, share in zip(LEVELS, shares, strict=True)}
 
 
 def _chosen(sums: Array, names: tuple[str, ...]) -> dict[str, float | None]:

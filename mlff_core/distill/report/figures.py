@@ -73,6 +73,24 @@ def force_figure(evaluation: Evaluation) -> Figure:
     return figure
 
 
+def reliability_figure(evaluation: Evaluation) -> Figure | None:
+    """Return the share of errors inside each interval against its level; None without predicted deviations."""
+    curves = evaluation.reliability
+    if not curves:
+        return None
+    figure = canvas(5.6, 4.6)
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color=GREY, linewidth=1)
+    for (name, shares), colour in zip(curves.items(), (BLUE, ORANGE), strict=False):
+        axis.plot([float(level) for level in shares], list(shares.values()), "o-", color=colour, label=name)
+    axis.set_xlabel("level of the interval")
+    axis.set_ylabel("share of errors inside")
+    axis.set_title("Reliability of the predicted deviations")
+    axis.legend(frameon=False, loc="upper left")
+    tidy(axis)
+    return figure
+
+
 def tidy(axis: Any) -> None:
     """Take the upper and right frame off an axis and draw a faint grid."""
     axis.spines[["top", "right"]].set_visible(False)

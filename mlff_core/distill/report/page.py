@@ -18,7 +18,7 @@ from mlff_core import __version__
 from mlff_core.distill.definitions import FIGURES, number
 from mlff_core.distill.evaluation import Evaluation
 from mlff_core.distill.physics.result import PhysicsReport
-from mlff_core.distill.report.figures import force_figure, png
+from mlff_core.distill.report.figures import force_figure, png, reliability_figure
 from mlff_core.distill.report.physics_figures import dimer_figure, drift_figure, frequency_figure, torsion_figure
 
 TILES = ("force_mae", "force_rmse", "force_r2", "force_angle_median_deg", "relative_energy_mae_mev_per_atom")
@@ -143,6 +143,10 @@ def _model(one: Judged) -> list[str]:
         "<h3>By kind of geometry</h3>",
         _grouped(found["by_kind"]),
     ]
+    reliability = reliability_figure(evaluation)
+    if reliability is not None:
+        words = "Reliability of the predicted deviations"
+        parts += [f"<h3>{words}</h3>", _image(png(reliability), words, narrow=True)]
     if one.worst:
         parts += ["<h3>Worst structures</h3>", _worst(one.worst)]
     if one.physics is not None:
