@@ -297,29 +297,3 @@ class TrainConfig:
             if key in plain[section]:
                 plain[section][key] = Path(plain[section][key]).name
         return plain
-
-
-RESUMABLE = ("data", "seed", "precision", "model", "batch", "loss", "optimizer", "schedule")
-"""Settings that a resumed run must share with the run it goes on from; the others may change."""
-
-
-def check_same_run(old: dict[str, Any], config: TrainConfig) -> None:
-    """Refuse to resume under settings that would make another run of it.
-
-    Raises
-    ------
-    InputError
-        A setting of :data:`RESUMABLE` differs from those saved with the state.
-    """
-    current = to_dict(config)
-    for section in RESUMABLE:
-        before, now = old.get(section), current.get(section)
-        if before == now:
-            continue
-        if isinstance(before, dict) and isinstance(now, dict):
-            key = next(key for key in {**before, **now} if before.get(key) != now.get(key))
-            section, before, now = f"{section}.{key}", before.get(key), now.get(key)
-        raise InputError(
-            f"the run in {config.out} was started with {section} = {before!r}, now it is {now!r}; "
-            "give the old value to resume, or start afresh with --fresh or another out"
-        )

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from mlff_core.checkpoint import write_by_rename
+from mlff_core.config import to_dict
 from mlff_core.distill.schedule import Schedule
 from mlff_core.distill.settings import OptimizerSection, TrainConfig
-from mlff_core.errors import CheckpointError
+from mlff_core.errors import CheckpointError, InputError
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 
 FORMAT = "mlff-training-state"
@@ -150,3 +151,29 @@ def read_state(path: Path) -> dict[str, Any]:
 def model_of(state: dict[str, Any]) -> PaiNN:
     """Return the network of a saved state, its weights not yet set."""
     return PaiNN(PaiNNConfig(**state["painn"]))
+
+
+RESUMABLE = ("data", "seed", "precision", "model", "batch", "loss", "optimizer", "schedule")
+"""Settings that a resumed run must share with the run it goes on from; the others may change."""
+
+
+def check_same_run(old: dict[str, Any], config: TrainConfig) -> None:
+    """Refuse to resume under settings that would make another run of it.
+
+    Raises
+    ------
+    InputError
+        A setting of :data:`RESUMABLE` differs from those saved with the state.
+    """
+    current = to_dict(config)
+    for section in RESUMABLE:
+        before, now = old.get(section), current.get(section)
+        if before == now:
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            key = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+            section, before, now = f"{section}.{key}", before.get(key), now.get(key)
+        raise InputError(
+            f"the run in {config.out} was started with {section} = {before!r}, now it is {now!r}; "
+            "give the old value to resume, or start afresh with --fresh or another out"
+        )

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlff_core.data.loader import TrainingBatch
 from mlff_core.data.structure import LabelledBatch
@@ -31,6 +31,7 @@ from mlff_core.model.derivatives import (
     sum_over_systems,
     virial_from_edge_gradients,
 )
+from mlff_core.model.painn import PaiNN
 from mlff_core.neighbors import EdgeList, edge_vectors
 
 Evaluate = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -89,7 +90,7 @@ class GradientStep:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PaiNN,
         config: LossConfig,
         kind: str,
         autocast: Callable[[], AbstractContextManager[Any]],
@@ -136,7 +137,7 @@ class GradientStep:
     def _evaluate(self, numbers: Tensor, vectors: Tensor, edges: EdgeList, first_order: bool) -> tuple[Tensor, Tensor]:
         if self.kind == "compiled" and edges.n_edges > 1:  # a graph for no edge at all is not worth compiling
             if self._compiled is None:
-                self._compiled = compiled_evaluation(self.model, numbers, vectors, edges)
+                self._compiled = compiled_evaluation(self.model)
             return self._compiled(numbers, vectors, edges.centers, edges.neighbors)
         if not first_order:
             vectors = vectors.detach().requires_grad_()
@@ -158,7 +159,7 @@ class GradientStep:
             (shifted * (0.5 * a + sign * 0.5 / epsilon)).sum().backward()
 
 
-def compiled_evaluation(model: nn.Module, numbers: Tensor, vectors: Tensor, edges: EdgeList) -> Evaluate:
+def compiled_evaluation(model: PaiNN) -> Evaluate:
     """Return a compiled function for energies and slopes, differentiable in the weights.
 
     torch.compile cannot differentiate a function twice; so the first derivative is traced into the graph, and what is
@@ -168,14 +169,15 @@ def compiled_evaluation(model: nn.Module, numbers: Tensor, vectors: Tensor, edge
     ----------
     model
         The network; its parameters stay where they are.
-    numbers
-        Atomic numbers of a sample, shape (n_atoms,), no unit.
-    vectors
-        Edge vectors of the sample, shape (n_edges, 3), Å.
-    edges
-        Edges of the sample.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
+
+    first = next(model.parameters())
+    # The tracer takes equal sizes for the same size: these are equal to no width of any network.
+    n_atoms, n_edges = 1_009, 4_001
+    centers = torch.arange(n_edges, device=first.device) % n_atoms
+    vectors = torch.linspace(1.0, 2.0, 3 * n_edges, dtype=first.dtype, device=first.device).view(n_edges, 3)
+    numbers = torch.full((n_atoms,), model.config.elements[0], device=first.device)
 
     names = [name for name, _ in model.named_parameters()]
 
@@ -191,7 +193,7 @@ def compiled_evaluation(model: nn.Module, numbers: Tensor, vectors: Tensor, edge
 
     sample = [parameter.detach().requires_grad_() for parameter in model.parameters()]
     graph = make_fx(evaluate, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
-        sample, numbers, vectors.detach(), edges.centers, edges.neighbors
+        sample, numbers, vectors, centers, centers.flip(0)
     )
     # The tracer marks saved tensors by `detach`, which would cut the second derivative.
     for node in list(graph.graph.nodes):
