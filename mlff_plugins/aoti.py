@@ -43,13 +43,14 @@ class AOTIExporter(Exporter):
 
         if options:
             raise InputError(f"aoti takes no options, got {', '.join(options)}")
-        program = exported_program(edge_graph(potential))
+        graph = edge_graph(potential)
         metadata = {
             CARD: json.dumps(potential.card.to_dict()),
             "dtype": str(potential.dtype).removeprefix("torch."),
         }
 
         def write(file: Path) -> None:
+            program = exported_program(graph)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 aoti_compile_and_package(

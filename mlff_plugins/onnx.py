@@ -46,8 +46,7 @@ class ONNXExporter(Exporter):
 
         if options:
             raise InputError(f"onnx takes no options, got {', '.join(options)}")
-        proto = to_onnx(edge_graph(potential))
-        card = potential.card
+        graph, card = edge_graph(potential), potential.card
         metadata = {
             CARD: json.dumps(card.to_dict()),
             "dtype": str(potential.dtype).removeprefix("torch."),
@@ -55,15 +54,14 @@ class ONNXExporter(Exporter):
             "cutoff_angstrom": str(card.cutoff),
             "units": "edge_vectors Angstrom; energies and virial eV; forces eV/Angstrom; virial = -dE/dstrain",
         }
-        onnx.helper.set_model_props(proto, metadata)
-        onnx.checker.check_model(proto, full_check=True)
-        return write_checked(
-            self.name,
-            potential,
-            path,
-            lambda file: onnx.save(proto, file),
-            lambda file: open_onnx(file, "cpu"),
-        )
+
+        def write(file: Path) -> None:
+            proto = to_onnx(graph)
+            onnx.helper.set_model_props(proto, metadata)
+            onnx.checker.check_model(proto, full_check=True)
+            onnx.save(proto, file)
+
+        return write_checked(self.name, potential, path, write, lambda file: open_onnx(file, "cpu"))
 
 
 class ONNXRuntime(Runtime):

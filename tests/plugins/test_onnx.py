@@ -16,10 +16,12 @@ from mlff_core.testing.reference_potential import small_student
 from mlff_plugins.onnx import ONNXExporter, ONNXRuntime, to_onnx
 
 
+@pytest.mark.slow  # a dozen exports of ten seconds each
 class TestONNXExporter(ExporterContract):
     exporter = ONNXExporter()
 
 
+@pytest.mark.slow
 class TestONNXRuntime(RuntimeContract):
     runtime = ONNXRuntime()
     exporter = ONNXExporter()
