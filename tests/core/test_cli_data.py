@@ -38,7 +38,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "few.smi").write_text("CCO\nCC\nCCC\nC1CC(\nCO\nCCN\n")
     (tmp_path / "few.toml").write_text(
-        "conformers = 1\nmax_failed_share = 0.2\n[kinds.md]\nn = 1\nsteps_between = 2\n"
+        "conformers = 1\nmax_failed_share = 0.2\nmax_force = 0.0\n[kinds.md]\nn = 1\nsteps_between = 2\n"
         "[kinds.cluster]\nenabled = false\n"
     )
 
@@ -67,7 +67,9 @@ def test_from_smiles_to_a_split_data_set_and_back_to_xyz(run, tmp_path):
     assert run("validate", "few.h5").stdout.startswith("few.h5 keeps every rule: ")
 
     assert run("convert", "few.h5", "few.extxyz").exit_code == 0
-    again = run("label", "few.extxyz", "again.h5", "--teacher", "pair", "--set", "batch_structures=7")
+    again = run(
+        "label", "few.extxyz", "again.h5", "--teacher", "pair", "--set", "batch_structures=7", "--set", "max_force=0.0"
+    )
     assert again.exit_code == 0, again.stderr
     assert Dataset("again.h5").energy == pytest.approx(Dataset("few.h5").energy, abs=1e-5)
     assert (
@@ -79,7 +81,17 @@ def test_from_smiles_to_a_split_data_set_and_back_to_xyz(run, tmp_path):
 def test_options_reach_the_teacher(run):
     run("generate", "few.smi", "a.h5", "--config", "few.toml", "--set", "kinds.descent.enabled=false")
     for cutoff in (3, 5):
-        run("label", "a.h5", f"b{cutoff}.h5", "--teacher", "pair", "--teacher-option", f"cutoff={cutoff}")
+        run(
+            "label",
+            "a.h5",
+            f"b{cutoff}.h5",
+            "--teacher",
+            "pair",
+            "--set",
+            "max_force=0.0",
+            "--teacher-option",
+            f"cutoff={cutoff}",
+        )
     assert abs(Dataset("b3.h5").energy - Dataset("b5.h5").energy).max() > 0.1
 
 

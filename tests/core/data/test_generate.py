@@ -17,7 +17,8 @@ pytest.importorskip("gfnff")
 
 SMILES = "CCO ethanol\n# a comment\n\nc1ccccc1O phenol\nCC(=O)NC\nO water\nCC#N\nC1CC1C\n"
 CHEAP = from_dict(
-    GenerateConfig, {"conformers": 1, "batch_molecules": 2, "kinds": {"md": {"n": 2, "steps_between": 5}}}
+    GenerateConfig,
+    {"conformers": 1, "batch_molecules": 2, "max_force": 0.0, "kinds": {"md": {"n": 2, "steps_between": 5}}},
 )
 
 

@@ -11,7 +11,7 @@ from mlff_core.data.label import LabelConfig, label, label_structures
 from mlff_core.errors import InputError, MissingDependencyError
 from mlff_core.testing.reference_potential import PairPotential
 
-CONFIG = LabelConfig(batch_structures=10, batch_atoms=20)
+CONFIG = LabelConfig(batch_structures=10, batch_atoms=20, max_force=0.0)
 
 
 def test_labels_are_what_the_teacher_predicts(chains, tmp_path):
@@ -118,7 +118,7 @@ def test_a_structure_on_which_the_teacher_fails_is_skipped_with_its_reason_and_c
         "pair-potential failed: SCF did not converge",
         "pair-potential gave energy that is not finite",
     }
-    whole = label_structures(PairPotential(), list(Dataset(chains).structures()))
+    whole = label_structures(PairPotential(), list(Dataset(chains).structures()), max_force=0)
     kept = [s for k, s in enumerate(whole.structures) if k % 6 not in (4, 5)]
     for before, after in zip(kept, Dataset(tmp_path / "out.h5").structures(), strict=True):
         assert before.energy == pytest.approx(after.energy, abs=1e-5)
@@ -137,10 +137,13 @@ def test_structures_above_the_force_ceiling_are_left_out(tmp_path):
     def pair(distance):
         return LabelledStructure(np.array([6, 6]), np.array([[0, 0, 0], [0, 0, distance]]))
 
-    write_dataset(tmp_path / "in.h5", [pair(r) for r in (0.6, 1.3, 1.5, 1.8)])
-    steep = np.abs(label_structures(PairPotential(), [pair(0.6)], max_force=0).structures[0].forces).max()
-    assert steep > 10
-    report = label(tmp_path / "in.h5", tmp_path / "out.h5", PairPotential(), LabelConfig(max_force=10))
+    pairs = [pair(r) for r in (0.6, 1.3, 1.5, 1.8)]
+    write_dataset(tmp_path / "in.h5", pairs)
+    unlimited = label_structures(PairPotential(), pairs, max_force=0).structures
+    forces = [float(np.abs(one.forces).max()) for one in unlimited]
+    ceiling = 0.5 * (forces[0] + max(forces[1:]))
+    assert forces[0] > ceiling
+    report = label(tmp_path / "in.h5", tmp_path / "out.h5", PairPotential(), LabelConfig(max_force=ceiling))
     assert (report.n_structures, dict(report.dropped), report.n_failed_inputs) == (3, {"force": 1}, 0)
 
 
@@ -159,7 +162,7 @@ def test_crystals_get_a_stress_and_molecules_none(tmp_path):
 
 
 def test_atom_energies_sum_to_the_energy(chains, tmp_path):
-    label(chains, tmp_path / "out.h5", PairPotential(), LabelConfig(atom_energies=True))
+    label(chains, tmp_path / "out.h5", PairPotential(), replace(CONFIG, atom_energies=True))
     read = Dataset(tmp_path / "out.h5").read(np.arange(120))
     sums = torch.zeros(120, dtype=torch.float64).index_add_(0, read.batch.system_idx, read.atom_energies.double())
     torch.testing.assert_close(sums, read.energy, rtol=0, atol=1e-4)

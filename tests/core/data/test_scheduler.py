@@ -7,7 +7,7 @@ from mlff_core.data.label import LabelConfig, label
 from mlff_core.errors import InputError
 from mlff_core.testing.reference_potential import PairPotential
 
-CONFIG = LabelConfig(batch_structures=10, batch_atoms=20)
+CONFIG = LabelConfig(batch_structures=10, batch_atoms=20, max_force=0.0)
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
