@@ -60,6 +60,7 @@ def test_atomic_energies_pull_too(morse_set_with_atom_energies):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a busy machine compiles for many minutes
 def test_the_compiled_step_gives_the_gradient_of_double_backward_for_any_size(morse_set):
     config = LossConfig()
     _, exact, _, step = _gradient(morse_set, "double-backward", config)
