@@ -10,12 +10,17 @@ from mlff_core.batch import AtomicBatch
 from mlff_core.errors import UnsupportedError
 from mlff_core.potential import Potential, VerletPotential, check_one_system
 
+REACH = 0.1
+"""How far a coordinate may go before the minimiser starts anew, Å."""
+
+MAX_STARTS = 60
+
 
 def relaxed(potential: Potential, batch: AtomicBatch, *, fmax: float = 0.01, max_steps: int = 500) -> AtomicBatch:
     """Return one structure at a minimum of its energy, cell fixed, float64.
 
-    scipy's L-BFGS (R. H. Byrd et al., SIAM J. Sci. Comput. 16, 1190 (1995), doi:10.1137/0916069), bounded to 0.5 Å a
-    coordinate for each start so that no step leaps across a barrier.
+    scipy's L-BFGS (R. H. Byrd et al., SIAM J. Sci. Comput. 16, 1190 (1995), doi:10.1137/0916069), started anew
+    whenever a coordinate has gone 0.1 Å: its first step is an ångström long and would run atoms into each other.
 
     Parameters
     ----------
@@ -26,7 +31,7 @@ def relaxed(potential: Potential, batch: AtomicBatch, *, fmax: float = 0.01, max
     fmax
         Largest force component at the end, eV/Å.
     max_steps
-        Steps at most; the best structure found is returned if they do not suffice.
+        Steps of each start at most; the best structure found is returned if they do not suffice.
 
     Raises
     ------
@@ -47,17 +52,17 @@ def relaxed(potential: Potential, batch: AtomicBatch, *, fmax: float = 0.01, max
         return float(found.energy[0]), -found.forces.double().cpu().numpy().reshape(-1)
 
     start = batch.positions.cpu().numpy().reshape(-1)
-    for _ in range(10):
+    for _ in range(MAX_STARTS):
         found = minimize(
             energy_and_gradient,
             start,
             jac=True,
             method="L-BFGS-B",
-            bounds=[(x - 0.5, x + 0.5) for x in start],
+            bounds=[(x - REACH, x + REACH) for x in start],
             options={"gtol": fmax, "ftol": 0.0, "maxiter": max_steps},
         )
         moved = float(np.abs(found.x - start).max())
         start = found.x
-        if moved < 0.499:
+        if moved < 0.999 * REACH:
             break
     return batch.with_positions(torch.from_numpy(start.reshape(-1, 3)).to(batch.device))

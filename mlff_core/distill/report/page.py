@@ -146,7 +146,7 @@ def _model(one: Judged) -> list[str]:
     reliability = reliability_figure(evaluation)
     if reliability is not None:
         words = "Reliability of the predicted deviations"
-        parts += [f"<h3>{words}</h3>", _image(png(reliability), words, narrow=True)]
+        parts += [f"<h3>{words}</h3>", _image(png(reliability), words)]
     if one.worst:
         parts += ["<h3>Worst structures</h3>", _worst(one.worst)]
     if one.physics is not None:
@@ -204,14 +204,14 @@ def _physics(report: PhysicsReport) -> list[str]:
         "<th></th><th>what it is</th></tr>"
     )
     parts = [f'<div class="scroll"><table><thead>{header}</thead><tbody>{"".join(lines)}</tbody></table></div>']
-    for figure, words, narrow in (
-        (drift_figure(report), "Energy conservation", False),
-        (torsion_figure(report), "Torsion scans", False),
-        (dimer_figure(report), "Dimer curves; dashed: 0.7 sums of covalent radii", False),
-        (frequency_figure(report), "Harmonic frequencies", True),
+    for figure, words in (
+        (drift_figure(report), "Energy conservation"),
+        (torsion_figure(report), "Torsion scans"),
+        (dimer_figure(report), "Dimer curves; dashed: 0.7 sums of covalent radii"),
+        (frequency_figure(report), "Harmonic frequencies"),
     ):
         if figure is not None:
-            parts += [f"<h3>{words}</h3>", _image(png(figure), words, narrow=narrow)]
+            parts += [f"<h3>{words}</h3>", _image(png(figure), words)]
     return parts
 
 
@@ -245,9 +245,9 @@ def _definitions() -> str:
     return f"<dl>{lines}</dl>"
 
 
-def _image(content: bytes, words: str, *, narrow: bool = False) -> str:
+def _image(content: bytes, words: str) -> str:
     source = base64.b64encode(content).decode()
-    return f'<img alt="{escape(words)}"{" class=narrow" if narrow else ""} src="data:image/png;base64,{source}">'
+    return f'<img alt="{escape(words)}" src="data:image/png;base64,{source}">'
 
 
 def _embedded(value: Any) -> str:

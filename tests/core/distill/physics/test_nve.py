@@ -10,6 +10,7 @@ from mlff_core.batch import concatenate, single
 from mlff_core.distill.physics.nve import boxed, energy_drift, equilibrated, nve
 from mlff_core.distill.physics.relaxation import relaxed
 from mlff_core.distill.physics.trajectory import Trajectory, masses, run, thermal_velocities
+from mlff_core.errors import InputError
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
 
 TRIANGLE = [[0.0, 0, 0], [1.1, 0.1, 0], [0.4, 1.0, 0.2]]
@@ -115,6 +116,18 @@ def test_relaxing_ends_at_the_spring_length(springs):
     pair = single([[0.0, 0, 0], [3.1, 0.4, 0]], [6, 8])
     ended = relaxed(springs(), pair, fmax=1e-5)
     assert float((ended.positions[1] - ended.positions[0]).norm()) == pytest.approx(1.2, abs=1e-5)
+
+
+def test_relaxing_does_not_run_stiff_bonds_into_each_other(springs):
+    class RefusesOverlap(springs):
+        def _predict(self, batch, want, edges):
+            if float(torch.pdist(batch.positions).min()) < 0.3:
+                raise InputError("atoms overlap")
+            return super()._predict(batch, want, edges)
+
+    pair = single([[0.0, 0, 0], [1.25, 0, 0]], [1, 1], dtype=torch.float64)
+    ended = relaxed(RefusesOverlap(k=200.0, r0=0.9), pair, fmax=1e-4)
+    assert float((ended.positions[1] - ended.positions[0]).norm()) == pytest.approx(0.9, abs=1e-5)
 
 
 def test_the_box_holds_the_molecule_with_the_gap_asked_for(molecule):
