@@ -57,17 +57,9 @@ class DimerCurve:
 
     @property
     def hole_depth(self) -> float:
-        """How far the energy falls on the way in from its highest point, eV; 0 for a wall that only rises.
-
-        From the bottom of the well inwards, the energy should only rise.
-        """
-        inward = self.energy[self.distances <= max(self.core_radius, self._well())][::-1]
+        """How far the energy falls on the way in from the core radius, eV; 0 for a wall that only rises."""
+        inward = self.energy[self.distances <= self.core_radius][::-1]
         return float((np.maximum.accumulate(inward) - inward).max()) if len(inward) else 0.0
-
-    def _well(self) -> float:
-        near = self.distances <= 2.0 * float(covalent_radii[list(self.numbers)].sum())
-        outside = near & (self.distances >= self.core_radius)
-        return float(self.distances[outside][np.argmin(self.energy[outside])]) if outside.any() else 0.0
 
 
 def dimer_curve(potential: Potential, numbers: tuple[int, int], distances: Array | None = None) -> DimerCurve:

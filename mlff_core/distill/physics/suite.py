@@ -124,7 +124,9 @@ def _dimers(report: PhysicsReport, potential: Potential) -> None:
         definition += f": {', '.join(attractive)}"
     report.checks.append(Check("dimers without a wall", float(len(attractive)), "pairs", 0.0, definition))
     deepest = max(report.dimers, key=lambda curve: curve.hole_depth)
-    definition = f"largest fall of the energy on the way in from the well, down to 0.5 Å; in {deepest.symbols}"
+    definition = (
+        f"largest fall of the energy on the way in from 0.7 sums of covalent radii to 0.5 Å; in {deepest.symbols}"
+    )
     report.checks.append(Check("deepest hole in a dimer", deepest.hole_depth, "eV", 0.1, definition))
 
 
