@@ -145,7 +145,7 @@ def fit_scale(errors: npt.ArrayLike, spreads: npt.ArrayLike, level: float = 0.9)
     errors
         Predicted less reference, shape (n,), any unit.
     spreads
-        Uncalibrated standard deviations, shape (n,), the same unit.
+        Uncalibrated standard deviations, shape (n,), any unit that is the errors' too.
     level
         Share inside.
 
@@ -174,7 +174,7 @@ def coverage(errors: npt.ArrayLike, stds: npt.ArrayLike, levels: npt.ArrayLike) 
     errors
         Predicted less reference, shape (n,), any unit.
     stds
-        Standard deviations, shape (n,), the same unit.
+        Standard deviations, shape (n,), any unit that is the errors' too.
     levels
         Shares that should lie inside, shape (n_levels,), no unit.
     """

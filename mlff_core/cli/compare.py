@@ -22,7 +22,10 @@ import click
 def command(
     models: tuple[str, ...], data: Path, split: str | None, out: Path | None, device: str, as_json: bool
 ) -> None:
-    """Judge every MODEL (a name or a file) on the same labelled structures."""
+    """Judge several models on one data set, side by side.
+
+    Each MODEL is a name or a file.
+    """
     from mlff_core import load
     from mlff_core.cli.judging import judged, write_report
     from mlff_core.cli.judging_tables import comparison_table

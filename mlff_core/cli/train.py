@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run, instead of the config's.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: Path | None, as_json: bool) -> None:
-    """Train a student as CONFIG, a TOML file, says.
+    """Train a student from a config file.
 
     The folder of the run gets config.toml, model.pt (the best model so far), state.pt (to resume) and log.csv. Paths in
     CONFIG are relative to the current folder. Ctrl-C saves the state and ends; so does the time limit

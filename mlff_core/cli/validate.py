@@ -23,7 +23,10 @@ import click
 def command(
     model: str, data: Path, split: str | None, with_physics: bool, out: Path | None, device: str, as_json: bool
 ) -> None:
-    """Judge MODEL (a name or a file) on the labelled structures of DATA, an HDF5 data set."""
+    """Judge a model on a data set.
+
+    MODEL is a name or a file, DATA a labelled HDF5 data set.
+    """
     from mlff_core import load
     from mlff_core.cli.judging import judged, physics, write_report
     from mlff_core.cli.judging_tables import evaluation_tables, physics_table

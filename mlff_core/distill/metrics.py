@@ -140,7 +140,7 @@ def figures(sums: npt.ArrayLike) -> dict[str, Any]:
     Parameters
     ----------
     sums
-        Shape (…, n_columns), see :data:`COLUMNS`; each figure then has shape (…).
+        Shape (…, n_columns), units as in :data:`COLUMNS` (eV, eV/Å and their squares); each figure then has shape (…).
 
     Examples
     --------
@@ -204,7 +204,7 @@ def angle_histogram(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> npt.N
 
 
 def histogram_median_deg(counts: npt.NDArray[np.int64]) -> float:
-    """Return the median of an :func:`angle_histogram`, degrees, good to half a bin; NaN if it is empty."""
+    """Return the median of an :func:`angle_histogram`, shape (n_bins,), degrees, good to half a bin; NaN if it is empty."""
     total = int(counts.sum())
     if total == 0:
         return float("nan")
@@ -222,7 +222,7 @@ def bootstrap_intervals(
     Parameters
     ----------
     sums
-        One row for each molecule, shape (n_molecules, n_columns).
+        One row for each molecule, shape (n_molecules, n_columns), units as in :data:`COLUMNS` (eV, eV/Å and squares).
     n_resamples
         How many times to draw.
     level

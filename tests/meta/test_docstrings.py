@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = sorted([*ROOT.glob("mlff_core/**/*.py"), *ROOT.glob("mlff_plugins/**/*.py")])
 TENSOR = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike)\b")
-SHAPE = re.compile(r"\((?:n_\w+|\d|m|n|F|3·n_atoms|batch|…)[^)]*,?[^)]*\)|one number|scalar|same shape|any shape")
+SHAPE = re.compile(
+    r"\((?:n_\w+|\d|m|n|F|3·n_atoms|batch|…)[^)]*,?[^)]*\)|one number|scalar|shape \(\)|same shape|any shape"
+)
 UNIT = re.compile(
     r"Å|eV|\be\b|no unit|any unit|bohr|hartree|\bnm\b|kJ/mol|kcal/mol|\bfs\b|\bps\b|amu|kelvin|GPa|\bbar\b|cm⁻¹"
     r"|degree|radian"
