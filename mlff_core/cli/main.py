@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "export": "Write a model in another format.",
     "md": "Run molecular dynamics.",
     "models": "List, show, verify, add and remove models.",
+    "parity": "Certify that every engine gives the same numbers.",
     "plugins": "List and check plugins.",
     "predict": "Compute energies, forces and stresses of a file.",
     "relax": "Relax structures.",

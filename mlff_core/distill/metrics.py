@@ -204,7 +204,7 @@ def angle_histogram(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> npt.N
 
 
 def histogram_median_deg(counts: npt.NDArray[np.int64]) -> float:
-    """Return the median of an :func:`angle_histogram`, shape (n_bins,), in degrees, to half a bin; NaN if it is empty."""
+    """Return the median of an :func:`angle_histogram`, shape (n_bins,), degrees; NaN if it is empty."""
     total = int(counts.sum())
     if total == 0:
         return float("nan")

@@ -1,0 +1,78 @@
+"""``mlff parity``: the certificate that every engine gives the same numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mlff_core.parity import ParityReport
+
+
+@click.command()
+@click.argument("model")
+@click.option("--engine", "engines", multiple=True, help="Only this engine or runtime; repeatable.")
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the JSON to this file too.")
+@click.pass_context
+def command(
+    context: click.Context, model: str, engines: tuple[str, ...], dtype: str, as_json: bool, out: Path | None
+) -> None:
+    """Certify that every engine gives the same numbers."""
+    from rich.console import Console
+
+    from mlff_core import load
+    from mlff_core.checkpoint import file_sha256
+    from mlff_core.parity import ParityRow, certify
+    from mlff_core.plugins import host
+    from mlff_core.registry import resolve
+
+    words = Console(stderr=True, highlight=False)
+
+    def tell(row: ParityRow) -> None:
+        if words.is_terminal:
+            words.print(f"{row.engine}: {row.case}: {row.status}", markup=False)
+
+    potential = load(model, device="cpu", dtype=dtype)
+    report = certify(potential, host(), sha256=file_sha256(resolve(model)), only=engines, on_row=tell)
+    text = json.dumps(report.to_json(), indent=2)
+    if out is not None:
+        temporary = out.with_name(f".{out.name}.{os.getpid()}")
+        temporary.write_text(text + "\n")
+        temporary.replace(out)
+    if as_json:
+        click.echo(text)
+    else:
+        Console().print(_table(report))
+        click.echo(f"{report.model} {report.sha256[:12]}: {'every row agrees' if report.ok else 'NOT in agreement'}")
+    if not report.ok:
+        context.exit(1)
+
+
+def _table(report: ParityReport) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("engine", "case", "status"):
+        table.add_column(heading)
+    for heading in ("ΔE meV/atom", "ΔF eV/Å", "Δstress eV/Å³", "ms"):
+        table.add_column(heading, justify="right")
+    table.add_column("message", overflow="fold")
+    for row in report.rows:
+        numbers = (row.delta_energy_mev_per_atom, row.delta_forces, row.delta_stress)
+        table.add_row(
+            row.engine,
+            row.case,
+            row.status,
+            *("" if number is None else f"{number:.1e}" for number in numbers),
+            "" if row.ms is None else f"{row.ms:.2f}",
+            row.message,
+        )
+    return table

@@ -1,0 +1,278 @@
+"""The certificate that all engines give the same numbers: one set of structures through everything installed."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+from ase import Atoms
+from packaging.requirements import Requirement
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.engine import Engine, Tolerance
+from mlff_core.errors import InputError, MissingDependencyError, MlffError, UnsupportedError
+from mlff_core.exporter import Exporter
+from mlff_core.exporting import in_elements
+from mlff_core.plugins import PluginHost
+from mlff_core.potential import Potential
+from mlff_core.prediction import Prediction
+from mlff_core.provider import Provider
+from mlff_core.runtime import Runtime
+from mlff_core.structures import batch_from_atoms
+from mlff_core.testing.structures import all_structures, ethanol
+from mlff_core.testing.through_engine import ThroughEngine
+from mlff_core.testing.tolerances import energy_deviation, force_scale
+
+HUNDREDTH = "ethanol, hundredth call"
+N_TIMED = 5
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One structure through one engine, runtime or export.
+
+    Parameters
+    ----------
+    engine
+        Its name.
+    case
+        Name of the structure.
+    status
+        ``"ok"``, ``"fail"``, ``"unsupported"`` or ``"missing"``.
+    delta_energy_mev_per_atom
+        Largest difference from ``predict``, meV/atom.
+    delta_forces
+        Largest difference of a component, eV/Å.
+    delta_stress
+        Largest difference of a component, eV/Å³; None where there is no stress.
+    ms
+        Median wall time of a call, ms, units and engine included.
+    message
+        Why it failed or is unsupported.
+    """
+
+    engine: str
+    case: str
+    status: str
+    delta_energy_mev_per_atom: float | None = None
+    delta_forces: float | None = None
+    delta_stress: float | None = None
+    ms: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The certificate.
+
+    Parameters
+    ----------
+    model
+        Name on the model's card.
+    sha256
+        Of the model file.
+    versions
+        Of this package and of every package that an engine needs.
+    rows
+        One for each engine and structure.
+    """
+
+    model: str
+    sha256: str
+    versions: dict[str, str]
+    rows: tuple[ParityRow, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed, and anything was compared at all."""
+        statuses = {row.status for row in self.rows}
+        return "fail" not in statuses and "ok" in statuses
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as ``mlff parity --json`` prints them."""
+        return {
+            "model": self.model,
+            "sha256": self.sha256,
+            "versions": self.versions,
+            "rows": [asdict(row) for row in self.rows],
+            "ok": self.ok,
+        }
+
+
+def certify(
+    potential: Potential,
+    host: PluginHost,
+    *,
+    sha256: str = "",
+    only: Sequence[str] = (),
+    on_row: Callable[[ParityRow], None] | None = None,
+) -> ParityReport:
+    """Return what every engine, runtime and export of the host makes of one set of structures.
+
+    Parameters
+    ----------
+    potential
+        The model; its own ``predict`` is what all are compared with.
+    host
+        Whose plugins are asked.
+    sha256
+        Hash of the model file, for the report.
+    only
+        Names of engines and runtimes; empty takes all.
+    on_row
+        Is told of each row.
+
+    Raises
+    ------
+    InputError
+        A name in ``only`` is no engine and no runtime.
+    """
+    providers = [*host.providers("engine"), *_runtimes_with_exporters(host)]
+    names = [provider.name for provider in providers]
+    unknown = sorted(set(only) - set(names))
+    if unknown:
+        raise InputError(f"no engine or runtime is called {', '.join(unknown)}; there are {', '.join(names)}")
+    chosen = [provider for provider in providers if not only or provider.name in only]
+    rows = []
+    for provider in chosen:
+        for row in _rows_of(provider, potential, host):
+            rows.append(row)
+            if on_row is not None:
+                on_row(row)
+    return ParityReport(potential.card.name, sha256, _versions(chosen), tuple(rows))
+
+
+def _runtimes_with_exporters(host: PluginHost) -> list[Provider]:
+    """Return the runtimes whose files an installed exporter writes."""
+    endings = {cast("Exporter", exporter).suffix for exporter in host.providers("exporter")}
+    return [runtime for runtime in host.providers("runtime") if endings & set(cast("Runtime", runtime).suffixes)]
+
+
+def _rows_of(provider: Provider, potential: Potential, host: PluginHost) -> Iterator[ParityRow]:
+    missing = provider.missing()
+    cases = {name: in_elements(atoms, potential.card.elements) for name, atoms in all_structures().items()}
+    cases[HUNDREDTH] = in_elements(ethanol(), potential.card.elements)
+    if missing:
+        message = f"{'; '.join(missing)}. Install with: {provider.install_hint}"
+        yield from (ParityRow(provider.name, case, "missing", message=message) for case in cases)
+        return
+    if isinstance(provider, Engine):
+        is_double = potential.dtype.itemsize == 8
+        tolerance = provider.tolerance_float64 if is_double else provider.tolerance
+        for case, atoms in cases.items():
+            problem = _not_offered(provider, atoms)
+            if problem:
+                yield ParityRow(provider.name, case, "unsupported", message=problem)
+                continue
+            through = ThroughEngine(provider, potential, {})
+            yield _row(provider.name, case, atoms, potential, through, tolerance)
+        return
+    yield from _rows_of_file(cast("Runtime", provider), potential, host, cases)
+
+
+def _rows_of_file(
+    runtime: Runtime, potential: Potential, host: PluginHost, cases: dict[str, Atoms]
+) -> Iterator[ParityRow]:
+    exporter = next(
+        cast("Exporter", exporter)
+        for exporter in host.providers("exporter")
+        if cast("Exporter", exporter).suffix in runtime.suffixes
+    )
+    with tempfile.TemporaryDirectory(prefix="mlff-parity-") as folder:
+        path = Path(folder) / f"model{exporter.suffix}"
+        try:
+            exporter.export(potential, path)
+            opened = runtime.open(path, device="cpu")
+        except MissingDependencyError as error:
+            yield from (ParityRow(runtime.name, case, "missing", message=str(error)) for case in cases)
+            return
+        except UnsupportedError as error:
+            yield from (ParityRow(runtime.name, case, "unsupported", message=str(error)) for case in cases)
+            return
+        except MlffError as error:
+            yield from (ParityRow(runtime.name, case, "fail", message=str(error)) for case in cases)
+            return
+        tolerance = Tolerance(1e-8, 1e-8, 1e-8) if potential.dtype.itemsize == 8 else Tolerance()
+        for case, atoms in cases.items():
+            yield _row(runtime.name, case, atoms, potential, opened, tolerance)
+
+
+def _not_offered(engine: Engine, atoms: Atoms) -> str:
+    if atoms.pbc.any() and "periodic" not in engine.capabilities:
+        return f"{engine.name} knows molecules only"
+    if atoms.pbc.any() and not atoms.pbc.all() and "slab" not in engine.capabilities:
+        return f"{engine.name} knows no partly periodic structures"
+    return ""
+
+
+def _row(name: str, case: str, atoms: Atoms, potential: Potential, other: Potential, tolerance: Tolerance) -> ParityRow:
+    batch = batch_from_atoms(atoms, dtype=potential.dtype)
+    want = {"energy", "forces"} | ({"stress"} & potential.supports & other.supports if batch.pbc.all() else set())
+    context = cast("AbstractContextManager[object]", other if isinstance(other, ThroughEngine) else nullcontext())
+    try:
+        with context:
+            wanted = potential.predict(batch, want=want)
+            for _ in range(99 if case == HUNDREDTH else 0):
+                other.predict(batch, want=want)
+            times = []
+            for _ in range(N_TIMED):
+                began = time.perf_counter()
+                found = other.predict(batch, want=want)
+                times.append(1e3 * (time.perf_counter() - began))
+    except UnsupportedError as error:
+        return ParityRow(name, case, "unsupported", message=str(error))
+    except Exception as error:  # an engine's own exception is a failed row, not a failed certificate
+        return ParityRow(name, case, "fail", message=f"{type(error).__name__}: {error}")
+    return _compared(name, case, batch, wanted, found, tolerance, statistics.median(times))
+
+
+def _compared(
+    name: str,
+    case: str,
+    batch: AtomicBatch,
+    wanted: Prediction,
+    found: Prediction,
+    tolerance: Tolerance,
+    ms: float,
+) -> ParityRow:
+    import torch
+
+    energy = float(energy_deviation(found.energy, wanted.energy, torch.tensor(batch.atoms_per_system())).max())
+    if wanted.forces is None or found.forces is None:
+        return ParityRow(name, case, "fail", message="no forces came", ms=ms)
+    forces = float((found.forces.cpu().double() - wanted.forces.cpu().double()).abs().max())
+    stress = None
+    if wanted.stress is not None and found.stress is not None:
+        stress = float((found.stress.cpu().double() - wanted.stress.cpu().double()).abs().max())
+    # `not <=`, so that NaN fails.
+    wrong = [
+        f"{what} off by {value:.1e} {unit}, at most {allowed:.1e}"
+        for what, value, allowed, unit in (
+            ("energy", energy, tolerance.energy, "eV/atom"),
+            ("forces", forces, tolerance.forces * force_scale(wanted.forces), "eV/Å"),
+            ("stress", stress, tolerance.stress, "eV/Å³"),
+        )
+        if value is not None and not value <= allowed
+    ]
+    status = "fail" if wrong else "ok"
+    return ParityRow(name, case, status, 1e3 * energy, forces, stress, ms, "; ".join(wrong))
+
+
+def _versions(providers: Sequence[Provider]) -> dict[str, str]:
+    packages = {"mlff-hub", "torch", "numpy", "ase", "vesin"}
+    packages |= {Requirement(text).name for provider in providers for text in provider.requires}
+    return {package: _version(package) for package in sorted(packages)}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
