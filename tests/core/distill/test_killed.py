@@ -36,6 +36,7 @@ every_steps = 7
 validate_every_steps = 25
 save_every_minutes = {save}
 """
+pytestmark = pytest.mark.timeout(900)  # several processes, each of which imports torch
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 MLFF = [sys.executable, "-c", "from mlff_core.cli.main import main; main()"]
 
@@ -56,7 +57,7 @@ def _same(first: dict, second: dict) -> bool:
 
 @pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_and_resumed_ends_with_the_same_weights(morse_set, tmp_path, kills):
-    n_steps = 40 + 40 * kills
+    n_steps = 20 + 20 * kills
     config = _config(tmp_path / "config.toml", morse_set, steps=n_steps)
     out, alone = tmp_path / "killed", tmp_path / "alone"
     chance = random.Random(kills)
