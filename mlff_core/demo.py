@@ -158,9 +158,9 @@ def run_demo(
         n_train, n_test = len(dataset.indices("train")), len(dataset.indices("test"))
     (folder / "validation.json").write_text(json.dumps(evaluation.to_json(), indent=2) + "\n")
 
-    say("Running MD with it: 2 ps, NVE at about 300 K")
+    say("Running MD with it: 1 ps, NVE at about 300 K")
     # Velocities of 600 K at a minimum: half of their energy goes into the bonds.
-    settings = MDSettings(ensemble="nve", n_steps=4000, temperature_kelvin=600.0, log_every=20, frame_every=40)
+    settings = MDSettings(ensemble="nve", n_steps=2000, temperature_kelvin=600.0, log_every=20, frame_every=40)
     report = run_md(student, _ase(frames[0]), settings, folder / "md", model_sha256=file_sha256(model))
 
     say("Timing whole MD steps of both")
@@ -223,7 +223,7 @@ def training(dataset: Path, out: Path) -> TrainConfig:
         model=ModelSection(preset="ultra-tiny"),
         batch=BatchConfig(atoms=144, edges=4096),
         optimizer=OptimizerSection(lr=5e-3, ema_decay=0.99),
-        stop=StopSection(max_steps=1600, max_minutes=1.2),
+        stop=StopSection(max_steps=4000, budget_minutes=1.0),
         log=LogSection(every_steps=25, validate_every_steps=200),
         card=CardSection(
             description="A demonstration: ethanol only, a minute of training.",

@@ -87,7 +87,7 @@ class Outputs:
 
 
 def penalty(error: Tensor, kind: Kind, delta: float) -> Tensor:
-    """Return ρ of each error of any unit, same shape as ``error``, in its unit (``mae``) or its square.
+    """Return ρ of each error, same shape as ``error`` (shape (n, …), any unit), in its unit (``mae``) or its square.
 
     ``mse``: x². ``mae``: |x|. ``huber``: x² up to ``delta`` and 2δ|x| − δ² beyond (P. J. Huber, Ann. Math. Statist.
     35, 73 (1964), doi:10.1214/aoms/1177703732, times two, so that small errors count as in ``mse``).

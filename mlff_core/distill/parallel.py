@@ -34,7 +34,13 @@ class Processes:
         return self.rank == 0
 
     def sum_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return each weight, shape (), any unit, summed over the processes."""
+        """Return each weight summed over the processes.
+
+        Parameters
+        ----------
+        weights
+            By name, each a single number, shape (1,) or (), any unit.
+        """
         if self.world == 1:
             return weights
         flat = torch.stack([weight.double() for weight in weights.values()])
