@@ -13,6 +13,9 @@ from torch import Tensor
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError
 
+OVERLAP = 0.3
+"""Atoms closer than this, in Å, are refused: no force field means anything there."""
+
 MAX_IMAGES = 100_000
 """Most periodic images within reach of an atom; a cell that needs more is too small or too flat for any structure."""
 
@@ -69,6 +72,15 @@ def edge_vectors(batch: AtomicBatch, edges: EdgeList) -> Tensor:
         return vectors + edges.cell_shifts @ batch.cell[0]
     cells = batch.cell[batch.system_idx[edges.centers]]
     return vectors + torch.einsum("ei,eij->ej", edges.cell_shifts, cells)
+
+
+def overlap_error(batch: AtomicBatch, edges: EdgeList, k: int) -> InputError:
+    """Return the error that names the two atoms of edge ``k`` and their distance."""
+    distance = float(edge_vectors(batch, edges)[k].norm())
+    return InputError(
+        f"atoms {int(edges.centers[k])} and {int(edges.neighbors[k])} overlap: they are "
+        f"{distance:.3f} Å apart, at least {OVERLAP} Å is needed; check the structure or shorten the time step"
+    )
 
 
 def find_neighbors(batch: AtomicBatch, cutoff: float) -> EdgeList:
@@ -202,6 +214,13 @@ class VerletNeighborList:
 
     def edges(self, batch: AtomicBatch) -> EdgeList:
         """Return all edges of the batch shorter than the cutoff."""
+        candidates = self.candidates(batch)
+        with torch.no_grad():
+            vectors = edge_vectors(batch, candidates)
+            return candidates.select((vectors * vectors).sum(dim=1) < self.cutoff**2)
+
+    def candidates(self, batch: AtomicBatch) -> EdgeList:
+        """Return all edges of the batch shorter than the cutoff, and some that are longer by up to the skin."""
         if self._candidates is None or self._is_stale(batch):
             self._candidates = find_neighbors(batch, self.cutoff + self.skin)
             # Own copies: an engine may write into its arrays between calls.
@@ -213,10 +232,7 @@ class VerletNeighborList:
                 batch.system_idx.clone(),
             )
             self.n_builds += 1
-        candidates = self._candidates
-        with torch.no_grad():
-            vectors = edge_vectors(batch, candidates)
-            return candidates.select((vectors * vectors).sum(dim=1) < self.cutoff**2)
+        return self._candidates
 
     def _is_stale(self, batch: AtomicBatch) -> bool:
         old = self._reference

@@ -12,14 +12,12 @@ from torch import Tensor
 from mlff_core.batch import AtomicBatch
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.neighbors import EdgeList, VerletNeighborList, edge_vectors, find_neighbors
+from mlff_core.neighbors import OVERLAP as OVERLAP
+from mlff_core.neighbors import EdgeList, VerletNeighborList, edge_vectors, find_neighbors, overlap_error
 from mlff_core.prediction import Prediction
 
 PROPERTIES = ("energy", "forces", "stress", "atom_energies", "energy_std", "forces_std")
 """Every name that ``want`` may hold."""
-
-OVERLAP = 0.3
-"""Atoms closer than this, in Å, are refused: no force field means anything there."""
 
 
 class Potential(ABC):
@@ -38,6 +36,8 @@ class Potential(ABC):
         The properties it can give, out of :data:`PROPERTIES`.
     uses_edges
         True if it takes a neighbour list, so that a caller may keep one under a skin.
+    selects_edges
+        True if edges beyond the cutoff cost it next to nothing, so that the caller need not leave them out.
     """
 
     card: ModelCard
@@ -45,6 +45,7 @@ class Potential(ABC):
     dtype: torch.dtype
     supports: frozenset[str] = frozenset({"energy", "forces"})
     uses_edges: bool = False
+    selects_edges: bool = False
 
     def predict(
         self,
@@ -160,6 +161,7 @@ class VerletPotential(Potential):
         self.dtype = potential.dtype
         self.supports = potential.supports
         self.uses_edges = potential.uses_edges
+        self.selects_edges = potential.selects_edges
         self.neighbors = VerletNeighborList(potential.card.cutoff, skin) if potential.uses_edges else None
 
     def predict(
@@ -172,7 +174,8 @@ class VerletPotential(Potential):
         """Return what the wrapped potential gives; see :meth:`Potential.predict`."""
         if edges is None and self.neighbors is not None:
             batch = batch.to(self.device, self.dtype)
-            edges = self.neighbors.edges(batch)
+            exact = not self.potential.selects_edges
+            edges = self.neighbors.edges(batch) if exact else self.neighbors.candidates(batch)
         return self.potential.predict(batch, want=want, edges=edges)
 
     def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
@@ -257,12 +260,7 @@ def check_distances(batch: AtomicBatch, edges: EdgeList, vectors: Tensor) -> Non
         return
     squared = (vectors * vectors).sum(dim=1)
     if bool(squared.min() < OVERLAP**2):
-        k = int(squared.argmin())
-        raise InputError(
-            f"atoms {int(edges.centers[k])} and {int(edges.neighbors[k])} overlap: they are "
-            f"{float(squared[k]) ** 0.5:.3f} Å apart, at least {OVERLAP} Å is needed; "
-            "check the structure or shorten the time step"
-        )
+        raise overlap_error(batch, edges, int(squared.argmin()))
 
 
 def check_has_volume(batch: AtomicBatch) -> None:

@@ -56,12 +56,14 @@ class StudentPotential(Potential):
         # With its index: "cuda" is not equal to the "cuda:0" of the tensors on it.
         self.device = self.model.embedding.weight.device
         self.kernel = choose_kernel(self.model, kernel)
+        self.selects_edges = self.kernel.selects_edges
 
     def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
         if edges is None:
             edges = find_neighbors(batch, self.card.cutoff)
-        with torch.no_grad():
-            check_distances(batch, edges, edge_vectors(batch, edges))
+        if not self.kernel.checks_distances:
+            with torch.no_grad():
+                check_distances(batch, edges, edge_vectors(batch, edges))
         return self.kernel.evaluate(batch, edges, want)
 
     def hessian(self, batch: AtomicBatch) -> Tensor:

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
+
+import torch
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError
+from mlff_core.kernels.build import BuildError
+from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN
 from mlff_core.neighbors import EdgeList
 from mlff_core.prediction import Prediction
 
+logger = logging.getLogger("mlff_core.kernels")
+
 
 class Kernel(Protocol):
-    """What a student needs to be evaluated."""
+    """What a student needs to be evaluated.
+
+    Attributes
+    ----------
+    name
+        The key in :data:`KERNELS`.
+    checks_distances
+        True if it refuses overlapping atoms by itself.
+    selects_edges
+        True if edges beyond the cutoff cost it next to nothing, so that nobody need leave them out.
+    """
 
     name: str
+    checks_distances: bool
+    selects_edges: bool
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
         """Return what is in ``want`` for a batch and its edges."""
 
 
-KERNELS: dict[str, type[ReferenceKernel]] = {"reference": ReferenceKernel}
+KERNELS: dict[str, Callable[[PaiNN], Kernel]] = {"reference": ReferenceKernel, "cpu": CPUKernel}
 """Every kernel by name, the truth first."""
 
 
@@ -33,12 +53,36 @@ def choose_kernel(model: PaiNN, name: str = "auto") -> Kernel:
     Raises
     ------
     InputError
-        No kernel has this name.
+        No kernel has this name, or it cannot serve the model's device.
+    BuildError
+        The kernel was asked for by name and cannot be built here.
     """
     if name == "auto":
         name = os.environ.get("MLFF_KERNEL", "auto")
     if name == "auto":
-        name = "reference"
+        return _fastest(model)
     if name not in KERNELS:
         raise InputError(f"no kernel is called {name!r}; there are auto, {', '.join(KERNELS)}")
+    device = model.scale.device
+    if name == "cpu" and device.type != "cpu":
+        raise InputError(
+            f"the kernel 'cpu' was asked for, but the model is on {device}; use device='cpu' or kernel='auto'"
+        )
     return KERNELS[name](model)
+
+
+def _fastest(model: PaiNN) -> Kernel:
+    if model.scale.device.type == "cpu" and model.scale.dtype in (torch.float32, torch.float64):
+        try:
+            kernel = CPUKernel(model)
+        except BuildError as error:
+            _say_once(logging.WARNING, f"the reference kernel is used, which is some twenty times slower: {error}")
+        else:
+            _say_once(logging.INFO, f"the CPU kernel is used ({kernel.variant})")
+            return kernel
+    return ReferenceKernel(model)
+
+
+@functools.cache
+def _say_once(level: int, message: str) -> None:
+    logger.log(level, message)

@@ -29,6 +29,8 @@ class ReferenceKernel:
     """
 
     name = "reference"
+    checks_distances = False
+    selects_edges = False
 
     def __init__(self, model: PaiNN) -> None:
         self.model = model
@@ -70,5 +72,7 @@ def stress_from_virial(virial: Tensor, cell: Tensor) -> Tensor:
     cell
         Shape (n_systems, 3, 3), Å, rows are lattice vectors.
     """
-    volume: Tensor = torch.linalg.det(cell).abs()
-    return -virial / volume[:, None, None]
+    # Not torch.linalg.det, which wakes all threads for one 3×3 matrix, and hangs in a forked process when it does.
+    volume: Tensor = (torch.linalg.cross(cell[:, 0], cell[:, 1]) * cell[:, 2]).sum(dim=1).abs()
+    stress: Tensor = -virial / volume[:, None, None]
+    return stress

@@ -1,30 +1,35 @@
-"""Which kernel is taken."""
+"""Which kernel a student gets."""
+
+from __future__ import annotations
 
 import pytest
+import torch
 
-from mlff_core import InputError
+from mlff_core.errors import InputError
 from mlff_core.kernels.choose import KERNELS, choose_kernel
-from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.model.painn import PaiNNConfig
 
-MODEL = PaiNN(PaiNNConfig(hidden=8, n_layers=1))
-
-
-def test_the_reference_is_the_first_and_can_be_asked_for():
-    assert next(iter(KERNELS)) == "reference"
-    assert choose_kernel(MODEL, "reference").name == "reference"
+SMALL = PaiNNConfig(hidden=8, n_radial=4)
 
 
-def test_the_environment_decides_where_the_caller_does_not(monkeypatch):
-    monkeypatch.setenv("MLFF_KERNEL", "abacus")
-    with pytest.raises(InputError, match="'abacus'"):
-        choose_kernel(MODEL)
-    assert choose_kernel(MODEL, "reference").name == "reference"
-    monkeypatch.setenv("MLFF_KERNEL", "reference")
-    assert choose_kernel(MODEL).name == "reference"
-    monkeypatch.setenv("MLFF_KERNEL", "auto")
-    assert choose_kernel(MODEL).name in KERNELS
+def test_the_cpu_kernel_is_the_default_on_a_cpu(make_model, monkeypatch):
+    monkeypatch.delenv("MLFF_KERNEL", raising=False)
+    assert choose_kernel(make_model(SMALL, torch.float32)).name == "cpu"
+    assert choose_kernel(make_model(SMALL, torch.float64)).name == "cpu"
 
 
-def test_an_unknown_kernel_is_named_with_those_there_are():
-    with pytest.raises(InputError, match=r"'abacus'; there are auto, reference"):
-        choose_kernel(MODEL, "abacus")
+def test_a_precision_the_cpu_kernel_lacks_gets_the_reference(make_model, monkeypatch):
+    monkeypatch.delenv("MLFF_KERNEL", raising=False)
+    assert choose_kernel(make_model(SMALL, torch.bfloat16)).name == "reference"
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_environment_decides_where_the_caller_does_not(name, make_model, monkeypatch):
+    monkeypatch.setenv("MLFF_KERNEL", name)
+    assert choose_kernel(make_model(SMALL)).name == name
+    assert choose_kernel(make_model(SMALL), "reference").name == "reference"
+
+
+def test_an_unknown_kernel_is_refused(make_model):
+    with pytest.raises(InputError, match="no kernel is called 'fastest'; there are auto, reference, cpu"):
+        choose_kernel(make_model(SMALL), "fastest")

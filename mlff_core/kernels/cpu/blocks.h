@@ -1,0 +1,155 @@
+/* What happens at the atoms: the update blocks, the φ of the messages and the readout, forward and back, a tile at a time. */
+#ifndef MLFF_BLOCKS_H
+#define MLFF_BLOCKS_H
+
+#include "job.h"
+
+namespace MLFF_NAMESPACE {
+
+/* Arrays that the way back reads: the job's for layers that others follow, the thread's own for the last. */
+struct Kept {
+    real *uw, *gates, *slope;
+};
+
+/* Eqs. 9 and 10: z.s (its first half) and z.v are changed in place. */
+static void update(const Model &m, const Layer &layer, int rows, Scratch &z, const Kept &kept) {
+    const int C = m.C, Fp = m.Fp;
+    multiply(z.v, Fp, 3 * rows, layer.mix.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        store(kept.uw + (row * 2 * C + chunk) * W, value);
+    });
+    for (int row = 0; row < rows; row++)
+        for (int chunk = 0; chunk < C; chunk++) {
+            const real *u = kept.uw + (row * 6 * C + chunk) * W, *w = u + Fp;
+            vec dot = {}, square = splat(m.smoothing);
+            for (int c = 0; c < 3; c++, u += 2 * Fp, w += 2 * Fp) {
+                const vec wc = load(w);
+                dot += load(u) * wc;
+                square += wc * wc;
+            }
+            store(z.s + (row * 2 * C + C + chunk) * W, square_root(square));
+            store(z.dot + (row * C + chunk) * W, dot);
+        }
+    multiply(z.s, 2 * Fp, rows, layer.a1.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        vec slope;
+        const vec h = silu(value + load(layer.a1.bias + chunk * W), slope);
+        store(z.h + (row * C + chunk) * W, h);
+        store(kept.slope + (row * C + chunk) * W, slope);
+    });
+    multiply(z.h, Fp, rows, layer.a2.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        value += load(layer.a2.bias + chunk * W);
+        if (chunk < C) {
+            real *s = z.s + (row * 2 * C + chunk) * W;
+            store(s, load(s) + value);
+            return;
+        }
+        store(kept.gates + (row * 2 * C + chunk - C) * W, value);
+    });
+    for (int row = 0; row < rows; row++)
+        for (int chunk = 0; chunk < C; chunk++) {
+            const real *gates = kept.gates + (row * 2 * C + chunk) * W;
+            real *s = z.s + (row * 2 * C + chunk) * W;
+            store(s, load(s) + load(gates) * load(z.dot + (row * C + chunk) * W));
+            if (!layer.writes_vectors) continue;
+            const vec a_vv = load(gates + Fp);
+            for (int c = 0; c < 3; c++) {
+                real *v = z.v + ((row * 3 + c) * C + chunk) * W;
+                store(v, load(v) + a_vv * load(kept.uw + ((row * 3 + c) * 2 * C + chunk) * W));
+            }
+        }
+}
+
+/* From z.gs and z.gv after the block to those before it, in place. */
+static void update_back(const Model &m, const Layer &layer, int rows, Scratch &z, const Kept &kept) {
+    const int C = m.C, Fp = m.Fp, parts = layer.writes_vectors ? 3 : 2;
+    for (int row = 0; row < rows; row++)
+        for (int chunk = 0; chunk < C; chunk++) {
+            vec dot = {}, g_vv = {};
+            for (int c = 0; c < 3; c++) {
+                const real *u = kept.uw + ((row * 3 + c) * 2 * C + chunk) * W;
+                dot += load(u) * load(u + Fp);
+                if (layer.writes_vectors) g_vv += load(z.gv + ((row * 3 + c) * C + chunk) * W) * load(u);
+            }
+            const vec gs = load(z.gs + (row * C + chunk) * W);
+            real *a = z.a + (row * parts * C + chunk) * W;
+            store(a, gs);
+            store(a + Fp, gs * dot);
+            if (layer.writes_vectors) store(a + 2 * Fp, g_vv);
+        }
+    multiply(z.a, parts * Fp, rows, layer.a2.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        const int64_t at = (row * C + chunk) * W;
+        store(z.h + at, value * load(kept.slope + at));
+    });
+    multiply(z.h, Fp, rows, layer.a1.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        store(z.s + (row * 2 * C + chunk) * W, value);
+    });
+    for (int row = 0; row < rows; row++)
+        for (int chunk = 0; chunk < C; chunk++) {
+            const real *gates = kept.gates + (row * 2 * C + chunk) * W;
+            const vec gs = load(z.gs + (row * C + chunk) * W), g_dot = gs * load(gates);
+            const vec a_vv = layer.writes_vectors ? load(gates + Fp) : vec{};
+            const real *before = z.s + (row * 2 * C + chunk) * W;
+            vec square = splat(m.smoothing);
+            for (int c = 0; c < 3; c++) {
+                const vec w = load(kept.uw + ((row * 3 + c) * 2 * C + C + chunk) * W);
+                square += w * w;
+            }
+            const vec g_norm = load(before + Fp) / square_root(square);
+            for (int c = 0; c < 3; c++) {
+                const real *u = kept.uw + ((row * 3 + c) * 2 * C + chunk) * W;
+                real *to = z.guw + ((row * 3 + c) * 2 * C + chunk) * W;
+                const vec uc = load(u), wc = load(u + Fp);
+                vec gu = g_dot * wc;
+                if (layer.writes_vectors) gu += a_vv * load(z.gv + ((row * 3 + c) * C + chunk) * W);
+                store(to, gu);
+                store(to + Fp, g_dot * uc + g_norm * wc);
+            }
+            store(z.gs + (row * C + chunk) * W, gs + load(before));
+        }
+    const bool adds = layer.writes_vectors;
+    multiply(z.guw, 2 * Fp, 3 * rows, layer.mix.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        real *gv = z.gv + (row * C + chunk) * W;
+        store(gv, adds ? value + load(gv) : value);
+    });
+}
+
+/* φ(s) for the next layer's messages, with v beside it, as neighbours read them: xv (rows, C, 6, W). */
+static void publish(const Model &m, const Layer &layer, int rows, Scratch &z, real *xv, real *slope_p) {
+    const int C = m.C, Fp = m.Fp;
+    multiply(z.s, 2 * Fp, rows, layer.phi1.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        vec slope;
+        const vec h = silu(value + load(layer.phi1.bias + chunk * W), slope);
+        store(z.h + (row * C + chunk) * W, h);
+        store(slope_p + (row * C + chunk) * W, slope);
+    });
+    multiply(z.h, Fp, rows, layer.phi2.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        const int part = chunk >= 2 * C ? 2 : chunk >= C, at = chunk - part * C;
+        store(xv + ((row * C + at) * 6 + part) * W, value + load(layer.phi2.bias + chunk * W));
+    });
+    for (int row = 0; row < rows; row++)
+        for (int c = 0; c < 3; c++)
+            for (int chunk = 0; chunk < C; chunk++)
+                store(xv + ((row * C + chunk) * 6 + 3 + c) * W, load(z.v + ((row * 3 + c) * C + chunk) * W));
+}
+
+/* Energies of the atoms from z.s, added to `energies`; and, for the way back, dE/ds into z.gs. */
+static void readout(const Model &m, int atoms, int rows, bool backward, Scratch &z, double *energies) {
+    const int C = m.C, Cr = m.readout_chunks;
+    multiply(z.s, 2 * m.Fp, rows, m.readout.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        vec slope;
+        const vec h = silu(value + load(m.readout.bias + chunk * W), slope), weight = load(m.readout_weight + chunk * W);
+        store(z.h + (row * Cr + chunk) * W, h * weight);
+        store(z.a + (row * Cr + chunk) * W, slope * weight * m.scale);
+    });
+    for (int row = 0; row < atoms; row++) {
+        vec total = {};
+        for (int chunk = 0; chunk < Cr; chunk++) total += load(z.h + (row * Cr + chunk) * W);
+        energies[row] += double((sum(total) + m.readout_bias) * m.scale);
+    }
+    if (!backward) return;
+    multiply(z.a, Cr * W, rows, m.readout.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        store(z.gs + (row * C + chunk) * W, value);
+    });
+}
+
+}  // namespace MLFF_NAMESPACE
+#endif

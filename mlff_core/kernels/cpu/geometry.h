@@ -1,0 +1,152 @@
+/* From positions to edges: checked, by centre, within the cutoff, with all that depends on the distance alone. */
+#ifndef MLFF_GEOMETRY_H
+#define MLFF_GEOMETRY_H
+
+#include "job.h"
+
+namespace MLFF_NAMESPACE {
+
+/* Reads species and checks atoms; finds where each centre's edges are, sorting them first if they are not. */
+static void index_edges(Job &j) {
+    const mlff_batch &in = *j.in;
+    const int64_t n = in.n_atoms, n_edges = in.n_edges;
+    const real *x = static_cast<const real *>(in.positions);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t z = in.atomic_numbers[i];
+        const int species = z < 0 || z > 118 ? -1 : j.m->species_of_number[z];
+        if (species < 0) return j.fail(MLFF_UNKNOWN_ELEMENT, i);
+        j.species[i] = species;
+        if (in.system_idx[i] < 0 || in.system_idx[i] >= in.n_systems) return j.fail(MLFF_BAD_INDEX, i);
+        const real sum = x[3 * i] * 0 + x[3 * i + 1] * 0 + x[3 * i + 2] * 0; /* NaN unless all are finite */
+        if (!(sum == 0)) return j.fail(MLFF_NOT_FINITE, i);
+    }
+    bool sorted = true;
+    int64_t last = 0;
+    for (int64_t e = 0; e < n_edges; e++) {
+        const int64_t i = in.centers[e], k = in.neighbors[e];
+        if (i < 0 || i >= n || k < 0 || k >= n) return j.fail(MLFF_BAD_INDEX, e);
+        if (i < last) sorted = false;
+        last = i;
+    }
+    for (int64_t i = 0; i <= n; i++) j.first[i] = 0;
+    for (int64_t e = 0; e < n_edges; e++) j.first[in.centers[e] + 1]++;
+    for (int64_t i = 0; i < n; i++) j.first[i + 1] += j.first[i];
+    if (sorted) {
+        j.order = nullptr;
+        return;
+    }
+    for (int64_t e = 0; e < n_edges; e++) j.order[j.first[in.centers[e]]++] = e;
+    for (int64_t i = n; i > 0; i--) j.first[i] = j.first[i - 1];
+    j.first[0] = 0;
+}
+
+/* Energy and slope of half the screened nuclear repulsion of a pair at r, where it reaches that far. */
+static MLFF_INLINE real zbl(const Model &m, int center, int neighbor, real r, real inverse_r, real &slope) {
+    const int pair = center * m.n_species + neighbor;
+    const real inverse_range = m.inverse_range[pair], y = r * inverse_range;
+    slope = 0;
+    if (!(y < 1)) return 0;
+    const real k = m.inverse_screening[pair], x = r * k;
+    const real shares[4] = {real(0.18175), real(0.50986), real(0.28022), real(0.02817)};
+    const real rates[4] = {real(3.19980), real(0.94229), real(0.40290), real(0.20162)};
+    real phi = 0, dphi = 0;
+    for (int t = 0; t < 4; t++) {
+        const real term = shares[t] * real(is_double ? __builtin_exp(-double(rates[t] * x)) : __builtin_expf(-float(rates[t] * x)));
+        phi += term;
+        dphi -= rates[t] * k * term;
+    }
+    const real y2 = y * y, y5 = y2 * y2 * y, y6 = y5 * y;
+    const real u = 1 - y6 * (28 - y * (48 - 21 * y));
+    const real du = -168 * y5 * (1 - y) * (1 - y) * inverse_range;
+    const real coulomb = m.prefactor[pair] * inverse_r;
+    slope = coulomb * (dphi * u + phi * du - phi * u * inverse_r);
+    return coulomb * phi * u;
+}
+
+/* Fills the edges of the atoms of one tile, and starts their energies with the repulsion. */
+static void prepare_tile(Job &j, int t) {
+    const Model &m = *j.m;
+    const mlff_batch &in = *j.in;
+    const real *positions = static_cast<const real *>(in.positions), *cells = static_cast<const real *>(in.cell);
+    const real *shifts = static_cast<const real *>(in.cell_shifts);
+    const real per_length = real(m.n_intervals) / m.cutoff, sixth = real(1) / 6;
+    for (int i = t * j.tile; i < t * j.tile + j.atoms_in(t); i++) {
+        const real *cell = cells + 9 * in.system_idx[i], *from = positions + 3 * i;
+        Edge *edge = j.edges + j.first[i];
+        EdgeGradient *slope = j.slopes + j.first[i];
+        double repulsion = 0;
+        int count = 0;
+        for (int64_t position = j.first[i]; position < j.first[i + 1]; position++) {
+            const int64_t e = j.order ? j.order[position] : position, k = in.neighbors[e];
+            const real *to = positions + 3 * k, *n = shifts + 3 * e;
+            real d[3];
+            /* Difference first, then the shift: the reversed edge is then exactly the negative of this one. */
+            for (int c = 0; c < 3; c++) d[c] = (to[c] - from[c]) + (n[0] * cell[c] + n[1] * cell[3 + c] + n[2] * cell[6 + c]);
+            const real squared = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+            if (squared < m.overlap * m.overlap) j.fail(MLFF_OVERLAP, e);
+            const real r = is_double ? real(__builtin_sqrt(double(squared))) : real(__builtin_sqrtf(float(squared)));
+            if (!(r < m.cutoff)) continue;
+            const real inverse_r = 1 / r, x = r * per_length;
+            int row = int(x);
+            if (row >= m.n_intervals) row = m.n_intervals - 1;
+            const real p = x - real(row), q = 1 - p;
+            Edge o;
+            o.b[0] = q * q * q * sixth;
+            o.b[1] = (4 + p * p * (3 * p - 6)) * sixth;
+            o.b[2] = (4 + q * q * (3 * q - 6)) * sixth;
+            o.b[3] = p * p * p * sixth;
+            o.db[0] = real(-0.5) * q * q * per_length;
+            o.db[1] = (real(1.5) * p - 2) * p * per_length;
+            o.db[2] = (2 - real(1.5) * q) * q * per_length;
+            o.db[3] = real(0.5) * p * p * per_length;
+            for (int c = 0; c < 3; c++) o.u[c] = d[c] * inverse_r;
+            o.r = r;
+            o.inverse_r = inverse_r;
+            o.neighbor = integer(k);
+            o.row = integer(row);
+            o.unused = 0;
+            edge[count] = o;
+            EdgeGradient g = {0, {0, 0, 0}};
+            if (r < m.longest_zbl) repulsion += double(zbl(m, j.species[i], j.species[k], r, inverse_r, g.dr));
+            if (j.backward) slope[count] = g;
+            count++;
+        }
+        j.count[i] = count;
+        j.atom_energies[i] = repulsion;
+    }
+}
+
+/* Forces and virial from the edges' gradients, in one fixed order whatever the number of threads. */
+static void collect(Job &j, double *force, double *virial) {
+    const mlff_batch &in = *j.in;
+    memset(force, 0, sizeof(double) * 3 * size_t(in.n_atoms));
+    memset(virial, 0, sizeof(double) * 9 * size_t(in.n_systems));
+    for (int i = 0; i < j.n_atoms; i++) {
+        double own[3] = {0, 0, 0}, w[9] = {0, 0, 0, 0, 0, 0, 0, 0, 0};
+        for (int64_t e = j.first[i]; e < j.first[i] + j.count[i]; e++) {
+            const Edge &edge = j.edges[e];
+            const EdgeGradient &s = j.slopes[e];
+            /* The slopes are those of the reversed edge, whose direction is −u. */
+            const real along = s.du[0] * edge.u[0] + s.du[1] * edge.u[1] + s.du[2] * edge.u[2];
+            double g[3];
+            for (int c = 0; c < 3; c++) g[c] = double((s.du[c] - along * edge.u[c]) * edge.inverse_r - s.dr * edge.u[c]);
+            double *other = force + 3 * int64_t(edge.neighbor);
+            for (int c = 0; c < 3; c++) {
+                own[c] -= g[c];
+                other[c] += g[c];
+                const double d = double(edge.r * edge.u[c]);
+                for (int k = 0; k < 3; k++) w[3 * c + k] += d * g[k];
+            }
+        }
+        for (int c = 0; c < 3; c++) force[3 * i + c] += own[c];
+        double *system = virial + 9 * in.system_idx[i];
+        for (int c = 0; c < 9; c++) system[c] += w[c];
+    }
+    if (real *out = static_cast<real *>(in.forces))
+        for (int64_t k = 0; k < 3 * in.n_atoms; k++) out[k] = real(force[k]);
+    if (real *out = static_cast<real *>(in.virial))
+        for (int64_t k = 0; k < 9 * in.n_systems; k++) out[k] = real(virial[k]);
+}
+
+}  // namespace MLFF_NAMESPACE
+#endif

@@ -1,0 +1,86 @@
+/* One evaluation: its input, and every array it works in. */
+#ifndef MLFF_JOB_H
+#define MLFF_JOB_H
+
+#include "model.h"
+
+namespace MLFF_NAMESPACE {
+
+/* Atoms whose node blocks are computed together: weights are read once for all of them. */
+constexpr int TILE = 48;
+static_assert(TILE % MR == 0, "tiles hold whole row blocks");
+
+/* An edge as the message loops read it: spline weights, their slopes, and the direction; a cache line in float. */
+struct Edge {
+    real b[4], db[4];
+    real u[3];
+    real r, inverse_r;
+    integer neighbor, row;
+    integer unused;
+};
+
+/* What changes with an edge: dE/dr, and dE/du with r held, of the reversed edge; summed over the layers. */
+struct EdgeGradient {
+    real dr, du[3];
+};
+
+struct Job {
+    const Model *m;
+    mlff_batch *in;
+    int n_atoms, n_tiles, tile; /* tile: atoms in one, at most TILE */
+    bool backward;
+    int status;                 /* the first error found */
+    int64_t *first;             /* (n_atoms + 1) edges of a centre, as they came */
+    int64_t *order;             /* null, or where an edge of the sorted list is in the given one */
+    int *count;                 /* (n_atoms) edges of a centre within the cutoff */
+    int *species;               /* (n_atoms) */
+    Edge *edges;                /* within the cutoff, from first[i] on */
+    EdgeGradient *slopes;       /* as `edges` */
+    double *atom_energies;      /* (n_atoms) */
+    real *s;                    /* (padded atoms, Fp) */
+    real **xv;                  /* each layer but the first: (padded atoms, C, 6, W): φ(s) and v that neighbours read */
+    real **uw;                  /* each layer but the last: (padded atoms, 3, 2 Fp) */
+    real **gates;               /* each layer but the last: (padded atoms, 2 Fp): a_sv and a_vv */
+    real **slope_a, **slope_p;  /* derivative of each SiLU, (padded atoms, Fp) */
+    real *g[2];                 /* (padded atoms, C, 4, W): dE/ds and dE/dv after a layer's messages */
+    real *scratch;              /* one for each thread */
+    int64_t scratch_size;
+
+    int atoms_in(int t) const { return n_atoms - t * tile < tile ? n_atoms - t * tile : tile; }
+    int rows_in(int t) const { return round_up(atoms_in(t), MR); }
+
+    void fail(int code, int64_t culprit) {
+        int expected = 0;
+        if (__atomic_compare_exchange_n(&status, &expected, code, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            in->culprit = culprit;
+    }
+};
+
+/* A thread's own arrays, for one tile. */
+struct Scratch {
+    real *s;     /* (TILE, 2 Fp): s, and the norms beside it */
+    real *v;     /* (TILE, 3, Fp) */
+    real *dot;   /* (TILE, Fp) */
+    real *h;     /* (TILE, Fp) */
+    real *a;     /* (TILE, 3 Fp) */
+    real *gates; /* (TILE, 2 Fp), the last layer's */
+    real *uw;    /* (TILE, 3, 2 Fp), the last layer's */
+    real *slope; /* (TILE, Fp), the last layer's */
+    real *gs;    /* (TILE, Fp) */
+    real *gv;    /* (TILE, 3, Fp) */
+    real *guw;   /* (TILE, 3, 2 Fp) */
+
+    static int64_t size(const Model &m) {
+        const int width = m.Fp > m.readout_chunks * W ? m.Fp : m.readout_chunks * W;
+        return int64_t(TILE) * width * (2 + 3 + 1 + 1 + 3 + 2 + 6 + 1 + 1 + 3 + 6);
+    }
+    Scratch(const Model &m, real *p) {
+        const int64_t n = int64_t(TILE) * (m.Fp > m.readout_chunks * W ? m.Fp : m.readout_chunks * W);
+        real **fields[] = {&s, &v, &dot, &h, &a, &gates, &uw, &slope, &gs, &gv, &guw};
+        const int widths[] = {2, 3, 1, 1, 3, 2, 6, 1, 1, 3, 6};
+        for (int k = 0; k < 11; p += n * widths[k], k++) *fields[k] = p;
+    }
+};
+
+}  // namespace MLFF_NAMESPACE
+#endif

@@ -1,0 +1,100 @@
+/* Message blocks: filter, gather, product and sum over neighbours in one loop, forward and back.
+ *
+ * An edge belongs to its centre i and looks at its neighbour j. Since every pair occurs in both directions with one r,
+ * what flows back from the centres that look at atom i is found at the edges of i itself: both ways are gathers. */
+#ifndef MLFF_MESSAGE_H
+#define MLFF_MESSAGE_H
+
+#include "job.h"
+
+namespace MLFF_NAMESPACE {
+
+/* Δs and Δv of atom i over N chunks of channels, into sum[n] = {Δs, Δvx, Δvy, Δvz}. In the first layer
+ * (FILTERS = 2) φ(s) depends on the species alone, and there are no vectors yet. */
+template <int FILTERS, int N>
+static MLFF_INLINE void gather(const Job &j, const Layer &layer, const real *xv, int i, int chunk, vec sum[N][4]) {
+    const Model &m = *j.m;
+    const int per_table = layer.table->filters * W, per_atom = (FILTERS == 2 ? 2 : 6) * W;
+    const int64_t stride = int64_t(m.C) * per_table;
+    const real *table = layer.table->data + chunk * per_table;
+    const real *features = xv + chunk * per_atom;
+    const Edge *edge = j.edges + j.first[i], *end = edge + j.count[i];
+    for (int n = 0; n < N; n++)
+        for (int k = 0; k < 4; k++) sum[n][k] = vec{};
+    for (; edge < end; edge++) {
+        const real *t = table + edge->row * stride;
+        const int64_t at = FILTERS == 2 ? j.species[edge->neighbor] : int64_t(edge->neighbor);
+        const real *x = features + at * (int64_t(m.C) * per_atom);
+#pragma GCC unroll 4
+        for (int n = 0; n < N; n++, t += per_table, x += per_atom) {
+            vec w[FILTERS];
+#pragma GCC unroll 3
+            for (int f = 0; f < FILTERS; f++)
+                w[f] = (edge->b[0] * load(t + f * W) + edge->b[1] * load(t + stride + f * W)) +
+                       (edge->b[2] * load(t + 2 * stride + f * W) + edge->b[3] * load(t + 3 * stride + f * W));
+            sum[n][0] += w[0] * load(x);
+            const vec along = w[1] * load(x + W);
+#pragma GCC unroll 3
+            for (int c = 0; c < 3; c++) sum[n][1 + c] += edge->u[c] * along;
+            if constexpr (FILTERS == 3) {
+                const vec through = w[2] * load(x + 2 * W);
+#pragma GCC unroll 3
+                for (int c = 0; c < 3; c++) sum[n][1 + c] += through * load(x + (3 + c) * W);
+            }
+        }
+    }
+}
+
+/* What flows back to atom i from the centres that look at it, whose gradients are in g: sums[chunk] = {Σ W₀ gs,
+ * Σ W₁ (u·gv), Σ W₂ gv}; and the gradients of these edges, added to their slopes. The first layer needs the latter only. */
+template <int FILTERS>
+static MLFF_INLINE void gather_back(Job &j, const Layer &layer, const real *own, const real *g, int i, real *sums) {
+    const Model &m = *j.m;
+    const int C = m.C, per_table = layer.table->filters * W, per_atom = (FILTERS == 2 ? 2 : 6) * W;
+    const int64_t stride = int64_t(C) * per_table;
+    const Edge *edge = j.edges + j.first[i], *end = edge + j.count[i];
+    EdgeGradient *slope = j.slopes + j.first[i];
+    if (FILTERS == 3) memset(sums, 0, sizeof(real) * size_t(C) * 5 * W);
+    for (; edge < end; edge++, slope++) {
+        const real *t = layer.table->data + edge->row * stride;
+        const real *from = g + edge->neighbor * (int64_t(C) * 4 * W);
+        const real *x = own;
+        real *to = sums;
+        /* The direction of the edge that looks at i. */
+        const vec u[3] = {splat(-edge->u[0]), splat(-edge->u[1]), splat(-edge->u[2])};
+        const vec b[4] = {splat(edge->b[0]), splat(edge->b[1]), splat(edge->b[2]), splat(edge->b[3])};
+        vec q[4] = {}, du[3] = {};
+        for (int chunk = 0; chunk < C; chunk++, t += per_table, x += per_atom, from += 4 * W, to += 5 * W) {
+            const vec gs = load(from), gv[3] = {load(from + W), load(from + 2 * W), load(from + 3 * W)};
+            const vec y = u[0] * gv[0] + u[1] * gv[1] + u[2] * gv[2];
+            const vec x1 = load(x + W);
+            vec p[3] = {load(x) * gs, x1 * y, vec{}}, w[3] = {};
+            if constexpr (FILTERS == 3)
+                p[2] = load(x + 2 * W) * (load(x + 3 * W) * gv[0] + load(x + 4 * W) * gv[1] + load(x + 5 * W) * gv[2]);
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++)
+#pragma GCC unroll 3
+                for (int f = 0; f < FILTERS; f++) {
+                    const vec coefficient = load(t + k * stride + f * W);
+                    if (FILTERS == 3 || f == 1) w[f] += b[k] * coefficient;
+                    q[k] += coefficient * p[f];
+                }
+            const vec along = w[1] * x1;
+#pragma GCC unroll 3
+            for (int c = 0; c < 3; c++) du[c] += along * gv[c];
+            if constexpr (FILTERS == 3) {
+                store(to, load(to) + w[0] * gs);
+                store(to + W, load(to + W) + w[1] * y);
+#pragma GCC unroll 3
+                for (int c = 0; c < 3; c++) store(to + (2 + c) * W, load(to + (2 + c) * W) + w[2] * gv[c]);
+            }
+        }
+        const vec dr = (edge->db[0] * q[0] + edge->db[1] * q[1]) + (edge->db[2] * q[2] + edge->db[3] * q[3]);
+        const quad total = sums4(dr, du[0], du[1], du[2]);
+        slope->dr += total[0];
+        for (int c = 0; c < 3; c++) slope->du[c] += total[1 + c];
+    }
+}
+
+}  // namespace MLFF_NAMESPACE
+#endif

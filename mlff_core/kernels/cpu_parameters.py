@@ -1,0 +1,102 @@
+"""A PaiNN's numbers in the order in which the CPU kernel reads them, with its radial filters as splines."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mlff_core.model.painn import Message, PaiNN, Update
+from mlff_core.model.radial import polynomial_envelope
+
+N_INTERVALS = 768
+"""Pieces of each filter's spline; docs/kernels.md shows the error of the forces against it."""
+
+
+def spline_coefficients(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the coefficients of the uniform cubic B-splines through ``values``, shape (n_intervals + 3, width).
+
+    The curve has two continuous derivatives. At the far end it vanishes with both of them, as the filters do at the
+    cutoff; at the near end, where no two atoms may be, its curvature is zero.
+
+    Parameters
+    ----------
+    values
+        At the ends of the intervals, shape (n_intervals + 1, width), the last row zero; no unit.
+    """
+    n_points = len(values)
+    # (c₋ + 4c + c₊)/6 is the value at a point. At the near end c₀ is the value, at the far end c₊ = c₋ (slope zero).
+    # Elimination from the near end, then substitution back; all columns at once.
+    inner = 6.0 * values
+    inner[0] = values[0]
+    above = np.zeros(n_points)
+    for k in range(1, n_points):
+        below = 2.0 if k == n_points - 1 else 1.0
+        pivot = 4.0 - below * above[k - 1]
+        above[k] = 1.0 / pivot
+        inner[k] = (inner[k] - below * inner[k - 1]) / pivot
+    for k in range(n_points - 2, 0, -1):
+        inner[k] -= above[k] * inner[k + 1]
+    coefficients = np.empty((n_points + 2, values.shape[1]))
+    coefficients[1:-1] = inner
+    coefficients[0] = 2.0 * inner[0] - inner[1]
+    # The last three are of fourth order in the step, since a filter vanishes as the third power; without them value,
+    # slope and curvature vanish exactly.
+    coefficients[-3:] = 0.0
+    return coefficients
+
+
+def filter_table(model: PaiNN, linear: nn.Linear, n_intervals: int) -> npt.NDArray[np.float64]:
+    """Return the spline coefficients of one linear layer's filters times the envelope.
+
+    Parameters
+    ----------
+    model
+        In float64; gives basis and cutoff.
+    linear
+        From the radial basis to the filters.
+    n_intervals
+        Pieces between 0 and the cutoff.
+
+    Returns
+    -------
+    ndarray
+        Shape (n_intervals + 3, n_filters), no unit.
+    """
+    distances = torch.linspace(0.0, model.cutoff, n_intervals + 1, dtype=torch.float64)
+    distances[0] = 1e-6  # the Bessel functions are 0/0 at 0
+    envelope = polynomial_envelope(distances / model.cutoff).unsqueeze(-1)
+    return spline_coefficients((linear(model.basis(distances)) * envelope).numpy())
+
+
+def flat_parameters(model: PaiNN, n_intervals: int = N_INTERVALS) -> npt.NDArray[np.float64]:
+    """Return all numbers of a model one after the other, float64, as ``cpu/api.h`` lists them."""
+    exact = copy.deepcopy(model).cpu().double()
+    with torch.no_grad():
+        parts = [torch.as_tensor(part, dtype=torch.float64).reshape(-1) for part in _parts(exact, n_intervals)]
+        return torch.cat(parts).numpy()
+
+
+def _parts(model: PaiNN, n_intervals: int) -> Iterator[Tensor | npt.NDArray[np.float64]]:
+    messages = [cast("Message", block) for block in model.messages]
+    updates = [cast("Update", block) for block in model.updates]
+    yield model.embedding.weight
+    yield messages[0].phi(model.embedding.weight)
+    for linear in model.filters:
+        yield filter_table(model, cast("nn.Linear", linear), n_intervals)
+    for k, (message, update) in enumerate(zip(messages, updates, strict=True)):
+        if k > 0:
+            yield from message.phi.parameters()
+        yield update.mix.weight
+        yield from update.a.parameters()
+    yield from model.readout.parameters()
+    yield model.zbl.inverse_screening
+    yield model.zbl.inverse_ranges
+    yield model.zbl.prefactors
+    yield model.reference_energies
+    yield model.species_of_number
