@@ -17,31 +17,26 @@ struct Step {
 
 static MLFF_INLINE real *thread_scratch(const Job &j, int thread) { return j.scratch + thread * j.scratch_size; }
 
-/* Chunks that the forward message loop holds in registers at once. */
-constexpr int BLOCK = 2;
-
-template <int FILTERS, int N>
-static MLFF_INLINE void receive(const Job &j, int k, int i, int row, int chunk, Scratch &z) {
+template <int FILTERS>
+static void receive(const Job &j, int k, int t, Scratch &z) {
     const Model &m = *j.m;
     const int C = m.C;
-    vec sum[N][4];
-    gather<FILTERS, N>(j, m.layers[k], FILTERS == 2 ? m.first_phi : j.xv[k], i, chunk, sum);
-    const real *s = FILTERS == 2 ? m.embedding + int64_t(j.species[i]) * m.Fp : j.s + int64_t(i) * m.Fp;
-    for (int n = 0; n < N; n++) {
-        store(z.s + (row * 2 * C + chunk + n) * W, load(s + (chunk + n) * W) + sum[n][0]);
-        for (int c = 0; c < 3; c++) {
-            vec v = sum[n][1 + c];
-            if (FILTERS == 3) v += load(j.xv[k] + ((int64_t(i) * C + chunk + n) * 6 + 3 + c) * W);
-            store(z.v + ((row * 3 + c) * C + chunk + n) * W, v);
+    for (int g = 0; g * GROUP < j.atoms_in(t); g++) {
+        const Job::Group group = j.group(t, g);
+        const real *sums = z.guw;
+        gather<FILTERS>(j, m.layers[k], FILTERS == 2 ? m.first_phi : j.xv[k], group, z.guw);
+        for (int i = group.start, row = g * GROUP; i < group.start + group.size; i++, row++) {
+            const real *s = FILTERS == 2 ? m.embedding + int64_t(j.species[i]) * m.Fp : j.s + int64_t(i) * m.Fp;
+            for (int chunk = 0; chunk < C; chunk++, sums += 4 * W) {
+                store(z.s + (row * 2 * C + chunk) * W, load(s + chunk * W) + load(sums));
+                for (int c = 0; c < 3; c++) {
+                    vec v = load(sums + (1 + c) * W);
+                    if (FILTERS == 3) v += load(j.xv[k] + ((int64_t(i) * C + chunk) * 6 + 3 + c) * W);
+                    store(z.v + ((row * 3 + c) * C + chunk) * W, v);
+                }
+            }
         }
     }
-}
-
-template <int FILTERS>
-static void receive_all(const Job &j, int k, int i, int row, Scratch &z) {
-    int chunk = 0;
-    for (; chunk + BLOCK <= j.m->C; chunk += BLOCK) receive<FILTERS, BLOCK>(j, k, i, row, chunk, z);
-    for (; chunk < j.m->C; chunk++) receive<FILTERS, 1>(j, k, i, row, chunk, z);
 }
 
 /* z.gs and z.gv to where neighbours read them. */
@@ -67,10 +62,8 @@ static void forward_tile(void *context, int64_t t, int thread) {
     const int k = step.layer, C = m.C, atoms = j.atoms_in(int(t)), rows = j.rows_in(int(t));
     const int64_t start = t * j.tile;
     Scratch z(m, thread_scratch(j, thread));
-    for (int row = 0; row < atoms; row++) {
-        if (k == 0) receive_all<2>(j, k, int(start) + row, row, z);
-        else receive_all<3>(j, k, int(start) + row, row, z);
-    }
+    if (k == 0) receive<2>(j, k, int(t), z);
+    else receive<3>(j, k, int(t), z);
     for (int row = atoms; row < rows; row++) {
         memset(z.s + row * 2 * C * W, 0, sizeof(real) * 2 * size_t(C) * W);
         memset(z.v + row * 3 * C * W, 0, sizeof(real) * 3 * size_t(C) * W);
@@ -90,6 +83,34 @@ static void forward_tile(void *context, int64_t t, int thread) {
     publish_gradients(m, rows, z, j.g[k & 1] + start * 4 * m.Fp);
 }
 
+/* The gradients of φ(s), v and s before layer k's messages into z.a, z.gv and z.gs; g holds those after them. */
+static void send_back(Job &j, int k, int t, const real *g, Scratch &z) {
+    const Model &m = *j.m;
+    const int C = m.C, Fp = m.Fp;
+    for (int n = 0; n * GROUP < j.atoms_in(t); n++) {
+        const Job::Group group = j.group(t, n);
+        const real *from = z.guw;
+        gather_back<3>(j, m.layers[k], j.xv[k], g, group, z.guw);
+        for (int64_t i = group.start, row = n * GROUP; i < group.start + group.size; i++, row++) {
+            const real *x = j.xv[k] + i * 6 * Fp, *own = g + i * 4 * Fp;
+            for (int chunk = 0; chunk < C; chunk++, x += 6 * W, own += 4 * W, from += 5 * W) {
+                real *a = z.a + (row * 3 * C + chunk) * W;
+                store(a, load(from));
+                store(a + Fp, load(from + W));
+                vec through = {};
+                const vec x2 = load(x + 2 * W);
+                for (int c = 0; c < 3; c++) {
+                    const vec gathered = load(from + (2 + c) * W);
+                    through += load(x + (3 + c) * W) * gathered;
+                    store(z.gv + ((row * 3 + c) * C + chunk) * W, load(own + (1 + c) * W) + x2 * gathered);
+                }
+                store(a + 2 * Fp, through);
+                store(z.gs + (row * C + chunk) * W, load(own));
+            }
+        }
+    }
+}
+
 /* From the gradients after layer k's messages to those after layer k−1's. */
 static void backward_tile(void *context, int64_t t, int thread) {
     const Step &step = *static_cast<Step *>(context);
@@ -100,34 +121,11 @@ static void backward_tile(void *context, int64_t t, int thread) {
     const Layer &layer = m.layers[k];
     const real *g = j.g[k & 1];
     Scratch z(m, thread_scratch(j, thread));
-    real *sums = z.guw;
     if (k == 0) {
-        for (int row = 0; row < atoms; row++) {
-            const int i = int(start) + row;
-            gather_back<2>(j, layer, m.first_phi + int64_t(j.species[i]) * 2 * Fp, g, i, sums);
-        }
+        for (int n = 0; n * GROUP < atoms; n++) gather_back<2>(j, layer, m.first_phi, g, j.group(int(t), n), nullptr);
         return;
     }
-    for (int row = 0; row < atoms; row++) {
-        const int64_t i = start + row;
-        const real *x = j.xv[k] + i * 6 * Fp, *own = g + i * 4 * Fp;
-        gather_back<3>(j, layer, x, g, int(i), sums);
-        for (int chunk = 0; chunk < C; chunk++, x += 6 * W, own += 4 * W) {
-            const real *from = sums + chunk * 5 * W;
-            real *a = z.a + (row * 3 * C + chunk) * W;
-            store(a, load(from));
-            store(a + Fp, load(from + W));
-            vec through = {};
-            const vec x2 = load(x + 2 * W);
-            for (int c = 0; c < 3; c++) {
-                const vec gathered = load(from + (2 + c) * W);
-                through += load(x + (3 + c) * W) * gathered;
-                store(z.gv + ((row * 3 + c) * C + chunk) * W, load(own + (1 + c) * W) + x2 * gathered);
-            }
-            store(a + 2 * Fp, through);
-            store(z.gs + (row * C + chunk) * W, load(own));
-        }
-    }
+    send_back(j, k, int(t), g, z);
     for (int row = atoms; row < rows; row++) {
         memset(z.a + row * 3 * C * W, 0, sizeof(real) * 3 * size_t(Fp));
         memset(z.gv + row * 3 * C * W, 0, sizeof(real) * 3 * size_t(Fp));
@@ -146,7 +144,10 @@ static void backward_tile(void *context, int64_t t, int thread) {
     publish_gradients(m, rows, z, j.g[(k - 1) & 1] + start * 4 * Fp);
 }
 
-static void prepare(void *context, int64_t t, int) { prepare_tile(*static_cast<Step *>(context)->job, int(t)); }
+static void prepare(void *context, int64_t t, int thread) {
+    Job &j = *static_cast<Step *>(context)->job;
+    prepare_tile(j, int(t), thread_scratch(j, thread));
+}
 
 /* Lays arrays one after the other; a first pass with no memory counts it. */
 struct Layout {
@@ -166,7 +167,7 @@ static int64_t lay_out(Job &j, char *memory, double *&force, double *&virial, in
     Layout at{memory};
     j.first = at.take<int64_t>(n + 1);
     j.order = at.take<int64_t>(e);
-    j.count = at.take<int>(n);
+    j.count = at.take<int>(int64_t(j.n_tiles) * j.groups());
     j.species = at.take<int>(n);
     j.atom_energies = at.take<double>(n);
     j.edges = at.take<Edge>(e);

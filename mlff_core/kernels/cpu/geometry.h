@@ -63,19 +63,46 @@ static MLFF_INLINE real zbl(const Model &m, int center, int neighbor, real r, re
     return coulomb * phi * u;
 }
 
-/* Fills the edges of the atoms of one tile, and starts their energies with the repulsion. */
-static void prepare_tile(Job &j, int t) {
+/* An edge of r below the cutoff and its unit vector. */
+static MLFF_INLINE void describe(const Model &m, const real *d, real r, Edge &o) {
+    const real per_length = real(m.n_intervals) / m.cutoff, sixth = real(1) / 6;
+    const real x = r * per_length;
+    int row = int(x);
+    if (row >= m.n_intervals) row = m.n_intervals - 1;
+    const real p = x - real(row), q = 1 - p;
+    o.b[0] = q * q * q * sixth;
+    o.b[1] = (4 + p * p * (3 * p - 6)) * sixth;
+    o.b[2] = (4 + q * q * (3 * q - 6)) * sixth;
+    o.b[3] = p * p * p * sixth;
+    o.db[0] = real(-0.5) * q * q * per_length;
+    o.db[1] = (real(1.5) * p - 2) * p * per_length;
+    o.db[2] = (2 - real(1.5) * q) * q * per_length;
+    o.db[3] = real(0.5) * p * p * per_length;
+    o.r = r;
+    o.inverse_r = 1 / r;
+    for (int c = 0; c < 3; c++) o.u[c] = d[c] * o.inverse_r;
+    o.row = integer(row);
+}
+
+/* Moves edges to `to` in the order of their rows; those of one row keep their order. */
+static void sort_by_row(const Edge *from, int count, int n_rows, int *places, Edge *to) {
+    memset(places, 0, sizeof(int) * size_t(n_rows + 1));
+    for (int e = 0; e < count; e++) places[from[e].row + 1]++;
+    for (int row = 0; row < n_rows; row++) places[row + 1] += places[row];
+    for (int e = 0; e < count; e++) to[places[from[e].row]++] = from[e];
+}
+
+/* Fills the edges of the atoms of one group, and starts their energies with the repulsion. */
+static void prepare_group(Job &j, const Job::Group &group, Edge *unsorted, int64_t capacity, int *places) {
     const Model &m = *j.m;
     const mlff_batch &in = *j.in;
     const real *positions = static_cast<const real *>(in.positions), *cells = static_cast<const real *>(in.cell);
     const real *shifts = static_cast<const real *>(in.cell_shifts);
-    const real per_length = real(m.n_intervals) / m.cutoff, sixth = real(1) / 6;
-    for (int i = t * j.tile; i < t * j.tile + j.atoms_in(t); i++) {
+    const bool sorts = j.first[group.start + group.size] - j.first[group.start] <= capacity;
+    Edge *edge = sorts ? unsorted : group.edges;
+    int count = 0;
+    for (int i = group.start; i < group.start + group.size; i++) {
         const real *cell = cells + 9 * in.system_idx[i], *from = positions + 3 * i;
-        Edge *edge = j.edges + j.first[i];
-        EdgeGradient *slope = j.slopes + j.first[i];
-        double repulsion = 0;
-        int count = 0;
         for (int64_t position = j.first[i]; position < j.first[i + 1]; position++) {
             const int64_t e = j.order ? j.order[position] : position, k = in.neighbors[e];
             const real *to = positions + 3 * k, *n = shifts + 3 * e;
@@ -86,34 +113,33 @@ static void prepare_tile(Job &j, int t) {
             if (squared < m.overlap * m.overlap) j.fail(MLFF_OVERLAP, e);
             const real r = is_double ? real(__builtin_sqrt(double(squared))) : real(__builtin_sqrtf(float(squared)));
             if (!(r < m.cutoff)) continue;
-            const real inverse_r = 1 / r, x = r * per_length;
-            int row = int(x);
-            if (row >= m.n_intervals) row = m.n_intervals - 1;
-            const real p = x - real(row), q = 1 - p;
-            Edge o;
-            o.b[0] = q * q * q * sixth;
-            o.b[1] = (4 + p * p * (3 * p - 6)) * sixth;
-            o.b[2] = (4 + q * q * (3 * q - 6)) * sixth;
-            o.b[3] = p * p * p * sixth;
-            o.db[0] = real(-0.5) * q * q * per_length;
-            o.db[1] = (real(1.5) * p - 2) * p * per_length;
-            o.db[2] = (2 - real(1.5) * q) * q * per_length;
-            o.db[3] = real(0.5) * p * p * per_length;
-            for (int c = 0; c < 3; c++) o.u[c] = d[c] * inverse_r;
-            o.r = r;
-            o.inverse_r = inverse_r;
+            Edge &o = edge[count++];
+            describe(m, d, r, o);
             o.neighbor = integer(k);
-            o.row = integer(row);
-            o.unused = 0;
-            edge[count] = o;
-            EdgeGradient g = {0, {0, 0, 0}};
-            if (r < m.longest_zbl) repulsion += double(zbl(m, j.species[i], j.species[k], r, inverse_r, g.dr));
-            if (j.backward) slope[count] = g;
-            count++;
+            o.center = integer(i - group.start);
         }
-        j.count[i] = count;
-        j.atom_energies[i] = repulsion;
     }
+    if (sorts) sort_by_row(unsorted, count, m.n_intervals, places, group.edges);
+    *group.count = count;
+    for (int k = 0; k < group.size; k++) j.atom_energies[group.start + k] = 0;
+    for (int e = 0; e < count; e++) {
+        const Edge &o = group.edges[e];
+        EdgeGradient g = {0, {0, 0, 0}};
+        if (o.r < m.longest_zbl) {
+            const int i = group.start + int(o.center);
+            j.atom_energies[i] += double(zbl(m, j.species[i], j.species[o.neighbor], o.r, o.inverse_r, g.dr));
+        }
+        if (j.backward) group.slopes[e] = g;
+    }
+}
+
+static void prepare_tile(Job &j, int t, real *memory) {
+    int *places = reinterpret_cast<int *>(memory);
+    const int64_t reserved = round_up(j.m->n_intervals + 1, 64) * int64_t(sizeof(int));
+    Edge *unsorted = reinterpret_cast<Edge *>(reinterpret_cast<char *>(memory) + reserved);
+    const int64_t left = j.scratch_size * int64_t(sizeof(real)) - reserved;
+    const int64_t capacity = left > 0 ? left / int64_t(sizeof(Edge)) : 0;
+    for (int g = 0; g * GROUP < j.atoms_in(t); g++) prepare_group(j, j.group(t, g), unsorted, capacity, places);
 }
 
 /* Forces and virial from the edges' gradients, in one fixed order whatever the number of threads. */
@@ -121,27 +147,25 @@ static void collect(Job &j, double *force, double *virial) {
     const mlff_batch &in = *j.in;
     memset(force, 0, sizeof(double) * 3 * size_t(in.n_atoms));
     memset(virial, 0, sizeof(double) * 9 * size_t(in.n_systems));
-    for (int i = 0; i < j.n_atoms; i++) {
-        double own[3] = {0, 0, 0}, w[9] = {0, 0, 0, 0, 0, 0, 0, 0, 0};
-        for (int64_t e = j.first[i]; e < j.first[i] + j.count[i]; e++) {
-            const Edge &edge = j.edges[e];
-            const EdgeGradient &s = j.slopes[e];
-            /* The slopes are those of the reversed edge, whose direction is −u. */
-            const real along = s.du[0] * edge.u[0] + s.du[1] * edge.u[1] + s.du[2] * edge.u[2];
-            double g[3];
-            for (int c = 0; c < 3; c++) g[c] = double((s.du[c] - along * edge.u[c]) * edge.inverse_r - s.dr * edge.u[c]);
-            double *other = force + 3 * int64_t(edge.neighbor);
-            for (int c = 0; c < 3; c++) {
-                own[c] -= g[c];
-                other[c] += g[c];
-                const double d = double(edge.r * edge.u[c]);
-                for (int k = 0; k < 3; k++) w[3 * c + k] += d * g[k];
+    for (int t = 0; t < j.n_tiles; t++)
+        for (int g = 0; g * GROUP < j.atoms_in(t); g++) {
+            const Job::Group group = j.group(t, g);
+            for (int e = 0; e < *group.count; e++) {
+                const Edge &edge = group.edges[e];
+                const EdgeGradient &s = group.slopes[e];
+                /* The slopes are those of the reversed edge, whose direction is −u. */
+                const real along = s.du[0] * edge.u[0] + s.du[1] * edge.u[1] + s.du[2] * edge.u[2];
+                const int64_t i = group.start + int64_t(edge.center);
+                double *own = force + 3 * i, *other = force + 3 * int64_t(edge.neighbor), *w = virial + 9 * in.system_idx[i];
+                for (int c = 0; c < 3; c++) {
+                    const double f = double((s.du[c] - along * edge.u[c]) * edge.inverse_r - s.dr * edge.u[c]);
+                    own[c] -= f;
+                    other[c] += f;
+                    if (in.virial)
+                        for (int k = 0; k < 3; k++) w[3 * k + c] += double(edge.r * edge.u[k]) * f;
+                }
             }
         }
-        for (int c = 0; c < 3; c++) force[3 * i + c] += own[c];
-        double *system = virial + 9 * in.system_idx[i];
-        for (int c = 0; c < 9; c++) system[c] += w[c];
-    }
     if (real *out = static_cast<real *>(in.forces))
         for (int64_t k = 0; k < 3 * in.n_atoms; k++) out[k] = real(force[k]);
     if (real *out = static_cast<real *>(in.virial))

@@ -10,13 +10,17 @@ namespace MLFF_NAMESPACE {
 constexpr int TILE = 48;
 static_assert(TILE % MR == 0, "tiles hold whole row blocks");
 
+/* Centres whose edges are taken together, in the order of their distances: so that the spline's rows that one edge reads
+ * are still in the first-level cache for the next, and so are the sums of so few centres. */
+constexpr int GROUP = 8;
+
 /* An edge as the message loops read it: spline weights, their slopes, and the direction; a cache line in float. */
 struct Edge {
     real b[4], db[4];
     real u[3];
     real r, inverse_r;
     integer neighbor, row;
-    integer unused;
+    integer center; /* within the group */
 };
 
 /* What changes with an edge: dE/dr, and dE/du with r held, of the reversed edge; summed over the layers. */
@@ -32,9 +36,9 @@ struct Job {
     int status;                 /* the first error found */
     int64_t *first;             /* (n_atoms + 1) edges of a centre, as they came */
     int64_t *order;             /* null, or where an edge of the sorted list is in the given one */
-    int *count;                 /* (n_atoms) edges of a centre within the cutoff */
+    int *count;                 /* (n_tiles, groups in a tile) edges of a group within the cutoff */
     int *species;               /* (n_atoms) */
-    Edge *edges;                /* within the cutoff, from first[i] on */
+    Edge *edges;                /* within the cutoff, from first[i] on for the group that starts with atom i */
     EdgeGradient *slopes;       /* as `edges` */
     double *atom_energies;      /* (n_atoms) */
     real *s;                    /* (padded atoms, Fp) */
@@ -48,6 +52,19 @@ struct Job {
 
     int atoms_in(int t) const { return n_atoms - t * tile < tile ? n_atoms - t * tile : tile; }
     int rows_in(int t) const { return round_up(atoms_in(t), MR); }
+    int groups() const { return (tile + GROUP - 1) / GROUP; }
+
+    /* Atoms and edges of group g of tile t. */
+    struct Group {
+        int start, size;
+        Edge *edges;
+        EdgeGradient *slopes;
+        int *count;
+    };
+    Group group(int t, int g) const {
+        const int start = t * tile + g * GROUP, left = atoms_in(t) - g * GROUP;
+        return {start, left < GROUP ? left : GROUP, edges + first[start], slopes + first[start], count + t * groups() + g};
+    }
 
     void fail(int code, int64_t culprit) {
         int expected = 0;

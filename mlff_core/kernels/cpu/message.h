@@ -9,57 +9,61 @@
 
 namespace MLFF_NAMESPACE {
 
-/* Δs and Δv of atom i over N chunks of channels, into sum[n] = {Δs, Δvx, Δvy, Δvz}. In the first layer
- * (FILTERS = 2) φ(s) depends on the species alone, and there are no vectors yet. */
-template <int FILTERS, int N>
-static MLFF_INLINE void gather(const Job &j, const Layer &layer, const real *xv, int i, int chunk, vec sum[N][4]) {
+/* Δs and Δv of the atoms of a group: sums (GROUP, C, 4, W). In the first layer (FILTERS = 2) φ(s) depends on the species alone, and there are
+ * no vectors yet. The sums go through the first-level cache with every edge: going over the edges once for each block of
+ * channels instead, with the sums in registers, reads every neighbour in pieces and is slower. */
+template <int FILTERS>
+static MLFF_INLINE void gather(const Job &j, const Layer &layer, const real *xv, const Job::Group &group, real *sums) {
     const Model &m = *j.m;
-    const int per_table = layer.table->filters * W, per_atom = (FILTERS == 2 ? 2 : 6) * W;
-    const int64_t stride = int64_t(m.C) * per_table;
-    const real *table = layer.table->data + chunk * per_table;
-    const real *features = xv + chunk * per_atom;
-    const Edge *edge = j.edges + j.first[i], *end = edge + j.count[i];
-    for (int n = 0; n < N; n++)
-        for (int k = 0; k < 4; k++) sum[n][k] = vec{};
+    const int C = m.C, per_table = layer.table->filters * W, per_atom = (FILTERS == 2 ? 2 : 6) * W;
+    const int64_t stride = int64_t(C) * per_table;
+    const Edge *edge = group.edges, *end = edge + *group.count;
+    memset(sums, 0, sizeof(real) * size_t(GROUP) * C * 4 * W);
     for (; edge < end; edge++) {
-        const real *t = table + edge->row * stride;
+        const real *t = layer.table->data + edge->row * stride;
         const int64_t at = FILTERS == 2 ? j.species[edge->neighbor] : int64_t(edge->neighbor);
-        const real *x = features + at * (int64_t(m.C) * per_atom);
-#pragma GCC unroll 4
-        for (int n = 0; n < N; n++, t += per_table, x += per_atom) {
+        const real *x = xv + at * (int64_t(C) * per_atom);
+        real *to = sums + edge->center * (int64_t(C) * 4 * W);
+        const vec u[3] = {splat(edge->u[0]), splat(edge->u[1]), splat(edge->u[2])};
+        const vec b[4] = {splat(edge->b[0]), splat(edge->b[1]), splat(edge->b[2]), splat(edge->b[3])};
+        for (int chunk = 0; chunk < C; chunk++, t += per_table, x += per_atom, to += 4 * W) {
             vec w[FILTERS];
 #pragma GCC unroll 3
             for (int f = 0; f < FILTERS; f++)
-                w[f] = (edge->b[0] * load(t + f * W) + edge->b[1] * load(t + stride + f * W)) +
-                       (edge->b[2] * load(t + 2 * stride + f * W) + edge->b[3] * load(t + 3 * stride + f * W));
-            sum[n][0] += w[0] * load(x);
+                w[f] = (b[0] * load(t + f * W) + b[1] * load(t + stride + f * W)) +
+                       (b[2] * load(t + 2 * stride + f * W) + b[3] * load(t + 3 * stride + f * W));
+            store(to, load(to) + w[0] * load(x));
             const vec along = w[1] * load(x + W);
-#pragma GCC unroll 3
-            for (int c = 0; c < 3; c++) sum[n][1 + c] += edge->u[c] * along;
             if constexpr (FILTERS == 3) {
                 const vec through = w[2] * load(x + 2 * W);
 #pragma GCC unroll 3
-                for (int c = 0; c < 3; c++) sum[n][1 + c] += through * load(x + (3 + c) * W);
+                for (int c = 0; c < 3; c++)
+                    store(to + (1 + c) * W, load(to + (1 + c) * W) + (u[c] * along + through * load(x + (3 + c) * W)));
+            } else {
+#pragma GCC unroll 3
+                for (int c = 0; c < 3; c++) store(to + (1 + c) * W, load(to + (1 + c) * W) + u[c] * along);
             }
         }
     }
 }
 
-/* What flows back to atom i from the centres that look at it, whose gradients are in g: sums[chunk] = {Σ W₀ gs,
- * Σ W₁ (u·gv), Σ W₂ gv}; and the gradients of these edges, added to their slopes. The first layer needs the latter only. */
+/* What flows back to the atoms of a group from the centres that look at them, whose gradients are in g: sums (GROUP, C, 5,
+ * W) of W₀ gs, W₁ (u·gv) and W₂ gv; and the gradients of these edges, added to their slopes. The first layer, whose φ(s)
+ * and v depend on no position, needs the latter only. */
 template <int FILTERS>
-static MLFF_INLINE void gather_back(Job &j, const Layer &layer, const real *own, const real *g, int i, real *sums) {
+static MLFF_INLINE void gather_back(Job &j, const Layer &layer, const real *xv, const real *g, const Job::Group &group, real *sums) {
     const Model &m = *j.m;
     const int C = m.C, per_table = layer.table->filters * W, per_atom = (FILTERS == 2 ? 2 : 6) * W;
     const int64_t stride = int64_t(C) * per_table;
-    const Edge *edge = j.edges + j.first[i], *end = edge + j.count[i];
-    EdgeGradient *slope = j.slopes + j.first[i];
-    if (FILTERS == 3) memset(sums, 0, sizeof(real) * size_t(C) * 5 * W);
+    const Edge *edge = group.edges, *end = edge + *group.count;
+    EdgeGradient *slope = group.slopes;
+    if (FILTERS == 3) memset(sums, 0, sizeof(real) * size_t(GROUP) * C * 5 * W);
     for (; edge < end; edge++, slope++) {
         const real *t = layer.table->data + edge->row * stride;
         const real *from = g + edge->neighbor * (int64_t(C) * 4 * W);
-        const real *x = own;
-        real *to = sums;
+        const int64_t i = group.start + int64_t(edge->center);
+        const real *x = xv + (FILTERS == 2 ? int64_t(j.species[i]) : i) * (int64_t(C) * per_atom);
+        real *to = sums + edge->center * (int64_t(C) * 5 * W);
         /* The direction of the edge that looks at i. */
         const vec u[3] = {splat(-edge->u[0]), splat(-edge->u[1]), splat(-edge->u[2])};
         const vec b[4] = {splat(edge->b[0]), splat(edge->b[1]), splat(edge->b[2]), splat(edge->b[3])};
