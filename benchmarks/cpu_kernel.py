@@ -175,7 +175,8 @@ def main() -> None:
             rows.append(row)
             print(
                 f"{name:11s} {system:14s} reference {row['reference_min_ms']:8.2f} cpu {row['cpu_min_ms']:7.3f} ms, "
-                f"ratio of medians {row['speedup_median']:5.1f}, {row['gemm_ms'] / row['cpu_min_ms']:4.0%} of the floor, "
+                f"ratio of medians {row['speedup_median']:5.1f}, "
+                f"{row['gemm_ms'] / row['cpu_min_ms']:4.0%} of the floor, "
                 f"force difference {row['force_difference']:.1e}",
                 flush=True,
             )
