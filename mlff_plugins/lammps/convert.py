@@ -1,0 +1,146 @@
+"""LAMMPS' door: its units, its restricted cells, its order of the virial."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mlff_core.batch import AtomicBatch, single
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.units import KCAL_MOL_PER_EV
+
+if TYPE_CHECKING:
+    from mlff_core.prediction import Prediction
+
+Array = npt.NDArray[np.float64]
+
+ENERGY_UNITS: dict[str, float] = {"metal": 1.0, "real": KCAL_MOL_PER_EV}
+"""1 eV in the energy unit of each style of units; the length is Å in both."""
+
+VIRIAL_ORDER = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+"""xx yy zz xy xz yz."""
+
+
+class Results(NamedTuple):
+    """What LAMMPS is told: energy, forces (n_atoms, 3), virial (6,), energies (n_atoms,), in its own units."""
+
+    energy: float
+    forces: Array
+    virial: Array | None
+    atom_energies: Array | None
+
+
+def energy_unit(units: str) -> float:
+    """Return 1 eV in the energy unit of LAMMPS' style ``units``.
+
+    Raises
+    ------
+    UnsupportedError
+        A style that is not served.
+    """
+    if units not in ENERGY_UNITS:
+        raise UnsupportedError(
+            f"a model in LAMMPS needs `units metal` or `units real`, got `units {units}`; change the input file"
+        )
+    return ENERGY_UNITS[units]
+
+
+def to_batch(
+    positions: Array,
+    atomic_numbers: npt.NDArray[np.int64],
+    cell: Array,
+    pbc: npt.NDArray[np.bool_],
+    *,
+    charge: float | None = None,
+    spin_multiplicity: int | None = None,
+) -> AtomicBatch:
+    """Return LAMMPS' atoms as a batch in float64; lengths are Å on both sides.
+
+    Parameters
+    ----------
+    positions
+        Shape (n_atoms, 3), Å.
+    atomic_numbers
+        Shape (n_atoms,), no unit.
+    cell
+        Shape (3, 3), Å, rows are lattice vectors, lower triangular.
+    pbc
+        Shape (3,), no unit.
+    charge
+        Total charge, e.
+    spin_multiplicity
+        2S + 1.
+    """
+    return single(
+        positions,
+        atomic_numbers,
+        cell,
+        pbc,
+        charge=charge,
+        spin_multiplicity=spin_multiplicity,
+        dtype=torch.float64,
+    )
+
+
+def from_prediction(prediction: Prediction, cell: Array, unit: float) -> Results:
+    """Return what LAMMPS is told; the virial is −stress × volume.
+
+    Parameters
+    ----------
+    prediction
+        Of one structure.
+    cell
+        Shape (3, 3), Å.
+    unit
+        1 eV in LAMMPS' energy unit.
+    """
+    if prediction.forces is None:
+        raise UnsupportedError("the model gives no forces, so LAMMPS cannot run it")
+    virial = None
+    if prediction.stress is not None:
+        stress = prediction.stress[0].detach().cpu().double().numpy()
+        scale = -float(abs(np.linalg.det(cell))) * unit
+        virial = np.array([scale * stress[i, j] for i, j in VIRIAL_ORDER])
+    energies = prediction.atom_energies
+    return Results(
+        float(prediction.energy[0]) * unit,
+        prediction.forces.detach().cpu().double().numpy() * unit,
+        virial,
+        None if energies is None else energies.detach().cpu().double().numpy() * unit,
+    )
+
+
+def restricted_cell(cell: Array, pbc: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Return (lower-triangular cell, rotation), both (3, 3), of a structure as LAMMPS wants it.
+
+    The periodic lattice vectors come first, the others are unit vectors normal to them, so that the slab's empty
+    direction is never skewed; a left-handed lattice is spanned by the opposite of its last vector. A row vector v is
+    ``v @ rotation.T`` in LAMMPS and comes back as ``v @ rotation``.
+
+    Parameters
+    ----------
+    cell
+        Shape (3, 3), Å, rows are lattice vectors.
+    pbc
+        Shape (3,), no unit.
+
+    Raises
+    ------
+    InputError
+        The periodic lattice vectors lie in one plane or line.
+    """
+    periodic = cell[pbc]
+    full = np.eye(3)
+    if len(periodic):
+        _, _, basis = np.linalg.svd(periodic, full_matrices=True)
+        full = np.concatenate([periodic, basis[len(periodic) :]])
+    if np.linalg.det(full) < 0:
+        full[2] *= -1
+    q, r = np.linalg.qr(full.T)
+    signs = np.sign(np.diag(r))
+    if not signs.all():
+        raise InputError("the periodic lattice vectors lie in one plane or line; give the true cell, or switch pbc off")
+    return np.tril(r.T * signs), (q * signs).T

