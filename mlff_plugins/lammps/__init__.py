@@ -14,6 +14,8 @@ from mlff_core.errors import InputError
 from mlff_core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    import click
+
     from mlff_core.batch import AtomicBatch
     from mlff_core.potential import Potential
     from mlff_core.prediction import Prediction
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from mlff_plugins.lammps.driver import attach as attach
     from mlff_plugins.lammps.driver import open_lammps as open_lammps
 
-__all__ = ["LAMMPSEngine", "attach", "mlff_register_engines", "open_lammps"]
+__all__ = ["LAMMPSEngine", "attach", "mlff_register_commands", "mlff_register_engines", "open_lammps"]
 
 
 class LAMMPSEngine(Engine):
@@ -87,6 +89,14 @@ class LAMMPSEngine(Engine):
 def mlff_register_engines() -> Iterable[Engine]:
     """Return LAMMPS."""
     return [LAMMPSEngine()]
+
+
+@hookimpl
+def mlff_register_commands(cli: click.Group) -> None:
+    """Add ``mlff lammps``."""
+    from mlff_plugins.lammps.command import command
+
+    cli.add_command(command)
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,11 @@ from mlff_plugins.lammps.species import atomic_numbers_of_types
 DEFAULT_SKIN = 1.0
 """Å."""
 
+_WARNING = 0
+"""LAMMPS' kind of message that goes to its screen and log and has no other effect."""
+
+_STOP = "0.0/v_{name}_good"
+
 _DOUBLES = ctypes.POINTER(ctypes.c_double)
 
 
@@ -36,11 +41,8 @@ def instance_class() -> Any:
         def _lammps_exception(self) -> Exception:
             # LAMMPS' own message is about the variable that stopped the run.
             error: Exception = super()._lammps_exception
-            driver = self.mlff_driver
-            if driver is None or driver.error is None:
-                return error
-            mine, driver.error = driver.error, None
-            return mine
+            mine = None if self.mlff_driver is None else self.mlff_driver.take_error()
+            return error if mine is None else mine
 
     return LAMMPS
 
@@ -164,10 +166,19 @@ class Driver:
         # ours, stops it before anything is moved or written: in the set-up, in runs and in minimisations, and with it
         # the input file, which a forced time-out would let go on.
         lmp.command(f"variable {name}_good internal 1.0")
-        lmp.command(f"variable {name}_stop equal 0.0/v_{name}_good")
+        lmp.command(f"variable {name}_stop equal {_STOP.format(name=name)}")
         lmp.command(f"variable {name}_zero atom 0.0")
         lmp.command(f"fix {name}_stop all addforce v_{name}_stop 0.0 0.0 energy v_{name}_zero")
         lmp.set_fix_external_callback(name, self._called)
+
+    def take_error(self) -> Exception | None:
+        """Return what stopped the run, or None, and make LAMMPS ready for the next run."""
+        error, self.error = self.error, None
+        if error is not None:
+            # The variable whose evaluation failed counts as being evaluated for ever.
+            self._lmp.command(f"variable {self._fix_id}_stop delete")
+            self._lmp.command(f"variable {self._fix_id}_stop equal {_STOP.format(name=self._fix_id)}")
+        return error
 
     def _called(self, _: Any, step: int, n_local: int, tags: Any, positions: Any, forces: Any) -> None:
         """Fill ``forces`` (n_local, 3); LAMMPS' callback, out of which no exception may come."""
@@ -177,6 +188,7 @@ class Driver:
         except Exception as error:
             forces[:] = 0.0
             self.error = _at_step(error, step)
+            self._lmp.error(_WARNING, f"The model stops LAMMPS: {self.error}")
             self._lmp.set_internal_variable(f"{self._fix_id}_good", 0.0)
 
     def _evaluate(self, tags: Any, positions: Any, forces: Any) -> None:

@@ -1,0 +1,56 @@
+"""``mlff lammps``: LAMMPS input files with a model as their pair style."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group("lammps")
+def command() -> None:
+    """Run LAMMPS with a model."""
+
+
+@command.command("run")
+@click.argument("model")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--var", "variables", nargs=2, multiple=True, metavar="NAME VALUE", help="A variable of the input file.")
+@click.option("--log", default="log.lammps", show_default=True, help="LAMMPS' log file; none for no file.")
+@click.option("--charge", type=float, help="Total charge, e.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+def run(
+    model: str,
+    file: Path,
+    variables: tuple[tuple[str, str], ...],
+    log: str,
+    charge: float | None,
+    device: str,
+    dtype: str,
+) -> None:
+    """Run a LAMMPS input file.
+
+    MODEL is a name (mlff models list) or a path. FILE is an input file in `units metal` or `units real` with the lines
+    `pair_style mlff` and `pair_coeff * * C H O`: the element of each atom type, or none to find them by mass.
+    """
+    from mlff_core import load
+    from mlff_core.errors import InputError
+    from mlff_plugins.lammps.driver import open_lammps
+    from mlff_plugins.lammps.script import run_script, split_script
+
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as a LAMMPS input file: {error}") from error
+    split_script(text)
+    potential = load(model, device=device, dtype=dtype)
+    arguments = ["-log", log]
+    for name, value in variables:
+        arguments += ["-var", name, value]
+    lmp = open_lammps(arguments)
+    try:
+        driver = run_script(lmp, potential, text, charge=charge)
+    finally:
+        lmp.close()
+    click.echo(f"{potential.card.name} was evaluated {driver.n_calls} times", err=True)
