@@ -1,0 +1,35 @@
+"""i-PI: ``mlff serve-ipi`` drives it over a socket, ``<ffdirect>`` takes the model into its own process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlff_core.hookspecs import hookimpl
+from mlff_plugins.ipi.engine import IPIDirectEngine, IPISocketEngine
+
+if TYPE_CHECKING:
+    import click
+
+    from mlff_core.engine import Engine
+
+__all__ = ["PES_FILE", "IPIDirectEngine", "IPISocketEngine", "mlff_register_commands", "mlff_register_engines"]
+
+PES_FILE = Path(__file__).with_name("pes_driver.py")
+"""What ``<pes_path>`` of i-PI's ``<ffdirect>`` wants."""
+
+
+@hookimpl
+def mlff_register_engines() -> Iterable[Engine]:
+    """Return i-PI's engines: over a socket and in its own process."""
+    return [IPISocketEngine(), IPIDirectEngine()]
+
+
+@hookimpl
+def mlff_register_commands(cli: click.Group) -> None:
+    """Add ``mlff serve-ipi`` and ``mlff ipi-pes-path``."""
+    from mlff_plugins.ipi.command import ipi_pes_path, serve_ipi
+
+    cli.add_command(serve_ipi)
+    cli.add_command(ipi_pes_path)

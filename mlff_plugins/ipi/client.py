@@ -1,0 +1,235 @@
+"""The driver's end of i-PI's socket: connect, then answer until i-PI has had enough."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlff_core.errors import MlffError
+from mlff_plugins.ipi.protocol import (
+    IPIError,
+    Results,
+    Stream,
+    Structures,
+    header,
+    pack_results,
+    read_header,
+    read_init,
+    read_positions,
+)
+
+UNIX_PREFIX = "/tmp/ipi_"
+"""Where i-PI puts its sockets, unless its option -S says otherwise."""
+
+DEFAULT_WAIT_S = 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
+DRAIN_S = 0.2
+BUFFER_BYTES = 1 << 16
+
+Evaluate = Callable[[Structures], Results]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where i-PI listens: the path of a UNIX socket, or host and port.
+
+    Parameters
+    ----------
+    path
+        Of a UNIX socket; None for TCP.
+    host, port
+        Of a TCP socket.
+    """
+
+    path: str | None = None
+    host: str = "localhost"
+    port: int = 65535
+
+    @classmethod
+    def unix(cls, name: str, prefix: str = UNIX_PREFIX) -> Address:
+        """Return the address of i-PI's ``<address>NAME</address>``; a name with a slash is a path of its own."""
+        return cls(path=name if "/" in name else prefix + name)
+
+    def __str__(self) -> str:
+        return f"the UNIX socket {self.path}" if self.path is not None else f"{self.host}:{self.port}"
+
+
+def connect(address: Address, wait_s: float = DEFAULT_WAIT_S) -> socket.socket:
+    """Return a socket connected to i-PI, waiting until it listens.
+
+    Parameters
+    ----------
+    address
+        Where i-PI listens.
+    wait_s
+        Longest wait, s.
+
+    Raises
+    ------
+    IPIError
+        Nobody listened in that time, or the address cannot be.
+    """
+    deadline, pause = time.monotonic() + wait_s, FIRST_PAUSE_S
+    while True:
+        try:
+            return _connect_once(address)
+        except (FileNotFoundError, ConnectionRefusedError, BlockingIOError) as error:  # noqa: PERF203 - it sleeps anyway
+            # i-PI reads its input for a second or more before it listens, so neither no file nor a stale one is final.
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise IPIError(f"no i-PI at {address} within {wait_s:g} s: {_reason(address, error)}") from error
+            time.sleep(min(pause, remaining))
+            pause = min(1.5 * pause, LONGEST_PAUSE_S)
+        except OSError as error:
+            raise IPIError(f"cannot connect to {address}: {error}; check the address and the port") from error
+
+
+class Client:
+    """Answers i-PI's messages with what a function computes.
+
+    Whatever header comes is answered, in whatever order. A structure is computed when the header after its positions
+    has been read: i-PI waits for ever for a driver that died with a message unread, and asks another where it was read.
+
+    Parameters
+    ----------
+    connection
+        A connected socket, which :meth:`serve` closes.
+    evaluate
+        Computes the structures of one message.
+    n_atoms
+        Of each structure.
+    """
+
+    def __init__(self, connection: socket.socket, evaluate: Evaluate, n_atoms: int) -> None:
+        self.n_evaluations = 0
+        self._connection = connection
+        self._evaluate = evaluate
+        self._n_atoms = n_atoms
+        self._init_id: int | None = None
+        self._batch_size = 1
+        self._structures: Structures | None = None
+        self._reply: bytes | None = None
+
+    def serve(self) -> None:
+        """Answer until EXIT, then close the connection.
+
+        Raises
+        ------
+        IPIError
+            The connection ended without EXIT, or something came that is not i-PI's protocol.
+        MlffError
+            The model refuses a structure, or its energy, forces or virial are not finite; the message says which.
+        """
+        try:
+            with self._connection.makefile("rb", buffering=BUFFER_BYTES) as stream:
+                while True:
+                    word = read_header(stream)
+                    if word is None:
+                        raise IPIError(self._ended())
+                    if word == "EXIT":
+                        return
+                    self._answer(word, stream)
+        except (ConnectionResetError, BrokenPipeError) as error:
+            raise IPIError(self._ended()) from error
+        finally:
+            self._close()
+
+    def _answer(self, word: str, stream: Stream) -> None:
+        if word == "STATUS":
+            self._connection.sendall(header(self._status()))
+        elif word == "INIT":
+            init = read_init(stream)
+            self._init_id, self._batch_size = init.id, init.batch_size
+        elif word == "POSDATA":
+            self._structures = read_positions(stream, self._batch_size, self._n_atoms)
+            self._reply = None
+        elif word == "GETFORCE":
+            self._connection.sendall(self._computed())
+            self._structures = self._reply = None
+        else:
+            raise IPIError(
+                f"unknown header {word!r}; known are STATUS, INIT, POSDATA, GETFORCE and EXIT, so the other end does "
+                "not speak i-PI's protocol"
+            )
+
+    def _status(self) -> str:
+        if self._structures is not None:
+            self._computed()
+            return "HAVEDATA"
+        return "READY" if self._init_id is not None else "NEEDINIT"
+
+    def _computed(self) -> bytes:
+        if self._reply is None:
+            if self._structures is None:
+                raise IPIError("GETFORCE came before POSDATA; the other end does not speak i-PI's protocol")
+            try:
+                results = self._evaluate(self._structures)
+            except MlffError as error:
+                raise type(error)(f"{error} ({self._place()})") from error
+            self._check_finite(results)
+            self.n_evaluations += len(results.energies)
+            self._reply = pack_results(results)
+        return self._reply
+
+    def _check_finite(self, results: Results) -> None:
+        # i-PI takes NaN without a word and writes a trajectory of it.
+        for name in ("energies", "forces", "virials"):
+            values = getattr(results, name)
+            good = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            if not good.all():
+                place = int((~good).argmax())
+                raise IPIError(
+                    f"the {name} of structure {place + 1} of {len(values)} in the batch are not finite "
+                    f"({self._place()}); shorten the time step, or check the structure and the model"
+                )
+
+    def _place(self) -> str:
+        known = "no INIT yet" if self._init_id is None else f"last INIT id {self._init_id}"
+        return f"{known}, after {self.n_evaluations} structures"
+
+    def _ended(self) -> str:
+        return (
+            f"i-PI closed the connection without EXIT ({self._place()}): it was killed, or dropped this driver for "
+            "taking longer than the <timeout> of its input"
+        )
+
+    def _close(self) -> None:
+        # A socket closed with bytes unread resets the connection, which ends i-PI's thread that serves drivers.
+        with contextlib.suppress(OSError):
+            self._connection.settimeout(DRAIN_S)
+            self._connection.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + 5 * DRAIN_S
+            while time.monotonic() < deadline and self._connection.recv(BUFFER_BYTES):
+                pass
+        self._connection.close()
+
+
+def _connect_once(address: Address) -> socket.socket:
+    if address.path is None:
+        connection = socket.create_connection((address.host, address.port))
+        # i-PI waits for each reply, and Nagle's algorithm would hold it back.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(None)
+        return connection
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(address.path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _reason(address: Address, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket; start i-PI, and compare <address> in its input, and its option -S"
+    if isinstance(error, BlockingIOError):
+        return "it listens but takes no more drivers; raise <slots> in its input"
+    if address.path is not None:
+        return "nobody listens there: an i-PI that was killed left it; delete the file and start i-PI"
+    return "nobody listens there; start i-PI, and compare <address> and <port> in its input"

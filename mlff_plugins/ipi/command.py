@@ -1,0 +1,80 @@
+"""``mlff serve-ipi`` and ``mlff ipi-pes-path``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("serve-ipi")
+@click.argument("model")
+@click.option("--unix", "unix", help="Name of i-PI's UNIX socket (its <address>), or a path with a slash.")
+@click.option("--host", help="Host of i-PI's TCP socket.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of i-PI's TCP socket.")
+@click.option("--template", type=click.Path(path_type=Path), help="Structure file with the atoms in i-PI's order.")
+@click.option(
+    "--input", "input_file", type=click.Path(path_type=Path), help="i-PI's input.  [default: input.xml, where needed]"
+)
+@click.option(
+    "--batch", default="auto", show_default=True, help="Most structures computed together; auto: all that i-PI sends."
+)
+@click.option("--wait-s", type=float, default=60.0, show_default=True, help="Longest wait for i-PI to listen, s.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+def serve_ipi(
+    model: str,
+    unix: str | None,
+    host: str | None,
+    port: int | None,
+    template: Path | None,
+    input_file: Path | None,
+    batch: str,
+    wait_s: float,
+    device: str,
+    dtype: str,
+) -> None:
+    """Drive i-PI with MODEL, until i-PI has finished.
+
+    What is not given is read from the i-PI input in the working folder: the address, and the structure file that says
+    which atoms they are. i-PI may be started before or after.
+    """
+    from mlff_core import load
+    from mlff_core.errors import InputError
+    from mlff_core.structures import batch_from_atoms
+    from mlff_plugins.ipi.client import Address, Client, connect
+    from mlff_plugins.ipi.driver import Driver
+    from mlff_plugins.ipi.input_file import DEFAULT_NAME, check_not_wrapped, read_input, read_template, template_of
+
+    if unix is not None and (host is not None or port is not None):
+        raise click.UsageError("give either --unix, or --host and --port")
+    if host is not None and port is None:
+        raise click.UsageError("--host needs --port")
+    if batch != "auto" and not batch.isdecimal():
+        raise InputError(f"--batch must be auto or a number, got {batch!r}")
+    if input_file is not None or template is None or (unix is None and port is None):
+        given = read_input(input_file or DEFAULT_NAME)
+        atoms = template_of(given) if template is None else read_template(template)
+        check_not_wrapped(given, atoms)
+        address = given.address
+    else:
+        atoms = read_template(template)
+    if unix is not None:
+        address = Address.unix(unix)
+    elif port is not None:
+        address = Address(host=host or "localhost", port=port)
+    potential = load(model, device=device, dtype=dtype)
+    driver = Driver(potential, batch_from_atoms(atoms), None if batch == "auto" else int(batch))
+    click.echo(f"{potential.card.name}, {atoms.get_chemical_formula()}: waiting for i-PI at {address}", err=True)
+    client = Client(connect(address, wait_s), driver, driver.n_atoms)
+    click.echo("connected", err=True)
+    client.serve()
+    click.echo(f"i-PI has finished; {client.n_evaluations} structures computed", err=True)
+
+
+@click.command("ipi-pes-path")
+def ipi_pes_path() -> None:
+    """Print the file that i-PI's <ffdirect> and i-pi-driver-py take as <pes_path>."""
+    from mlff_plugins.ipi import PES_FILE
+
+    click.echo(PES_FILE)

@@ -1,0 +1,94 @@
+"""The model inside i-PI's own process: the file that ``<ffdirect>`` and ``i-pi-driver-py -m custom`` load.
+
+i-PI looks for ``__DRIVER_CLASS__`` and loads the file by its path (``mlff ipi-pes-path`` prints it).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlff_core import load
+from mlff_core.batch import AtomicBatch
+from mlff_core.errors import InputError
+from mlff_core.potential import Potential
+from mlff_core.structures import batch_from_atoms
+from mlff_plugins.ipi.driver import Driver
+from mlff_plugins.ipi.input_file import read_template
+from mlff_plugins.ipi.protocol import Structures
+
+__DRIVER_NAME__ = "mlff"
+__DRIVER_CLASS__ = "MLFFDriver"
+
+Result = tuple[float, npt.NDArray[np.float64], npt.NDArray[np.float64], str]
+
+
+class MLFFDriver:
+    """Computes energies, forces and virials for i-PI.
+
+    Parameters
+    ----------
+    template
+        A structure file with the atoms in i-PI's order, or a batch of one structure.
+    model
+        A name, a path, or a potential.
+    device, dtype
+        As in :func:`mlff_core.load`; a potential keeps its own.
+    i_pi
+        What else i-PI passes, such as its ``verbosity``; of no effect.
+
+    Raises
+    ------
+    InputError, UnsupportedError
+        The model cannot serve the template, or template or model are not given.
+    """
+
+    def __init__(
+        self,
+        template: str | Path | AtomicBatch | None = None,
+        model: str | Path | Potential | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+        **i_pi: Any,
+    ) -> None:
+        if template is None or model is None:
+            raise InputError("<parameters> must hold template and model: {template:start.xyz, model:model.pt}")
+        potential = model if isinstance(model, Potential) else load(model, device=device, dtype=dtype)
+        batch = template if isinstance(template, AtomicBatch) else batch_from_atoms(read_template(template))
+        self._driver = Driver(potential, batch)
+
+    def __call__(self, cell: Any, pos: Any) -> Result | list[Result]:
+        """Return what :meth:`compute` returns; i-PI calls the driver itself."""
+        return self.compute(cell, pos)
+
+    def compute(self, cell: Any, pos: Any) -> Result | list[Result]:
+        """Return energy, forces, virial and extras of a structure, or a list of them for lists.
+
+        Parameters
+        ----------
+        cell
+            i-PI's cell matrix, columns are lattice vectors, shape (3, 3), bohr; or a list of them.
+        pos
+            Positions, shape (n_atoms, 3), bohr; or a list of them.
+
+        Raises
+        ------
+        InputError
+            Energy, forces or virial are not finite, or the structure is bad.
+        """
+        many = isinstance(cell, list)
+        cells, positions = (cell, pos) if many else ([cell], [pos])
+        found = self._driver(Structures(np.asarray(cells, dtype=np.float64), np.asarray(positions, dtype=np.float64)))
+        for k in range(len(cells)):
+            if not all(np.isfinite(part[k]).all() for part in (found.energies, found.forces, found.virials)):
+                raise InputError(
+                    f"energy, forces or virial of structure {k + 1} of {len(cells)} are not finite; shorten the time "
+                    "step, or check the structure and the model"
+                )
+        results = [
+            (float(found.energies[k]), found.forces[k], found.virials[k], found.extras[k]) for k in range(len(cells))
+        ]
+        return results if many else results[0]
