@@ -124,6 +124,21 @@ def attach(
 class Driver:
     """What LAMMPS calls at each step; made by :func:`attach`.
 
+    Parameters
+    ----------
+    lmp
+        The LAMMPS instance.
+    potential
+        What computes.
+    numbers
+        Atomic number of each atom type, shape (n_types + 1,), no unit; types count from 1.
+    skin
+        Å.
+    charge, spin_multiplicity
+        Of the whole system, e and 2S + 1.
+    fix_id
+        Name of the fix in LAMMPS.
+
     Attributes
     ----------
     error
