@@ -300,3 +300,23 @@ def test_a_molecule_in_a_box_that_is_not_periodic_moves_as_in_ase(tmp_path):
     VelocityVerlet(read, timestep=0.2 * units.fs).run(20)
     np.testing.assert_allclose(by_tag(lmp, "x"), read.positions, atol=1e-5)
     lmp.close()
+
+
+@pytest.mark.slow
+def test_several_mpi_processes_are_refused(tmp_path):
+    """Each would hold a part of the atoms, and the model would see no neighbour of the other parts."""
+    from importlib import metadata
+
+    files = [file for file in metadata.distribution("mpich").files or [] if file.name == "mpiexec"]
+    code = (
+        "from mlff_core.testing.reference_potential import small_student\n"
+        "from mlff_plugins.lammps import attach, open_lammps\n"
+        "lmp = open_lammps()\n"
+        "lmp.commands_list(['region all block 0 9 0 9 0 9', 'create_box 1 all', 'create_atoms 1 single 1 1 1'])\n"
+        "try:\n    attach(lmp, small_student(), ['H'])\n"
+        "except Exception as error:\n    print(error)\n"
+        "lmp.close()\n"
+    )
+    line = [str(files[0].locate()), "-n", "2", sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.stdout.count("runs on one MPI process, got 2") == 2, done.stderr
