@@ -171,7 +171,10 @@ class DirectSession(Session):
         from mlff_plugins.ipi import PES_FILE
 
         parameters = {"template": structure, "model": self.potential}
-        return FFDirect(pes="custom", pes_path=str(PES_FILE), pars=parameters)
+        forcefield = FFDirect(pes="custom", pes_path=str(PES_FILE), pars=parameters)
+        # i-PI writes the parameters out as text for every request.
+        forcefield.pars = {}
+        return forcefield
 
     def _wait(self, forcefield: Any, request: Any) -> None:
         while request["status"] != "Done":

@@ -19,7 +19,7 @@ EXECUTABLE = Path(sys.executable).parent / "i-pi"
 
 INPUT = """<simulation verbosity='low' safe_stride='1000000'>
  <output prefix='run'>
-  <properties stride='1' filename='out'>[ step, conserved, potential, pressure_md{{bar}} ]</properties>
+  <properties stride='1' filename='out'>[ step, conserved, potential, virial_md ]</properties>
   <trajectory stride='1' filename='pos' format='ase'>positions</trajectory>
  </output>
  <total_steps>{steps}</total_steps>
@@ -70,7 +70,7 @@ class Run:
     def start(self):
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(
-                [EXECUTABLE, "input.xml"], cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, EXECUTABLE, "input.xml"], cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
             )
         return self
 
