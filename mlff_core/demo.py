@@ -53,6 +53,7 @@ FRAMES_EACH = 24
 STEPS_BETWEEN = 12
 TEMPERATURES_KELVIN = (250.0, 650.0)
 SYSTEM = "ethanol-9"
+N_MD_STEPS = 2000
 GOOD_R2 = 0.9
 
 
@@ -160,7 +161,7 @@ def run_demo(
 
     say("Running MD with it: 1 ps, NVE at about 300 K")
     # Velocities of 600 K at a minimum: half of their energy goes into the bonds.
-    settings = MDSettings(ensemble="nve", n_steps=2000, temperature_kelvin=600.0, log_every=20, frame_every=40)
+    settings = MDSettings(ensemble="nve", n_steps=N_MD_STEPS, temperature_kelvin=600.0, log_every=20, frame_every=40)
     report = run_md(student, _ase(frames[0]), settings, folder / "md", model_sha256=file_sha256(model))
 
     say("Timing whole MD steps of both")

@@ -16,7 +16,7 @@ import click
 def command(context: click.Context, arguments: tuple[str, ...]) -> None:
     """Run QCEngine's command line with `mlff` registered.
 
-    `mlff qcengine run mlff input.json`, `mlff qcengine info program`; exits with 1 where the result is a failure.
+    `mlff qcengine run mlff input.json`, `mlff qcengine info programs`; exits with 1 where the result is a failure.
     """
     from mlff_plugins.qcengine import register
 

@@ -18,6 +18,7 @@ def short(monkeypatch):
     monkeypatch.setattr(demo, "N_TRAJECTORIES", 6)
     monkeypatch.setattr(demo, "FRAMES_EACH", 3)
     monkeypatch.setattr(demo, "STEPS_BETWEEN", 2)
+    monkeypatch.setattr(demo, "N_MD_STEPS", 20)
     full = demo.training
 
     def hardly_any(dataset, out):

@@ -179,7 +179,7 @@ def test_the_command_exits_with_1_on_failure_and_0_on_success(model, tmp_path):
 
 
 def test_info_names_the_program():
-    done = run("info", "program")
+    done = run("info", "programs")
     assert done.returncode == 0, done.stderr
     assert "mlff" in done.stdout.lower()
 
