@@ -117,16 +117,16 @@ class CPUKernel:
     variant
         An instruction set out of :func:`variants`; None takes the fastest.
     n_intervals
-        Pieces of the filters' splines.
+        Pieces of the filters' splines; None takes what suits the precision.
     """
 
     name = "cpu"
     checks_distances = True
     selects_edges = True
 
-    def __init__(self, model: PaiNN, variant: str | None = None, n_intervals: int = N_INTERVALS) -> None:
+    def __init__(self, model: PaiNN, variant: str | None = None, n_intervals: int | None = None) -> None:
         self.model = model
-        self._wanted = (variant, n_intervals)
+        self._wanted = (variant, n_intervals or N_INTERVALS[model.scale.dtype])
         self._tensors = [*model.parameters(), *model.buffers()]
         self._versions = self._read_versions()
         self._handle = _Handle(model, *self._wanted)

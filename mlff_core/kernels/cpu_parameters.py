@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from mlff_core.model.painn import Message, PaiNN, Update
 from mlff_core.model.radial import polynomial_envelope
 
-N_INTERVALS = 768
-"""Pieces of each filter's spline; docs/kernels.md shows the error of the forces against it."""
+N_INTERVALS = {torch.float32: 768, torch.float64: 4096}
+"""Pieces of each filter's spline; docs/kernels.md shows the error of the forces against it. In float32 more pieces mean
+more rounding of the slopes; in float64 the curvature, whose error goes with the square of the step, is asked for."""
 
 
 def spline_coefficients(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -74,7 +75,7 @@ def filter_table(model: PaiNN, linear: nn.Linear, n_intervals: int) -> npt.NDArr
     return spline_coefficients((linear(model.basis(distances)) * envelope).numpy())
 
 
-def flat_parameters(model: PaiNN, n_intervals: int = N_INTERVALS) -> npt.NDArray[np.float64]:
+def flat_parameters(model: PaiNN, n_intervals: int) -> npt.NDArray[np.float64]:
     """Return all numbers of a model one after the other, float64, as ``cpu/api.h`` lists them."""
     exact = copy.deepcopy(model).cpu().double()
     with torch.no_grad():

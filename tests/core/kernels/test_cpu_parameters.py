@@ -46,7 +46,7 @@ def exact(model, linear, r):
 def test_the_table_has_value_slope_and_curvature_of_the_filters(basis, make_model):
     model = make_model(replace(PRESETS["tiny"], radial_basis=basis))
     linear = model.filters[0]
-    table = filter_table(model, linear, N_INTERVALS)
+    table = filter_table(model, linear, N_INTERVALS[torch.float32])
     r = np.linspace(0.3, 4.9999, 7001)
     for given, true, tolerance in zip(spline(table, 5.0, r), exact(model, linear, r), (1e-7, 1e-5, 2e-3), strict=True):
         assert np.abs(given - true).max() < tolerance * np.abs(true).max()
@@ -62,6 +62,6 @@ def test_the_table_is_smooth_from_piece_to_piece(make_model):
 
 def test_the_table_ends_smoothly_at_the_cutoff(make_model):
     model = make_model(PRESETS["tiny"])
-    table = filter_table(model, model.filters[0], N_INTERVALS)
+    table = filter_table(model, model.filters[0], N_INTERVALS[torch.float32])
     for ending in spline(table, 5.0, np.array([5.0])):
         assert np.abs(ending).max() < 1e-12
