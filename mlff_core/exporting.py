@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,3 +119,11 @@ def in_elements(atoms: Atoms, elements: tuple[int, ...]) -> Atoms:
     changed = atoms.copy()
     changed.numbers = [z if z in elements else elements[z % len(elements)] for z in atoms.numbers]
     return changed
+
+
+@contextmanager
+def deprecation_silenced() -> Iterator[None]:
+    """Silence torch's warning that TorchScript is no longer developed: what loads it remains."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit", category=DeprecationWarning)
+        yield

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +35,7 @@ class TorchScriptExporter(Exporter):
         """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
         import torch
 
-        from mlff_core.exporting import edge_graph, write_checked
+        from mlff_core.exporting import deprecation_silenced, edge_graph, write_checked
 
         if options:
             raise InputError(f"torchscript takes no options, got {', '.join(options)}")
@@ -76,6 +74,7 @@ def open_torchscript(path: Path, device: str) -> GraphPotential:
     import torch
 
     from mlff_core.card import ModelCard
+    from mlff_core.exporting import deprecation_silenced
     from mlff_core.graph_potential import GraphPotential
     from mlff_core.registry import resolve_device, resolve_dtype
 
@@ -103,14 +102,6 @@ def open_torchscript(path: Path, device: str) -> GraphPotential:
         return outputs
 
     return GraphPotential(graph, card, device=where, dtype=dtype)
-
-
-@contextmanager
-def deprecation_silenced() -> Iterator[None]:
-    """Silence torch's warning that TorchScript is no longer developed: what loads it remains."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*torch\.jit", category=DeprecationWarning)
-        yield
 
 
 @hookimpl

@@ -1,0 +1,128 @@
+"""OpenMM: :func:`create_force`, :func:`create_mixed_system`, and two engines, one for each kind of force.
+
+Importing this module imports neither torch nor OpenMM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlff_core.engine import Engine
+from mlff_core.errors import InputError
+from mlff_core.hookspecs import hookimpl
+from mlff_plugins.openmm.requirements import (
+    INSTALL_HINT,
+    OPENMM,
+    TORCHFORCE,
+    missing_torchforce,
+    require_pythonforce,
+    require_torchforce,
+)
+
+if TYPE_CHECKING:
+    from mlff_core.batch import AtomicBatch
+    from mlff_core.exporter import Exporter
+    from mlff_core.potential import Potential
+    from mlff_core.prediction import Prediction
+    from mlff_plugins.openmm.force import create_force as create_force
+    from mlff_plugins.openmm.mixed import create_mixed_system as create_mixed_system
+    from mlff_plugins.openmm.session import Session
+
+__all__ = ["OpenMMPythonForceEngine", "OpenMMTorchForceEngine", "create_force", "create_mixed_system"]
+
+
+class OpenMMEngine(Engine):
+    """OpenMM through a Context of its own.
+
+    Options of :meth:`bind`: ``"platform"``, the name of an OpenMM platform (``"Reference"``); ``"batch"``, a structure
+    to check.
+    """
+
+    backend: ClassVar[str]
+    install_hint = INSTALL_HINT
+    capabilities: ClassVar[frozenset[str]] = frozenset({"periodic", "float64"})
+
+    def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> Session:
+        """Return a Context's keeper driven by ``potential``; see :meth:`mlff_core.engine.Engine.bind`."""
+        self.ensure_installed()
+        from mlff_plugins.openmm.session import Session
+
+        options = dict(options or {})
+        batch, platform = options.pop("batch", None), options.pop("platform", "Reference")
+        if options:
+            raise InputError(f"{self.name} has no option {', '.join(sorted(options))}; it has batch and platform")
+        self.check_potential(potential)
+        if batch is not None:
+            potential.check(batch)
+        return Session(potential, self.backend, platform)
+
+    def check_potential(self, potential: Potential) -> None:
+        """Refuse a potential that this force cannot be made of."""
+
+    def evaluate(self, bound: Session, batch: AtomicBatch) -> Prediction:
+        """Return energy and forces of each structure, out of ``Context.getState``."""
+        return bound.evaluate(batch)
+
+
+class OpenMMTorchForceEngine(OpenMMEngine):
+    """OpenMM with the student as a TorchScript module inside ``TorchForce``."""
+
+    name = "openmm-torchforce"
+    summary = "OpenMM with openmm-torch's TorchForce: the student as TorchScript, no Python in the MD step"
+    requires = TORCHFORCE
+    backend = "torchforce"
+
+    def missing(self) -> tuple[str, ...]:
+        """Return what is not installed; any build of openmmtorch will do."""
+        return missing_torchforce()
+
+    def ensure_installed(self) -> None:
+        """Refuse to go on where something is missing; see :meth:`mlff_core.provider.Provider.ensure_installed`."""
+        require_torchforce()
+
+    def check_potential(self, potential: Potential) -> None:
+        """Refuse what is no student.
+
+        Raises
+        ------
+        UnsupportedError
+            The potential is no student.
+        """
+        from mlff_core.exporting import edge_graph
+
+        edge_graph(potential)
+
+
+class OpenMMPythonForceEngine(OpenMMEngine):
+    """OpenMM with any potential behind ``PythonForce``."""
+
+    name = "openmm-pythonforce"
+    summary = "OpenMM with its PythonForce: any potential, called back at every step"
+    requires = OPENMM
+    backend = "pythonforce"
+    capabilities: ClassVar[frozenset[str]] = frozenset({"periodic", "charge", "float64"})
+
+
+@hookimpl
+def mlff_register_engines() -> list[Engine]:
+    """Register OpenMM with either force."""
+    return [OpenMMTorchForceEngine(), OpenMMPythonForceEngine()]
+
+
+@hookimpl
+def mlff_register_exporters() -> list[Exporter]:
+    """Register the file for ``TorchForce``."""
+    from mlff_plugins.openmm.exporter import OpenMMExporter
+
+    return [OpenMMExporter()]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("create_force", "create_mixed_system"):
+        require_pythonforce()
+        from mlff_plugins.openmm.force import create_force
+        from mlff_plugins.openmm.mixed import create_mixed_system
+
+        return create_force if name == "create_force" else create_mixed_system
+    raise AttributeError(f"module 'mlff_plugins.openmm' has no attribute {name!r}")

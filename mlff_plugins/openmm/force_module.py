@@ -1,0 +1,36 @@
+"""The scripted module of a student and a list of atoms; needs torch, not OpenMM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from mlff_core.exporting import deprecation_silenced, edge_graph
+from mlff_core.potential import Potential
+from mlff_plugins.openmm.script_module import ForceModule
+
+DEFAULT_SKIN = 1.0
+"""Å."""
+
+
+def force_module(
+    potential: Potential, atomic_numbers: Sequence[int], particles: Sequence[int] | None, periodic: bool, skin: float
+) -> torch.jit.ScriptModule:
+    """Return the scripted module; ``particles`` are the indices it acts on, None for all.
+
+    Raises
+    ------
+    UnsupportedError
+        The potential is no student.
+    """
+    module = ForceModule(
+        edge_graph(potential).model,
+        torch.tensor(list(atomic_numbers), dtype=torch.int64),
+        torch.tensor([] if particles is None else list(particles), dtype=torch.int64),
+        periodic,
+        skin,
+    )
+    with deprecation_silenced():
+        scripted: torch.jit.ScriptModule = torch.jit.script(module.eval())
+    return scripted

@@ -1,0 +1,196 @@
+"""``create_mixed_system``: part of a System by a model, the rest and all between the two by a force field."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import openmm
+import openmm.app
+
+from mlff_core import load
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_plugins.openmm.bonded import BONDED, split_bonded
+from mlff_plugins.openmm.force import create_force
+
+if TYPE_CHECKING:
+    from mlff_core.potential import Potential
+
+LAMBDA = "lambda_interpolate"
+"""Global parameter of the Context: 0 is the force field alone, 1 the mixed system; openmm-ml's name for it."""
+
+COULOMB_KJ_MOL_NM = 138.935456
+"""OpenMM's 1/(4πε₀), kJ·nm/(mol·e²): what it took in must be taken out with its own constant."""
+
+UNTOUCHED = (
+    openmm.CMMotionRemover,
+    openmm.AndersenThermostat,
+    openmm.MonteCarloBarostat,
+    openmm.MonteCarloAnisotropicBarostat,
+    openmm.MonteCarloMembraneBarostat,
+    openmm.MonteCarloFlexibleBarostat,
+    openmm.CustomExternalForce,
+)
+"""Forces that hold no energy among atoms."""
+
+PAIR_ENERGY = f"{COULOMB_KJ_MOL_NM}*charge_product/r + 4*epsilon*((sigma/r)^12 - (sigma/r)^6)"
+
+
+def create_mixed_system(
+    topology: openmm.app.Topology,
+    mm_system: openmm.System,
+    ml_atoms: Iterable[int],
+    model: str | Path | Potential,
+    *,
+    backend: str = "auto",
+    interpolate: bool = False,
+    remove_constraints: bool = True,
+    charge: float | None = None,
+    spin_multiplicity: int | None = None,
+) -> openmm.System:
+    """Return a new System in which the model describes some molecules, mechanically embedded in a force field.
+
+    Bonded terms among ML atoms only, their Lennard-Jones and their Coulomb energies are taken out and replaced by the
+    model's energy; what the force field says of ML atoms with others stays. With a cutoff or Ewald method, what ML
+    atoms do to their own periodic images stays too, as in openmm-ml for a model without long-range terms.
+
+    Parameters
+    ----------
+    topology
+        Of the whole System; a periodic box in the System makes the model periodic.
+    mm_system
+        The whole System by the force field; it is not changed.
+    ml_atoms
+        Indices of the atoms of the model; whole molecules, since no bond is cut.
+    model
+        A name, a path, or a potential.
+    backend
+        As in :func:`~mlff_plugins.openmm.create_force`; interpolation needs ``"pythonforce"``.
+    interpolate
+        Give the Context a parameter ``lambda_interpolate``: 0 is the force field alone, 1 (as at the start) the mixed
+        System, and energies in between are linear in it.
+    remove_constraints
+        Remove constraints between ML atoms, whose bonds the model describes.
+    charge
+        Total charge of the ML atoms, e; None means neutral.
+    spin_multiplicity
+        2S + 1 of the ML atoms; None means singlet.
+
+    Raises
+    ------
+    InputError
+        Atoms that are not there, a topology of another size than the System, or a System that is empty.
+    UnsupportedError
+        A bond from an ML atom to another, a force that cannot be split, or what the model does not know.
+    """
+    atoms = [int(atom) for atom in ml_atoms]
+    if topology.getNumAtoms() != mm_system.getNumParticles():
+        raise InputError(
+            f"the topology has {topology.getNumAtoms()} atoms, the System {mm_system.getNumParticles()} particles; "
+            "give the topology that the System was made from"
+        )
+    chosen = set(atoms)
+    for bond in topology.bonds():
+        if (bond.atom1.index in chosen) != (bond.atom2.index in chosen):
+            raise UnsupportedError(
+                f"the bond of atoms {bond.atom1.index} and {bond.atom2.index} leaves the ML atoms; choose whole "
+                'molecules, or use openmm-ml\'s MLPotential("mlff", …), which caps bonds with link atoms'
+            )
+    if interpolate and backend == "torchforce":
+        # openmmtorch 1.10 ends the process with a segmentation fault when its force is copied, as CustomCVForce does.
+        raise UnsupportedError("interpolation copies its forces, which openmmtorch cannot; use backend='pythonforce'")
+    if interpolate and backend == "auto":
+        backend = "pythonforce"
+    potential = load(model) if isinstance(model, str | Path) else model
+    periodic = mm_system.usesPeriodicBoundaryConditions()
+    force = create_force(
+        potential,
+        topology,
+        atoms=atoms,
+        backend=backend,
+        periodic=periodic,
+        charge=charge,
+        spin_multiplicity=spin_multiplicity,
+    )
+    mixed = copy.deepcopy(mm_system)
+    removed: list[openmm.Force] = []
+    for index in reversed(range(mixed.getNumForces())):
+        replaced = _take_out(mixed.getForce(index), atoms, periodic, removed)
+        if replaced is not None:
+            mixed.removeForce(index)
+            mixed.addForce(replaced)
+    if remove_constraints:
+        for index in reversed(range(mixed.getNumConstraints())):
+            first, second, _ = mixed.getConstraintParameters(index)
+            if first in chosen and second in chosen:
+                mixed.removeConstraint(index)
+    if not interpolate:
+        mixed.addForce(force)
+        return mixed
+    terms = [f"mm{k}" for k in range(len(removed))]
+    combined = openmm.CustomCVForce(f"{LAMBDA}*ml + (1 - {LAMBDA})*({' + '.join(terms) or '0'})")
+    combined.addGlobalParameter(LAMBDA, 1.0)
+    combined.addCollectiveVariable("ml", force)
+    for name, term in zip(terms, removed, strict=True):
+        combined.addCollectiveVariable(name, term)
+    mixed.addForce(combined)
+    return mixed
+
+
+def _take_out(
+    force: openmm.Force, atoms: list[int], periodic: bool, removed: list[openmm.Force]
+) -> openmm.Force | None:
+    """Take the terms among ``atoms`` out of a force of the mixed System, and append them to ``removed``.
+
+    Returns the force that stands in for it, or None where it was changed in place or holds no such terms.
+    """
+    chosen = set(atoms)
+    if isinstance(force, BONDED):
+        kept, taken = split_bonded(force, chosen)
+        if taken is None:
+            return None
+        removed.append(taken)
+        return kept
+    if isinstance(force, openmm.NonbondedForce):
+        removed.append(_exclude_pairs(force, atoms, periodic))
+        return None
+    if isinstance(force, UNTOUCHED):
+        return None
+    raise UnsupportedError(
+        f"a {type(force).__name__} mixes terms that mechanical embedding must tell apart, and is not known here; "
+        "add it to the mixed System afterwards if it does not act among the ML atoms"
+    )
+
+
+def _exclude_pairs(force: openmm.NonbondedForce, atoms: list[int], periodic: bool) -> openmm.CustomBondForce:
+    """Turn every pair of ``atoms`` into an exception without interaction; return the interactions they had.
+
+    Under Ewald's method an exception replaces the pair's direct Coulomb energy, so that its difference from another
+    exception is a plain Coulomb term whatever the method; a pair that is none gets the energy of one.
+    """
+    before: dict[tuple[int, int], list[float]] = {}
+    for index in range(force.getNumExceptions()):
+        first, second, *values = force.getExceptionParameters(index)
+        before[min(first, second), max(first, second)] = _plain(values)
+    particles = {atom: _plain(force.getParticleParameters(atom)) for atom in atoms}
+    taken = openmm.CustomBondForce(PAIR_ENERGY)
+    for name in ("charge_product", "sigma", "epsilon"):
+        taken.addPerBondParameter(name)
+    taken.setUsesPeriodicBoundaryConditions(periodic)
+    force.setExceptionsUsePeriodicBoundaryConditions(periodic)
+    for k, first in enumerate(atoms):
+        for second in atoms[:k]:
+            pair = (min(first, second), max(first, second))
+            (q1, s1, e1), (q2, s2, e2) = particles[first], particles[second]
+            charge_product, sigma, epsilon = before.get(pair, [q1 * q2, 0.5 * (s1 + s2), (e1 * e2) ** 0.5])
+            force.addException(*pair, 0.0, 1.0, 0.0, True)
+            if charge_product or epsilon:
+                taken.addBond(*pair, [charge_product, sigma, epsilon])
+    return taken
+
+
+def _plain(values: Iterable[openmm.unit.Quantity]) -> list[float]:
+    """Return charge (product), e or e², sigma, nm, and epsilon, kJ/mol, as numbers."""
+    return [value.value_in_unit_system(openmm.unit.md_unit_system) for value in values]

@@ -1,0 +1,90 @@
+"""The entry point by which openmm-ml finds the models: ``MLPotential("mlff", modelPath="model.pt")``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
+
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_plugins.openmm.force import create_force
+
+if TYPE_CHECKING:
+    import openmm
+    import openmm.app
+
+
+class MLFFPotentialImplFactory(MLPotentialImplFactory):
+    """What openmm-ml makes when it first sees the name ``mlff``."""
+
+    def createImpl(self, name: str, modelPath: Any = None, **args: Any) -> MLFFPotentialImpl:  # noqa: N802
+        """Return the implementation for one model: a name, a path or a potential.
+
+        Raises
+        ------
+        InputError
+            No ``modelPath``, or an argument that is not known.
+        """
+        if modelPath is None:
+            raise InputError('MLPotential("mlff") needs a model; give modelPath="model.pt"')
+        if args:
+            raise InputError(f'MLPotential("mlff") takes modelPath, got {", ".join(sorted(args))}')
+        return MLFFPotentialImpl(modelPath)
+
+
+class MLFFPotentialImpl(MLPotentialImpl):
+    """One model for openmm-ml.
+
+    ``createSystem`` and ``createMixedSystem`` pass on ``backend``, ``charge`` and ``multiplicity``.
+
+    Parameters
+    ----------
+    model
+        A name, a path or a potential.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def addForces(  # noqa: N802
+        self,
+        topology: openmm.app.Topology,
+        system: openmm.System,
+        atoms: Iterable[int] | None,
+        forceGroup: int,
+        *,
+        backend: str = "pythonforce",
+        charge: float | None = None,
+        multiplicity: int | None = None,
+        **args: Any,
+    ) -> None:
+        """Add the model's force to a System; openmm-ml passes ``args`` of the embedding on, which have no effect here.
+
+        Raises
+        ------
+        UnsupportedError
+            A TorchForce is wanted for interpolation.
+        """
+        if backend == "torchforce" and system.getNumParticles() == 0:
+            # openmm-ml collects the forces to interpolate in an empty System and copies them; openmmtorch 1.10 then
+            # ends the process with a segmentation fault.
+            raise UnsupportedError(
+                "interpolation copies its forces, which openmmtorch cannot; use backend='pythonforce'"
+            )
+        periodic = topology.getPeriodicBoxVectors() is not None or system.usesPeriodicBoundaryConditions()
+        force = create_force(
+            self.model,
+            topology,
+            atoms=atoms,
+            backend=backend,
+            periodic=periodic,
+            charge=charge,
+            spin_multiplicity=multiplicity,
+        )
+        force.setForceGroup(forceGroup)
+        system.addForce(force)
+
+    def getMLLongRange(self) -> bool:  # noqa: N802
+        """Return False: nothing acts beyond the cutoff."""
+        return False

@@ -1,0 +1,93 @@
+"""``PythonForce``: any potential, called back by OpenMM at every step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openmm
+from openmm import unit
+
+from mlff_core.potential import Potential, VerletPotential
+from mlff_core.student import StudentPotential
+from mlff_plugins.openmm.convert import from_prediction, to_batch
+
+
+class PotentialFunction:
+    """What a ``PythonForce`` calls: a State in, energy and forces out.
+
+    It is pickled with its potential, so that a System that holds it can be serialized where the potential can.
+
+    Parameters
+    ----------
+    potential
+        What computes.
+    atomic_numbers
+        Of the particles that the force acts on, in their order.
+    periodic
+        Whether the State's box vectors count.
+    charge
+        Total charge, e; None means neutral.
+    spin_multiplicity
+        2S + 1; None means singlet.
+    skin
+        Å, of the neighbour list.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        atomic_numbers: Sequence[int],
+        periodic: bool,
+        charge: float | None,
+        spin_multiplicity: int | None,
+        skin: float,
+    ) -> None:
+        self._arguments = (potential, tuple(atomic_numbers), periodic, charge, spin_multiplicity, skin)
+        self._numbers = np.asarray(atomic_numbers, dtype=np.int64)
+        self._periodic, self._charge, self._multiplicity = periodic, charge, spin_multiplicity
+        self._running = VerletPotential(potential, skin)
+        # Contexts of one System share this object and may run in several threads; the neighbour list is state.
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        potential, *rest = self._arguments
+        if isinstance(potential, StudentPotential):
+            # A kernel may hold compiled code, which cannot be pickled; its name can.
+            parts = (potential.model, potential.card, potential.device, potential.dtype, potential.kernel.name)
+            return _with_student, (parts, rest)
+        return type(self), self._arguments
+
+    def __call__(self, state: openmm.State) -> tuple[float, npt.NDArray[np.float64]]:
+        """Return (energy, kJ/mol, and forces, shape (n_atoms, 3), kJ/mol/nm) at the positions of a State."""
+        box = None
+        if self._periodic:
+            box = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+        batch = to_batch(
+            state.getPositions(asNumpy=True).value_in_unit(unit.nanometer),
+            box,
+            self._numbers,
+            charge=self._charge,
+            spin_multiplicity=self._multiplicity,
+            device=self._running.device,
+            dtype=self._running.dtype,
+        )
+        with self._lock:
+            return from_prediction(self._running.predict(batch))
+
+
+def _with_student(parts: tuple[Any, ...], rest: list[Any]) -> PotentialFunction:
+    model, card, device, dtype, kernel = parts
+    return PotentialFunction(StudentPotential(model, card, device=device, dtype=dtype, kernel=kernel), *rest)
+
+
+def python_force(function: PotentialFunction, periodic: bool, particles: Sequence[int] | None) -> openmm.PythonForce:
+    """Return the force; ``particles`` are the indices it acts on, None for all."""
+    force = openmm.PythonForce(function)
+    force.setUsesPeriodicBoundaryConditions(periodic)
+    if particles is not None:
+        force.setParticles(list(particles))
+    return force
