@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(context: click.Context, out: Path) -> None:
     """Teach, train, validate and run a small student, start to end."""
+    import torch
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -45,9 +46,15 @@ def command(context: click.Context, out: Path) -> None:
             if done >= total:
                 bar.stop()
 
-        result = run_demo(
-            out, say=lambda text: words.print(text, markup=False), sampled=sampled, reporter=TerminalReporter()
-        )
+        # Molecules of nine atoms gain nothing from a second thread, and threads that spin on busy cores lose much.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            result = run_demo(
+                out, say=lambda text: words.print(text, markup=False), sampled=sampled, reporter=TerminalReporter()
+            )
+        finally:
+            torch.set_num_threads(threads)
     Console().print(_table(result))
     click.echo(_next_steps(result))
     if not result.is_good:
