@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 
 from mlff_core.batch import AtomicBatch
-from mlff_core.errors import InputError
+from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.build import BuildError
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.reference import ReferenceKernel
@@ -75,6 +75,8 @@ def _fastest(model: PaiNN) -> Kernel:
     if model.scale.device.type == "cpu" and model.scale.dtype in (torch.float32, torch.float64):
         try:
             kernel = CPUKernel(model)
+        except UnsupportedError as error:
+            _say_once(logging.INFO, f"the reference kernel is used: {error}")
         except BuildError as error:
             _say_once(logging.WARNING, f"the reference kernel is used, which is some twenty times slower: {error}")
         else:

@@ -73,6 +73,13 @@ def variants() -> list[str]:
     return names.decode().split()
 
 
+def computes_as_written(model: PaiNN) -> bool:
+    """Return False for a subclass, or a model with hooks or replaced functions: the kernel would not see those."""
+    return type(model) is PaiNN and not any(
+        "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks for module in model.modules()
+    )
+
+
 class _Handle:
     """A model inside the library; freed with the last call that uses it."""
 
@@ -125,6 +132,11 @@ class CPUKernel:
     selects_edges = True
 
     def __init__(self, model: PaiNN, variant: str | None = None, n_intervals: int | None = None) -> None:
+        if not computes_as_written(model):
+            raise UnsupportedError(
+                f"the CPU kernel computes a PaiNN as it is written, but this is a {type(model).__name__} that computes "
+                "something else; use kernel='reference'"
+            )
         self.model = model
         self._wanted = (variant, n_intervals or N_INTERVALS[model.scale.dtype])
         self._tensors = [*model.parameters(), *model.buffers()]

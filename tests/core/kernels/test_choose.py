@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mlff_core.errors import InputError
+from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.choose import KERNELS, choose_kernel
-from mlff_core.model.painn import PaiNNConfig
+from mlff_core.model.painn import PaiNN, PaiNNConfig
 
 SMALL = PaiNNConfig(hidden=8, n_radial=4)
 
@@ -33,3 +33,18 @@ def test_the_environment_decides_where_the_caller_does_not(name, make_model, mon
 def test_an_unknown_kernel_is_refused(make_model):
     with pytest.raises(InputError, match="no kernel is called 'fastest'; there are auto, reference, cpu"):
         choose_kernel(make_model(SMALL), "fastest")
+
+
+def test_a_network_that_computes_something_else_gets_the_reference(make_model, monkeypatch):
+    monkeypatch.delenv("MLFF_KERNEL", raising=False)
+
+    class Doubled(PaiNN):
+        def forward(self, atomic_numbers, edge_vectors, centers, neighbors):
+            return 2 * super().forward(atomic_numbers, edge_vectors, centers, neighbors)
+
+    assert choose_kernel(Doubled(SMALL)).name == "reference"
+    with pytest.raises(UnsupportedError, match="this is a Doubled"):
+        choose_kernel(Doubled(SMALL), "cpu")
+    hooked = make_model(SMALL)
+    hooked.readout.register_forward_hook(lambda module, given, result: 2 * result)
+    assert choose_kernel(hooked).name == "reference"
