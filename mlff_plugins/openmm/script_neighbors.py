@@ -73,7 +73,17 @@ class ScriptedNeighbors(nn.Module):
         )
 
     def search(self, positions: Tensor, cell: Tensor, periodic: bool) -> Tuple[Tensor, Tensor, Tensor]:  # noqa: UP006
-        """Return (centers, neighbors, cell_shifts) of all pairs within cutoff and skin; arguments as in forward."""
+        """Return (centers, neighbors, cell_shifts) of all pairs within cutoff and skin.
+
+        Parameters
+        ----------
+        positions
+            Shape (n_atoms, 3), Å, float64.
+        cell
+            Shape (3, 3), Å, float64, rows are lattice vectors.
+        periodic
+            Along all three lattice vectors, or along none.
+        """
         reach = self.cutoff + self.skin
         n_atoms = positions.shape[0]
         device = positions.device
