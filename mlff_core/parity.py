@@ -196,8 +196,9 @@ def _rows_of_file(
         except UnsupportedError as error:
             yield from (ParityRow(runtime.name, case, "unsupported", message=str(error)) for case in cases)
             return
-        except MlffError as error:
-            yield from (ParityRow(runtime.name, case, "fail", message=str(error)) for case in cases)
+        except Exception as error:  # a compiler's or an exporter's own exception fails its rows, not the certificate
+            message = str(error) if isinstance(error, MlffError) else f"{type(error).__name__}: {error}"
+            yield from (ParityRow(runtime.name, case, "fail", message=message) for case in cases)
             return
         tolerance = Tolerance(1e-8, 1e-8, 1e-8) if potential.dtype.itemsize == 8 else Tolerance()
         for case, atoms in cases.items():

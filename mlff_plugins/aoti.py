@@ -35,7 +35,6 @@ class AOTIExporter(Exporter):
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
         """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
-        import torch
         from torch._inductor import aoti_compile_and_package
 
         from mlff_core.exporting import edge_graph, write_checked
@@ -59,8 +58,7 @@ class AOTIExporter(Exporter):
 
         if Path(path).suffix != self.suffix:
             raise InputError(f"AOTInductor packages end in {self.suffix}, got {path}")
-        with torch.no_grad():
-            return write_checked(self.name, potential, path, write, lambda file: open_aoti(file, "cpu"))
+        return write_checked(self.name, potential, path, write, lambda file: open_aoti(file, "cpu"))
 
 
 class AOTIRuntime(Runtime):

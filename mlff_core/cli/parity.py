@@ -40,7 +40,7 @@ def command(
         if words.is_terminal:
             words.print(f"{row.engine}: {row.case}: {row.status}", markup=False)
 
-    # In float64 all agree to 1e-8, which a table of filters does not: there the network itself is what is compared with.
+    # In float64 all agree to 1e-8, which a table of filters does not: the network itself is compared with there.
     potential = load(model, device="cpu", dtype=dtype, kernel="reference" if dtype == "float64" else "auto")
     report = certify(potential, host(), sha256=file_sha256(resolve(model)), only=engines, on_row=tell)
     text = json.dumps(report.to_json(), indent=2)

@@ -51,7 +51,7 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
     simpler[torch.ops.aten.index_add.default] = _index_add
     simpler[torch.ops.aten.index_put.default] = _index_put
     table: Any = simpler  # the operators are overloads all, which their common type does not say
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
         traced = make_fx(
             energies_and_gradients, decomposition_table=table, tracing_mode="symbolic", _allow_non_fake_inputs=True
