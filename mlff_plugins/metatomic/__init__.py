@@ -1,0 +1,103 @@
+"""metatomic: one TorchScript file that LAMMPS, GROMACS, PLUMED, i-PI, torch-sim and ASE read through its interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlff_core.engine import Engine
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.exporter import Exporter, ExportReport
+from mlff_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from mlff_core.batch import AtomicBatch
+    from mlff_core.potential import Potential
+    from mlff_core.prediction import Prediction
+    from mlff_plugins.metatomic.calculator import MetatomicPotential
+
+REQUIRES = ("metatomic-torch>=0.1.10", "metatomic-ase>=0.1")
+INSTALL_HINT = 'pip install "mlff-hub[metatomic]"'
+
+
+class MetatomicExporter(Exporter):
+    """Writes a student as metatomic's ``AtomisticModel``."""
+
+    name = "metatomic"
+    summary = "metatomic AtomisticModel: energy by system or atom, forces and stress by the engine's differentiation"
+    requires = REQUIRES
+    install_hint = INSTALL_HINT
+    suffix = ".pt"
+
+    def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
+        """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
+        self.ensure_installed()
+        from mlff_core.exporting import edge_graph, write_checked
+        from mlff_plugins.metatomic.calculator import MetatomicPotential, save
+
+        if options:
+            raise InputError(f"metatomic takes no options, got {', '.join(options)}")
+        network = edge_graph(potential).model
+
+        def reopen(file: Path) -> MetatomicPotential:
+            return MetatomicPotential(file, potential.card, potential.dtype)
+
+        return write_checked(self.name, potential, path, lambda file: save(network, potential.card, file), reopen)
+
+
+class MetatomicEngine(Engine):
+    """A student through metatomic's file and its ASE calculator."""
+
+    name = "metatomic"
+    summary = "metatomic's ASE calculator on an exported AtomisticModel"
+    requires = REQUIRES
+    install_hint = INSTALL_HINT
+    capabilities = frozenset({"stress", "periodic", "batch", "float64"})
+
+    def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> MetatomicPotential:
+        """Return metatomic's calculator on a file written for ``potential``, dressed as a potential."""
+        self.ensure_installed()
+        import tempfile
+
+        options = dict(options or {})
+        batch = options.pop("batch", None)
+        if options:
+            raise InputError(f"metatomic takes the option batch, got {', '.join(options)}")
+        if batch is not None:
+            potential.check(batch)
+            _check_periodicity(batch)
+        from mlff_core.exporting import edge_graph
+        from mlff_plugins.metatomic.calculator import MetatomicPotential, save
+
+        with tempfile.TemporaryDirectory(prefix="mlff-metatomic-") as folder:
+            path = Path(folder) / "model.pt"
+            save(edge_graph(potential).model, potential.card, path)
+            return MetatomicPotential(path, potential.card, potential.dtype)
+
+    def evaluate(self, bound: MetatomicPotential, batch: AtomicBatch) -> Prediction:
+        """Return energy, forces, and the stress of periodic structures."""
+        _check_periodicity(batch)
+        stress = {"stress"} if bool(batch.pbc.all()) else set()
+        return bound.predict(batch, want={"energy", "forces"} | stress)
+
+
+def _check_periodicity(batch: AtomicBatch) -> None:
+    """Refuse partly periodic structures, of which metatomic's calculator gives no stress."""
+    if bool((batch.pbc.any(dim=1) & ~batch.pbc.all(dim=1)).any()):
+        raise UnsupportedError(
+            "metatomic is served molecules and crystals here, but this structure has pbc along some directions only; "
+            "use another engine for slabs"
+        )
+
+
+@hookimpl
+def mlff_register_engines() -> list[Engine]:
+    """Register metatomic's calculator."""
+    return [MetatomicEngine()]
+
+
+@hookimpl
+def mlff_register_exporters() -> list[Exporter]:
+    """Register the exporter."""
+    return [MetatomicExporter()]

@@ -1,0 +1,92 @@
+"""Writing metatomic's file, and running it through metatomic's own ASE calculator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, ModelOutput
+from metatomic_ase import MetatomicCalculator
+
+from mlff_core.batch import AtomicBatch, split
+from mlff_core.card import ModelCard
+from mlff_core.exporting import deprecation_silenced
+from mlff_core.model.painn import PaiNN
+from mlff_core.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
+from mlff_core.potential import Potential, check_distances
+from mlff_core.prediction import Prediction
+from mlff_plugins.metatomic.module import MetatomicStudent
+
+
+def save(network: PaiNN, card: ModelCard, path: Path) -> None:
+    """Write the network as an ``AtomisticModel``, in float64 at its door."""
+    capabilities = ModelCapabilities(
+        outputs={"energy": ModelOutput(unit="eV", sample_kind="system")},
+        atomic_types=list(card.elements),
+        # Messages reach one cutoff further with each layer.
+        interaction_range=card.cutoff * network.config.n_layers,
+        length_unit="Angstrom",
+        supported_devices=["cpu", "cuda"],
+        dtype="float64",
+    )
+    metadata = ModelMetadata(name=card.name, description=card.description)
+    with deprecation_silenced(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        AtomisticModel(MetatomicStudent(network).eval(), metadata, capabilities).save(str(path))
+
+
+class MetatomicPotential(Potential):
+    """An exported file, evaluated by metatomic's ASE calculator.
+
+    Parameters
+    ----------
+    path
+        The file.
+    card
+        The model's card.
+    dtype
+        Precision of the results.
+    """
+
+    supports = frozenset({"energy", "forces", "stress"})
+
+    def __init__(self, path: Path, card: ModelCard, dtype: torch.dtype) -> None:
+        self.card = card
+        self.device = torch.device("cpu")
+        self.dtype = dtype
+        with deprecation_silenced(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.calculator = MetatomicCalculator(str(path), device="cpu", uncertainty_threshold=None)
+
+    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+        close = find_neighbors(batch, OVERLAP)
+        check_distances(batch, close, edge_vectors(batch, close))
+        frames = [
+            Atoms(
+                one.atomic_numbers.numpy(),
+                one.positions.detach().double().numpy(),
+                cell=_cell(one),
+                pbc=one.pbc[0].numpy(),
+            )
+            for one in split(batch)
+        ]
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            results = self.calculator.compute_energy(frames, compute_forces_and_stresses=True)
+        energy = torch.tensor([float(e) for e in results["energy"]], dtype=torch.float64)
+        forces = torch.as_tensor(np.concatenate(results["forces"]), dtype=self.dtype)
+        stress = None
+        if "stress" in want:
+            stress = torch.as_tensor(np.stack(results["stress"]).reshape(-1, 3, 3), dtype=self.dtype)
+        return Prediction(energy=energy, forces=forces, stress=stress)
+
+
+def _cell(one: AtomicBatch) -> np.ndarray:
+    """Return the cell (3, 3), Å, with zeros along directions whose pbc is off, as metatomic demands."""
+    cell: np.ndarray = one.cell[0].detach().double().numpy().copy()
+    cell[~one.pbc[0].numpy()] = 0.0
+    return cell

@@ -1,0 +1,87 @@
+"""The student as metatomic's model interface wants it.
+
+No postponed annotations here: TorchScript reads them.
+"""
+
+# metatomic compares the annotations of forward() with these very types, and its script classes know no |.
+from typing import Dict, List, Optional  # noqa: UP035
+
+import torch
+from metatensor.torch import Labels, TensorBlock, TensorMap
+from metatomic.torch import ModelOutput, NeighborListOptions, System
+from torch import Tensor, nn
+
+from mlff_core.model.painn import PaiNN
+
+
+class MetatomicStudent(nn.Module):
+    """Energies of metatomic systems; the engine differentiates them.
+
+    Systems come in float64, since a float32 energy of −10³ eV is good to 0.1 meV only; the network computes in its own
+    precision inside.
+
+    Parameters
+    ----------
+    model
+        The network.
+    """
+
+    def __init__(self, model: PaiNN) -> None:
+        super().__init__()
+        self.model = model
+        self.single_precision = model.embedding.weight.dtype == torch.float32
+        self.options = NeighborListOptions(cutoff=model.cutoff, full_list=True, strict=True)
+
+    def requested_neighbor_lists(self) -> list[NeighborListOptions]:
+        """Return the one list this model needs: all directed edges within the cutoff."""
+        return [self.options]
+
+    def forward(
+        self, systems: List[System], outputs: Dict[str, ModelOutput], selected_atoms: Optional[Labels]
+    ) -> Dict[str, TensorMap]:
+        """Return the energy of each system, or of each atom, eV."""
+        results: dict[str, TensorMap] = {}
+        if "energy" not in outputs:
+            return results
+        per_atom = outputs["energy"].sample_kind == "atom"
+        energies: list[Tensor] = []
+        samples: list[Tensor] = []
+        for k, system in enumerate(systems):
+            block = system.get_neighbor_list(self.options)
+            vectors = block.values.reshape(-1, 3)
+            if self.single_precision:
+                vectors = vectors.to(torch.float32)
+            atom_energies = self.model(
+                system.types.to(torch.int64),
+                vectors,
+                block.samples.column("first_atom").to(torch.int64),
+                block.samples.column("second_atom").to(torch.int64),
+            )
+            index = torch.stack(
+                [
+                    torch.full((len(system),), k, dtype=torch.int32, device=vectors.device),
+                    torch.arange(len(system), dtype=torch.int32, device=vectors.device),
+                ],
+                dim=1,
+            )
+            if selected_atoms is not None:
+                mine = selected_atoms.column("system") == k
+                chosen = selected_atoms.column("atom")[mine].to(torch.int64)
+                atom_energies, index = atom_energies[chosen], index[chosen]
+            if per_atom:
+                energies.append(atom_energies)
+                samples.append(index)
+            else:
+                energies.append(atom_energies.sum().reshape(1))
+                samples.append(torch.tensor([[k]], dtype=torch.int32, device=vectors.device))
+        names = ["system", "atom"] if per_atom else ["system"]
+        values = torch.cat(energies).reshape(-1, 1)
+        result = TensorBlock(
+            values=values,
+            samples=Labels(names, torch.cat(samples)),
+            components=torch.jit.annotate(list[Labels], []),
+            properties=Labels(["energy"], torch.zeros(1, 1, dtype=torch.int32, device=values.device)),
+        )
+        key = Labels(["_"], torch.zeros(1, 1, dtype=torch.int32, device=values.device))
+        results["energy"] = TensorMap(keys=key, blocks=[result])
+        return results
