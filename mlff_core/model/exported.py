@@ -56,8 +56,26 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
         traced = make_fx(
             energies_and_gradients, decomposition_table=table, tracing_mode="symbolic", _allow_non_fake_inputs=True
         )(*inputs)
+        if model.embedding.weight.dtype == torch.float64:
+            _keep_digits(traced)
         dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in INPUTS)
         return torch.export.export(traced, inputs, dynamic_shapes=dynamic, strict=False)
+
+
+def _keep_digits(traced: torch.fx.GraphModule) -> None:
+    """Turn scalar factors and summands into float64 tensors.
+
+    ONNX holds a scalar attribute in float32; a screening constant of the repulsion then had 7 digits, and forces were
+    off by 6e-8 of the largest.
+    """
+    arithmetic = (torch.ops.aten.mul.Tensor, torch.ops.aten.add.Tensor, torch.ops.aten.div.Tensor)
+    for k, node in enumerate(list(traced.graph.nodes)):
+        if node.op == "call_function" and node.target in arithmetic and isinstance(node.args[1], float):
+            name = f"scalar_{k}"
+            traced.register_buffer(name, torch.tensor(node.args[1], dtype=torch.float64))
+            with traced.graph.inserting_before(node):
+                node.update_arg(1, traced.graph.get_attr(name))
+    traced.recompile()
 
 
 def _index_add(target: Tensor, dim: int, index: Tensor, source: Tensor, alpha: float = 1) -> Tensor:

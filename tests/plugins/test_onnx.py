@@ -71,3 +71,10 @@ def test_no_sum_is_a_scatter_nd(written):
         if node.op_type == "ScatterND" and any(a.name == "reduction" and a.s == b"add" for a in node.attribute)
     ]
     assert not summing
+
+
+@pytest.mark.slow  # an export of its own
+def test_a_float64_file_keeps_the_digits_of_every_constant(tmp_path):
+    student = small_student(dtype=torch.float64, kernel="reference")
+    report = ONNXExporter().export(student, tmp_path / "student.onnx")
+    assert report.delta_forces < 1e-9
