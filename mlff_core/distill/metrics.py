@@ -216,6 +216,8 @@ def bootstrap_intervals(
 ) -> dict[str, tuple[float, float]]:
     """Return the percentile interval of every figure when whole molecules are drawn again with replacement.
 
+    NaN for a single molecule, which has no interval.
+
     Structures of a molecule resemble each other, so intervals over structures or atoms would be too narrow.
     B. Efron, R. Tibshirani, *An Introduction to the Bootstrap* (1993), ch. 13.
 
@@ -240,7 +242,8 @@ def bootstrap_intervals(
     intervals = {}
     for name, values in figures(drawn).items():
         finite = values[np.isfinite(values)]
-        low, high = np.percentile(finite, tails) if len(finite) else (np.nan, np.nan)
+        # One molecule drawn again is the same molecule: it says nothing about others.
+        low, high = np.percentile(finite, tails) if len(finite) and n > 1 else (np.nan, np.nan)
         intervals[name] = (float(low), float(high))
     return intervals
 

@@ -109,3 +109,10 @@ def test_intervals_over_molecules_cover_the_truth_where_intervals_over_structure
 
 def test_numbers_that_are_not_finite_become_null_in_json():
     assert metrics.rounded({"a": float("nan"), "b": 1.23456789}, digits=3) == {"a": None, "b": 1.23}
+
+
+def test_a_single_molecule_has_no_interval():
+    sums = metrics.force_sums([[3.0, 0, 0], [-3.0, 0, 0]], [[2.0, 0, 0], [-3.0, 0, 0]])
+    low, high = metrics.bootstrap_intervals(sums.sum(axis=0, keepdims=True))["force_mae"]
+    assert np.isnan(low)
+    assert np.isnan(high)
