@@ -126,4 +126,5 @@ def deprecation_silenced() -> Iterator[None]:
     """Silence torch's warning that TorchScript is no longer developed: what loads it remains."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=r".*torch\.jit", category=FutureWarning)  # from torch 2.14 on
         yield
