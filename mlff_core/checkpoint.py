@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlff_core.atomic_write import atomic_stream
 from mlff_core.card import ModelCard
 from mlff_core.errors import CheckpointError, InputError
 from mlff_core.model.painn import PaiNN, PaiNNConfig
@@ -70,21 +69,8 @@ def save_checkpoint(path: str | Path, model: PaiNN, card: ModelCard) -> Path:
 
 def write_by_rename(path: Path, content: dict[str, Any]) -> None:
     """Save ``content`` beside ``path`` and rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes files private; a model file is as readable as any other.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_stream(path) as stream:
+        torch.save(content, stream)
 
 
 def load_checkpoint(path: str | Path) -> tuple[PaiNN, ModelCard]:

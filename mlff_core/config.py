@@ -7,15 +7,14 @@ a value of the wrong kind with what is allowed.
 from __future__ import annotations
 
 import difflib
-import os
 import sys
-import tempfile
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from mlff_core.atomic_write import write_atomically
 from mlff_core.errors import InputError
 
 if sys.version_info >= (3, 11):
@@ -154,12 +153,7 @@ def to_toml(config: Any) -> str:
 def save_config(path: str | Path, config: Any) -> Path:
     """Write a dataclass as TOML by rename, and return the path."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(to_toml(config))
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)
+    write_atomically(path, to_toml(config).encode())
     return path
 
 

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from ase import Atoms
 from packaging.requirements import Requirement
 
@@ -243,8 +244,6 @@ def _compared(
     tolerance: Tolerance,
     ms: float,
 ) -> ParityRow:
-    import torch
-
     energy = float(energy_deviation(found.energy, wanted.energy, torch.tensor(batch.atoms_per_system())).max())
     if wanted.forces is None or found.forces is None:
         return ParityRow(name, case, "fail", message="no forces came", ms=ms)

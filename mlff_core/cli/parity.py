@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ def command(
     from rich.console import Console
 
     from mlff_core import load
+    from mlff_core.atomic_write import write_atomically
     from mlff_core.checkpoint import file_sha256
     from mlff_core.parity import ParityRow, certify
     from mlff_core.plugins import host
@@ -45,9 +45,7 @@ def command(
     report = certify(potential, host(), sha256=file_sha256(resolve(model)), only=engines, on_row=tell)
     text = json.dumps(report.to_json(), indent=2)
     if out is not None:
-        temporary = out.with_name(f".{out.name}.{os.getpid()}")
-        temporary.write_text(text + "\n")
-        temporary.replace(out)
+        write_atomically(out, f"{text}\n".encode())
     if as_json:
         click.echo(text)
     else:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlff_core import __version__
+from mlff_core.atomic_write import write_atomically
 from mlff_core.distill.definitions import FIGURES, number
 from mlff_core.distill.evaluation import Evaluation
 from mlff_core.distill.physics.result import PhysicsReport
@@ -56,16 +55,7 @@ def write_page(path: Path, judged: Sequence[Judged]) -> None:
     MissingDependencyError
         matplotlib is not installed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(page(judged))
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, page(judged).encode())
 
 
 def page(judged: Sequence[Judged]) -> str:
