@@ -1,4 +1,5 @@
 import json
+import time
 import warnings
 from dataclasses import replace
 
@@ -75,18 +76,20 @@ def test_switching_a_kind_off_changes_no_other(smiles, tmp_path):
 
 
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(smiles, tmp_path, kill_after):
-    def work():
-        generate(smiles, tmp_path / "killed.h5", CHEAP, teacher=PairPotential())
+    def work(name="killed.h5"):
+        generate(smiles, tmp_path / name, CHEAP, teacher=PairPotential())
 
-    n_kills, finished = 0, False
     rng = np.random.default_rng()
-    while not finished:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # forking beside torch's threads
-            finished = kill_after(work, rng.uniform(0.05, 0.5) if n_kills < 5 else 100)
-        n_kills += not finished
+    n_kills, finished = 0, False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside torch's threads
+        begun = time.perf_counter()
+        assert kill_after(lambda: work("whole.h5"), 100)
+        whole_run = time.perf_counter() - begun  # kills strike after a share of it, so midway on a fast machine too
+        while not finished:
+            finished = kill_after(work, rng.uniform(0.1, 0.6) * whole_run if n_kills < 5 else 100)
+            n_kills += not finished
     assert n_kills > 0
-    generate(smiles, tmp_path / "whole.h5", CHEAP, teacher=PairPotential())
     assert (tmp_path / "killed.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 

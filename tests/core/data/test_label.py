@@ -1,4 +1,5 @@
 import json
+import time
 import warnings
 from dataclasses import replace
 
@@ -41,20 +42,22 @@ def test_a_run_killed_at_random_moments_loses_no_more_than_a_batch_and_labels_no
     def work():
         label(chains, output, teacher, CONFIG)
 
-    while not finished:
-        done = {k for path in output.with_name("killed.h5.parts").glob("batch-*.json") for k in batch_of(path.stem)}
-        before = len(asked())
-        # Most kills strike early, so that there are many of them; late ones strike the joining of the batches.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # forking beside torch's threads
-            finished = kill_after(work, rng.uniform(0.01, 0.1) if n_kills < 12 else 60)
-        n_kills += not finished
-        assert not done & set(asked()[before:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside torch's threads
+        begun = time.perf_counter()
+        assert kill_after(lambda: label(chains, tmp_path / "whole.h5", PairPotential(), CONFIG), 60)
+        whole_run = time.perf_counter() - begun
+        while not finished:
+            done = {k for path in output.with_name("killed.h5.parts").glob("batch-*.json") for k in batch_of(path.stem)}
+            before = len(asked())
+            # Most kills strike early, so that there are many of them; late ones strike the joining of the batches.
+            finished = kill_after(work, rng.uniform(0.05, 0.3) * whole_run if n_kills < 12 else 60)
+            n_kills += not finished
+            assert not done & set(asked()[before:])
     assert n_kills > 1
     counts = np.bincount(asked(), minlength=120)
     assert counts.min() >= 1
     assert counts.sum() <= 120 + 10 * n_kills
-    label(chains, tmp_path / "whole.h5", PairPotential(), CONFIG)
     assert output.read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("killed")) == ["killed.h5"]
 
