@@ -1,8 +1,8 @@
 """Names of models: which there are, where their files lie, and whether a file is still the one that was registered.
 
-A folder of models holds the files and an ``index.json``: ``{"models": [{"name": …, "file": …, "sha256": …}, …]}``.
-There are two: ``mlff_core/pretrained``, which is shipped, and the user's own, which exists once ``mlff models add`` was
-used.
+A folder of models holds the files and an ``index.json``: ``{"models": [{"name": …, "file": …, "sha256": …}, …]}``; a row
+may have ``"exports": [{"file": …, "sha256": …}, …]``, the same model in other formats. There are two:
+``mlff_core/pretrained``, which is shipped, and the user's own, which exists once ``mlff models add`` was used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import re
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -47,12 +48,15 @@ class RegisteredModel:
         Of the file when it was registered, 64 hexadecimal digits.
     origin
         ``"shipped"`` or ``"user"``.
+    exports
+        Files of the same model in other formats, each with its SHA-256.
     """
 
     name: str
     path: Path
     sha256: str
     origin: str
+    exports: Mapping[Path, str] = field(default_factory=dict)
 
 
 def user_folder() -> Path:
@@ -130,21 +134,27 @@ def check_hash(model: RegisteredModel) -> None:
     CheckpointError
         The file is missing or has another SHA-256.
     """
+    _check_file(model, model.path, model.sha256)
+
+
+def _check_file(model: RegisteredModel, path: Path, sha256: str) -> None:
     mend = "run `mlff models remove` and add it again" if model.origin == "user" else "install mlff-hub again"
-    if not model.path.is_file():
-        raise CheckpointError(f"the file {model.path} of model {model.name!r} is missing; {mend}")
-    found = file_sha256(model.path)
-    if found != model.sha256:
+    if not path.is_file():
+        raise CheckpointError(f"the file {path} of model {model.name!r} is missing; {mend}")
+    found = file_sha256(path)
+    if found != sha256:
         raise CheckpointError(
-            f"the file {model.path} of model {model.name!r} has changed: wanted SHA-256 {model.sha256[:12]}…, "
+            f"the file {path} of model {model.name!r} has changed: wanted SHA-256 {sha256[:12]}…, "
             f"got {found[:12]}…; {mend}"
         )
 
 
 def verify_model(model: RegisteredModel) -> list[str]:
-    """Return what is wrong with a model, a sentence each: its hash, its file, its card; empty if nothing is."""
+    """Return what is wrong with a model, a sentence each: its hashes, its file, its card; empty if nothing is."""
     try:
         check_hash(model)
+        for path, sha256 in model.exports.items():
+            _check_file(model, path, sha256)
     except CheckpointError as error:
         return [str(error)]
     problems = verify_file(model.path)
@@ -228,14 +238,21 @@ def _read_index(folder: Path, origin: str) -> list[RegisteredModel]:
         return []
     try:
         rows = json.loads(index.read_text(encoding="utf-8"))["models"]
-        models = [RegisteredModel(row["name"], folder / row["file"], row["sha256"], origin) for row in rows]
+        models = [
+            RegisteredModel(
+                row["name"],
+                folder / row["file"],
+                row["sha256"],
+                origin,
+                {folder / export["file"]: export["sha256"] for export in row.get("exports", [])},
+            )
+            for row in rows
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"the index {index} is damaged ({type(error).__name__}); mend or delete it") from error
-    for model in models:
-        if model.path.parent != folder:
-            raise CheckpointError(
-                f"the index {index} is damaged: {model.path} lies outside its folder; mend or delete it"
-            )
+    for path in (path for model in models for path in (model.path, *model.exports)):
+        if path.parent != folder:
+            raise CheckpointError(f"the index {index} is damaged: {path} lies outside its folder; mend or delete it")
     return models
 
 

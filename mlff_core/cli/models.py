@@ -54,17 +54,21 @@ def list_models(as_json: bool) -> None:
 def show_model(model: str, as_json: bool) -> None:
     """Show the card of MODEL, a name or a file."""
     from mlff_core.checkpoint import file_sha256, load_checkpoint
-    from mlff_core.registry import resolve
+    from mlff_core.registry import registered_models, resolve
 
     path = resolve(model)
     _, card = load_checkpoint(path)
+    exports = [str(export) for named in registered_models() if named.path == path for export in named.exports]
     if as_json:
-        click.echo(json.dumps({"path": str(path), "sha256": file_sha256(path), "card": card.to_dict()}, indent=2))
+        content = {"path": str(path), "sha256": file_sha256(path), "exports": exports, "card": card.to_dict()}
+        click.echo(json.dumps(content, indent=2))
         return
     for line in _card_lines(card):
         click.echo(line)
     click.echo(f"{'file':<20} {path}")
     click.echo(f"{'sha256':<20} {file_sha256(path)}")
+    for export in exports:
+        click.echo(f"{'exported':<20} {export}")
 
 
 @command.command("verify")

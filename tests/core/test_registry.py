@@ -158,6 +158,22 @@ def test_verification_finds_what_is_wrong(folders):
     ]
 
 
+def test_files_of_other_formats_are_verified_with_their_model(folders):
+    shipped = registry.find_model("tiny")
+    export = folders[0] / "tiny-1.0.onnx"
+    export.write_bytes(b"graph")
+    row = {"name": "tiny", "file": shipped.path.name, "sha256": shipped.sha256}
+    write_index(folders[0], row | {"exports": [{"file": export.name, "sha256": file_sha256(export)}]})
+    assert registry.verify_model(registry.find_model("tiny")) == []
+    export.write_bytes(b"another")
+    assert "tiny-1.0.onnx of model 'tiny' has changed" in registry.verify_model(registry.find_model("tiny"))[0]
+    export.unlink()
+    assert "tiny-1.0.onnx of model 'tiny' is missing" in registry.verify_model(registry.find_model("tiny"))[0]
+    write_index(folders[0], row | {"exports": [{"file": "../tiny.onnx", "sha256": "0"}]})
+    with pytest.raises(CheckpointError, match="lies outside its folder"):
+        registry.find_model("tiny")
+
+
 @pytest.mark.parametrize(
     ("platform", "environment", "wanted"),
     [
