@@ -21,7 +21,7 @@ from mlff_core.distill.settings import ModelSection
 from mlff_core.distill.start import starting_model
 from mlff_core.distill.step import GradientStep
 
-KINDS = ("double-backward", "finite-difference", "compiled")
+KINDS = ("double-backward", "finite-difference", "kernel", "compiled")
 
 
 def main(path: str, preset: str = "original", n_atoms: str = "41", *kinds: str) -> None:

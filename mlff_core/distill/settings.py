@@ -253,7 +253,8 @@ class TrainConfig:
         ``"float32"``, ``"float64"``, ``"tf32"`` (GPU), or ``"bf16"`` (autocast where the device has it).
     step
         ``"double-backward"`` through the forces, ``"compiled"`` (the same, traced once and compiled by torch.compile),
-        or ``"finite-difference"``; see :mod:`mlff_core.distill.step`.
+        ``"finite-difference"``, or ``"kernel"`` (the same by the fused CPU kernel, in float32 or float64 on a CPU); see
+        :mod:`mlff_core.distill.step`.
     model, batch, loss, optimizer, schedule, stop, log, card
         See each section.
     """
@@ -264,7 +265,7 @@ class TrainConfig:
     seed: int = 0
     device: str = "auto"
     precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
-    step: Literal["double-backward", "compiled", "finite-difference"] = "double-backward"
+    step: Literal["double-backward", "compiled", "finite-difference", "kernel"] = "double-backward"
     model: ModelSection = field(default_factory=ModelSection)
     batch: BatchConfig = field(default_factory=BatchConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -279,6 +280,8 @@ class TrainConfig:
             raise InputError("name must not be empty")
         if not 0 <= self.seed < 2**31:
             raise InputError(f"seed must lie in 0–2147483647, got {self.seed}")
+        if self.step == "kernel" and self.precision not in ("float32", "float64"):
+            raise InputError(f"precision must be float32 or float64 with step = 'kernel', got {self.precision!r}")
 
     def progress(self, step: int, epochs: float, minutes: float) -> float:
         """Return which part of the run, 0–1, is done after so many steps, epochs and minutes."""

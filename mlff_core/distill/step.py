@@ -1,6 +1,6 @@
-"""One training step: the gradient of the loss in the weights, three ways.
+"""One training step: the gradient of the loss in the weights, four ways.
 
-All three read energies e_i and the slopes g_e = ∂E/∂d_e in the edge vectors; forces and stress are sums of these.
+All read energies e_i and the slopes g_e = ∂E/∂d_e in the edge vectors; forces and stress are sums of these.
 
 ``double-backward`` differentiates through the first derivative, as autograd does it.
 
@@ -10,6 +10,8 @@ derivative. The same numbers; compiling costs minutes once a run.
 ``finite-difference`` needs first derivatives only. With a = ∂L/∂e and u = ∂L/∂g held fixed,
 ∇_θ L = Σ_i a_i ∇_θ e_i + ∇_θ (u·∂E/∂d), and the directional derivative is a central difference of ∇_θ E at d ± εu:
 ∇_θ L ≈ ∇_θ Σ_i [(a_i/2 + 1/2ε) e_i(d + εu) + (a_i/2 − 1/2ε) e_i(d − εu)], with an error of order ε².
+
+``kernel`` is a finite difference too, by the fused CPU kernel; see :mod:`mlff_core.distill.kernel_step`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from torch import Tensor
 
 from mlff_core.data.loader import TrainingBatch
 from mlff_core.data.structure import LabelledBatch
+from mlff_core.distill.kernel_step import KernelGradient
 from mlff_core.distill.loss import LossConfig, Outputs, loss_sums
 from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.model.derivatives import (
@@ -83,7 +86,7 @@ class GradientStep:
     config
         The loss.
     kind
-        ``"double-backward"``, ``"compiled"`` or ``"finite-difference"``.
+        ``"double-backward"``, ``"compiled"``, ``"finite-difference"`` or ``"kernel"``.
     autocast
         Makes the context in which the network is evaluated.
     """
@@ -100,6 +103,7 @@ class GradientStep:
         self.kind = kind
         self.autocast = autocast
         self._compiled: Evaluate | None = None
+        self._kernel = KernelGradient(model) if kind == "kernel" else None
 
     def __call__(
         self, item: TrainingBatch, reduce_weights: Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -113,6 +117,12 @@ class GradientStep:
         reduce_weights
             Sums the weights of the terms over all processes.
         """
+        stress = self.config.stress_weight > 0 and item.labels.stress is not None
+        if self._kernel is not None:
+            outputs, leaves = self._kernel.outputs(item, stress=stress)
+            terms = self._terms(outputs, item.labels, reduce_weights)
+            self._kernel.add_gradient(item, _slopes(terms["loss"], leaves))
+            return {name: term.detach() for name, term in terms.items()}
         batch, edges = item.labels.batch, item.edges
         vectors = edge_vectors(batch, edges)
         first_order = self.kind == "finite-difference"
@@ -120,19 +130,28 @@ class GradientStep:
             energies, slopes = self._evaluate(batch.atomic_numbers, vectors, edges, first_order)
         if first_order:
             energies, slopes = energies.detach().requires_grad_(), slopes.detach().requires_grad_()
-        stress = self.config.stress_weight > 0 and item.labels.stress is not None
         outputs = outputs_of(energies, slopes, vectors, edges, item.labels, stress=stress)
-        sums = loss_sums(outputs, item.labels, self.config)
+        terms = self._terms(outputs, item.labels, reduce_weights)
+        if first_order:
+            a, u = _slopes(terms["loss"], [energies, slopes])
+            self._central_difference(batch.atomic_numbers, vectors.detach(), edges, a, u)
+        else:
+            terms["loss"].backward()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _terms(
+        self,
+        outputs: Outputs,
+        labels: LabelledBatch,
+        reduce_weights: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """Return the loss and its terms, each of shape (), still to be differentiated."""
+        sums = loss_sums(outputs, labels, self.config)
         weights = reduce_weights({name: weight.detach() for name, (_, weight) in sums.items()})
         terms = {name: total / weights[name].clamp(min=1e-12) for name, (total, _) in sums.items()}
         loss = sum(getattr(self.config, f"{name}_weight") * term for name, term in terms.items())
         assert isinstance(loss, Tensor)
-        if first_order:
-            a, u = torch.autograd.grad([loss], [energies, slopes], allow_unused=True, materialize_grads=True)
-            self._central_difference(batch.atomic_numbers, vectors.detach(), edges, a, u)
-        else:
-            loss.backward()
-        return {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+        return {"loss": loss, **terms}
 
     def _evaluate(self, numbers: Tensor, vectors: Tensor, edges: EdgeList, first_order: bool) -> tuple[Tensor, Tensor]:
         if self.kind == "compiled" and edges.n_edges > 1:  # a graph for no edge at all is not worth compiling
@@ -157,6 +176,11 @@ class GradientStep:
             with self.autocast():
                 shifted = self.model(numbers, vectors + sign * epsilon * u, edges.centers, edges.neighbors)
             (shifted * (0.5 * a + sign * 0.5 / epsilon)).sum().backward()
+
+
+def _slopes(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """Return the loss's derivative in each leaf, zero where it does not depend on it."""
+    return list(torch.autograd.grad([loss], leaves, allow_unused=True, materialize_grads=True))
 
 
 def compiled_evaluation(model: PaiNN) -> Evaluate:

@@ -49,6 +49,8 @@ class Trainer:
             raise InputError(f"precision must be float32, float64 or bf16 on {self.device}, got 'tf32'")
         if config.precision == "bf16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise InputError("precision must be float32, float64 or tf32 on this GPU, which has no bf16, got 'bf16'")
+        if config.step == "kernel" and self.device.type != "cpu":
+            raise InputError(f"step = 'kernel' needs device = 'cpu', got {self.device}")
         self._stop = False
 
     def request_stop(self) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import weakref
 from collections.abc import Collection
 
 import torch
+from torch import Tensor
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, MlffError, UnsupportedError
 from mlff_core.kernels.build import BuildError, load_library
-from mlff_core.kernels.cpu_parameters import N_INTERVALS, flat_parameters
+from mlff_core.kernels.cpu_parameters import N_INTERVALS, constant_numbers, filter_splines, trainable_numbers
 from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.model.painn import PaiNN
 from mlff_core.neighbors import OVERLAP, EdgeList, overlap_error
 from mlff_core.prediction import Prediction
 
-ABI = 1
+ABI = 2
 OVERLAP_FOUND, UNKNOWN_ELEMENT, BAD_INDEX, NOT_FINITE = 1, 2, 3, 4
 """Of ``cpu/api.h``."""
 
@@ -30,6 +32,8 @@ class _Description(ctypes.Structure):
         *((name, ctypes.c_double) for name in ("cutoff", "smoothing", "scale", "overlap")),
         ("n_parameters", ctypes.c_int64),
         ("parameters", ctypes.c_void_p),
+        ("n_constants", ctypes.c_int64),
+        ("constants", ctypes.c_void_p),
     )
 
 
@@ -40,6 +44,7 @@ class _Batch(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("centers", "neighbors", "cell_shifts")),
         ("n_threads", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("energy", "atom_energies", "forces", "virial")),
+        *((name, ctypes.c_void_p) for name in ("cotangents", "gradient")),
         ("culprit", ctypes.c_int64),
     )
 
@@ -57,6 +62,8 @@ def library() -> ctypes.CDLL:
         raise BuildError(f"the CPU kernel's library has interface {lib.mlff_abi()}, wanted {ABI}; install it anew")
     lib.mlff_painn_create.restype = ctypes.c_void_p
     lib.mlff_painn_create.argtypes = [ctypes.POINTER(_Description), ctypes.c_char_p]
+    lib.mlff_painn_refresh.restype = ctypes.c_int32
+    lib.mlff_painn_refresh.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
     lib.mlff_painn_destroy.restype = None
     lib.mlff_painn_destroy.argtypes = [ctypes.c_void_p]
     lib.mlff_painn_variant.restype = ctypes.c_char_p
@@ -80,16 +87,31 @@ def computes_as_written(model: PaiNN) -> bool:
     )
 
 
-class _Handle:
-    """A model inside the library; freed with the last call that uses it."""
+class LibraryModel:
+    """A model inside the library; freed with the last call that uses it.
 
-    def __init__(self, model: PaiNN, variant: str | None, n_intervals: int) -> None:
+    Parameters
+    ----------
+    model
+        The network.
+    numbers
+        Its trainable numbers in its precision, shape (n_numbers,), no unit; see
+        :func:`~mlff_core.kernels.cpu_parameters.trainable_numbers`.
+    variant
+        An instruction set out of :func:`variants`; None takes the fastest.
+    n_intervals
+        Pieces of the filters' splines.
+    overlap
+        Distance below which atoms are refused, Å.
+    """
+
+    def __init__(self, model: PaiNN, numbers: Tensor, variant: str | None, n_intervals: int, overlap: float) -> None:
         self.library = library()
-        numbers = flat_parameters(model, n_intervals)
         config = model.config
+        constants = constant_numbers(model)
         description = _Description(
             abi=ABI,
-            is_double=model.embedding.weight.dtype == torch.float64,
+            is_double=numbers.dtype == torch.float64,
             hidden=config.hidden,
             n_layers=config.n_layers,
             n_species=len(config.elements),
@@ -99,9 +121,11 @@ class _Handle:
             cutoff=config.cutoff,
             smoothing=model.updates[0].smoothing,
             scale=float(model.scale),
-            overlap=OVERLAP,
+            overlap=overlap,
             n_parameters=len(numbers),
-            parameters=numbers.ctypes.data,
+            parameters=numbers.data_ptr(),
+            n_constants=len(constants),
+            constants=constants.ctypes.data,
         )
         self.address = self.library.mlff_painn_create(
             ctypes.byref(description), None if variant is None else variant.encode()
@@ -110,6 +134,64 @@ class _Handle:
             raise UnsupportedError(f"the CPU kernel cannot hold this model (variant {variant}); use kernel='reference'")
         self.variant: str = self.library.mlff_painn_variant(self.address).decode()
         weakref.finalize(self, self.library.mlff_painn_destroy, self.address)
+
+    def refresh(self, numbers: Tensor) -> None:
+        """Replace the trainable numbers by others, shape (n_numbers,), no unit, while no evaluation is under way."""
+        status = self.library.mlff_painn_refresh(self.address, numbers.data_ptr(), len(numbers))
+        assert status == 0, "the numbers of one network always fit it"
+
+    def call(
+        self,
+        batch: AtomicBatch,
+        edges: EdgeList,
+        *,
+        energy: Tensor | None = None,
+        atom_energies: Tensor | None = None,
+        forces: Tensor | None = None,
+        virial: Tensor | None = None,
+        cotangents: Tensor | None = None,
+        gradient: Tensor | None = None,
+    ) -> None:
+        """Fill the outputs that are given, all of them contiguous.
+
+        Parameters
+        ----------
+        batch, edges
+            The structures.
+        energy, atom_energies
+            Shape (n_systems,) and (n_atoms,), eV, float64.
+        forces
+            Shape (n_atoms, 3), eV/Å.
+        virial
+            −dE/d(strain), shape (n_systems, 3, 3), eV.
+        cotangents
+            Factors of the atoms' energies in what is differentiated, shape (n_atoms,), no unit, float64.
+        gradient
+            Of Σ factor · energy in the trainable numbers, shape (n_numbers,), eV.
+        """
+        positions = batch.positions.detach().contiguous()
+        inputs = (
+            positions,
+            batch.cell.detach().contiguous(),
+            batch.atomic_numbers.contiguous(),
+            batch.system_idx.contiguous(),
+            edges.centers.contiguous(),
+            edges.neighbors.contiguous(),
+            edges.cell_shifts.to(positions.dtype).contiguous(),
+        )
+        others = (energy, atom_energies, forces, virial, cotangents, gradient)
+        call = _Batch(
+            batch.n_atoms,
+            batch.n_systems,
+            edges.n_edges,
+            *(tensor.data_ptr() for tensor in inputs),
+            torch.get_num_threads(),
+            *(None if tensor is None else tensor.data_ptr() for tensor in others),
+            -1,
+        )
+        status = self.library.mlff_painn_evaluate(self.address, ctypes.byref(call))
+        if status:
+            raise _error(status, call.culprit, batch, edges)
 
 
 class CPUKernel:
@@ -141,7 +223,15 @@ class CPUKernel:
         self._wanted = (variant, n_intervals or N_INTERVALS[model.scale.dtype])
         self._tensors = [*model.parameters(), *model.buffers()]
         self._versions = self._read_versions()
-        self._handle = _Handle(model, *self._wanted)
+        self._handle = self._made()
+
+    def _made(self) -> LibraryModel:
+        variant, n_intervals = self._wanted
+        # Made in float64 and rounded once.
+        exact = copy.deepcopy(self.model).cpu().double()
+        with torch.no_grad():
+            numbers = trainable_numbers(exact, filter_splines(exact, n_intervals)).to(self.model.scale.dtype)
+        return LibraryModel(self.model, numbers, variant, n_intervals, OVERLAP)
 
     @property
     def variant(self) -> str:
@@ -155,40 +245,18 @@ class CPUKernel:
         """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
         versions = self._read_versions()
         if versions != self._versions:
-            self._handle = _Handle(self.model, *self._wanted)
+            self._handle = self._made()
             self._versions = versions
-        handle = self._handle
-        n_atoms, n_systems = batch.n_atoms, batch.n_systems
-        positions, cell = batch.positions.detach().contiguous(), batch.cell.detach().contiguous()
-        inputs = (
-            positions,
-            cell,
-            batch.atomic_numbers.contiguous(),
-            batch.system_idx.contiguous(),
-            edges.centers.contiguous(),
-            edges.neighbors.contiguous(),
-            edges.cell_shifts.to(positions.dtype).contiguous(),
-        )
-        energy = torch.empty(n_systems, dtype=torch.float64)
+        handle, n_atoms = self._handle, batch.n_atoms
+        energy = torch.empty(batch.n_systems, dtype=torch.float64)
         atom_energies = torch.empty(n_atoms, dtype=torch.float64) if "atom_energies" in want else None
-        forces = torch.empty_like(positions) if "forces" in want else None
-        virial = torch.empty_like(cell) if "stress" in want else None
-        call = _Batch(
-            n_atoms,
-            n_systems,
-            edges.n_edges,
-            *(tensor.data_ptr() for tensor in inputs),
-            torch.get_num_threads(),
-            *(None if tensor is None else tensor.data_ptr() for tensor in (energy, atom_energies, forces, virial)),
-            -1,
-        )
-        status = handle.library.mlff_painn_evaluate(handle.address, ctypes.byref(call))
-        if status:
-            raise _error(status, call.culprit, batch, edges)
+        forces = torch.empty((n_atoms, 3), dtype=batch.dtype) if "forces" in want else None
+        virial = torch.empty((batch.n_systems, 3, 3), dtype=batch.dtype) if "stress" in want else None
+        handle.call(batch, edges, energy=energy, atom_energies=atom_energies, forces=forces, virial=virial)
         return Prediction(
             energy=energy,
             forces=forces,
-            stress=None if virial is None else stress_from_virial(virial, cell),
+            stress=None if virial is None else stress_from_virial(virial, batch.cell.detach()),
             atom_energies=atom_energies,
         )
 

@@ -52,52 +52,67 @@ def spline_coefficients(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     return coefficients
 
 
-def filter_table(model: PaiNN, linear: nn.Linear, n_intervals: int) -> npt.NDArray[np.float64]:
-    """Return the spline coefficients of one linear layer's filters times the envelope.
+def filter_splines(model: PaiNN, n_intervals: int) -> Tensor:
+    """Return the coefficients of the curves that all filters are sums of, float64.
+
+    A filter is a linear layer of the radial basis times the envelope, and the spline through a sum is the sum of the
+    splines: so the coefficients of all filters are this matrix times the layer's weights and bias.
 
     Parameters
     ----------
     model
-        In float64; gives basis and cutoff.
-    linear
-        From the radial basis to the filters.
+        Gives basis and cutoff.
     n_intervals
         Pieces between 0 and the cutoff.
 
     Returns
     -------
-    ndarray
-        Shape (n_intervals + 3, n_filters), no unit.
+    Tensor
+        Shape (n_intervals + 3, n_radial + 1), no unit; the last column is that of the bias.
     """
+    basis = copy.deepcopy(model.basis).cpu().double()
     distances = torch.linspace(0.0, model.cutoff, n_intervals + 1, dtype=torch.float64)
     distances[0] = 1e-6  # the Bessel functions are 0/0 at 0
     envelope = polynomial_envelope(distances / model.cutoff).unsqueeze(-1)
-    return spline_coefficients((linear(model.basis(distances)) * envelope).numpy())
+    values = torch.cat([basis(distances), torch.ones_like(envelope)], dim=1) * envelope
+    return torch.from_numpy(spline_coefficients(values.numpy()))
 
 
-def flat_parameters(model: PaiNN, n_intervals: int) -> npt.NDArray[np.float64]:
-    """Return all numbers of a model one after the other, float64, as ``cpu/api.h`` lists them."""
-    exact = copy.deepcopy(model).cpu().double()
-    with torch.no_grad():
-        parts = [torch.as_tensor(part, dtype=torch.float64).reshape(-1) for part in _parts(exact, n_intervals)]
-        return torch.cat(parts).numpy()
+def trainable_numbers(model: PaiNN, splines: Tensor) -> Tensor:
+    """Return the numbers that follow from the parameters one after the other, as ``cpu/api.h`` lists them.
+
+    Differentiable in the parameters: what the kernel says of these numbers' gradient flows back through the splines,
+    and through the first layer's φ of the embeddings.
+
+    Parameters
+    ----------
+    model
+        The network.
+    splines
+        Of :func:`filter_splines`, in the model's precision, shape (n_intervals + 3, n_radial + 1), no unit.
+    """
+    return torch.cat([part.reshape(-1) for part in _trainable(model, splines)])
 
 
-def _parts(model: PaiNN, n_intervals: int) -> Iterator[Tensor | npt.NDArray[np.float64]]:
+def constant_numbers(model: PaiNN) -> npt.NDArray[np.float64]:
+    """Return the numbers that are never trained, as ``cpu/api.h`` lists them."""
+    zbl = copy.deepcopy(model.zbl).cpu().double()
+    parts = [zbl.inverse_screening, zbl.inverse_ranges, zbl.prefactors]
+    parts += [model.reference_energies, model.species_of_number]
+    return torch.cat([part.detach().cpu().double().reshape(-1) for part in parts]).numpy()
+
+
+def _trainable(model: PaiNN, splines: Tensor) -> Iterator[Tensor]:
     messages = [cast("Message", block) for block in model.messages]
     updates = [cast("Update", block) for block in model.updates]
     yield model.embedding.weight
     yield messages[0].phi(model.embedding.weight)
-    for linear in model.filters:
-        yield filter_table(model, cast("nn.Linear", linear), n_intervals)
+    for block in model.filters:
+        linear = cast("nn.Linear", block)
+        yield splines @ torch.cat([linear.weight, linear.bias.unsqueeze(1)], dim=1).T
     for k, (message, update) in enumerate(zip(messages, updates, strict=True)):
         if k > 0:
             yield from message.phi.parameters()
         yield update.mix.weight
         yield from update.a.parameters()
     yield from model.readout.parameters()
-    yield model.zbl.inverse_screening
-    yield model.zbl.inverse_ranges
-    yield model.zbl.prefactors
-    yield model.reference_energies
-    yield model.species_of_number

@@ -16,9 +16,10 @@ extern "C" {
 #endif
 
 /* Raised by one whenever a struct or the order of the parameters changes. */
-#define MLFF_ABI 1
+#define MLFF_ABI 2
 
-/* The shape of a network, and its numbers one after the other, row by row, in this order:
+/* The shape of a network, and its numbers. The trainable ones are `real` (double or float as is_double says), one after
+ * the other, row by row, in this order:
  *   embedding                     (n_species, hidden)
  *   first layer's phi by species  (n_species, 2 hidden)
  *   spline coefficients           (n_intervals + 3, width) for each table; width is 2 hidden for the first layer and
@@ -27,6 +28,7 @@ extern "C" {
  *                   update: mix (2 hidden, hidden), W (hidden, 2 hidden), b, W (3 hidden or, in the last layer,
  *                   2 hidden, hidden), b
  *   readout: W (n_readout, hidden), b, W (n_readout), b (1)
+ * and the constants, all double, in this:
  *   ZBL: inverse screening, inverse range, prefactor, (n_species, n_species) each: Å⁻¹, Å⁻¹, eV Å
  *   reference energies            (n_species), eV
  *   species of atomic number      (119), −1 where unknown */
@@ -44,7 +46,9 @@ typedef struct {
     double scale;
     double overlap; /* shortest allowed distance, Å */
     int64_t n_parameters;
-    const double *parameters;
+    const void *parameters;
+    int64_t n_constants;
+    const double *constants;
 } mlff_painn;
 
 /* One batch. `real` is double or float as the model was made. Edges may reach beyond the cutoff; every pair must occur
@@ -65,6 +69,9 @@ typedef struct {
     double *atom_energies;         /* out (n_atoms), or null */
     void *forces;                  /* out real (n_atoms, 3), or null: then no derivative is taken for it */
     void *virial;                  /* out real (n_systems, 3, 3), −dE/d(strain), or null */
+    const double *cotangents;      /* (n_atoms), the factors of the atoms' energies, no unit, or null for ones */
+    void *gradient;                /* out real (n_parameters), of the sum of factors times energies, or null; forces and
+                                      virial must then be null */
     int64_t culprit;               /* out: the atom or edge that an error is about */
 } mlff_batch;
 
@@ -74,7 +81,8 @@ enum {
     MLFF_UNKNOWN_ELEMENT = 2, /* culprit: atom */
     MLFF_BAD_INDEX = 3,       /* culprit: atom or edge */
     MLFF_NOT_FINITE = 4,      /* culprit: atom */
-    MLFF_NO_MEMORY = 5
+    MLFF_NO_MEMORY = 5,
+    MLFF_BAD_REQUEST = 6 /* outputs that do not go together, or a wrong number of parameters */
 };
 
 /* MLFF_ABI of the library. */
@@ -87,6 +95,8 @@ MLFF_EXPORT void *mlff_painn_create(const mlff_painn *description, const char *v
 MLFF_EXPORT const char *mlff_painn_variant(const void *model);
 /* Fills the outputs; safe to call from several threads at once. */
 MLFF_EXPORT int32_t mlff_painn_evaluate(void *model, mlff_batch *batch);
+/* Replaces the trainable numbers, `real` (n_parameters) as in the description; not while an evaluation is under way. */
+MLFF_EXPORT int32_t mlff_painn_refresh(void *model, const void *parameters, int64_t n_parameters);
 MLFF_EXPORT void mlff_painn_destroy(void *model);
 
 #ifdef __cplusplus

@@ -100,6 +100,7 @@ const char *mlff_painn_variant(const void *model) { return static_cast<const Han
 int32_t mlff_painn_evaluate(void *model, mlff_batch *batch) {
     Handle &handle = *static_cast<Handle *>(model);
     if (batch->n_atoms > INT32_MAX / 2) return MLFF_NO_MEMORY;
+    if (batch->gradient && (batch->forces || batch->virial)) return MLFF_BAD_REQUEST;
     const int64_t work = handle.flops_per_atom * batch->n_atoms + handle.flops_per_edge * batch->n_edges;
     int64_t n_threads = 1 + work / WORTH_A_THREAD;
     if (n_threads > batch->n_threads) n_threads = batch->n_threads;
@@ -114,7 +115,7 @@ int32_t mlff_painn_evaluate(void *model, mlff_batch *batch) {
                 handle.idle.pop_back();
             }
         }
-        const mlff::Parallel parallel = {&handle.pool, lease.n_threads, mlff::Pool::run};
+        const mlff::Parallel parallel = {&handle.pool, lease.n_threads, int(n_threads), mlff::Pool::run};
         const int32_t status = handle.variant->evaluate(handle.model, batch, parallel, arena);
         std::lock_guard<std::mutex> guard(handle.mutex);
         handle.idle.push_back(arena);
@@ -123,6 +124,11 @@ int32_t mlff_painn_evaluate(void *model, mlff_batch *batch) {
         free(arena.data);
         return MLFF_NO_MEMORY;
     }
+}
+
+int32_t mlff_painn_refresh(void *model, const void *parameters, int64_t n_parameters) {
+    Handle &handle = *static_cast<Handle *>(model);
+    return handle.variant->refresh(handle.model, parameters, n_parameters);
 }
 
 void mlff_painn_destroy(void *model) {

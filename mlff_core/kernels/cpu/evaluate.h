@@ -13,6 +13,8 @@ namespace MLFF_NAMESPACE {
 struct Step {
     Job *job;
     int layer;
+    void (*tile)(void *, int64_t, int);
+    const Gradient *learned; /* null unless this trains */
 };
 
 static MLFF_INLINE real *thread_scratch(const Job &j, int thread) { return j.scratch + thread * j.scratch_size; }
@@ -26,7 +28,7 @@ static void receive(const Job &j, int k, int t, Scratch &z) {
         const real *sums = z.guw;
         gather<FILTERS>(j, m.layers[k], FILTERS == 2 ? m.first_phi : j.xv[k], group, z.guw);
         for (int i = group.start, row = g * GROUP; i < group.start + group.size; i++, row++) {
-            const real *s = FILTERS == 2 ? m.embedding + int64_t(j.species[i]) * m.Fp : j.s + int64_t(i) * m.Fp;
+            const real *s = FILTERS == 2 ? m.embedding + int64_t(j.species[i]) * m.Fp : j.s[k] + int64_t(i) * m.Fp;
             for (int chunk = 0; chunk < C; chunk++, sums += 4 * W) {
                 store(z.s + (row * 2 * C + chunk) * W, load(s + chunk * W) + load(sums));
                 for (int c = 0; c < 3; c++) {
@@ -51,8 +53,15 @@ static void publish_gradients(const Model &m, int rows, const Scratch &z, real *
 }
 
 static Kept kept(const Job &j, int k, int64_t start, const Scratch &z) {
-    if (k + 1 == j.m->n_layers || !j.backward) return {z.uw, z.gates, z.slope};
-    return {j.uw[k] + start * 6 * j.m->Fp, j.gates[k] + start * 2 * j.m->Fp, j.slope_a[k] + start * j.m->Fp};
+    const int64_t at = start * j.m->Fp;
+    Kept kept = {z.uw, z.gates, z.slope, nullptr, nullptr, nullptr};
+    if (k + 1 < j.m->n_layers && j.backward) kept = {j.uw[k] + 6 * at, j.gates[k] + 2 * at, j.slope_a[k] + at, nullptr, nullptr, nullptr};
+    if (j.trains) {
+        kept.norms = j.norms[k] + 2 * at;
+        kept.v = j.v[k] + 3 * at;
+        kept.h = j.h_a[k] + at;
+    }
+    return kept;
 }
 
 static void forward_tile(void *context, int64_t t, int thread) {
@@ -72,25 +81,28 @@ static void forward_tile(void *context, int64_t t, int thread) {
     update(m, m.layers[k], rows, z, keep);
     if (k + 1 < m.n_layers) {
         real *slope_p = j.backward ? j.slope_p[k + 1] + start * m.Fp : z.slope;
-        publish(m, m.layers[k + 1], rows, z, j.xv[k + 1] + start * 6 * m.Fp, slope_p);
+        real *hidden = j.trains ? j.h_p[k + 1] + start * m.Fp : z.h;
+        publish(m, m.layers[k + 1], rows, z, j.xv[k + 1] + start * 6 * m.Fp, slope_p, hidden);
         for (int row = 0; row < rows; row++)
-            memcpy(j.s + (start + row) * m.Fp, z.s + row * 2 * C * W, sizeof(real) * size_t(m.Fp));
+            memcpy(j.s[k + 1] + (start + row) * m.Fp, z.s + row * 2 * C * W, sizeof(real) * size_t(m.Fp));
         return;
     }
-    readout(m, atoms, rows, j.backward, z, j.atom_energies + start);
+    const double *factors = j.in->cotangents ? j.in->cotangents + start : nullptr;
+    readout(m, atoms, rows, j.backward, z, j.atom_energies + start, factors, step.learned);
     if (!j.backward) return;
-    update_back(m, m.layers[k], rows, z, keep);
+    update_back(m, m.layers[k], atoms, rows, z, keep, step.learned ? step.learned->layers + k : nullptr);
     publish_gradients(m, rows, z, j.g[k & 1] + start * 4 * m.Fp);
 }
 
 /* The gradients of φ(s), v and s before layer k's messages into z.a, z.gv and z.gs; g holds those after them. */
-static void send_back(Job &j, int k, int t, const real *g, Scratch &z) {
+static void send_back(Job &j, int k, int t, const real *g, Scratch &z, const Gradient *learned) {
     const Model &m = *j.m;
     const int C = m.C, Fp = m.Fp;
     for (int n = 0; n * GROUP < j.atoms_in(t); n++) {
         const Job::Group group = j.group(t, n);
         const real *from = z.guw;
-        gather_back<3>(j, m.layers[k], j.xv[k], g, group, z.guw);
+        if (learned) gather_back<3, true>(j, m.layers[k], j.xv[k], g, group, z.guw, learned);
+        else gather_back<3, false>(j, m.layers[k], j.xv[k], g, group, z.guw, nullptr);
         for (int64_t i = group.start, row = n * GROUP; i < group.start + group.size; i++, row++) {
             const real *x = j.xv[k] + i * 6 * Fp, *own = g + i * 4 * Fp;
             for (int chunk = 0; chunk < C; chunk++, x += 6 * W, own += 4 * W, from += 5 * W) {
@@ -111,6 +123,16 @@ static void send_back(Job &j, int k, int t, const real *g, Scratch &z) {
     }
 }
 
+/* The features of an atom begin as its species' embedding. */
+static void learn_embedding(const Job &j, int64_t start, int atoms, const real *g, const Gradient &learned) {
+    const int C = j.m->C;
+    for (int64_t i = start; i < start + atoms; i++)
+        for (int64_t chunk = 0; chunk < C; chunk++) {
+            real *to = learned.embedding + (j.species[i] * C + chunk) * W;
+            store(to, load(to) + load(g + (i * C + chunk) * 4 * W));
+        }
+}
+
 /* From the gradients after layer k's messages to those after layer k−1's. */
 static void backward_tile(void *context, int64_t t, int thread) {
     const Step &step = *static_cast<Step *>(context);
@@ -122,25 +144,31 @@ static void backward_tile(void *context, int64_t t, int thread) {
     const real *g = j.g[k & 1];
     Scratch z(m, thread_scratch(j, thread));
     if (k == 0) {
-        for (int n = 0; n * GROUP < atoms; n++) gather_back<2>(j, layer, m.first_phi, g, j.group(int(t), n), nullptr);
+        for (int n = 0; n * GROUP < atoms; n++)
+            if (step.learned) gather_back<2, true>(j, layer, m.first_phi, g, j.group(int(t), n), nullptr, step.learned);
+            else gather_back<2, false>(j, layer, m.first_phi, g, j.group(int(t), n), nullptr, nullptr);
+        if (step.learned) learn_embedding(j, start, atoms, g, *step.learned);
         return;
     }
-    send_back(j, k, int(t), g, z);
+    send_back(j, k, int(t), g, z, step.learned);
     for (int row = atoms; row < rows; row++) {
         memset(z.a + row * 3 * C * W, 0, sizeof(real) * 3 * size_t(Fp));
         memset(z.gv + row * 3 * C * W, 0, sizeof(real) * 3 * size_t(Fp));
         memset(z.gs + row * C * W, 0, sizeof(real) * size_t(Fp));
     }
     const real *slope_p = j.slope_p[k] + start * Fp;
+    const LayerGradient *learned = step.learned ? step.learned->layers : nullptr;
+    if (learned) learned[k].phi2.add(z.a, j.h_p[k] + start * Fp, Fp, atoms);
     multiply(z.a, 3 * Fp, rows, layer.phi2.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         const int64_t at = (row * C + chunk) * W;
         store(z.h + at, value * load(slope_p + at));
     });
+    if (learned) learned[k].phi1.add(z.h, j.s[k] + start * Fp, Fp, atoms);
     multiply(z.h, Fp, rows, layer.phi1.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         real *gs = z.gs + (row * C + chunk) * W;
         store(gs, load(gs) + value);
     });
-    update_back(m, m.layers[k - 1], rows, z, kept(j, k - 1, start, z));
+    update_back(m, m.layers[k - 1], atoms, rows, z, kept(j, k - 1, start, z), learned ? learned + k - 1 : nullptr);
     publish_gradients(m, rows, z, j.g[(k - 1) & 1] + start * 4 * Fp);
 }
 
@@ -161,6 +189,14 @@ struct Layout {
     }
 };
 
+/* One share of the tiles: in order, into a sum of its own, whichever thread takes it. */
+static void take_share(void *context, int64_t share, int thread) {
+    Step step = *static_cast<Step *>(context);
+    const Job &j = *step.job;
+    step.learned = j.gradients + share;
+    for (int64_t t = j.n_tiles * share / j.n_shares; t < j.n_tiles * (share + 1) / j.n_shares; t++) step.tile(&step, t, thread);
+}
+
 static int64_t lay_out(Job &j, char *memory, double *&force, double *&virial, int n_threads) {
     const Model &m = *j.m;
     const int64_t n = j.n_atoms, e = j.in->n_edges, padded = int64_t(j.n_tiles) * j.tile, F = m.Fp;
@@ -171,22 +207,37 @@ static int64_t lay_out(Job &j, char *memory, double *&force, double *&virial, in
     j.species = at.take<int>(n);
     j.atom_energies = at.take<double>(n);
     j.edges = at.take<Edge>(e);
-    j.slopes = at.take<EdgeGradient>(j.backward ? e : 0);
-    j.s = at.take<real>(padded * F);
+    j.slopes = at.take<EdgeGradient>(j.backward && !j.trains ? e : 0);
     j.scratch_size = Scratch::size(m);
     j.scratch = at.take<real>(j.scratch_size * n_threads);
-    force = at.take<double>(j.backward ? 3 * n : 0);
-    virial = at.take<double>(j.backward ? 9 * j.in->n_systems : 0);
-    real ***rows[] = {&j.xv, &j.uw, &j.gates, &j.slope_a, &j.slope_p};
-    const int widths[] = {6, 6, 2, 1, 1};
-    for (int array = 0; array < 5; array++) {
-        real **layers = *rows[array] = at.take<real *>(m.n_layers);
-        const bool skips_first = array == 0 || array == 4, only_back = array > 0;
+    force = at.take<double>(j.backward && !j.trains ? 3 * n : 0);
+    virial = at.take<double>(j.backward && !j.trains ? 9 * j.in->n_systems : 0);
+    const struct {
+        real ***layers;
+        int width;
+        bool in_first, in_last, used;
+    } fields[] = {{&j.xv, 6, false, true, true},       {&j.uw, 6, true, false, j.backward},
+                  {&j.gates, 2, true, false, j.backward}, {&j.slope_a, 1, true, false, j.backward},
+                  {&j.slope_p, 1, false, true, j.backward}, {&j.norms, 2, true, true, j.trains},
+                  {&j.v, 3, true, true, j.trains},       {&j.h_a, 1, true, true, j.trains},
+                  {&j.h_p, 1, false, true, j.trains},    {&j.s, 1, false, true, j.trains}};
+    for (const auto &field : fields) {
+        real **layers = *field.layers = at.take<real *>(m.n_layers);
         for (int k = 0; k < m.n_layers; k++) {
-            const bool used = (skips_first ? k > 0 : k + 1 < m.n_layers) && (j.backward || !only_back);
-            real *data = at.take<real>(used ? padded * F * widths[array] : 0);
+            const bool used = field.used && (k > 0 || field.in_first) && (k + 1 < m.n_layers || field.in_last);
+            real *data = at.take<real>(used ? padded * F * field.width : 0);
             if (memory) layers[k] = data;
         }
+    }
+    if (!j.trains) {
+        real *one = at.take<real>(padded * F);
+        for (int k = 0; k < m.n_layers && memory; k++) j.s[k] = one;
+    }
+    j.gradients = at.take<Gradient>(j.trains ? j.n_shares : 0);
+    for (int share = 0; share < j.n_shares && j.trains; share++) {
+        Gradient sum;
+        lay_out_gradient(m, at, sum);
+        if (memory) j.gradients[share] = sum;
     }
     for (real *&g : j.g) g = at.take<real>(j.backward ? padded * F * 4 : 0);
     return at.used;
@@ -198,9 +249,11 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
     j.m = &m;
     j.in = in;
     j.n_atoms = int(in->n_atoms);
-    j.backward = in->forces || in->virial;
+    j.trains = in->gradient;
+    j.backward = in->forces || in->virial || j.trains;
+    j.n_shares = parallel.n_shares;
     /* Tiles small enough that every thread has some, and whole row blocks. */
-    const int share = round_up((j.n_atoms + parallel.n_threads - 1) / parallel.n_threads, MR);
+    const int share = round_up((j.n_atoms + j.n_shares - 1) / j.n_shares, MR);
     j.tile = share < TILE ? share : TILE;
     if (j.tile == 0) j.tile = MR;
     j.n_tiles = (j.n_atoms + j.tile - 1) / j.tile;
@@ -219,11 +272,25 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
 
     index_edges(j);
     if (j.status) return j.status;
-    Step step{&j, 0};
+    Step step{&j, 0, nullptr, nullptr};
     parallel(j.n_tiles, prepare, &step);
     if (j.status) return j.status;
-    for (step.layer = 0; step.layer < m.n_layers; step.layer++) parallel(j.n_tiles, forward_tile, &step);
-    if (j.backward) {
+    for (step.layer = 0; step.layer + 1 < m.n_layers; step.layer++) parallel(j.n_tiles, forward_tile, &step);
+    if (j.trains) {
+        for (int share = 0; share < j.n_shares; share++)
+            memset(j.gradients[share].data, 0, sizeof(real) * size_t(j.gradients[share].size));
+        step.tile = forward_tile;
+        parallel(j.n_shares, take_share, &step);
+        step.tile = backward_tile;
+        for (; step.layer >= 0; step.layer--) parallel(j.n_shares, take_share, &step);
+        Gradient &sum = j.gradients[0];
+        for (int share = 1; share < j.n_shares; share++)
+            for (int64_t k = 0; k < sum.size; k++) sum.data[k] += j.gradients[share].data[k];
+        write_gradient(m, sum, static_cast<real *>(in->gradient));
+    } else {
+        parallel(j.n_tiles, forward_tile, &step);
+    }
+    if (j.backward && !j.trains) {
         for (step.layer = m.n_layers - 1; step.layer >= 0; step.layer--) parallel(j.n_tiles, backward_tile, &step);
         collect(j, force, virial);
     }

@@ -57,5 +57,51 @@ static inline void multiply(const real *a, int64_t lda, int rows, const Matrix &
     }
 }
 
+/* Rows × vectors of a product over atoms in registers. */
+constexpr int MO = MLFF_REGISTERS >= 32 ? 8 : 6;
+constexpr int NO = MLFF_REGISTERS >= 32 ? 3 : 2;
+
+template <int M, int N>
+static MLFF_INLINE void outer(const real *d, int64_t ldd, const real *x, int64_t ldx, int rows, real *g, int64_t ldg) {
+    vec sum[M][N] = {};
+    for (int row = 0; row < rows; row++, d += ldd, x += ldx) {
+        vec wide[N];
+#pragma GCC unroll 4
+        for (int n = 0; n < N; n++) wide[n] = load(x + n * W);
+#pragma GCC unroll 8
+        for (int m = 0; m < M; m++) {
+            const vec deep = splat(d[m]);
+#pragma GCC unroll 4
+            for (int n = 0; n < N; n++) sum[m][n] += deep * wide[n];
+        }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++)
+#pragma GCC unroll 4
+        for (int n = 0; n < N; n++) store(g + m * ldg + n * W, load(g + m * ldg + n * W) + sum[m][n]);
+}
+
+template <int N>
+static inline void outer_columns(const real *d, int64_t ldd, int n_out, const real *x, int64_t ldx, int rows, real *g, int64_t ldg) {
+    int m = 0;
+    for (; m + MO <= n_out; m += MO) outer<MO, N>(d + m, ldd, x, ldx, rows, g + m * ldg, ldg);
+    for (; m + 2 <= n_out; m += 2) outer<2, N>(d + m, ldd, x, ldx, rows, g + m * ldg, ldg);
+}
+
+/* g (n_out, ldg) += dᵀ x for d (rows, ldd) and x (rows, W · chunks), both row by row; n_out is even. */
+static inline void accumulate(const real *d, int64_t ldd, int n_out, const real *x, int64_t ldx, int chunks, int rows, real *g,
+                              int64_t ldg) {
+    const int groups = (chunks + NO - 1) / NO;
+    for (int group = 0; group < groups; group++) {
+        const int width = chunks / groups + (group < chunks % groups);
+        if (width == 1) outer_columns<1>(d, ldd, n_out, x, ldx, rows, g, ldg);
+        if (width == 2) outer_columns<2>(d, ldd, n_out, x, ldx, rows, g, ldg);
+        if constexpr (NO > 2)
+            if (width == 3) outer_columns<3>(d, ldd, n_out, x, ldx, rows, g, ldg);
+        x += width * W;
+        g += width * W;
+    }
+}
+
 }  // namespace MLFF_NAMESPACE
 #endif

@@ -129,7 +129,7 @@ static void prepare_group(Job &j, const Job::Group &group, Edge *unsorted, int64
             const int i = group.start + int(o.center);
             j.atom_energies[i] += double(zbl(m, j.species[i], j.species[o.neighbor], o.r, o.inverse_r, g.dr));
         }
-        if (j.backward) group.slopes[e] = g;
+        if (j.backward && !j.trains) group.slopes[e] = g;
     }
 }
 

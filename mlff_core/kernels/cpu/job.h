@@ -2,7 +2,7 @@
 #ifndef MLFF_JOB_H
 #define MLFF_JOB_H
 
-#include "model.h"
+#include "gradient.h"
 
 namespace MLFF_NAMESPACE {
 
@@ -32,20 +32,24 @@ struct Job {
     const Model *m;
     mlff_batch *in;
     int n_atoms, n_tiles, tile; /* tile: atoms in one, at most TILE */
-    bool backward;
+    bool backward, trains; /* trains: back to the trainable numbers instead of the positions */
     int status;                 /* the first error found */
     int64_t *first;             /* (n_atoms + 1) edges of a centre, as they came */
     int64_t *order;             /* null, or where an edge of the sorted list is in the given one */
     int *count;                 /* (n_tiles, groups in a tile) edges of a group within the cutoff */
     int *species;               /* (n_atoms) */
     Edge *edges;                /* within the cutoff, from first[i] on for the group that starts with atom i */
-    EdgeGradient *slopes;       /* as `edges` */
+    EdgeGradient *slopes;       /* as `edges`, unless this trains */
     double *atom_energies;      /* (n_atoms) */
-    real *s;                    /* (padded atoms, Fp) */
+    real **s;                   /* what each layer's messages are added to, (padded atoms, Fp); one array for all unless this trains */
     real **xv;                  /* each layer but the first: (padded atoms, C, 6, W): φ(s) and v that neighbours read */
     real **uw;                  /* each layer but the last: (padded atoms, 3, 2 Fp) */
     real **gates;               /* each layer but the last: (padded atoms, 2 Fp): a_sv and a_vv */
     real **slope_a, **slope_p;  /* derivative of each SiLU, (padded atoms, Fp) */
+    real **norms, **v;          /* inputs of each update if this trains, (padded atoms, 2 Fp) and (padded atoms, 3, Fp) */
+    real **h_a, **h_p;          /* what the SiLUs gave if this trains, (padded atoms, Fp) */
+    Gradient *gradients;        /* one for each share of the tiles */
+    int n_shares;
     real *g[2];                 /* (padded atoms, C, 4, W): dE/ds and dE/dv after a layer's messages */
     real *scratch;              /* one for each thread */
     int64_t scratch_size;

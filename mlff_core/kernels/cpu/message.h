@@ -15,12 +15,13 @@ namespace MLFF_NAMESPACE {
 template <int FILTERS>
 static MLFF_INLINE void gather(const Job &j, const Layer &layer, const real *xv, const Job::Group &group, real *sums) {
     const Model &m = *j.m;
-    const int C = m.C, per_table = layer.table->filters * W, per_atom = (FILTERS == 2 ? 2 : 6) * W;
+    const Table &table = m.tables[layer.table];
+    const int C = m.C, per_table = table.filters * W, per_atom = (FILTERS == 2 ? 2 : 6) * W;
     const int64_t stride = int64_t(C) * per_table;
     const Edge *edge = group.edges, *end = edge + *group.count;
     memset(sums, 0, sizeof(real) * size_t(GROUP) * C * 4 * W);
     for (; edge < end; edge++) {
-        const real *t = layer.table->data + edge->row * stride;
+        const real *t = table.data + edge->row * stride;
         const int64_t at = FILTERS == 2 ? j.species[edge->neighbor] : int64_t(edge->neighbor);
         const real *x = xv + at * (int64_t(C) * per_atom);
         real *to = sums + edge->center * (int64_t(C) * 4 * W);
@@ -49,26 +50,33 @@ static MLFF_INLINE void gather(const Job &j, const Layer &layer, const real *xv,
 
 /* What flows back to the atoms of a group from the centres that look at them, whose gradients are in g: sums (GROUP, C, 5,
  * W) of W₀ gs, W₁ (u·gv) and W₂ gv; and the gradients of these edges, added to their slopes. The first layer, whose φ(s)
- * and v depend on no position, needs the latter only. */
-template <int FILTERS>
-static MLFF_INLINE void gather_back(Job &j, const Layer &layer, const real *xv, const real *g, const Job::Group &group, real *sums) {
+ * and v depend on no position, needs the latter only.
+ *
+ * With a `learned` sum it is the gradient of the table's coefficients that is added to instead of the slopes, and in the
+ * first layer that of φ(s), which depends on the species alone. */
+template <int FILTERS, bool TRAINS>
+static MLFF_INLINE void gather_back(Job &j, const Layer &layer, const real *xv, const real *g, const Job::Group &group, real *sums,
+                                    const Gradient *learned) {
     const Model &m = *j.m;
-    const int C = m.C, per_table = layer.table->filters * W, per_atom = (FILTERS == 2 ? 2 : 6) * W;
+    const Table &table = m.tables[layer.table];
+    const int C = m.C, per_table = table.filters * W, per_atom = (FILTERS == 2 ? 2 : 6) * W;
     const int64_t stride = int64_t(C) * per_table;
     const Edge *edge = group.edges, *end = edge + *group.count;
     EdgeGradient *slope = group.slopes;
     if (FILTERS == 3) memset(sums, 0, sizeof(real) * size_t(GROUP) * C * 5 * W);
     for (; edge < end; edge++, slope++) {
-        const real *t = layer.table->data + edge->row * stride;
+        const real *t = table.data + edge->row * stride;
+        real *learns = TRAINS ? learned->tables[layer.table] + edge->row * stride : nullptr;
         const real *from = g + edge->neighbor * (int64_t(C) * 4 * W);
         const int64_t i = group.start + int64_t(edge->center);
         const real *x = xv + (FILTERS == 2 ? int64_t(j.species[i]) : i) * (int64_t(C) * per_atom);
         real *to = sums + edge->center * (int64_t(C) * 5 * W);
+        if (TRAINS && FILTERS == 2) to = learned->first_phi + j.species[i] * (int64_t(C) * 2 * W);
         /* The direction of the edge that looks at i. */
         const vec u[3] = {splat(-edge->u[0]), splat(-edge->u[1]), splat(-edge->u[2])};
         const vec b[4] = {splat(edge->b[0]), splat(edge->b[1]), splat(edge->b[2]), splat(edge->b[3])};
         vec q[4] = {}, du[3] = {};
-        for (int chunk = 0; chunk < C; chunk++, t += per_table, x += per_atom, from += 4 * W, to += 5 * W) {
+        for (int chunk = 0; chunk < C; chunk++, t += per_table, x += per_atom, from += 4 * W) {
             const vec gs = load(from), gv[3] = {load(from + W), load(from + 2 * W), load(from + 3 * W)};
             const vec y = u[0] * gv[0] + u[1] * gv[1] + u[2] * gv[2];
             const vec x1 = load(x + W);
@@ -80,19 +88,34 @@ static MLFF_INLINE void gather_back(Job &j, const Layer &layer, const real *xv, 
 #pragma GCC unroll 3
                 for (int f = 0; f < FILTERS; f++) {
                     const vec coefficient = load(t + k * stride + f * W);
-                    if (FILTERS == 3 || f == 1) w[f] += b[k] * coefficient;
-                    q[k] += coefficient * p[f];
+                    if (TRAINS || FILTERS == 3 || f == 1) w[f] += b[k] * coefficient;
+                    if constexpr (TRAINS) {
+                        real *at = learns + k * stride + f * W;
+                        store(at, load(at) + b[k] * p[f]);
+                    } else {
+                        q[k] += coefficient * p[f];
+                    }
                 }
-            const vec along = w[1] * x1;
+            if constexpr (TRAINS) {
+                learns += per_table;
+            } else {
+                const vec along = w[1] * x1;
 #pragma GCC unroll 3
-            for (int c = 0; c < 3; c++) du[c] += along * gv[c];
+                for (int c = 0; c < 3; c++) du[c] += along * gv[c];
+            }
             if constexpr (FILTERS == 3) {
                 store(to, load(to) + w[0] * gs);
                 store(to + W, load(to + W) + w[1] * y);
 #pragma GCC unroll 3
                 for (int c = 0; c < 3; c++) store(to + (2 + c) * W, load(to + (2 + c) * W) + w[2] * gv[c]);
+                to += 5 * W;
+            } else if constexpr (TRAINS) {
+                store(to, load(to) + w[0] * gs);
+                store(to + W, load(to + W) + w[1] * y);
+                to += 2 * W;
             }
         }
+        if constexpr (TRAINS) continue;
         const vec dr = (edge->db[0] * q[0] + edge->db[1] * q[1]) + (edge->db[2] * q[2] + edge->db[3] * q[3]);
         const quad total = sums4(dr, du[0], du[1], du[2]);
         slope->dr += total[0];

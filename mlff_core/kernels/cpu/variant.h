@@ -10,6 +10,7 @@ namespace mlff {
 struct Parallel {
     void *pool;
     int n_threads;
+    int n_shares; /* threads there would be if no other call had them: sums are split by it, and so always alike */
     void (*run)(void *pool, int n_threads, int64_t n_items, void (*task)(void *, int64_t, int), void *context);
     void operator()(int64_t n_items, void (*task)(void *, int64_t, int), void *context) const {
         run(pool, n_threads, n_items, task, context);
@@ -26,6 +27,7 @@ struct Variant {
     const char *name;
     int lanes;
     void *(*create)(const mlff_painn *);
+    int32_t (*refresh)(void *model, const void *parameters, int64_t n_parameters);
     void (*destroy)(void *);
     int32_t (*evaluate)(const void *model, mlff_batch *, const Parallel &, Arena &);
 };

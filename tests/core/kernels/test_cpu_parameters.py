@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from mlff_core.kernels.cpu_parameters import N_INTERVALS, filter_table
+from mlff_core.kernels.cpu_parameters import N_INTERVALS, filter_splines
 from mlff_core.model.presets import PRESETS
 from mlff_core.model.radial import polynomial_envelope
+
+
+def filter_table(model, linear, n_intervals):
+    """Spline coefficients of a linear layer's filters."""
+    return (filter_splines(model, n_intervals) @ torch.cat([linear.weight, linear.bias[:, None]], dim=1).T).numpy()
 
 
 def spline(table, cutoff, r):

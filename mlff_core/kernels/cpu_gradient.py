@@ -1,0 +1,120 @@
+"""The CPU kernel's gradient of the energy in the network's parameters, for training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.errors import UnsupportedError
+from mlff_core.kernels.cpu_kernel import LibraryModel, computes_as_written
+from mlff_core.kernels.cpu_parameters import filter_splines, trainable_numbers
+from mlff_core.model.painn import PaiNN
+from mlff_core.neighbors import EdgeList
+
+N_INTERVALS = {torch.float32: 512, torch.float64: 4096}
+"""Pieces of each filter's spline. In float32 256 cost as much time and give a training step 4e-4 of error, not 1e-4."""
+
+
+class CPUGradientKernel:
+    """Energies and forces of a PaiNN on the CPU, and first derivatives of its energies in its parameters.
+
+    Holds a copy of the weights, that of the last :meth:`refresh`. Atoms may come as close as they like.
+
+    Parameters
+    ----------
+    model
+        The network, on the CPU in float32 or float64.
+    variant
+        An instruction set out of :func:`mlff_core.kernels.cpu_kernel.variants`; None takes the fastest.
+    n_intervals
+        Pieces of the filters' splines; None takes what suits the precision.
+
+    Raises
+    ------
+    UnsupportedError
+        The model is none that the kernel computes.
+    BuildError
+        The kernel cannot be built here.
+    """
+
+    def __init__(self, model: PaiNN, variant: str | None = None, n_intervals: int | None = None) -> None:
+        dtype = model.scale.dtype
+        if not computes_as_written(model) or model.scale.device.type != "cpu" or dtype not in N_INTERVALS:
+            raise UnsupportedError(
+                "the CPU kernel differentiates a PaiNN as it is written, on the CPU in float32 or float64, but this is "
+                f"a {type(model).__name__} on {model.scale.device} in {dtype}; take another step"
+            )
+        self.model = model
+        n_intervals = n_intervals or N_INTERVALS[dtype]
+        self._splines = filter_splines(model, n_intervals).to(dtype)
+        self._numbers = self._current()
+        self._held = LibraryModel(model, self._numbers.detach(), variant, n_intervals, overlap=0.0)
+
+    @property
+    def variant(self) -> str:
+        """The instruction set in use."""
+        return self._held.variant
+
+    def _current(self) -> Tensor:
+        with torch.enable_grad():
+            return trainable_numbers(self.model, self._splines)
+
+    def refresh(self) -> None:
+        """Take the model's weights as they are now."""
+        self._numbers = self._current()
+        self._held.refresh(self._numbers.detach())
+
+    def evaluate(self, batch: AtomicBatch, edges: EdgeList, *, virial: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return atom energies (n_atoms,), eV, float64, forces (n_atoms, 3), eV/Å, and the virial, eV, if wanted.
+
+        The virial, −dE/d(strain), has the shape (n_systems, 3, 3).
+        """
+        energies = torch.empty(batch.n_atoms, dtype=torch.float64)
+        forces = torch.empty((batch.n_atoms, 3), dtype=batch.dtype)
+        tensor = torch.empty((batch.n_systems, 3, 3), dtype=batch.dtype) if virial else None
+        self._held.call(batch, edges, atom_energies=energies, forces=forces, virial=tensor)
+        return energies, forces, tensor
+
+    def add_gradient(self, batch: AtomicBatch, edges: EdgeList, cotangents: Tensor) -> None:
+        """Add the gradient of Σ_i a_i e_i to the ``grad`` of the parameters; once after each :meth:`refresh`.
+
+        Parameters
+        ----------
+        batch, edges
+            The structures.
+        cotangents
+            a_i, shape (n_atoms,), no unit, float64.
+        """
+        self._numbers.backward(self._gradient(batch, edges, cotangents))
+
+    def _gradient(self, batch: AtomicBatch, edges: EdgeList, cotangents: Tensor) -> Tensor:
+        gradient = torch.empty_like(self._numbers)
+        self._held.call(batch, edges, cotangents=cotangents.double().contiguous(), gradient=gradient)
+        return gradient
+
+    def atom_energies(self, batch: AtomicBatch, edges: EdgeList) -> Tensor:
+        """Return the energies of the atoms, shape (n_atoms,), eV, float64, once differentiable in the parameters.
+
+        Takes the model's weights as they are now, and must be differentiated before the next :meth:`refresh`.
+        """
+        self.refresh()
+        energies: Tensor = _AtomEnergies.apply(self._numbers, self, batch, edges)
+        return energies
+
+
+class _AtomEnergies(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, numbers: Tensor, kernel: CPUGradientKernel, batch: AtomicBatch, edges: EdgeList) -> Tensor:
+        ctx.given = kernel, batch, edges
+        energies = torch.empty(batch.n_atoms, dtype=torch.float64)
+        kernel._held.call(batch, edges, atom_energies=energies)
+        return energies
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor, None, None, None]:
+        kernel, batch, edges = ctx.given
+        return kernel._gradient(batch, edges, cotangents), None, None, None
