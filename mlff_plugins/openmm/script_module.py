@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.model.painn import PaiNN
-from mlff_core.potential import OVERLAP
+from mlff_core.model.scripted import ScriptedStudent
 from mlff_core.units import ANGSTROM_PER_NM
 from mlff_plugins.openmm.convert import ENERGY
-from mlff_plugins.openmm.script_neighbors import ScriptedNeighbors
 
 
 class ForceModule(nn.Module):
@@ -37,15 +36,12 @@ class ForceModule(nn.Module):
 
     def __init__(self, model: PaiNN, atomic_numbers: Tensor, particles: Tensor, periodic: bool, skin: float) -> None:
         super().__init__()
-        self.model = model
-        self.search = ScriptedNeighbors(model.cutoff, skin)
+        self.student = ScriptedStudent(model, skin)
         self.register_buffer("atomic_numbers", atomic_numbers)
         self.register_buffer("particles", particles)
         self.periodic = periodic
         self.length = ANGSTROM_PER_NM
         self.energy = ENERGY
-        self.overlap = OVERLAP
-        self.dtype = model.embedding.weight.dtype
 
     def forward(self, positions: Tensor, box: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 - TorchScript
         """Return the energy, one number, kJ/mol, float64, differentiable in the positions.
@@ -81,26 +77,5 @@ class ForceModule(nn.Module):
         # A look at the numbers, not at None: where one branch always raises, TorchScript drops the test and reads None.
         if self.periodic and float(cell[0, 0]) == 0.0:
             raise RuntimeError("this module is periodic: call setUsesPeriodicBoundaryConditions(True) on its force")
-        if not bool(torch.isfinite(positions).all()):
-            first = int((~torch.isfinite(positions).all(dim=1)).nonzero()[0])
-            x, y, z = float(positions[first, 0]), float(positions[first, 1]), float(positions[first, 2])
-            raise RuntimeError(
-                f"positions must be finite, but atom {first} is at [{x}, {y}, {z}] Å; check the MD step before this one"
-            )
-        # Not detach(): TorchForce takes that out of the graph, and kept neighbours would hold the graph of a past step.
-        # And nothing raises in here: TorchScript does not leave no_grad when it raises.
-        with torch.no_grad():
-            centers, neighbors, shifts = self.search(positions, cell, self.periodic)
-        vectors = positions.index_select(0, neighbors) - positions.index_select(0, centers) + shifts @ cell
-        squared = vectors.square().sum(dim=1)
-        if squared.shape[0] > 0 and bool(squared.min() < self.overlap**2):
-            k = int(squared.argmin())
-            i, j, distance, least = int(centers[k]), int(neighbors[k]), float(squared[k]) ** 0.5, self.overlap
-            raise RuntimeError(
-                f"atoms {i} and {j} overlap: they are {distance} Å apart, at least {least} Å is needed; "
-                "check the structure or shorten the time step"
-            )
-        energies: Tensor = self.model(self.atomic_numbers, vectors.to(self.dtype), centers, neighbors)
-        # The zero term keeps the positions in the graph where there are no edges, as for one atom.
-        energy: Tensor = energies.sum() * self.energy + 0.0 * positions.sum()
-        return energy
+        energy: Tensor = self.student(self.atomic_numbers, positions, cell, self.periodic)
+        return energy * self.energy

@@ -1,0 +1,68 @@
+"""The student with its neighbour search and its refusals inside, in TorchScript: what engines without ours run.
+
+No postponed annotations here: TorchScript reads them.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from mlff_core.model.painn import PaiNN
+from mlff_core.model.scripted_neighbors import ScriptedNeighbors
+from mlff_core.neighbors import OVERLAP
+
+
+class ScriptedStudent(nn.Module):
+    """Energy of one structure, differentiable in its positions.
+
+    Parameters
+    ----------
+    model
+        The network.
+    skin
+        Å, of the neighbour list.
+    """
+
+    def __init__(self, model: PaiNN, skin: float) -> None:
+        super().__init__()
+        self.model = model
+        self.search = ScriptedNeighbors(model.cutoff, skin)
+        self.overlap = OVERLAP
+        self.dtype = model.embedding.weight.dtype
+
+    def forward(self, atomic_numbers: Tensor, positions: Tensor, cell: Tensor, periodic: bool) -> Tensor:
+        """Return the energy, one number, eV, float64.
+
+        Parameters
+        ----------
+        atomic_numbers
+            Shape (n_atoms,), int64, no unit; elements of the model.
+        positions
+            Shape (n_atoms, 3), Å, float64.
+        cell
+            Shape (3, 3), Å, float64, rows are lattice vectors; not read where not periodic.
+        periodic
+            Along all three lattice vectors, or along none.
+        """
+        if not bool(torch.isfinite(positions).all()):
+            first = int((~torch.isfinite(positions).all(dim=1)).nonzero()[0])
+            x, y, z = float(positions[first, 0]), float(positions[first, 1]), float(positions[first, 2])
+            raise RuntimeError(
+                f"positions must be finite, but atom {first} is at [{x}, {y}, {z}] Å; check the MD step before this one"
+            )
+        # Not detach(): TorchForce takes that out of the graph, and kept neighbours would hold the graph of a past step.
+        # And nothing raises in here: TorchScript does not leave no_grad when it raises.
+        with torch.no_grad():
+            centers, neighbors, shifts = self.search(positions, cell, periodic)
+        vectors = positions.index_select(0, neighbors) - positions.index_select(0, centers) + shifts @ cell
+        squared = vectors.square().sum(dim=1)
+        if squared.shape[0] > 0 and bool(squared.min() < self.overlap**2):
+            k = int(squared.argmin())
+            i, j, distance, least = int(centers[k]), int(neighbors[k]), float(squared[k]) ** 0.5, self.overlap
+            raise RuntimeError(
+                f"atoms {i} and {j} overlap: they are {distance} Å apart, at least {least} Å is needed; "
+                "check the structure or shorten the time step"
+            )
+        energies: Tensor = self.model(atomic_numbers, vectors.to(self.dtype), centers, neighbors)
+        # The zero term keeps the positions in the graph where there are no edges, as for one atom.
+        energy: Tensor = energies.sum() + 0.0 * positions.sum()
+        return energy

@@ -1,0 +1,68 @@
+"""GROMACS: the TorchScript file that its NNPot interface (GROMACS 2025 and later, built with libtorch) reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.exporter import Exporter, ExportReport
+from mlff_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from mlff_core.potential import Potential
+    from mlff_plugins.gromacs.reopened import ThroughNNPot
+
+CARD = "mlff_card.json"
+"""Name of the extra file, inside the archive, that holds the card."""
+
+
+class GromacsExporter(Exporter):
+    """Writes a student as the module of ``nnpot-modelfile``."""
+
+    name = "gromacs"
+    summary = "NNPot module: nm, atomic numbers and box in, kJ/mol out; neighbours inside"
+    requires = ("torch",)
+    install_hint = "pip install torch"
+    suffix = ".pt"
+
+    def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
+        """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
+        self.ensure_installed()
+        import json
+        from dataclasses import replace
+
+        import torch
+
+        from mlff_core.exporting import deprecation_silenced, edge_graph, write_checked
+        from mlff_plugins.gromacs.module import NNPotModule
+        from mlff_plugins.gromacs.reopened import INPUTS, ThroughNNPot, check_batches_on_grid
+
+        if options:
+            raise InputError(f"gromacs takes no options, got {', '.join(options)}")
+        network = edge_graph(potential).model
+        if potential.dtype != torch.float32:
+            raise UnsupportedError("GROMACS hands positions over in float32, so the file is float32; leave out --dtype")
+        if Path(path).suffix != self.suffix:
+            raise InputError(f"GROMACS opens files that end in {self.suffix}, got {path}")
+        content = json.dumps(potential.card.to_dict())
+
+        def write(temporary: Path) -> None:
+            with deprecation_silenced():
+                module = torch.jit.script(NNPotModule(network, potential.card).eval())
+                torch.jit.save(module, str(temporary), _extra_files={CARD: content})
+
+        def reopen(temporary: Path) -> ThroughNNPot:
+            with deprecation_silenced():
+                return ThroughNNPot(torch.jit.load(str(temporary), map_location="cpu"), potential.card)
+
+        report = write_checked(self.name, potential, path, write, reopen, check_batches_on_grid(potential.card))
+        lines = {f"nnpot-model-input{k + 1}": name for k, name in enumerate(INPUTS)}
+        return replace(report, details={"nnpot-active": "yes", "nnpot-modelfile": report.path.name, **lines})
+
+
+@hookimpl
+def mlff_register_exporters() -> list[Exporter]:
+    """Register the exporter."""
+    return [GromacsExporter()]

@@ -1,0 +1,124 @@
+"""The module that GROMACS's NNPot interface runs: units, neighbours and refusals inside.
+
+No postponed annotations here, and no unions with |: TorchScript reads them.
+"""
+
+from typing import List, Optional  # noqa: UP035 - TorchScript
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+
+from mlff_core.card import ModelCard
+from mlff_core.model.painn import PaiNN
+from mlff_core.model.scripted import ScriptedStudent
+from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
+
+SKIN = 1.0
+"""Å, of the neighbour list."""
+
+
+class NNPotModule(nn.Module):
+    """Energy, kJ/mol, of what mdrun hands over at each step; it differentiates the energy itself.
+
+    Parameters
+    ----------
+    model
+        The network.
+    card
+        Of the model.
+    """
+
+    symbols: List[str]  # noqa: UP006
+    known: List[str]  # noqa: UP006
+
+    def __init__(self, model: PaiNN, card: ModelCard) -> None:
+        super().__init__()
+        self.student = ScriptedStudent(model, SKIN)
+        self.name = card.name
+        self.known = list(card.symbols)
+        self.symbols = list(chemical_symbols)
+        self.length = ANGSTROM_PER_NM
+        self.energy = KJ_MOL_PER_EV
+        self.reach = model.cutoff + SKIN
+
+    def forward(
+        self,
+        positions: Tensor,
+        atomic_numbers: Tensor,
+        box: Optional[Tensor] = None,  # noqa: UP045
+        pbc: Optional[Tensor] = None,  # noqa: UP045
+    ) -> Tensor:
+        """Return the energy, one number, kJ/mol, float64, differentiable in the positions.
+
+        Parameters
+        ----------
+        positions
+            ``atom-positions``: shape (n_atoms, 3), nm.
+        atomic_numbers
+            ``atom-numbers``: shape (n_atoms,), no unit.
+        box
+            ``box``: shape (3, 3), nm, rows are box vectors.
+        pbc
+            ``pbc``: shape (3,), bool, no unit: along all three box vectors or along the first two.
+        """
+        numbers = atomic_numbers.to(torch.int64)
+        self.check_elements(numbers)
+        at = positions.to(torch.float64) * self.length
+        cell = torch.zeros(3, 3, dtype=torch.float64, device=at.device)
+        periodic = False
+        if box is not None:
+            if pbc is None:
+                raise RuntimeError("box came without pbc; give nnpot-model-input3 = box and nnpot-model-input4 = pbc")
+            if not bool(pbc[0]) or not bool(pbc[1]):
+                raise RuntimeError(
+                    f"pbc must be xyz or xy, got {pbc}; without periodic boundaries give two inputs only"
+                )
+            # Trial atoms lie on one another's images from a hundred atoms on; what they give is thrown away.
+            periodic = not self.is_trial(at)
+            cell = box.to(torch.float64) * self.length
+            if not bool(pbc[2]):
+                cell = self.without_images(cell, at)
+        energy: Tensor = self.student(numbers, at, cell, periodic)
+        return energy * self.energy
+
+    def check_elements(self, numbers: Tensor) -> None:
+        """Refuse elements that the model does not know, given their numbers (n_atoms,), no unit."""
+        within = numbers.clamp(0, 118)
+        unknown = (self.student.model.species_of_number.index_select(0, within) < 0) | (within != numbers)
+        if bool(unknown.any()):
+            names: List[str] = []  # noqa: UP006
+            for z in torch.unique(numbers[unknown]):
+                k = int(z)
+                names.append(self.symbols[k] if k > 0 and k < len(self.symbols) else str(k))
+            raise RuntimeError(
+                f"{self.name} does not know {', '.join(names)}; it was made for {' '.join(self.known)}. "
+                "Use a model made for these elements"
+            )
+
+    def is_trial(self, positions: Tensor) -> bool:
+        """Return whether these positions, shape (n_atoms, 3), Å, are the row of atoms with which grompp tries a file.
+
+        They lie at (k, 2k, 3k) · 0.1 Å, two neighbours nearer to each other than two nuclei ever are.
+        """
+        k = torch.arange(1, positions.shape[0] + 1, dtype=torch.float64, device=positions.device)
+        row = 0.1 * torch.stack([k, 2.0 * k, 3.0 * k], dim=1)
+        return bool(torch.isclose(positions, row, rtol=1e-6, atol=1e-6).all())
+
+    def without_images(self, cell: Tensor, positions: Tensor) -> Tensor:
+        """Return the cell with a third vector so long, and upright, that no atom sees an image along it.
+
+        Parameters
+        ----------
+        cell
+            Shape (3, 3), Å, rows are box vectors.
+        positions
+            Shape (n_atoms, 3), Å.
+        """
+        normal = torch.linalg.cross(cell[0], cell[1])
+        normal = normal / normal.norm()
+        height = positions.detach() @ normal
+        least = float(height.max() - height.min()) + self.reach
+        # In steps, so that the neighbour list is not made anew for a change of the cell at every move.
+        longer: Tensor = normal * (10.0 * (float(int(least / 10.0)) + 1.0))
+        return torch.stack([cell[0], cell[1], longer])

@@ -1,0 +1,76 @@
+"""The file called as mdrun calls it: float32 positions and box in nm, int32 numbers, forces by its backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlff_core.batch import AtomicBatch, split
+from mlff_core.card import ModelCard
+from mlff_core.exporting import in_elements
+from mlff_core.neighbors import EdgeList
+from mlff_core.potential import Potential
+from mlff_core.prediction import Prediction
+from mlff_core.structures import batch_from_atoms
+from mlff_core.testing.structures import all_structures
+from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
+
+INPUTS = ("atom-positions", "atom-numbers", "box", "pbc")
+"""In the order in which the module takes them; without periodic boundaries the first two."""
+
+GRID_NM = 2.0**-20
+"""Steps of coordinates that float32 holds exactly in nm as in Å, up to 3 nm from the origin."""
+
+
+class ThroughNNPot(Potential):
+    """A file for NNPot as a potential.
+
+    Parameters
+    ----------
+    module
+        The opened file.
+    card
+        Of the model it was made from.
+    """
+
+    supports = frozenset({"energy", "forces"})
+    dtype = torch.float32
+    device = torch.device("cpu")
+
+    def __init__(self, module: Callable[..., Tensor], card: ModelCard) -> None:
+        self.module = module
+        self.card = card
+
+    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+        energies, forces = [], []
+        for structure in split(batch):
+            positions_nm = (structure.positions.double() / ANGSTROM_PER_NM).float().requires_grad_()
+            inputs = [positions_nm, structure.atomic_numbers.to(torch.int32)]
+            if bool(structure.pbc.any()):
+                inputs += [(structure.cell[0].double() / ANGSTROM_PER_NM).float(), structure.pbc[0]]
+            with torch.enable_grad():
+                energy = self.module(*inputs)
+                energy.backward()
+            assert positions_nm.grad is not None
+            energies.append(energy.detach().double() / KJ_MOL_PER_EV)
+            forces.append(-positions_nm.grad / (KJ_MOL_PER_EV * ANGSTROM_PER_NM))
+        return Prediction(energy=torch.stack(energies), forces=torch.cat(forces))
+
+
+def check_batches_on_grid(card: ModelCard) -> list[AtomicBatch]:
+    """Return the check structures with coordinates that float32 holds in both units.
+
+    mdrun's float32 nm are other places than the float32 Å of ``predict`` by 1e-6 Å, and forces differ by as much times
+    the stiffness of a bond; on the grid the file alone is compared.
+    """
+    frames = []
+    for atoms in all_structures().values():
+        frame = in_elements(atoms, card.elements)
+        step = GRID_NM * ANGSTROM_PER_NM
+        frame.set_cell(np.round(np.asarray(frame.cell) / step) * step)
+        frame.positions = np.round(frame.positions / step) * step
+        frames.append(frame)
+    return [batch_from_atoms(frame, dtype=torch.float32) for frame in frames]
