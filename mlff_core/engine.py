@@ -4,34 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.provider import Provider
+from mlff_core.tolerance import Tolerance as Tolerance
 
 if TYPE_CHECKING:
     from mlff_core.batch import AtomicBatch
     from mlff_core.potential import Potential
     from mlff_core.prediction import Prediction
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far an engine's numbers may be from ``predict``.
-
-    Parameters
-    ----------
-    energy
-        eV/atom.
-    forces
-        Relative to the larger of 1 eV/Å and the largest force.
-    stress
-        eV/Å³.
-    """
-
-    energy: float = 2e-5
-    forces: float = 2e-5
-    stress: float = 1e-6
 
 
 class Engine(Provider):

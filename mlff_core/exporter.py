@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.provider import Provider
+from mlff_core.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from mlff_core.potential import Potential
@@ -45,6 +46,22 @@ class ExportReport:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A form of a format that gives accuracy away.
+
+    Parameters
+    ----------
+    options
+        What :meth:`Exporter.export` is asked for.
+    tolerance
+        How far its files may be from the model they were made of; beyond it they are not kept.
+    """
+
+    options: Mapping[str, Any]
+    tolerance: Tolerance
+
+
 class Exporter(Provider):
     """Writes a potential to a file, reads it back, and compares.
 
@@ -52,9 +69,12 @@ class Exporter(Provider):
     ----------
     suffix
         Usual ending of its files.
+    variants
+        Forms of its files that give accuracy away, by name; ``mlff parity`` lists them apart.
     """
 
     suffix: ClassVar[str] = ""
+    variants: ClassVar[Mapping[str, Variant]] = {}
 
     @abstractmethod
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +17,21 @@ import torch
 from mlff_core.agreement import agreement
 from mlff_core.batch import AtomicBatch
 from mlff_core.card import ModelCard
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import CheckpointError, InputError, UnsupportedError
 from mlff_core.exporter import ExportReport
 from mlff_core.model.graph import EdgeGraph
 from mlff_core.potential import Potential, VerletPotential
+from mlff_core.registry import resolve_dtype
 from mlff_core.structures import batch_from_atoms
 from mlff_core.student import StudentPotential
 from mlff_core.testing.structures import all_structures
+from mlff_core.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+CARD = "mlff_card"
+"""Key of the card in a file's metadata; beside it is ``dtype``."""
 
 
 def edge_graph(potential: Potential) -> EdgeGraph:
@@ -53,6 +60,7 @@ def write_checked(
     write: Callable[[Path], None],
     reopen: Callable[[Path], Potential],
     structures: Sequence[AtomicBatch] | None = None,
+    tolerance: Tolerance | None = None,
 ) -> ExportReport:
     """Write a file beside ``path``, open it, compare it with ``potential``, and only then rename it into place.
 
@@ -70,6 +78,8 @@ def write_checked(
         Opens the path it is given.
     structures
         What to compare on; None for :func:`check_batches`.
+    tolerance
+        How far off the file may be; None for what the potential's precision allows.
 
     Raises
     ------
@@ -89,10 +99,9 @@ def write_checked(
         reopened = reopen(temporary)
         batches = structures if structures is not None else check_batches(potential.card, potential.dtype)
         found = agreement(potential, reopened, batches)
-        tight = potential.dtype == torch.float64
-        found.require(
-            f"the {format_name} export", **({"energy": 1e-9, "forces": 1e-8, "stress": 1e-9} if tight else {})
-        )
+        if tolerance is None:
+            tolerance = Tolerance(1e-9, 1e-8, 1e-9) if potential.dtype == torch.float64 else Tolerance()
+        found.require(f"the {format_name} export", **asdict(tolerance))
         for file in Path(folder).iterdir():
             file.replace(path.parent / file.name)
     return ExportReport(
@@ -119,6 +128,41 @@ def in_elements(atoms: Atoms, elements: tuple[int, ...]) -> Atoms:
     changed = atoms.copy()
     changed.numbers = [z if z in elements else elements[z % len(elements)] for z in atoms.numbers]
     return changed
+
+
+def card_entries(potential: Potential) -> dict[str, str]:
+    """Return the text that a file of another format carries, so that :func:`card_from_entries` can read it."""
+    return {CARD: json.dumps(potential.card.to_dict()), "dtype": str(potential.dtype).removeprefix("torch.")}
+
+
+def card_from_entries(entries: Mapping[str, str]) -> tuple[ModelCard, torch.dtype]:
+    """Return card and precision out of what :func:`card_entries` gave."""
+    return ModelCard.from_dict(json.loads(entries[CARD])), resolve_dtype(entries["dtype"])
+
+
+@contextmanager
+def opening(path: Path, format_name: str, title: str) -> Iterator[None]:
+    """Refuse what cannot be opened in this block as no export of ours; our own errors pass.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged, or of someone else.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(
+            f"there is no file {path}; write it with `mlff export MODEL --format {format_name} -o {path}`"
+        )
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        # Loaders raise RuntimeError, zipfile's, OS and classes of their own on foreign bytes.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{path} is no {title} of this project: {reason}; write it with `mlff export --format {format_name}`"
+        ) from error
 
 
 @contextmanager

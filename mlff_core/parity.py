@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from mlff_core.batch import AtomicBatch
 from mlff_core.engine import Engine, Tolerance
 from mlff_core.errors import InputError, MissingDependencyError, MlffError, UnsupportedError
-from mlff_core.exporter import Exporter
+from mlff_core.exporter import Exporter, Variant
 from mlff_core.exporting import in_elements
 from mlff_core.plugins import PluginHost
 from mlff_core.potential import Potential
@@ -83,12 +83,15 @@ class ParityReport:
         Of this package and of every package that an engine needs.
     rows
         One for each engine and structure.
+    reduced
+        Names of the engines that give accuracy away and are held to a tolerance of their own.
     """
 
     model: str
     sha256: str
     versions: dict[str, str]
     rows: tuple[ParityRow, ...]
+    reduced: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:
@@ -135,34 +138,58 @@ def certify(
     InputError
         A name in ``only`` is no engine and no runtime.
     """
-    providers = [*host.providers("engine"), *_runtimes_with_exporters(host)]
-    names = [provider.name for provider in providers]
+    entrants = [*_engines(host), *_files(host)]
+    names = [entrant.name for entrant in entrants]
     unknown = sorted(set(only) - set(names))
     if unknown:
         raise InputError(f"no engine or runtime is called {', '.join(unknown)}; there are {', '.join(names)}")
-    chosen = [provider for provider in providers if not only or provider.name in only]
+    chosen = [entrant for entrant in entrants if not only or entrant.name in only]
     rows = []
-    for provider in chosen:
-        for row in _rows_of(provider, potential, host):
+    for entrant in chosen:
+        for row in _rows_of(entrant, potential):
             rows.append(row)
             if on_row is not None:
                 on_row(row)
-    return ParityReport(potential.card.name, sha256, _versions(chosen), tuple(rows))
+    providers = [entrant.provider for entrant in chosen]
+    reduced = frozenset(entrant.name for entrant in chosen if entrant.variant is not None)
+    return ParityReport(potential.card.name, sha256, _versions(providers), tuple(rows), reduced)
 
 
-def _runtimes_with_exporters(host: PluginHost) -> list[Provider]:
-    """Return the runtimes whose files an installed exporter writes."""
-    endings = {cast("Exporter", exporter).suffix for exporter in host.providers("exporter")}
-    return [runtime for runtime in host.providers("runtime") if endings & set(cast("Runtime", runtime).suffixes)]
+@dataclass(frozen=True)
+class _Entrant:
+    """An engine, or a runtime with the exporter of its files and the form of them."""
+
+    name: str
+    provider: Engine | Runtime
+    exporter: Exporter | None = None
+    variant: Variant | None = None
 
 
-def _rows_of(provider: Provider, potential: Potential, host: PluginHost) -> Iterator[ParityRow]:
+def _engines(host: PluginHost) -> list[_Entrant]:
+    return [_Entrant(engine.name, cast("Engine", engine)) for engine in host.providers("engine")]
+
+
+def _files(host: PluginHost) -> list[_Entrant]:
+    """Return the runtimes whose files an exporter writes, and after them the forms that give accuracy away."""
+    exact, reduced = [], []
+    for runtime in cast("list[Runtime]", host.providers("runtime")):
+        for exporter in cast("list[Exporter]", host.providers("exporter")):
+            if exporter.suffix in runtime.suffixes:
+                exact.append(_Entrant(runtime.name, runtime, exporter))
+                for name, variant in exporter.variants.items():
+                    reduced.append(_Entrant(f"{runtime.name}-{name}", runtime, exporter, variant))
+                break
+    return [*exact, *reduced]
+
+
+def _rows_of(entrant: _Entrant, potential: Potential) -> Iterator[ParityRow]:
+    provider = entrant.provider
     missing = provider.missing()
     cases = {name: in_elements(atoms, potential.card.elements) for name, atoms in all_structures().items()}
     cases[HUNDREDTH] = in_elements(ethanol(), potential.card.elements)
     if missing:
         message = f"{'; '.join(missing)}. Install with: {provider.install_hint}"
-        yield from (ParityRow(provider.name, case, "missing", message=message) for case in cases)
+        yield from (ParityRow(entrant.name, case, "missing", message=message) for case in cases)
         return
     if isinstance(provider, Engine):
         is_double = potential.dtype.itemsize == 8
@@ -175,35 +202,42 @@ def _rows_of(provider: Provider, potential: Potential, host: PluginHost) -> Iter
             through = ThroughEngine(provider, potential, {})
             yield _row(provider.name, case, atoms, potential, through, tolerance)
         return
-    yield from _rows_of_file(cast("Runtime", provider), potential, host, cases)
+    yield from _rows_of_file(entrant, potential, cases)
 
 
-def _rows_of_file(
-    runtime: Runtime, potential: Potential, host: PluginHost, cases: dict[str, Atoms]
-) -> Iterator[ParityRow]:
-    exporter = next(
-        cast("Exporter", exporter)
-        for exporter in host.providers("exporter")
-        if cast("Exporter", exporter).suffix in runtime.suffixes
-    )
+def _rows_of_file(entrant: _Entrant, potential: Potential, cases: dict[str, Atoms]) -> Iterator[ParityRow]:
+    exporter, runtime, variant, name = entrant.exporter, entrant.provider, entrant.variant, entrant.name
+    assert exporter is not None
+    assert isinstance(runtime, Runtime)
     with tempfile.TemporaryDirectory(prefix="mlff-parity-") as folder:
         path = Path(folder) / f"model{exporter.suffix}"
         try:
-            exporter.export(potential, path)
+            exporter.export(potential, path, None if variant is None else variant.options)
             opened = runtime.open(path, device="cpu")
         except MissingDependencyError as error:
-            yield from (ParityRow(runtime.name, case, "missing", message=str(error)) for case in cases)
+            yield from (ParityRow(name, case, "missing", message=str(error)) for case in cases)
             return
         except UnsupportedError as error:
-            yield from (ParityRow(runtime.name, case, "unsupported", message=str(error)) for case in cases)
+            yield from (ParityRow(name, case, "unsupported", message=str(error)) for case in cases)
             return
         except Exception as error:  # a compiler's or an exporter's own exception fails its rows, not the certificate
             message = str(error) if isinstance(error, MlffError) else f"{type(error).__name__}: {error}"
-            yield from (ParityRow(runtime.name, case, "fail", message=message) for case in cases)
+            yield from (ParityRow(name, case, "fail", message=message) for case in cases)
             return
         tolerance = Tolerance(1e-8, 1e-8, 1e-8) if potential.dtype.itemsize == 8 else Tolerance()
         for case, atoms in cases.items():
-            yield _row(runtime.name, case, atoms, potential, opened, tolerance)
+            if variant is None:
+                yield _row(name, case, atoms, potential, opened, tolerance)
+                continue
+            row = _row(name, case, atoms, potential, opened, variant.tolerance)
+            yield replace(row, message="; ".join(filter(None, [row.message, _stated(variant.tolerance)])))
+
+
+def _stated(tolerance: Tolerance) -> str:
+    return (
+        f"own tolerance: {1e3 * tolerance.energy:g} meV/atom, {tolerance.forces:g} of the largest force, "
+        f"{tolerance.stress:g} eV/Å³"
+    )
 
 
 def _not_offered(engine: Engine, atoms: Atoms) -> str:

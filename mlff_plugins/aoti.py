@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_core.errors import CheckpointError, InputError
+from mlff_core.errors import InputError
 from mlff_core.exporter import Exporter, ExportReport
 from mlff_core.hookspecs import hookimpl
 from mlff_core.runtime import Runtime
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from mlff_core.potential import Potential
 
 INSTALL_HINT = "pip install 'torch>=2.6', and a C++ compiler such as g++"
-CARD = "mlff_card"
-"""Metadata key of the card."""
 
 
 class AOTIExporter(Exporter):
@@ -37,16 +34,13 @@ class AOTIExporter(Exporter):
         """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
         from torch._inductor import aoti_compile_and_package
 
-        from mlff_core.exporting import edge_graph, write_checked
+        from mlff_core.exporting import card_entries, edge_graph, write_checked
         from mlff_core.model.exported import exported_program
 
         if options:
             raise InputError(f"aoti takes no options, got {', '.join(options)}")
         graph = edge_graph(potential)
-        metadata = {
-            CARD: json.dumps(potential.card.to_dict()),
-            "dtype": str(potential.dtype).removeprefix("torch."),
-        }
+        metadata = card_entries(potential)
 
         def write(file: Path) -> None:
             program = exported_program(graph)
@@ -88,25 +82,14 @@ def open_aoti(path: Path, device: str) -> GraphPotential:
     import torch
     from torch._inductor import aoti_load_package
 
-    from mlff_core.card import ModelCard
+    from mlff_core.exporting import card_from_entries, opening
     from mlff_core.graph_potential import GraphPotential
-    from mlff_core.registry import resolve_dtype
 
     if device not in ("auto", "cpu"):
         raise InputError(f"AOTInductor packages of this project are compiled for the CPU, not for {device!r}")
-    if not Path(path).is_file():
-        raise CheckpointError(f"there is no file {path}; write it with `mlff export MODEL --format aoti -o {path}`")
-    try:
+    with opening(path, "aoti", "AOTInductor export for this machine"):
         package = aoti_load_package(str(path))
-        metadata = package.get_metadata()
-        card, dtype = ModelCard.from_dict(json.loads(metadata[CARD])), resolve_dtype(metadata["dtype"])
-    except Exception as error:
-        # The loader raises RuntimeError, zipfile and OS errors alike on foreign bytes.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{path} is no AOTInductor export of this project for this machine: {reason}; "
-            "write it here with `mlff export --format aoti`"
-        ) from error
+        card, dtype = card_from_entries(package.get_metadata())
 
     def graph(
         atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_core.errors import CheckpointError, InputError, UnsupportedError
+from mlff_core.errors import InputError
 from mlff_core.exporter import Exporter, ExportReport
 from mlff_core.hookspecs import hookimpl
 from mlff_core.runtime import Runtime
@@ -35,12 +35,12 @@ class TorchScriptExporter(Exporter):
         """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
         import torch
 
-        from mlff_core.exporting import deprecation_silenced, edge_graph, write_checked
+        from mlff_core.exporting import card_entries, deprecation_silenced, edge_graph, write_checked
 
         if options:
             raise InputError(f"torchscript takes no options, got {', '.join(options)}")
         graph = edge_graph(potential)
-        content = json.dumps({"card": potential.card.to_dict(), "dtype": str(potential.dtype).removeprefix("torch.")})
+        content = json.dumps(card_entries(potential))
 
         def write(temporary: Path) -> None:
             with deprecation_silenced():
@@ -73,24 +73,15 @@ def open_torchscript(path: Path, device: str) -> GraphPotential:
     """
     import torch
 
-    from mlff_core.card import ModelCard
-    from mlff_core.exporting import deprecation_silenced
+    from mlff_core.exporting import card_from_entries, deprecation_silenced, opening
     from mlff_core.graph_potential import GraphPotential
-    from mlff_core.registry import resolve_device, resolve_dtype
+    from mlff_core.registry import resolve_device
 
     where = resolve_device(device)
     extra = {CARD: ""}
-    try:
-        with deprecation_silenced():
-            module = torch.jit.load(str(path), map_location=where, _extra_files=extra)
-        content = json.loads(extra[CARD])
-        card, dtype = ModelCard.from_dict(content["card"]), resolve_dtype(content["dtype"])
-    except (RuntimeError, ValueError, KeyError, UnsupportedError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{path} is no TorchScript export of this project: {reason}; "
-            "write it with `mlff export --format torchscript`"
-        ) from error
+    with opening(path, "torchscript", "TorchScript export"), deprecation_silenced():
+        module = torch.jit.load(str(path), map_location=where, _extra_files=extra)
+        card, dtype = card_from_entries(json.loads(extra[CARD]))
 
     def graph(
         atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mlff_core.parity import ParityReport
+    from mlff_core.parity import ParityRow
 
 
 @click.command()
@@ -30,7 +31,7 @@ def command(
     from mlff_core import load
     from mlff_core.atomic_write import write_atomically
     from mlff_core.checkpoint import file_sha256
-    from mlff_core.parity import ParityRow, certify
+    from mlff_core.parity import certify
     from mlff_core.plugins import host
     from mlff_core.registry import resolve
 
@@ -49,13 +50,19 @@ def command(
     if as_json:
         click.echo(text)
     else:
-        Console().print(_table(report))
+        exact = [row for row in report.rows if row.engine not in report.reduced]
+        reduced = [row for row in report.rows if row.engine in report.reduced]
+        if exact:
+            Console().print(_table(exact))
+        if reduced:
+            click.echo("\nForms that give accuracy away, each with its own tolerance:")
+            Console().print(_table(reduced))
         click.echo(f"{report.model} {report.sha256[:12]}: {'every row agrees' if report.ok else 'NOT in agreement'}")
     if not report.ok:
         context.exit(1)
 
 
-def _table(report: ParityReport) -> Table:
+def _table(rows: Sequence[ParityRow]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -64,7 +71,7 @@ def _table(report: ParityReport) -> Table:
     for heading in ("ΔE meV/atom", "ΔF eV/Å", "Δstress eV/Å³", "ms"):
         table.add_column(heading, justify="right")
     table.add_column("message", overflow="fold")
-    for row in report.rows:
+    for row in rows:
         numbers = (row.delta_energy_mev_per_atom, row.delta_forces, row.delta_stress)
         table.add_row(
             row.engine,

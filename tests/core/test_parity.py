@@ -8,10 +8,13 @@ from mlff_core.checkpoint import save_checkpoint
 from mlff_core.cli.main import cli
 from mlff_core.engine import Engine
 from mlff_core.errors import InputError
+from mlff_core.exporter import Exporter, Variant
 from mlff_core.hookspecs import hookimpl
 from mlff_core.parity import certify
 from mlff_core.plugins import PluginHost
+from mlff_core.runtime import Runtime
 from mlff_core.testing.reference_potential import PairPotential, small_student
+from mlff_core.tolerance import Tolerance
 
 
 class Honest(Engine):
@@ -142,3 +145,59 @@ def test_the_command_prints_the_certificate_and_its_exit_status(tmp_path):
     assert set(report) == {"model", "sha256", "versions", "rows", "ok"}
     assert {row["engine"] for row in report["rows"]} == {"ase", "torchscript"}
     assert {row["status"] for row in report["rows"]} == {"ok"}
+
+
+class PlantedFile(Exporter):
+    """Writes a name; the form called 'rough' is opened with forces off by 3 %."""
+
+    name = "planted"
+    summary = "planted"
+    suffix = ".planted"
+
+    def __init__(self, allowed):
+        self.variants = {"rough": Variant({"rough": True}, Tolerance(forces=allowed))}
+
+    def export(self, potential, path, options=None):
+        path.write_text("rough" if options else "exact")
+
+
+class PlantedRuntime(Runtime):
+    name = "planted"
+    summary = "planted"
+    suffixes = (".planted",)
+
+    def open(self, path, *, device="cpu"):
+        factor = 1.03 if path.read_text() == "rough" else 1.0
+
+        class Opened(PairPotential):
+            def _predict(self, batch, want, edges):
+                right = super()._predict(batch, want, edges)
+                return replace(right, forces=factor * right.forces)
+
+        return Opened()
+
+
+def certified_files(allowed):
+    class Plugin:
+        @hookimpl
+        def mlff_register_exporters(self):
+            return [PlantedFile(allowed)]
+
+        @hookimpl
+        def mlff_register_runtimes(self):
+            return [PlantedRuntime()]
+
+    host = PluginHost()
+    host.register(Plugin(), "planted")
+    return certify(PairPotential(), host)
+
+
+@pytest.mark.parametrize(("allowed", "status"), [(0.05, "ok"), (0.01, "fail")])
+def test_a_form_that_gives_accuracy_away_is_listed_apart_with_its_own_tolerance(allowed, status):
+    report = certified_files(allowed)
+    row = {(row.engine, row.case): row for row in report.rows}
+    assert row[("planted", "ethanol")].status == "ok"
+    assert row[("planted-rough", "ethanol")].status == status
+    assert f"own tolerance: 0.02 meV/atom, {allowed} of the largest force" in row[("planted-rough", "ethanol")].message
+    assert report.reduced == {"planted-rough"}
+    assert report.ok == (status == "ok")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from mlff_core.errors import CheckpointError, InputError
-from mlff_core.exporter import Exporter, ExportReport
+from mlff_core.errors import InputError
+from mlff_core.exporter import Exporter, ExportReport, Variant
 from mlff_core.hookspecs import hookimpl
 from mlff_core.runtime import Runtime
+from mlff_core.tolerance import Tolerance
 
 if TYPE_CHECKING:
     import onnx
@@ -24,44 +25,50 @@ if TYPE_CHECKING:
     from mlff_core.potential import Potential
 
 INSTALL_HINT = 'pip install "mlff-hub[onnx]"'
-CARD = "mlff_card"
-"""Metadata key of the card; beside it are ``elements``, ``cutoff_angstrom``, ``units`` and ``dtype`` in plain words."""
 
 
 class ONNXExporter(Exporter):
-    """Writes the edge graph of a student, gradient included, as one ONNX file."""
+    """Writes the edge graph of a student, gradient included, as one ONNX file.
+
+    Option of :meth:`export`: ``"weights"``, ``"int8"`` for 8-bit integers with a scale for each channel.
+    """
 
     name = "onnx"
     summary = "one graph with energy, atom energies, forces and virial; dynamic atoms, edges and systems"
     requires = ("onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20")
     install_hint = INSTALL_HINT
     suffix = ".onnx"
+    variants = MappingProxyType({"int8": Variant({"weights": "int8"}, Tolerance(energy=1e-2, forces=0.1, stress=1e-2))})
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
         """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
         self.ensure_installed()
-        import onnx
+        from mlff_core.exporting import card_entries, edge_graph, write_checked
 
-        from mlff_core.exporting import edge_graph, write_checked
-
+        options = dict(options or {})
+        weights = options.pop("weights", None)
         if options:
-            raise InputError(f"onnx takes no options, got {', '.join(options)}")
+            raise InputError(f"onnx has no option {', '.join(sorted(options))}; it has weights")
+        if weights not in (None, "int8"):
+            raise InputError(f"weights must be int8 or left out, got {weights!r}")
         graph, card = edge_graph(potential), potential.card
         metadata = {
-            CARD: json.dumps(card.to_dict()),
-            "dtype": str(potential.dtype).removeprefix("torch."),
+            **card_entries(potential),
             "elements": " ".join(card.symbols),
             "cutoff_angstrom": str(card.cutoff),
             "units": "edge_vectors Angstrom; energies and virial eV; forces eV/Angstrom; virial = -dE/dstrain",
         }
+        if weights is None:
+            return write_checked(
+                self.name,
+                potential,
+                path,
+                lambda file: save(to_onnx(graph), metadata, file),
+                lambda file: open_onnx(file, "cpu"),
+            )
+        from mlff_plugins.onnx.int8 import export_int8
 
-        def write(file: Path) -> None:
-            proto = to_onnx(graph)
-            onnx.helper.set_model_props(proto, metadata)
-            onnx.checker.check_model(proto, full_check=True)
-            onnx.save(proto, file)
-
-        return write_checked(self.name, potential, path, write, lambda file: open_onnx(file, "cpu"))
+        return export_int8(potential, path, graph, metadata, self.variants["int8"].tolerance)
 
 
 class ONNXRuntime(Runtime):
@@ -79,6 +86,15 @@ class ONNXRuntime(Runtime):
         return open_onnx(path, device)
 
 
+def save(proto: onnx.ModelProto, metadata: Mapping[str, str], path: Path) -> None:
+    """Write a checked model with its metadata: the card, and elements, cutoff and units in plain words."""
+    import onnx
+
+    onnx.helper.set_model_props(proto, dict(metadata))
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, path)
+
+
 def to_onnx(graph: EdgeGraph) -> onnx.ModelProto:
     """Return the graph as an ONNX model with the input and output names of the design."""
     import torch
@@ -92,6 +108,10 @@ def to_onnx(graph: EdgeGraph) -> onnx.ModelProto:
     if program is None:
         raise InputError("torch.onnx.export returned nothing; report this with the versions of torch and onnxscript")
     proto: onnx.ModelProto = program.model_proto
+    # The tracer's notes on each node are four fifths of the file.
+    for entry in (*proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
+        del entry.metadata_props[:]
+    del proto.graph.metadata_props[:]
     return proto
 
 
@@ -108,30 +128,18 @@ def open_onnx(path: Path, device: str) -> GraphPotential:
     import onnxruntime
     import torch
 
-    from mlff_core.card import ModelCard
+    from mlff_core.exporting import card_from_entries, opening
     from mlff_core.graph_potential import GraphPotential
     from mlff_core.model.exported import INPUTS, OUTPUTS
-    from mlff_core.registry import resolve_dtype
 
-    if not Path(path).is_file():
-        raise CheckpointError(f"there is no file {path}; write it with `mlff export MODEL --format onnx -o {path}`")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
     # Threads that spin between calls slow every other process on the machine.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 4
-    try:
+    with opening(path, "onnx", "ONNX export"):
         session = onnxruntime.InferenceSession(str(path), settings, providers=_providers(device))
-        metadata = session.get_modelmeta().custom_metadata_map
-        card, dtype = ModelCard.from_dict(json.loads(metadata[CARD])), resolve_dtype(metadata["dtype"])
-    except InputError:
-        raise
-    except Exception as error:
-        # onnxruntime's own exceptions share no base class.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{path} is no ONNX export of this project: {reason}; write it with `mlff export --format onnx`"
-        ) from error
+        card, dtype = card_from_entries(session.get_modelmeta().custom_metadata_map)
 
     def graph(
         atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor

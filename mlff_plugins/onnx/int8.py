@@ -1,0 +1,151 @@
+"""Weights as 8-bit integers: a file of a quarter of the size, which computes in float32 with rounded weights.
+
+Weights are rounded in the network, before its gradient is traced, so forces stay the exact slope of the energy. The
+file holds integers and a scale for each channel of a matrix; ``Cast`` and ``Mul`` multiply them out once, when it is
+opened. ``DequantizeLinear`` in their place makes ONNX Runtime 1.31 round the features too, at every call.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mlff_core.errors import UnsupportedError
+from mlff_core.model.graph import EdgeGraph
+
+if TYPE_CHECKING:
+    import onnx
+
+    from mlff_core.exporter import ExportReport
+    from mlff_core.model.painn import PaiNN
+    from mlff_core.potential import Potential
+    from mlff_core.tolerance import Tolerance
+
+Matrix = tuple[Tensor, Tensor]
+"""Integers, shape (n_out, n_in), int8, and the scale of each output channel, shape (n_out,)."""
+
+LARGEST = 127
+"""Of the integers, in size; −128 is not used, so that a scale serves both signs."""
+
+
+def export_int8(
+    potential: Potential, path: Path, graph: EdgeGraph, metadata: Mapping[str, str], tolerance: Tolerance
+) -> ExportReport:
+    """Write a file with integer weights; its metadata says what they cost.
+
+    Raises
+    ------
+    UnsupportedError
+        The potential is not of float32.
+    MlffError
+        The file is farther from the potential than ``tolerance``.
+    """
+    from dataclasses import replace
+
+    from mlff_core.agreement import agreement
+    from mlff_core.exporting import check_batches, write_checked
+    from mlff_plugins.onnx import open_onnx, save, to_onnx
+
+    if potential.dtype != torch.float32:
+        raise UnsupportedError("ONNX multiplies integer weights out in float32; leave out --dtype, or the int8 weights")
+    rounded, matrices = round_weights(graph.model)
+    batches = check_batches(potential.card, potential.dtype)
+    cost: dict[str, str] = {}
+
+    def write(file: Path) -> None:
+        proto = to_onnx(EdgeGraph(rounded).eval())
+        n_bytes = store_integers(proto, matrices)
+        save(proto, metadata, file)
+        found = agreement(potential, open_onnx(file, "cpu"), batches)
+        cost["weights"] = f"int8 by channel, {n_bytes} bytes; readout, embedding and biases float32"
+        cost["cost_energy_ev_per_atom"] = f"{found.energy:.2e}"
+        cost["cost_forces_ev_per_angstrom"] = f"{found.forces:.2e}"
+        cost["cost_forces_relative"] = f"{found.forces_relative:.2e}"
+        cost["cost_stress_ev_per_angstrom3"] = f"{found.stress:.2e}"
+        save(proto, {**metadata, **cost}, file)
+
+    report = write_checked("onnx", potential, path, write, lambda file: open_onnx(file, "cpu"), batches, tolerance)
+    return replace(report, details=cost)
+
+
+def round_weights(network: PaiNN) -> tuple[PaiNN, list[Matrix]]:
+    """Return a copy whose weight matrices are multiples of a scale for each output channel, and those matrices.
+
+    Biases, the embedding and the readout stay as they are, and reference energies are shifted so that the energies of
+    isolated atoms do too.
+    """
+    result = copy.deepcopy(network)
+    matrices = []
+    for name, layer in result.named_modules():
+        # The readout has few weights, and the energy hangs on them.
+        if isinstance(layer, nn.Linear) and not name.startswith("readout"):
+            matrices.append(to_integers(layer.weight))
+            layer.weight.data = multiplied_out(*matrices[-1])
+    numbers = torch.tensor(network.config.elements)
+    no_edges = torch.zeros(0, dtype=torch.int64)
+    no_vectors = torch.zeros(0, 3, dtype=network.embedding.weight.dtype)
+    with torch.no_grad():
+        wanted, found = (one(numbers, no_vectors, no_edges, no_edges) for one in (network, result))
+        result.reference_energies = result.reference_energies + wanted - found
+    return result, matrices
+
+
+def to_integers(weight: Tensor) -> Matrix:
+    """Return a weight matrix as integers, shape (n_out, n_in), and the scale of each output channel, shape (n_out,).
+
+    Parameters
+    ----------
+    weight
+        Shape (n_out, n_in), no unit.
+    """
+    weight = weight.detach()
+    scales = weight.abs().amax(dim=1) / LARGEST
+    # A channel of zeros has any scale.
+    scales = torch.where(scales > 0, scales, torch.ones_like(scales))
+    return torch.round(weight / scales.unsqueeze(1)).to(torch.int8), scales
+
+
+def multiplied_out(integers: Tensor, scales: Tensor) -> Tensor:
+    """Return the weights that integers (n_out, n_in) and scales (n_out,), no unit, stand for."""
+    return integers.to(scales.dtype) * scales.unsqueeze(1)
+
+
+def store_integers(proto: onnx.ModelProto, matrices: list[Matrix]) -> int:
+    """Replace every rounded matrix of the graph, transposed or not, by its integers; return their bytes.
+
+    A matrix is known by its content, so what the file multiplies out is what the network has, to the last bit.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    known = {}
+    for integers, scales in matrices:
+        exact = multiplied_out(integers, scales).numpy()
+        known[exact.shape, exact.tobytes()] = integers.numpy(), scales.numpy()[:, None]
+        known[exact.T.shape, exact.T.tobytes()] = integers.T.numpy(), scales.numpy()[None, :]
+    n_bytes = 0
+    nodes = []
+    for tensor in list(proto.graph.initializer):
+        if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) != 2:
+            continue
+        array = numpy_helper.to_array(tensor)
+        found = known.get((array.shape, array.tobytes()))
+        if found is None:
+            continue
+        integers_name, scales_name, as_float = (f"{tensor.name}_{part}" for part in ("int8", "scales", "float"))
+        proto.graph.initializer.remove(tensor)
+        proto.graph.initializer.extend(
+            [numpy_helper.from_array(found[0], integers_name), numpy_helper.from_array(found[1], scales_name)]
+        )
+        nodes.append(onnx.helper.make_node("Cast", [integers_name], [as_float], to=onnx.TensorProto.FLOAT))
+        nodes.append(onnx.helper.make_node("Mul", [as_float, scales_name], [tensor.name]))
+        n_bytes += found[0].size
+    rest = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend([*nodes, *rest])
+    return n_bytes
