@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ SYSTEMS = (
 )
 """Timed unless others are asked for: a molecule of n atoms, ``x32`` a batch of 32 of them, a periodic box of water."""
 
-CHAINS = {"ethanol-9": (2, 8), "hexanol-21": (6, 8), "pentadecylamine-49": (15, 7)}
+CHAINS = {"ethanol-9": (2, 8), "hexanol-21": (6, 8), "hexylamine-22": (6, 7), "pentadecylamine-49": (15, 7)}
 """Carbon atoms in the chain, and the atomic number of its end."""
 
 WATER_VOLUME = 29.97
@@ -178,6 +179,8 @@ def _steps(
 def build(system: str) -> list[Atoms]:
     """Return the structures of a system by its name, such as ``"ethanol-9"``, ``"hexanol-21x32"``, ``"water-504"``.
 
+    A number alone is the molecule of so many atoms, or else so much water; ``"32x49"`` is a batch of 32 of it.
+
     Raises
     ------
     InputError
@@ -187,7 +190,13 @@ def build(system: str) -> list[Atoms]:
     --------
     >>> [len(frame) for frame in build("hexanol-21x2")]
     [21, 21]
+    >>> [frame.get_chemical_formula() for frame in build("2x22")]
+    ['C6H15N', 'C6H15N']
     """
+    if number := re.fullmatch(r"(?:(?P<copies>[1-9]\d*)x)?(?P<n_atoms>[1-9]\d*)", system):
+        known = {name.rsplit("-", 1)[1]: name for name in CHAINS}
+        one = known.get(number["n_atoms"], f"water-{number['n_atoms']}")
+        return build(f"{one}x{number['copies']}" if number["copies"] else one)
     match = re.fullmatch(r"(?P<one>.+?)(x(?P<copies>[1-9]\d*))?", system)
     one, copies = (match["one"], int(match["copies"] or 1)) if match else (system, 1)
     if one in CHAINS:
@@ -197,7 +206,7 @@ def build(system: str) -> list[Atoms]:
     else:
         raise InputError(
             f"no system is called {system!r}; there are {', '.join(CHAINS)}, each also as a batch such as x32, and "
-            "water-N with N atoms, a multiple of 3"
+            "water-N with N atoms, a multiple of 3; 49 and 32x49 are short for the molecule of 49 atoms, or water"
         )
     return [_shaken(frame, seed) for seed in range(copies)]
 
@@ -269,6 +278,18 @@ def machine(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
     }
+
+
+def commit() -> str | None:
+    """Return the commit this package is run from; None where it is installed otherwise, or there is no git."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def _processor() -> str:

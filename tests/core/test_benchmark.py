@@ -53,6 +53,15 @@ def test_water_has_the_density_of_water():
     assert grams / (box.get_volume() * 1e-24) == pytest.approx(0.998, abs=0.002)
 
 
+@pytest.mark.parametrize(
+    ("short", "name"),
+    [("22", "hexylamine-22"), ("49", "pentadecylamine-49"), ("32x49", "pentadecylamine-49x32"), ("504", "water-504")],
+)
+def test_numbers_are_short_for_molecules_and_water(short, name):
+    for given, wanted in zip(build(short), build(name), strict=True):
+        assert given == wanted
+
+
 def test_copies_in_a_batch_differ():
     first, second = build("ethanol-9x2")
     assert np.abs(first.positions - second.positions).max() > 0.01
@@ -86,7 +95,7 @@ def test_a_system_the_model_does_not_know_is_a_row_with_a_message():
     assert "does not know O" in timing.message
 
 
-@pytest.mark.parametrize("name", ["methane", "water-100", "water-0", "ethanol-9x0", ""])
+@pytest.mark.parametrize("name", ["methane", "water-100", "100", "0x49", "water-0", "ethanol-9x0", ""])
 def test_an_unknown_system_is_refused(name):
     with pytest.raises(InputError, match="no system is called"):
         build(name)

@@ -1,0 +1,32 @@
+"""Write a model with random weights, for timings: ``python benchmarks/random_model.py MODEL.pt [PRESET]``.
+
+How long a step takes does not depend on the weights.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from mlff_core.card import ModelCard
+from mlff_core.checkpoint import save_checkpoint
+from mlff_core.model.painn import PaiNN, count_parameters
+from mlff_core.model.presets import preset
+
+
+def main(path: str, name: str = "original") -> None:
+    torch.manual_seed(0)
+    config = preset(name)
+    model = PaiNN(config)
+    card = ModelCard(
+        name=f"{name}, random weights",
+        elements=config.elements,
+        cutoff=config.cutoff,
+        n_parameters=count_parameters(model),
+    )
+    print(save_checkpoint(path, model, card))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
