@@ -35,7 +35,7 @@ class KernelGradient:
     Parameters
     ----------
     model
-        The network, on the CPU in float32 or float64; its weights may change between two calls of :meth:`outputs`.
+        The network, on the CPU in float32 or float64.
 
     Raises
     ------
@@ -48,6 +48,10 @@ class KernelGradient:
     def __init__(self, model: PaiNN) -> None:
         self.kernel = CPUGradientKernel(model)
 
+    def refresh(self) -> None:
+        """Take the model's weights as they are now; needed before each gradient."""
+        self.kernel.refresh()
+
     def outputs(self, item: TrainingBatch, *, stress: bool) -> tuple[Outputs, list[Tensor]]:
         """Return what a loss reads, and the leaves it is to be differentiated in.
 
@@ -55,7 +59,6 @@ class KernelGradient:
         virials (n_systems, 3, 3), eV.
         """
         batch, edges = item.labels.batch, item.edges
-        self.kernel.refresh()
         energies, forces, virial = self.kernel.evaluate(batch, edges, virial=stress)
         leaves = [leaf.requires_grad_() for leaf in (energies, forces, virial) if leaf is not None]
         sigma = None
@@ -67,7 +70,7 @@ class KernelGradient:
         return Outputs(energy=total, forces=forces, stress=sigma, atom_energies=energies), leaves
 
     def add_gradient(self, item: TrainingBatch, slopes: list[Tensor]) -> None:
-        """Add ∇_θ L to the parameters' ``grad``; the weights must be those of the last :meth:`outputs`.
+        """Add ∇_θ L to the parameters' ``grad``, once after each :meth:`refresh`.
 
         Parameters
         ----------

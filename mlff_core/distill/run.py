@@ -262,7 +262,8 @@ class Run:
         model = self.learner.average if self.config.optimizer.ema_decay else self.learner.model
         with contextlib.closing(self.held_out.epoch(0)) as batches:
             moved = (item.to(device, dtype) for item in batches)
-            return validate(model, moved, self.config.loss, self.group.sum_weights)
+            by_kernel = self.config.step == "kernel"
+            return validate(model, moved, self.config.loss, self.group.sum_weights, by_kernel=by_kernel)
 
     def _ensure_model(self) -> None:
         """Leave a model file where a run is stopped before its first validation."""

@@ -119,6 +119,7 @@ class GradientStep:
         """
         stress = self.config.stress_weight > 0 and item.labels.stress is not None
         if self._kernel is not None:
+            self._kernel.refresh()
             outputs, leaves = self._kernel.outputs(item, stress=stress)
             terms = self._terms(outputs, item.labels, reduce_weights)
             self._kernel.add_gradient(item, _slopes(terms["loss"], leaves))

@@ -16,6 +16,7 @@ from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.loader import BatchConfig, BatchLoader, TrainingBatch
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.distill.loss import LossConfig
+from mlff_core.distill.monitor import validate
 from mlff_core.distill.progress import Reporter
 from mlff_core.distill.settings import ModelSection
 from mlff_core.distill.start import starting_model
@@ -112,6 +113,14 @@ def test_atoms_that_nothing_pulls_at_are_no_trouble(example):
     labels = LabelledBatch(both, torch.zeros(2, dtype=torch.float64), torch.zeros(3, 3), torch.arange(2))
     item = TrainingBatch(labels, find_edges(both, 5.0), 2)
     assert_like_double_backward(model, item, LossConfig(), 5e-3)
+
+
+def test_validation_by_the_kernel_finds_the_same_errors(example, morse_set):
+    model, _ = example
+    loader = BatchLoader(Dataset(morse_set), np.arange(48), 5.0, BatchConfig(atoms=60, prefetch=0), seed=None)
+    slow = validate(model, loader.epoch(0), LossConfig())
+    fast = validate(model, loader.epoch(0), LossConfig(), by_kernel=True)
+    assert fast == pytest.approx(slow, rel=1e-3)
 
 
 @pytest.fixture
