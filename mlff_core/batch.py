@@ -74,7 +74,7 @@ class AtomicBatch:
         if self.spin_multiplicity is not None:
             wanted.append(("spin_multiplicity", self.spin_multiplicity, (n_systems,), self.spin_multiplicity.dtype))
         for name, tensor, shape, dtype in wanted:
-            if tuple(tensor.shape) != shape:
+            if tensor.shape != shape:
                 raise InputError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
             if tensor.dtype != dtype:
                 raise InputError(f"{name} must have dtype {dtype}, got {tensor.dtype}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
+import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
@@ -19,6 +20,9 @@ from mlff_core.prediction import Prediction
 
 PROPERTIES = ("energy", "forces", "stress", "atom_energies", "energy_std", "forces_std")
 """Every name that ``want`` may hold."""
+
+NUMPY_PAYS = 30_000
+"""Numbers in a tensor below which NumPy sums them sooner than torch does."""
 
 
 class Potential(ABC):
@@ -83,6 +87,29 @@ class Potential(ABC):
             edges = edges.to(self.device, self.dtype)
         return self._predict(batch, wanted, edges)
 
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what :meth:`predict` gives, for a caller that has made its checks.
+
+        In a run the atoms, charges and wanted properties are those of the first step, and to look at them again at each
+        one costs a small system more than its client's whole protocol does.
+
+        Parameters
+        ----------
+        batch
+            On the potential's device and in its precision; finite, with a volume where stress is wanted, of atoms that
+            :meth:`check` has seen.
+        want
+            Names that the potential supports, ``"energy"`` among them.
+        edges
+            As :meth:`predict`.
+
+        Raises
+        ------
+        InputError
+            Overlapping atoms.
+        """
+        return self._predict(batch, want, edges)
+
     def check(self, batch: AtomicBatch) -> None:
         """Refuse what :meth:`predict` would refuse, without computing anything; engines call it when bound.
 
@@ -131,6 +158,8 @@ class Potential(ABC):
 
     def _check_want(self, want: Iterable[str]) -> frozenset[str]:
         wanted = frozenset({want} if isinstance(want, str) else want) | {"energy"}
+        if wanted <= self.supports:
+            return wanted
         unknown = sorted(wanted - set(PROPERTIES))
         if unknown:
             raise InputError(f"unknown property {unknown}; known are {', '.join(PROPERTIES)}")
@@ -175,12 +204,17 @@ class VerletPotential(Potential):
         """Return what the wrapped potential gives; see :meth:`Potential.predict`."""
         if edges is None and self.neighbors is not None:
             batch = batch.to(self.device, self.dtype)
-            exact = not self.potential.selects_edges
-            edges = self.neighbors.edges(batch) if exact else self.neighbors.candidates(batch)
+            edges = self.edges(batch)
         return self.potential.predict(batch, want=want, edges=edges)
 
+    def edges(self, batch: AtomicBatch) -> EdgeList | None:
+        """Return the neighbours that the wrapped potential wants; None if it takes none."""
+        if self.neighbors is None:
+            return None
+        return self.neighbors.candidates(batch) if self.potential.selects_edges else self.neighbors.edges(batch)
+
     def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
-        return self.potential._predict(batch, want, edges)
+        return self.potential._predict(batch, want, self.edges(batch) if edges is None else edges)
 
     def hessian(self, batch: AtomicBatch) -> Tensor:
         """Return the wrapped potential's Hessian, shape (3·n_atoms, 3·n_atoms), eV/Å²."""
@@ -195,7 +229,7 @@ def check_elements(card: ModelCard, atomic_numbers: Iterable[int]) -> None:
     UnsupportedError
         Names the elements that came and those that are known.
     """
-    missing = sorted({int(z) for z in atomic_numbers} - set(card.elements))
+    missing = sorted({int(z) for z in atomic_numbers}.difference(card.elements))
     if missing:
         names = ", ".join(chemical_symbols[z] if 0 < z < len(chemical_symbols) else str(z) for z in missing)
         raise UnsupportedError(
@@ -239,8 +273,15 @@ def check_finite(batch: AtomicBatch) -> None:
         Names the first atom.
     """
     # A sum is finite only if all it sums is, and costs a third of looking at each; validate_values looks closely.
-    if batch.n_atoms == 0 or not math.isfinite(float(batch.positions.detach().sum() + batch.cell.detach().sum())):
+    if batch.n_atoms == 0 or not math.isfinite(_sum(batch.positions) + _sum(batch.cell)):
         batch.validate_values()
+
+
+def _sum(tensor: Tensor) -> float:
+    # For the few numbers of a small system the call is what costs, and NumPy's is the cheaper one.
+    if tensor.device.type == "cpu" and tensor.numel() < NUMPY_PAYS:
+        return float(np.add.reduce(tensor.detach().numpy(), axis=None))
+    return float(tensor.detach().sum())
 
 
 def check_distances(batch: AtomicBatch, edges: EdgeList, vectors: Tensor) -> None:
@@ -275,9 +316,20 @@ def check_has_volume(batch: AtomicBatch) -> None:
     InputError
         A structure has no periodic direction or a cell of no volume.
     """
-    volume = torch.linalg.det(batch.cell).abs()
-    if bool((~batch.pbc.any(dim=1) | (volume < 1e-6)).any()):
-        raise InputError("stress needs a periodic cell with a volume; this structure has none, so do not ask for it")
+    # Few numbers, so Python beats a tensor operation, whose call alone costs more.
+    for cell, pbc in zip(batch.cell.tolist(), batch.pbc.tolist(), strict=True):
+        if not any(pbc) or volume(cell) < 1e-6:
+            raise InputError(
+                "stress needs a periodic cell with a volume; this structure has none, so do not ask for it"
+            )
+
+
+def volume(cell: Sequence[Sequence[float]]) -> float:
+    """Return the volume of a cell given as three rows of numbers, Å³ for Å; columns have the same."""
+    a, b, c = cell
+    return abs(
+        a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+    )
 
 
 def check_one_system(batch: AtomicBatch) -> None:

@@ -77,6 +77,7 @@ class Ensemble(Potential):
         self.supports = (shared - {"energy_std", "forces_std"}) | {"energy_std", "forces_std"}
         # One neighbour list serves all members only if they see equally far.
         self.uses_edges = all(m.uses_edges and m.card.cutoff == first.card.cutoff for m in members)
+        self.selects_edges = self.uses_edges and all(m.selects_edges for m in members)
         self.card: ModelCard = replace(
             first.card,
             name=f"{first.card.name} and {len(members) - 1} more",

@@ -6,6 +6,7 @@ import torch
 
 from mlff_core import InputError, ModelCard, StudentPotential, UnsupportedError, VerletPotential, concatenate, single
 from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.potential import check_finite, volume
 from mlff_core.testing import structures
 
 WATER = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
@@ -116,3 +117,27 @@ def test_predicting_leaves_inputs_and_torch_as_they_were():
     assert all(torch.equal(a, b) for a, b in zip(before, (batch.positions, batch.cell), strict=True))
     assert torch.equal(state, torch.random.get_rng_state())
     assert (grad, dtype) == (torch.is_grad_enabled(), torch.get_default_dtype())
+
+
+def test_the_volume_of_a_cell_is_that_of_its_rows_and_of_its_columns():
+    cell = np.asarray(structures.triclinic_crystal().cell)
+    wanted = abs(np.linalg.det(cell))
+    assert volume(cell.tolist()) == pytest.approx(wanted, rel=1e-14)
+    assert volume(cell.T.tolist()) == pytest.approx(wanted, rel=1e-14)
+
+
+def test_what_is_not_finite_is_found_in_small_and_in_large_systems():
+    for n_atoms in (3, 20_000):
+        points = np.random.RandomState(0).uniform(0, 300, (n_atoms, 3))
+        check_finite(single(points, [1] * n_atoms))
+        points[n_atoms - 1, 2] = np.nan
+        with pytest.raises(InputError, match=f"atom {n_atoms - 1}"):
+            check_finite(single(points, [1] * n_atoms))
+
+
+def test_a_checked_prediction_is_the_prediction(potential):
+    batch = single(WATER, [8, 1, 1], dtype=torch.float64)
+    want = frozenset({"energy", "forces"})
+    found, wanted = potential.predict_checked(batch, want), potential.predict(batch, want=want)
+    assert torch.equal(found.energy, wanted.energy)
+    assert torch.allclose(found.forces, wanted.forces, rtol=0, atol=1e-12)
