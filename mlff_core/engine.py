@@ -47,7 +47,7 @@ class Engine(Provider):
         Raises
         ------
         MissingDependencyError
-            The engine is not installed.
+            The engine is not installed, or in a version outside the range of ``requires``; the message says both.
         InputError, UnsupportedError
             The potential, the structure or an option cannot be served.
         """

@@ -14,8 +14,10 @@ with an analytic pair potential, then with a real student.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 from unittest import SkipTest
 
@@ -24,8 +26,10 @@ import torch
 from ase import Atoms
 
 from mlff_core.batch import AtomicBatch
+from mlff_core.checkpoint import save_checkpoint
 from mlff_core.engine import Engine, Tolerance
 from mlff_core.errors import InputError, MlffError, UnsupportedError
+from mlff_core.opening import load
 from mlff_core.potential import Potential
 from mlff_core.testing import isolation, potential_checks, structures
 from mlff_core.testing.reference_potential import PairPotential, small_student
@@ -222,6 +226,24 @@ class EngineContract:
             assert_prediction_close(last, bound.wanted(shrunk), shrunk, bound.tolerance, "at the end of a walk")
             assert_prediction_close(bound.predict(batch), first, batch, bound.tolerance, "the hundredth call")
 
+    def test_a_model_file_changed_during_a_run_changes_nothing(self) -> None:
+        """What was loaded goes on being used when the file is overwritten, and when it is gone."""
+        if "student" not in self.potentials:
+            raise SkipTest("the engine takes no student")
+        batch = to_batch(structures.ethanol())
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.pt"
+            first, second = small_student(seed=0), small_student(seed=1)
+            save_checkpoint(path, first.model, first.card)
+            with ThroughEngine(self.engine, load(path, device=self.device), self.options) as bound:
+                before = bound.predict(batch)
+                save_checkpoint(Path(folder) / "other.pt", second.model, second.card)
+                # Into the same file, as `cp` writes, which a mapped file would see.
+                path.write_bytes((Path(folder) / "other.pt").read_bytes())
+                assert_prediction_close(bound.predict(batch), before, batch, bound.tolerance, "the file overwritten")
+                path.unlink()
+                assert_prediction_close(bound.predict(batch), before, batch, bound.tolerance, "the file removed")
+
     # A good guest
 
     def test_input_that_is_not_contiguous_gives_the_same(self) -> None:
@@ -331,6 +353,10 @@ class EngineContract:
         isolation.check_absence_is_explained(
             self.engine, "provider.bind(potential, {})", distributions, isolation.import_names(distributions)
         )
+
+    def test_a_version_outside_the_supported_range_is_said_before_the_run(self) -> None:
+        """Binding refuses it with what is wanted, what is installed, and the line that installs it."""
+        isolation.check_old_versions_are_refused(self.engine, lambda: self.engine.bind(small_student(), self.options))
 
     # What the tests are made of
 

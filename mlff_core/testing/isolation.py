@@ -12,16 +12,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from unittest import SkipTest
+from unittest import SkipTest, mock
 
 import numpy as np
 import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from mlff_core.errors import MissingDependencyError
 from mlff_core.provider import Provider
 
 CORE_DISTRIBUTION = "mlff-hub"
@@ -218,6 +219,44 @@ else:
     sys.exit("no MissingDependencyError was raised")
 """
     _run(code)
+
+
+def check_old_versions_are_refused(provider: Provider, use: Callable[[], object]) -> None:
+    """Check that using a provider is refused where its packages are installed in versions that it does not support.
+
+    Parameters
+    ----------
+    provider
+        An engine, exporter, runtime or teacher.
+    use
+        Uses it.
+
+    Raises
+    ------
+    AssertionError
+        It is used all the same, or the error does not say the version wanted, the one installed, and what to install.
+    """
+    ranges = {canonicalize_name(Requirement(text).name): text for text in provider.requires}
+    ranges = {name: text for name, text in ranges.items() if Requirement(text).specifier}
+    if not ranges:
+        raise SkipTest("the plugin states no range of versions")
+    true_version = metadata.version
+
+    def old_version(name: str) -> str:
+        true_version(name)
+        return "0.0.1" if canonicalize_name(name) in ranges else true_version(name)
+
+    with mock.patch.object(metadata, "version", old_version):
+        try:
+            use()
+        except MissingDependencyError as error:
+            said = [f"{text} is wanted, {Requirement(text).name} 0.0.1 is installed" for text in ranges.values()]
+            words = [provider.install_hint, *said]
+            lacking = [word for word in words if word not in str(error)]
+            if lacking:
+                raise AssertionError(f"the message must hold {lacking[0]!r}, got: {error}") from error
+            return
+    raise AssertionError("a version outside the supported range was used without a word")
 
 
 def _run(code: str) -> str:

@@ -336,6 +336,11 @@ class ForeignErrorWhenBound(Direct):
             raise ValueError(str(error)) from error
 
 
+class TakesAnyVersion(Direct):
+    requires = ("numpy>=1.26",)
+    install_hint = "pip install numpy"
+
+
 class SortsAtomsBySpecies(Direct):
     def evaluate(self, bound, batch):
         order = torch.argsort(batch.atomic_numbers, stable=True)
@@ -417,6 +422,7 @@ WRONG = {
     NearestImageOnly: ["a_cell_smaller_than_the_cutoff_equals_predict"],
     AtomsOutsideTheCellNotWrapped: ["atoms_moved_by_lattice_vectors_change_nothing"],
     MemoryOrderInsteadOfIndexOrder: ["input_that_is_not_contiguous_gives_the_same"],
+    TakesAnyVersion: ["a_version_outside_the_supported_range_is_said_before_the_run"],
     StridedNumbersRead: ["input_that_is_not_contiguous_gives_the_same"],
     WritesIntoItsInput: ["the_input_is_not_changed"],
     ReusesItsOutput: ["the_output_is_the_callers_own"],
