@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -21,12 +23,15 @@ from mlff_plugins.ipi.protocol import (
     read_header,
     read_init,
     read_positions,
+    refuse_shared_memory,
 )
 
 UNIX_PREFIX = "/tmp/ipi_"
 """Where i-PI puts its sockets, unless its option -S says otherwise."""
 
 DEFAULT_WAIT_S = 60.0
+DEFAULT_IDLE_S = 3600.0
+"""Long enough for other drivers of the same step that are slow."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
 DRAIN_S = 0.2
 BUFFER_BYTES = 1 << 16
@@ -103,13 +108,18 @@ class Client:
         Computes the structures of one message.
     n_atoms
         Of each structure.
+    idle_s
+        Longest time in which i-PI may neither send nor take anything, s.
     """
 
-    def __init__(self, connection: socket.socket, evaluate: Evaluate, n_atoms: int) -> None:
+    def __init__(
+        self, connection: socket.socket, evaluate: Evaluate, n_atoms: int, idle_s: float = DEFAULT_IDLE_S
+    ) -> None:
         self.n_evaluations = 0
         self._connection = connection
         self._evaluate = evaluate
         self._n_atoms = n_atoms
+        self._idle_s = idle_s
         self._init_id: int | None = None
         self._batch_size = 1
         self._structures: Structures | None = None
@@ -121,12 +131,14 @@ class Client:
         Raises
         ------
         IPIError
-            The connection ended without EXIT, or something came that is not i-PI's protocol.
+            The connection ended without EXIT, i-PI was silent for too long, or something came that is not its
+            protocol.
         MlffError
             The model refuses a structure, or its energy, forces or virial are not finite; the message says which.
         """
+        self._connection.settimeout(self._idle_s)
         try:
-            with self._connection.makefile("rb", buffering=BUFFER_BYTES) as stream:
+            with io.BufferedReader(self._connection.makefile("rb", buffering=0), BUFFER_BYTES) as stream:
                 while True:
                     word = read_header(stream)
                     if word is None:
@@ -134,6 +146,11 @@ class Client:
                     if word == "EXIT":
                         return
                     self._answer(word, stream)
+        except TimeoutError as error:
+            raise IPIError(
+                f"i-PI has neither sent nor taken anything for {self._connection.gettimeout():g} s "
+                f"({self._place()}): it hangs, or waits for another driver; end it, or give a longer --idle-s"
+            ) from error
         except (ConnectionResetError, BrokenPipeError) as error:
             raise IPIError(self._ended()) from error
         finally:
@@ -146,6 +163,8 @@ class Client:
             init = read_init(stream)
             self._init_id, self._batch_size = init.id, init.batch_size
         elif word == "POSDATA":
+            if self.n_evaluations == 0:
+                refuse_shared_memory(stream)
             self._structures = read_positions(stream, self._batch_size, self._n_atoms)
             self._reply = None
         elif word == "GETFORCE":
@@ -177,7 +196,10 @@ class Client:
         return self._reply
 
     def _check_finite(self, results: Results) -> None:
-        # i-PI takes NaN without a word and writes a trajectory of it.
+        # i-PI takes NaN without a word and writes a trajectory of it. A sum is finite only if all it sums is.
+        parts = (results.energies, results.forces, results.virials)
+        if math.isfinite(sum(np.add.reduce(part, axis=None) for part in parts)):
+            return
         for name in ("energies", "forces", "virials"):
             values = getattr(results, name)
             good = np.isfinite(values).reshape(len(values), -1).all(axis=1)
@@ -193,6 +215,16 @@ class Client:
         return f"{known}, after {self.n_evaluations} structures"
 
     def _ended(self) -> str:
+        # A driver that is dropped for its slowness is sent EXIT, which it comes to read only after its late reply.
+        pending = b""
+        with contextlib.suppress(OSError):
+            self._connection.settimeout(DRAIN_S)
+            pending = self._connection.recv(BUFFER_BYTES)
+        if b"EXIT" in pending:
+            return (
+                f"i-PI ended the connection while a structure was being computed ({self._place()}): it was stopped, or "
+                "dropped this driver for taking longer than the <timeout> of its input"
+            )
         return (
             f"i-PI closed the connection without EXIT ({self._place()}): it was killed, or dropped this driver for "
             "taking longer than the <timeout> of its input"

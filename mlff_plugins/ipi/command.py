@@ -8,7 +8,7 @@ import click
 
 
 @click.command("serve-ipi")
-@click.argument("model")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--unix", "unix", help="Name of i-PI's UNIX socket (its <address>), or a path with a slash.")
 @click.option("--host", help="Host of i-PI's TCP socket.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of i-PI's TCP socket.")
@@ -20,10 +20,11 @@ import click
     "--batch", default="auto", show_default=True, help="Most structures computed together; auto: all that i-PI sends."
 )
 @click.option("--wait-s", type=float, default=60.0, show_default=True, help="Longest wait for i-PI to listen, s.")
+@click.option("--idle-s", type=float, default=3600.0, show_default=True, help="Longest silence of i-PI after that, s.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 def serve_ipi(
-    model: str,
+    models: tuple[str, ...],
     unix: str | None,
     host: str | None,
     port: int | None,
@@ -31,17 +32,20 @@ def serve_ipi(
     input_file: Path | None,
     batch: str,
     wait_s: float,
+    idle_s: float,
     device: str,
     dtype: str,
 ) -> None:
     """Drive i-PI with MODEL, until i-PI has finished.
 
     What is not given is read from the i-PI input in the working folder: the address, and the structure file that says
-    which atoms they are. i-PI may be started before or after.
+    which atoms they are. i-PI may be started before or after. Several models are a committee: i-PI gets their mean, and
+    what each of them says in the extras.
     """
     from mlff_core import load
     from mlff_core.errors import InputError
     from mlff_core.structures import batch_from_atoms
+    from mlff_core.uncertainty import Ensemble
     from mlff_plugins.ipi.client import Address, Client, connect
     from mlff_plugins.ipi.driver import Driver
     from mlff_plugins.ipi.input_file import DEFAULT_NAME, check_not_wrapped, read_input, read_template, template_of
@@ -63,10 +67,11 @@ def serve_ipi(
         address = Address.unix(unix)
     elif port is not None:
         address = Address(host=host or "localhost", port=port)
-    potential = load(model, device=device, dtype=dtype)
+    loaded = [load(model, device=device, dtype=dtype) for model in models]
+    potential = loaded[0] if len(loaded) == 1 else Ensemble(loaded)
     driver = Driver(potential, batch_from_atoms(atoms), None if batch == "auto" else int(batch))
     click.echo(f"{potential.card.name}, {atoms.get_chemical_formula()}: waiting for i-PI at {address}", err=True)
-    client = Client(connect(address, wait_s), driver, driver.n_atoms)
+    client = Client(connect(address, wait_s), driver, driver.n_atoms, idle_s)
     click.echo("connected", err=True)
     client.serve()
     click.echo(f"i-PI has finished; {client.n_evaluations} structures computed", err=True)

@@ -6,8 +6,9 @@ import numpy as np
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.potential import Potential, VerletPotential
-from mlff_plugins.ipi.convert import from_prediction, to_batch
+from mlff_core.potential import Potential, VerletPotential, check_finite, check_has_volume
+from mlff_core.uncertainty import Ensemble
+from mlff_plugins.ipi.convert import committee, from_prediction, repeated, to_batch
 from mlff_plugins.ipi.protocol import Results, Structures
 
 DEFAULT_SKIN = 1.0
@@ -46,10 +47,11 @@ class Driver:
         self.potential = potential
         self.n_atoms = template.n_atoms
         self._template = template.to(potential.device, potential.dtype)
-        self._want = ("energy", *sorted(needed | (potential.supports & {"energy_std"})))
+        self._want = frozenset({"energy", *needed} | (potential.supports & {"energy_std"}))
         self._batch = batch
         # A list of neighbours for each part of a batch, which is the same beads at every step.
         self._parts: list[VerletPotential] = []
+        self._templates: dict[int, AtomicBatch] = {}
 
     def __call__(self, structures: Structures) -> Results:
         """Return energies, forces and virials of structures in atomic units.
@@ -60,19 +62,35 @@ class Driver:
             As :meth:`mlff_core.potential.Potential.predict`.
         """
         n = len(structures.positions)
-        size = n if self._batch is None else min(n, self._batch)
+        if self._batch is None or n <= self._batch:
+            return self._computed(structures, 0)
         parts = []
-        for k, start in enumerate(range(0, n, size)):
-            if k == len(self._parts):
-                self._parts.append(VerletPotential(self.potential, DEFAULT_SKIN))
-            part = Structures(structures.cells[start : start + size], structures.positions[start : start + size])
-            batch = to_batch(part, self._template)
-            parts.append(from_prediction(self._parts[k].predict(batch, want=self._want), batch))
-        if len(parts) == 1:
-            return parts[0]
+        for k, start in enumerate(range(0, n, self._batch)):
+            stop = start + self._batch
+            parts.append(self._computed(Structures(structures.cells[start:stop], structures.positions[start:stop]), k))
         return Results(
             energies=np.concatenate([part.energies for part in parts]),
             forces=np.concatenate([part.forces for part in parts]),
             virials=np.concatenate([part.virials for part in parts]),
             extras=[extra for part in parts for extra in part.extras],
         )
+
+    def _computed(self, structures: Structures, k: int) -> Results:
+        """Return the results of part ``k`` of a batch."""
+        if k == len(self._parts):
+            self._parts.append(VerletPotential(self.potential, DEFAULT_SKIN))
+        n = len(structures.positions)
+        if n not in self._templates:
+            self._templates[n] = repeated(self._template, n)
+        batch, potential = to_batch(structures, self._templates[n]), self._parts[k]
+        # Atoms, charges and what is wanted are those of the template; positions and cell are new.
+        check_finite(batch)
+        if "stress" in self._want:
+            check_has_volume(batch)
+        if not isinstance(self.potential, Ensemble):
+            return from_prediction(potential.predict_checked(batch, self._want), structures)
+        edges, want = potential.edges(batch), self._want - {"energy_std"}
+        members = [
+            from_prediction(member.predict_checked(batch, want, edges), structures) for member in self.potential.members
+        ]
+        return committee(members, self.potential.calibration.energy)

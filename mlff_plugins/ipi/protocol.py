@@ -7,6 +7,7 @@ energies hartree. One message of positions holds one structure, or as many as th
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,9 +15,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mlff_core.errors import MlffError
+from mlff_core.errors import MlffError, UnsupportedError
 
 HEADER_LENGTH = 12
+INT32 = struct.Struct("=i")
+SHARED_MEMORY = b"ipi_shm_"
+"""How i-PI's names of shared memory begin."""
+
+CELL_BYTES = 144
+"""Of a cell and its inverse."""
 MAX_INIT_LENGTH = 1 << 20
 """Bytes; an INIT text longer than this is no INIT text."""
 
@@ -80,6 +87,9 @@ class Stream(Protocol):
     def read(self, size: int, /) -> bytes:
         """Return ``size`` bytes, or fewer where the connection has ended."""
 
+    def peek(self, size: int = 0, /) -> bytes:
+        """Return what has come, without taking it."""
+
 
 def header(word: str) -> bytes:
     """Return a header as it travels."""
@@ -118,6 +128,21 @@ def read_init(stream: Stream) -> Init:
     return Init(init_id, max(1, int(found.group(1))) if found else 1)
 
 
+def refuse_shared_memory(stream: Stream) -> None:
+    """Refuse a first POSDATA message, whose header has been read, that names shared memory instead of positions.
+
+    Raises
+    ------
+    UnsupportedError
+        i-PI runs with ``<ffsocket mode='shm'>``.
+    """
+    if SHARED_MEMORY in stream.peek():
+        raise UnsupportedError(
+            "i-PI sends positions through shared memory, which this driver does not read; write "
+            "<ffsocket mode='unix'> in its input instead of mode='shm'"
+        )
+
+
 def read_positions(stream: Stream, batch_size: int, n_atoms: int) -> Structures:
     """Return the content of a POSDATA message, whose header has been read.
 
@@ -136,8 +161,8 @@ def read_positions(stream: Stream, batch_size: int, n_atoms: int) -> Structures:
         The message is short, or has another number of atoms.
     """
     # A batch begins with the number of atoms, a single structure with its cell.
-    cells = _cells(stream, 1) if batch_size == 1 else None
-    came = int(np.frombuffer(_exactly(stream, 4, "POSDATA"), dtype=np.int32)[0])
+    raw = _exactly(stream, CELL_BYTES + 4 if batch_size == 1 else 4, "POSDATA")
+    (came,) = INT32.unpack_from(raw, len(raw) - 4)
     if came != n_atoms:
         plausible = 0 < came <= MAX_ATOMS
         raise IPIError(
@@ -145,32 +170,27 @@ def read_positions(stream: Stream, batch_size: int, n_atoms: int) -> Structures:
             if plausible
             else f"POSDATA announces {came} atoms; the other end does not speak i-PI's protocol"
         )
-    if cells is None:
-        cells = _cells(stream, batch_size)
-    raw = _exactly(stream, 24 * n_atoms * batch_size, "POSDATA")
-    return Structures(cells, np.frombuffer(raw, dtype=np.float64).reshape(batch_size, n_atoms, 3))
+    if batch_size > 1:
+        raw = _exactly(stream, CELL_BYTES * batch_size, "POSDATA")
+    # Each cell is followed by its inverse, which nobody needs.
+    cells = np.frombuffer(raw, dtype=np.float64, count=18 * batch_size).reshape(batch_size, 2, 3, 3)[:, 0]
+    positions = np.frombuffer(_exactly(stream, 24 * n_atoms * batch_size, "POSDATA"), dtype=np.float64)
+    return Structures(cells, positions.reshape(batch_size, n_atoms, 3))
 
 
 def pack_results(results: Results) -> bytes:
     """Return a whole FORCEREADY message, to be sent in one piece."""
-    n_atoms = np.int32(results.forces.shape[1])
     parts = [
         header("FORCEREADY"),
-        results.energies.astype(np.float64).tobytes(),
-        n_atoms.tobytes(),
-        results.forces.astype(np.float64).tobytes(),
-        results.virials.astype(np.float64).tobytes(),
+        results.energies.tobytes(),
+        INT32.pack(results.forces.shape[1]),
+        results.forces.tobytes(),
+        results.virials.tobytes(),
     ]
     for extra in results.extras:
         text = extra.encode("utf-8")
-        parts += [np.int32(len(text)).tobytes(), text]
+        parts += [INT32.pack(len(text)), text]
     return b"".join(parts)
-
-
-def _cells(stream: Stream, n: int) -> npt.NDArray[np.float64]:
-    # Each cell is followed by its inverse, which nobody needs.
-    raw = np.frombuffer(_exactly(stream, 144 * n, "POSDATA"), dtype=np.float64)
-    return raw.reshape(n, 2, 3, 3)[:, 0]
 
 
 def _exactly(stream: Stream, size: int, message: str) -> bytes:

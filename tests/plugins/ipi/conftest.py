@@ -1,6 +1,5 @@
 """The real i-PI, run as a user runs it."""
 
-import contextlib
 import subprocess
 import sys
 import threading
@@ -19,29 +18,33 @@ EXECUTABLE = Path(sys.executable).parent / "i-pi"
 
 INPUT = """<simulation verbosity='low' safe_stride='1000000'>
  <output prefix='run'>
-  <properties stride='1' filename='out'>[ step, conserved, potential, virial_md ]</properties>
-  <trajectory stride='1' filename='pos' format='ase'>positions</trajectory>
+  <properties stride='1' filename='out'>
+   [ step, conserved, potential, virial_md, kinetic_md, pressure_md, volume ]</properties>
+  <trajectory stride='1' filename='pos' format='ase'>positions</trajectory>{output}
  </output>
  <total_steps>{steps}</total_steps>
  <prng><seed>42</seed></prng>
- <ffsocket mode='{mode}' name='mlff' pbc='False'>
-  <address>{address}</address>{port}<latency>1e-4</latency><timeout>60</timeout>{socket}
- </ffsocket>
+ {forcefield}
  <system>
   <initialize nbeads='{beads}'>
    <file mode='ase' units='angstrom'>start.extxyz</file>
-   <velocities mode='thermal' units='kelvin'>300</velocities>
+   <velocities mode='thermal' units='kelvin'>{kelvin}</velocities>
   </initialize>
   <forces><force forcefield='mlff'/></forces>
-  <motion mode='dynamics'><dynamics mode='{ensemble}'><timestep units='femtosecond'>0.25</timestep>
-   {dynamics}</dynamics></motion>
-  <ensemble><temperature units='kelvin'>300</temperature>{bath}</ensemble>
+  <motion mode='dynamics'><dynamics mode='{ensemble}'><timestep units='femtosecond'>{timestep}</timestep>
+   {dynamics}</dynamics>{motion}</motion>
+  <ensemble><temperature units='kelvin'>{kelvin}</temperature>{bath}</ensemble>
  </system>
 </simulation>
 """
 PILE = "<thermostat mode='pile_g'><tau units='femtosecond'>100</tau><pile_lambda>0.5</pile_lambda></thermostat>"
 LANGEVIN = "<thermostat mode='langevin'><tau units='femtosecond'>100</tau></thermostat>"
 BAROSTAT = f"<barostat mode='isotropic'><tau units='femtosecond'>200</tau>{LANGEVIN}</barostat>"
+
+
+SOCKET = """<ffsocket mode='{mode}' name='{forcefield}' pbc='False'>
+  <address>{address}</address>{port}<latency>1e-4</latency><timeout>{timeout}</timeout>{socket}
+ </ffsocket>"""
 
 
 class Run:
@@ -53,6 +56,10 @@ class Run:
         self.socket = Path(f"/tmp/ipi_{self.name}")
         settings = {
             "steps": 20,
+            "timestep": 0.25,
+            "output": "",
+            "timeout": 60,
+            "kelvin": 300,
             "mode": "unix",
             "address": self.name,
             "port": "",
@@ -60,9 +67,11 @@ class Run:
             "beads": 1,
             "ensemble": "nve",
             "dynamics": "",
+            "motion": "",
             "bath": "",
-            **settings,
+            **{key: value(self.name) if callable(value) else value for key, value in settings.items()},
         }
+        settings.setdefault("forcefield", SOCKET.format(**{**settings, "forcefield": "mlff"}))
         atoms.write(folder / "start.extxyz")
         (folder / "input.xml").write_text(INPUT.format(**settings))
         self.process = None
@@ -95,14 +104,14 @@ class Run:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        with contextlib.suppress(FileNotFoundError):
-            self.socket.unlink()
+        for socket in self.socket.parent.glob(f"{self.socket.name}*"):
+            socket.unlink(missing_ok=True)
 
 
 class Serving(threading.Thread):
     """Our client in a thread; ``end()`` joins it and raises what it raised."""
 
-    def __init__(self, address, atoms, potential=None, wait_s=60.0):
+    def __init__(self, address, atoms, potential=None, wait_s=60.0, idle_s=600.0):
         super().__init__(daemon=True)
         from mlff_plugins.ipi.client import Client, connect
         from mlff_plugins.ipi.driver import Driver
@@ -113,7 +122,7 @@ class Serving(threading.Thread):
 
         def run():
             try:
-                self.client = Client(connect(address, wait_s), driver, driver.n_atoms)
+                self.client = Client(connect(address, wait_s), driver, driver.n_atoms, idle_s)
                 self.client.serve()
             except BaseException as error:
                 self.error = error
@@ -138,7 +147,7 @@ def ipi(tmp_path):
         runs.append(Run(tmp_path / folder, atoms, **settings))
         return runs[-1]
 
-    make.serve = Serving
+    make.serve, make.socket = Serving, SOCKET
     make.pile, make.langevin, make.barostat = PILE, LANGEVIN, BAROSTAT
     yield make
     for run in runs:

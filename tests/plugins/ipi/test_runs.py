@@ -1,8 +1,11 @@
 """Simulations by the real i-PI, driven by our client."""
 
+import contextlib
+import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,9 +14,11 @@ from ase.io import read
 
 pytest.importorskip("ipi")
 
+from mlff_core.errors import UnsupportedError
 from mlff_core.testing import PairPotential, structures
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
-from mlff_plugins.ipi.client import Address
+from mlff_plugins.ipi.client import Address, Client, connect
+from mlff_plugins.ipi.driver import Driver
 from mlff_plugins.ipi.protocol import IPIError
 
 
@@ -43,6 +48,32 @@ def test_nve_conserves_energy_and_has_the_models_energies(ipi):
     conserved = found[:, 1] * EV_PER_HARTREE
     assert np.ptp(conserved) < 0.02 * np.ptp(potential)
     assert np.ptp(potential) > 0.01
+
+
+def test_nvt_over_unix_and_tcp_have_the_same_trajectory_and_a_bath(ipi):
+    atoms, port = boxed(), free_port()
+    extras = "<trajectory stride='1' filename='extras' extra_type='energy'>extras</trajectory>"
+    settings = {"steps": 100, "ensemble": "nvt", "dynamics": ipi.langevin, "output": extras}
+    tcp = {"mode": "inet", "address": "127.0.0.1", "port": f"<port>{port}</port>"}
+    runs = [ipi(atoms, "unix", **settings).start(), ipi(atoms, "tcp", **tcp, **settings).start()]
+    clients = [
+        ipi.serve(Address.unix(runs[0].name), atoms),
+        ipi.serve(Address(host="127.0.0.1", port=port), atoms),
+    ]
+    for run, client in zip(runs, clients, strict=True):
+        run.finished()
+        client.end()
+    one, other = (np.array([frame.positions for frame in read(run.folder / "run.pos_0.extxyz", ":")]) for run in runs)
+    assert one.shape == (101, 9, 3)
+    assert abs(one - other).max() < 1e-8
+    found = runs[0].properties() * EV_PER_HARTREE
+    conserved, potential, kinetic = found[:, 1], found[:, 2], found[:, 9]
+    assert np.ptp(conserved) < 0.02 * np.ptp(potential)
+    # What the molecule alone has is not conserved: the bath exchanges heat with it.
+    assert np.ptp(potential + kinetic) > 10 * np.ptp(conserved)
+    # The extras came with the structures they belong to, in eV.
+    energies = np.loadtxt(runs[0].folder / "run.extras_0")
+    assert np.allclose(energies, potential, rtol=1e-6)
 
 
 def test_path_integrals_have_equal_trajectories_batched_and_not(ipi):
@@ -92,7 +123,7 @@ def test_npt_over_tcp_has_the_pressure_of_the_stress_in_a_triclinic_cell(ipi):
     assert found[-1, 2] * EV_PER_HARTREE == pytest.approx(float(wanted.energy), rel=1e-6)
     # The virial is stress with the other sign, xx yy zz xy xz yz; not in bar, where i-PI 3.3.1 is off by 3e-5.
     stress = wanted.stress[0].numpy() * ANGSTROM_PER_BOHR**3 / EV_PER_HARTREE
-    assert np.allclose(found[-1, 3:], -stress[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]], atol=1e-5 * abs(stress).max())
+    assert np.allclose(found[-1, 3:9], -stress[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]], atol=1e-5 * abs(stress).max())
     assert np.ptp(found[:, 1]) * EV_PER_HARTREE < 0.1
 
 
@@ -127,6 +158,66 @@ def test_a_driver_killed_in_a_step_is_replaced_by_the_next(ipi):
     run.finished()
     assert run.steps_done() == 21
     assert client.n_evaluations == 21 - 5
+
+
+def test_a_driver_slower_than_the_timeout_is_replaced_and_told(ipi):
+    atoms = boxed()
+    run = ipi(atoms, timeout=2).start()
+    holding, dropped = threading.Event(), threading.Event()
+
+    class Slow(PairPotential):
+        calls = 0
+
+        def _predict(self, batch, want, edges):
+            self.calls += 1
+            if self.calls == 4:
+                holding.set()
+                dropped.wait(300)
+            return super()._predict(batch, want, edges)
+
+    slow = ipi.serve(Address.unix(run.name), atoms, Slow(dtype=torch.float64))
+    assert holding.wait(60)
+    n_structures = 0
+    # On a machine that stops for two seconds another driver is dropped too, and the next goes on.
+    while run.process.poll() is None:
+        serving = ipi.serve(Address.unix(run.name), atoms, wait_s=5.0)
+        with contextlib.suppress(IPIError):
+            n_structures += serving.end(timeout=300).n_evaluations
+    run.finished()
+    dropped.set()
+    with pytest.raises(IPIError, match=r"after 4 structures.*<timeout>"):
+        slow.end(timeout=300)
+    assert run.steps_done() == 21
+    assert n_structures > 0
+
+
+def test_an_ipi_that_falls_silent_ends_the_driver_with_words_and_the_next_goes_on(ipi):
+    atoms = boxed()
+    run = ipi(atoms).start()
+    connection = connect(Address.unix(run.name))
+    driver = Driver(PairPotential(dtype=torch.float64), structures.to_batch(atoms))
+
+    def stopping_ipi(positions):
+        if client.n_evaluations == 5:
+            run.process.send_signal(signal.SIGSTOP)
+            connection.settimeout(0.3)
+        return driver(positions)
+
+    client = Client(connection, stopping_ipi, driver.n_atoms)
+    with pytest.raises(IPIError, match=r"neither sent nor taken anything for 0.3 s .*after 6 structures"):
+        client.serve()
+    run.process.send_signal(signal.SIGCONT)
+    ipi.serve(Address.unix(run.name), atoms).end()
+    run.finished()
+    assert run.steps_done() == 21
+
+
+def test_shared_memory_is_refused_with_words(ipi):
+    atoms = boxed()
+    for batch_size in (1, 4):
+        run = ipi(atoms, f"shm{batch_size}", mode="shm", socket=f"<batch_size>{batch_size}</batch_size>").start()
+        with pytest.raises(UnsupportedError, match=r"shared memory.*mode='unix'"):
+            ipi.serve(Address.unix(run.name), atoms).end()
 
 
 class NaNAtTheThird(PairPotential):
