@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mlff_core.checkpoint import save_checkpoint
 from mlff_core.testing import EngineContract
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import ethanol
+from mlff_core.uncertainty import Calibration, Ensemble
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 from mlff_plugins.ase import MLFFCalculator
 from mlff_plugins.qcengine import QCEngineEngine, register
@@ -25,6 +27,9 @@ from mlff_plugins.qcengine.harness import MLFFHarness
 
 # QCElemental's schemas of version 1 live in pydantic's version-1 namespace.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+
+
+WITH_SPREAD = ("energy", "forces", "energy_std", "forces_std")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -144,6 +149,8 @@ def test_a_model_file_that_changes_is_loaded_again_and_one_that_does_not_is_kept
     first = MLFFHarness.load(str(path), keywords)
     assert MLFFHarness.load(str(path), keywords) is first
     assert MLFFHarness.load(str(tmp_path / "." / "model.pt"), keywords) is first
+    (tmp_path / "link.pt").symlink_to(path)
+    assert MLFFHarness.load(str(tmp_path / "link.pt"), keywords) is first
     with torch.no_grad():
         student.model.embedding.weight.add_(0.1)
     save_checkpoint(path, student.model, student.card)
@@ -152,6 +159,19 @@ def test_a_model_file_that_changes_is_loaded_again_and_one_that_does_not_is_kept
     assert second is not first
     batch = single(ethanol().positions, ethanol().numbers)
     assert float(second.predict(batch).energy) != float(first.predict(batch).energy)
+
+
+def test_uncertainty_is_in_the_extras_in_atomic_units():
+    members = [small_student(seed=seed, dtype=torch.float64, kernel="reference") for seed in (0, 1)]
+    ensemble = Ensemble(members, Calibration(energy=2.0, forces=3.0))
+    atoms = ethanol()
+    wanted = ensemble.predict(single(atoms.positions, atoms.numbers, dtype=torch.float64), want=WITH_SPREAD)
+    result = qcengine.compute(v1(served(ensemble), "gradient"), "mlff", raise_error=True)
+    extras = result.extras["mlff"]
+    assert extras["energy_std_hartree"] == pytest.approx(float(wanted.energy_std) / EV_PER_HARTREE, rel=1e-5)
+    unit = EV_PER_HARTREE / ANGSTROM_PER_BOHR
+    np.testing.assert_allclose(extras["gradient_std_hartree_per_bohr"], wanted.forces_std.numpy() / unit, rtol=1e-4)
+    assert "energy_std_hartree" not in qcengine.compute(v1(served(members[0])), "mlff").extras["mlff"]
 
 
 def test_registering_twice_does_no_harm():
@@ -202,6 +222,15 @@ def test_geometric_finds_the_minimum_that_bfgs_finds():
     }
     result = qcengine.compute_procedure(task, "geometric", raise_error=True)
     assert result.energies[-1] * EV_PER_HARTREE == pytest.approx(atoms.get_potential_energy(), abs=1e-4)
+
+
+def test_the_script_of_the_page_runs(model):
+    script = Path(__file__).parents[2] / "examples" / "engines" / "qcengine_gradient.py"
+    line = [sys.executable, "-W", "ignore", str(script), str(model)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].endswith(" hartree")
+    assert done.stdout.endswith("hartree/bohr\n")
 
 
 def test_harmonic_frequencies_equal_ases_on_the_same_model():
