@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 
 from mlff_core.batch import AtomicBatch
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError
 from mlff_core.kernels.build import BuildError
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.reference import ReferenceKernel
@@ -43,7 +43,21 @@ class Kernel(Protocol):
         """Return what is in ``want`` for a batch and its edges."""
 
 
-KERNELS: dict[str, Callable[[PaiNN], Kernel]] = {"reference": ReferenceKernel, "cpu": CPUKernel}
+def _triton(model: PaiNN, *, fast: bool = False) -> Kernel:
+    from mlff_core.kernels.triton.launch import check_device
+
+    check_device(model.scale.device)
+    from mlff_core.kernels.triton.kernel import TritonKernel  # imports triton
+
+    return TritonKernel(model, fast=fast)
+
+
+KERNELS: dict[str, Callable[[PaiNN], Kernel]] = {
+    "reference": ReferenceKernel,
+    "cpu": CPUKernel,
+    "triton": _triton,
+    "triton-fast": functools.partial(_triton, fast=True),
+}
 """Every kernel by name, the truth first."""
 
 
@@ -54,8 +68,8 @@ def choose_kernel(model: PaiNN, name: str = "auto") -> Kernel:
     ------
     InputError
         No kernel has this name, or it cannot serve the model's device.
-    BuildError
-        The kernel was asked for by name and cannot be built here.
+    MissingDependencyError
+        The kernel was asked for by name and cannot be built here, or needs a package that is not installed.
     """
     if name == "auto":
         name = os.environ.get("MLFF_KERNEL", "auto")
@@ -74,13 +88,23 @@ def choose_kernel(model: PaiNN, name: str = "auto") -> Kernel:
 def _fastest(model: PaiNN) -> Kernel:
     if model.scale.device.type == "cpu" and model.scale.dtype in (torch.float32, torch.float64):
         try:
-            kernel = CPUKernel(model)
+            fused = CPUKernel(model)
         except UnsupportedError as error:
             _say_once(logging.INFO, f"the reference kernel is used: {error}")
         except BuildError as error:
             _say_once(logging.WARNING, f"the reference kernel is used, which is some twenty times slower: {error}")
         else:
-            _say_once(logging.INFO, f"the CPU kernel is used ({kernel.variant})")
+            _say_once(logging.INFO, f"the CPU kernel is used ({fused.variant})")
+            return fused
+    if model.scale.device.type == "cuda" and model.scale.dtype in (torch.float32, torch.float64):
+        try:
+            kernel = _triton(model)
+        except (UnsupportedError, InputError) as error:
+            _say_once(logging.INFO, f"the reference kernel is used: {error}")
+        except MissingDependencyError as error:
+            _say_once(logging.WARNING, f"the reference kernel is used: {error}")
+        else:
+            _say_once(logging.INFO, "the Triton kernel is used")
             return kernel
     return ReferenceKernel(model)
 

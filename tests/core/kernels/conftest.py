@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import numpy as np
 import pytest
@@ -12,6 +13,10 @@ from mlff_core.batch import concatenate, single
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN
 from mlff_core.neighbors import find_neighbors
+
+# Triton reads it when it is imported: where there is no GPU its kernels are interpreted.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 ALL = ("energy", "forces", "stress", "atom_energies")
 

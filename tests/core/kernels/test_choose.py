@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError
 from mlff_core.kernels.choose import KERNELS, choose_kernel
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 
@@ -25,9 +25,33 @@ def test_a_precision_the_cpu_kernel_lacks_gets_the_reference(make_model, monkeyp
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_environment_decides_where_the_caller_does_not(name, make_model, monkeypatch):
+    if name.startswith("triton"):
+        pytest.importorskip("triton")
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setenv("MLFF_KERNEL", name)
-    assert choose_kernel(make_model(SMALL)).name == name
+    assert choose_kernel(make_model(SMALL, torch.float32)).name == name
     assert choose_kernel(make_model(SMALL), "reference").name == "reference"
+
+
+@pytest.mark.parametrize("name", ["triton", "triton-fast"])
+def test_the_gpu_kernels_are_refused_on_a_cpu_unless_the_interpreter_is_asked_for(name, make_model, monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(InputError, match="needs a GPU, but the model is on cpu"):
+        choose_kernel(make_model(SMALL), name)
+
+
+def test_the_gpu_kernels_ask_for_triton_where_it_is_missing(make_model, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="pip install triton"):
+        choose_kernel(make_model(SMALL), "triton")
+
+
+def test_the_fast_kernel_is_for_float32(make_model, monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with pytest.raises(UnsupportedError, match=r"computes in float32, not in torch\.float64"):
+        choose_kernel(make_model(SMALL), "triton-fast")
 
 
 def test_an_unknown_kernel_is_refused(make_model):

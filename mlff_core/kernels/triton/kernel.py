@@ -1,0 +1,229 @@
+"""The kernels ``triton`` and ``triton-fast``: what a student calls."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.kernels.reference import stress_from_virial
+from mlff_core.kernels.triton.arrays import Outputs, PaddedInputs, Tiling
+from mlff_core.kernels.triton.graph import Graph
+from mlff_core.kernels.triton.launch import check_device, interpreted
+from mlff_core.kernels.triton.network import CHUNK, evaluate
+from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, padded_neighbors
+from mlff_core.kernels.triton.parameters import Parameters, read_parameters
+from mlff_core.model.painn import PaiNN
+from mlff_core.neighbors import OVERLAP, EdgeList, edge_vectors, overlap_error
+from mlff_core.prediction import Prediction
+
+MAX_GRAPHS = 8
+"""Buckets kept; the one not used for longest goes."""
+MAX_GRAPH_ATOMS = 20_000
+"""Beyond this a step is so long that starting its kernels one by one should cost little, and a graph holds memory."""
+
+
+def bucket(n: int, least: int = 16) -> int:
+    """Return the size that stands for ``n``: at most an eighth more, and few different ones."""
+    step = max(least, (1 << (n - 1).bit_length()) // 8)
+    return -(-n // step) * step
+
+
+def check_size(parameters: Parameters, n_atoms: int, capacity: int) -> None:
+    """Refuse what 32-bit offsets cannot reach.
+
+    Raises
+    ------
+    UnsupportedError
+        Says how many atoms there may be.
+    """
+    most = 2**31 // (6 * parameters.config.hidden)
+    if n_atoms >= most:
+        raise UnsupportedError(f"the kernel 'triton' takes fewer than {most} atoms, got {n_atoms}; divide the batch")
+    if n_atoms * capacity >= 2**31:
+        raise UnsupportedError(f"{n_atoms} atoms with {capacity} neighbours are too many for the kernel 'triton'")
+
+
+class TritonKernel:
+    """Energy, forces and stress of a PaiNN on a GPU, with the derivative written out.
+
+    Takes a copy of the weights, and a fresh one whenever they have changed. Sizes are rounded up to buckets, and on a
+    GPU each bucket is one CUDA graph. Neighbours are brought into slots once and kept while the same edges are given.
+
+    Parameters
+    ----------
+    model
+        The network, on a GPU (or a CPU, in Triton's interpreter), in float32 or float64.
+    fast
+        tf32 products and float16 storage of what neighbours gather.
+    tiling
+        How the work is divided; None takes what suits the size.
+    """
+
+    name = "triton"
+    checks_distances = True
+    selects_edges = True
+
+    def __init__(self, model: PaiNN, *, fast: bool = False, tiling: Tiling | None = None) -> None:
+        check_device(model.scale.device)
+        self.name = "triton-fast" if fast else "triton"
+        self.model = model
+        self.fast = fast
+        self.tiling = tiling
+        self._tensors = [*model.parameters(), *model.buffers()]
+        self._versions = self._read_versions()
+        self.parameters = read_parameters(model, fast=fast)
+        self._buckets: OrderedDict[tuple[int, ...], _Bucket] = OrderedDict()
+        self._edges: EdgeList | None = None
+        self._edge_versions = (0, 0, 0)
+        self._padded: PaddedNeighbors | None = None
+
+    def _read_versions(self) -> list[int]:
+        return [tensor._version for tensor in self._tensors]
+
+    def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
+        """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
+        versions = self._read_versions()
+        if versions != self._versions:
+            self.parameters, self._versions = read_parameters(self.model, fast=self.fast), versions
+            self._buckets.clear()
+        with torch.no_grad(), torch.cuda.device_of(batch.positions):
+            species = self.parameters.species_of_number[batch.atomic_numbers.clamp(0, 118)]
+            padded = self._neighbors(batch, edges)
+            check_size(self.parameters, batch.n_atoms, padded.capacity)
+            chosen = self._bucket(batch, padded)
+            chosen.fill(batch, species, padded)
+            derivatives = "forces" in want or "stress" in want
+            outputs = chosen.run(derivatives=derivatives, virial="stress" in want)
+            n, s = batch.n_atoms, batch.n_systems
+            self._check(batch, edges, species, outputs.closest[:n])
+            return Prediction(
+                energy=outputs.energy[:s].clone(),
+                forces=None if outputs.forces is None or "forces" not in want else outputs.forces[:n].clone(),
+                stress=None
+                if outputs.virial is None
+                else stress_from_virial(outputs.virial[:s].to(batch.dtype), batch.cell),
+                atom_energies=outputs.atom_energies[:n].clone() if "atom_energies" in want else None,
+            )
+
+    def _neighbors(self, batch: AtomicBatch, edges: EdgeList) -> PaddedNeighbors:
+        """Return the slots of the edges, those of the last call if the edges are the same tensors."""
+        old = self._edges
+        if (
+            old is None
+            or self._padded is None
+            or len(self._padded.n_candidates) != batch.n_atoms
+            or old.centers is not edges.centers
+            or old.neighbors is not edges.neighbors
+            or old.cell_shifts is not edges.cell_shifts
+            or self._edge_versions != _versions_of(edges)
+        ):
+            self._padded = padded_neighbors(edges, batch.n_atoms)
+            self._edges, self._edge_versions = edges, _versions_of(edges)
+        return self._padded
+
+    def _bucket(self, batch: AtomicBatch, padded: PaddedNeighbors) -> _Bucket:
+        n_atoms, n_systems = batch.n_atoms, batch.n_systems
+        if batch.device.type == "cuda" and n_atoms > MAX_GRAPH_ATOMS:
+            largest = int(torch.bincount(batch.system_idx, minlength=n_systems).max())
+            return _Bucket(self.parameters, (n_atoms, n_systems, padded.capacity, largest), batch.device, self.tiling)
+        # One system more than are there takes the atoms that fill up.
+        n_atoms, n_systems = bucket(n_atoms, least=4 if interpreted() else 16), bucket(n_systems + 1, least=2)
+        largest = -(-n_atoms // CHUNK) * CHUNK
+        key = (n_atoms, n_systems, bucket(padded.capacity), largest)
+        if key not in self._buckets:
+            self._buckets[key] = _Bucket(self.parameters, key, batch.device, self.tiling)
+            if len(self._buckets) > MAX_GRAPHS:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(key)
+        return self._buckets[key]
+
+    def _check(self, batch: AtomicBatch, edges: EdgeList, species: Tensor, closest: Tensor) -> None:
+        """Refuse overlapping atoms and elements the model lacks."""
+        flags = torch.stack([closest.amin(), species.amin().to(closest.dtype)]).tolist()
+        if flags[1] < 0:
+            atom = int(species.argmin())
+            number = int(batch.atomic_numbers[atom])
+            raise UnsupportedError(f"the model does not know atomic number {number}, that of atom {atom}")
+        if not flags[0] < OVERLAP**2:
+            return
+        if not bool(torch.isfinite(batch.positions).all()):
+            atom = int((~torch.isfinite(batch.positions).all(dim=1)).nonzero()[0])
+            raise InputError(f"positions must be finite, but atom {atom} is at {batch.positions[atom].tolist()} Å")
+        vectors = edge_vectors(batch, edges)
+        raise overlap_error(batch, edges, int((vectors * vectors).sum(dim=1).argmin()))
+
+
+def _versions_of(edges: EdgeList) -> tuple[int, int, int]:
+    return edges.centers._version, edges.neighbors._version, edges.cell_shifts._version
+
+
+class _Bucket:
+    """Inputs of one size, and the graphs that read them."""
+
+    def __init__(
+        self, parameters: Parameters, size: tuple[int, ...], device: torch.device, tiling: Tiling | None
+    ) -> None:
+        n_atoms, n_systems, capacity, largest = size
+        self.parameters = parameters
+        self.tiling = tiling
+        slots = empty_neighbors(n_atoms, capacity, device)
+        self.inputs = PaddedInputs(
+            positions=torch.zeros(n_atoms, 3, dtype=parameters.dtype, device=device),
+            cell=torch.zeros(n_systems, 3, 3, dtype=parameters.dtype, device=device),
+            species=torch.zeros(n_atoms, dtype=torch.int64, device=device),
+            system_idx=torch.full((n_atoms,), n_systems - 1, dtype=torch.int64, device=device),
+            candidates=slots.candidates,
+            shifts=slots.shifts,
+            reverse=slots.reverse,
+            n_candidates=slots.n_candidates,
+            largest=largest,
+        )
+        self._graphs: dict[tuple[bool, bool], Graph[Outputs]] = {}
+        self._holds: PaddedNeighbors | None = None
+
+    def fill(self, batch: AtomicBatch, species: Tensor, padded: PaddedNeighbors) -> None:
+        """Copy a batch and its neighbours in; what fills up has no neighbours and belongs to the last system.
+
+        Parameters
+        ----------
+        batch
+            The structures.
+        species
+            Index of the element, shape (n_atoms,), no unit.
+        padded
+            Their neighbours.
+        """
+        n, inputs = batch.n_atoms, self.inputs
+        inputs.positions[:n] = batch.positions
+        inputs.cell[: batch.n_systems] = batch.cell
+        inputs.species[:n] = species.clamp(min=0)
+        inputs.system_idx[:n] = batch.system_idx
+        inputs.system_idx[n:] = inputs.cell.shape[0] - 1
+        if padded is self._holds:
+            return
+        width = padded.capacity
+        inputs.candidates[:n, :width] = padded.candidates
+        inputs.shifts[:n, :width] = padded.shifts
+        inputs.reverse[:n, :width] = padded.reverse
+        inputs.n_candidates[:n] = padded.n_candidates
+        inputs.n_candidates[n:] = 0
+        self._holds = padded
+
+    def run(self, *, derivatives: bool, virial: bool) -> Outputs:
+        """Return the outputs, which the next call overwrites."""
+        key = (derivatives, virial)
+        if key not in self._graphs:
+
+            def step() -> Outputs:
+                return evaluate(
+                    self.parameters, self.inputs, derivatives=derivatives, virial=virial, tiling=self.tiling
+                )
+
+            captures = self.inputs.positions.shape[0] <= MAX_GRAPH_ATOMS
+            self._graphs[key] = Graph(step, self.inputs.positions.device, captures=captures)
+        return self._graphs[key]()

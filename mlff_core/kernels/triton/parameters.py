@@ -1,0 +1,165 @@
+"""A PaiNN's numbers as the GPU kernels read them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mlff_core.errors import UnsupportedError
+from mlff_core.kernels.cpu_kernel import computes_as_written
+from mlff_core.kernels.triton.launch import next_power_of_2
+from mlff_core.model.painn import Message, PaiNN, PaiNNConfig, Update
+from mlff_core.model.radial import BesselBasis
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One message and one update block.
+
+    Parameters
+    ----------
+    filters
+        Rows of a radial basis, its bias and zeros, shape (n_basis, n_filters), no unit.
+    phi
+        Weights and biases of the two layers of φ, no unit.
+    mix
+        Shape (2·hidden, hidden), no unit.
+    gates
+        Weights and biases of the two layers of the update block, no unit.
+    reads_vectors, writes_vectors
+        False in the first and the last layer.
+    """
+
+    filters: Tensor
+    phi: tuple[Tensor, Tensor, Tensor, Tensor]
+    mix: Tensor
+    gates: tuple[Tensor, Tensor, Tensor, Tensor]
+    reads_vectors: bool
+    writes_vectors: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """All numbers of a network, on its device.
+
+    Parameters
+    ----------
+    config
+        Its shape.
+    layers
+        Its blocks.
+    embedding, first_phi
+        Of each element, shape (n_elements, hidden) and (n_elements, 2·hidden), no unit: the first layer's φ depends on
+        the element alone.
+    readout
+        Weights and biases of the two layers, no unit.
+    scale
+        Shape (), eV.
+    reference_energies
+        Shape (n_elements,), eV, float64.
+    species_of_number
+        Shape (119,), no unit.
+    screening, ranges, prefactors
+        Of the repulsion, shape (n_elements, n_elements), Å⁻¹, Å⁻¹ and eV Å.
+    storage
+        The precision in which features are kept for others to gather.
+    n_basis
+        Rows of the filters, a power of two.
+    """
+
+    config: PaiNNConfig
+    layers: tuple[Layer, ...]
+    embedding: Tensor
+    first_phi: Tensor
+    readout: tuple[Tensor, Tensor, Tensor, Tensor]
+    scale: Tensor
+    reference_energies: Tensor
+    species_of_number: Tensor
+    screening: Tensor
+    ranges: Tensor
+    prefactors: Tensor
+    storage: torch.dtype
+    n_basis: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the arithmetic."""
+        return self.embedding.dtype
+
+
+def read_parameters(model: PaiNN, *, fast: bool) -> Parameters:
+    """Return a copy of a network's numbers.
+
+    Parameters
+    ----------
+    model
+        In float32 or float64.
+    fast
+        Store features in float16.
+
+    Raises
+    ------
+    UnsupportedError
+        A precision that the kernels lack, or a network that computes something else than a PaiNN.
+    """
+    if not computes_as_written(model):
+        raise UnsupportedError(
+            f"the kernel 'triton' computes a PaiNN as it is written, but this is a {type(model).__name__} that "
+            "computes something else; use kernel='reference'"
+        )
+    dtype = model.embedding.weight.dtype
+    allowed = (torch.float32,) if fast else (torch.float32, torch.float64)
+    if dtype not in allowed:
+        names = " or ".join(str(kind).removeprefix("torch.") for kind in allowed)
+        raise UnsupportedError(
+            f"the kernel {'triton-fast' if fast else 'triton'!r} computes in {names}, not in {dtype}"
+        )
+    config = model.config
+    n_basis = next_power_of_2(config.n_radial + 1)
+    exact = copy.deepcopy(model).requires_grad_(False).double()
+    first = cast("Message", exact.messages[0])
+    factor = exact.basis.norm if isinstance(exact.basis, BesselBasis) else 1.0
+    padded = []
+    for linear in cast("list[nn.Linear]", list(exact.filters)):
+        rows = torch.zeros(n_basis, linear.out_features, dtype=torch.float64, device=linear.weight.device)
+        rows[: config.n_radial] = linear.weight.T * factor
+        rows[config.n_radial] = linear.bias
+        padded.append(rows.to(dtype))
+    storage = torch.float16 if fast else dtype
+
+    def pair(layers: nn.Module, second: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        a, b = cast("nn.Linear", layers[0]), cast("nn.Linear", layers[2])  # type: ignore[index]
+        return a.weight.to(dtype), a.bias.to(dtype), b.weight.to(second), b.bias.to(second)
+
+    layers = []
+    for k, (message, update) in enumerate(zip(exact.messages, exact.updates, strict=True)):
+        block, own = cast("Update", update), cast("Message", message)
+        layers.append(
+            Layer(
+                filters=padded[0 if config.shared_filters else k],
+                phi=pair(own.phi, storage),
+                mix=block.mix.weight.to(dtype),
+                gates=pair(block.a, dtype),
+                reads_vectors=own.reads_vectors,
+                writes_vectors=block.writes_vectors,
+            )
+        )
+    return Parameters(
+        config=config,
+        layers=tuple(layers),
+        embedding=exact.embedding.weight.to(dtype),
+        first_phi=first.phi(exact.embedding.weight).to(storage),
+        readout=pair(exact.readout, dtype),
+        scale=exact.scale.to(dtype),
+        reference_energies=exact.reference_energies.clone(),
+        species_of_number=exact.species_of_number.clone(),
+        screening=exact.zbl.inverse_screening.to(dtype),
+        ranges=exact.zbl.inverse_ranges.to(dtype),
+        prefactors=exact.zbl.prefactors.to(dtype),
+        storage=storage,
+        n_basis=n_basis,
+    )

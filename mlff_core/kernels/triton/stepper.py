@@ -1,0 +1,205 @@
+"""Structures that move: energies and forces from one CUDA graph a step, the neighbour search in it or under a skin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.kernels.reference import stress_from_virial
+from mlff_core.kernels.triton.arrays import PaddedInputs, Tiling
+from mlff_core.kernels.triton.graph import Graph
+from mlff_core.kernels.triton.kernel import check_size
+from mlff_core.kernels.triton.launch import check_device
+from mlff_core.kernels.triton.network import evaluate
+from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, rounded_capacity
+from mlff_core.kernels.triton.parameters import read_parameters
+from mlff_core.kernels.triton.search import NeighborSearch
+from mlff_core.model.painn import PaiNN
+from mlff_core.neighbors import OVERLAP
+from mlff_core.prediction import Prediction
+
+SEARCHED_EVERY_STEP = 64
+"""Systems of up to so many atoms are searched in the graph at each step; larger ones under a skin."""
+MARGIN = 1e-3
+"""The search reaches further than the cutoff by this, Å, so that its rounding decides about nothing."""
+ROOM = 1.25
+"""Slots as a multiple of the most neighbours an atom had at first."""
+
+
+@dataclass(slots=True)
+class _Fixed:
+    """What a graph writes at the same places at every step."""
+
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor | None
+    flags: Tensor
+
+
+class Stepper:
+    """Evaluates one batch of structures again and again while its atoms move; cells and species stay.
+
+    Each call waits for the GPU once, to read three numbers: the closest pair, how far an atom has moved since the last
+    search, and the most neighbours an atom has. Where the list was stale or too narrow it is made anew and the step is
+    done again, so what is returned is always right.
+
+    Parameters
+    ----------
+    model
+        The network; its weights are copied.
+    batch
+        The structures, on the model's device and in its precision.
+    fast
+        tf32 products and float16 storage.
+    stress
+        Give the stress too; every structure then needs a cell.
+    skin
+        Extra reach of the search, Å; None searches small systems at every step and takes 1 Å for larger ones.
+    tiling
+        How the work is divided; None takes what suits the size.
+    """
+
+    def __init__(
+        self,
+        model: PaiNN,
+        batch: AtomicBatch,
+        *,
+        fast: bool = False,
+        stress: bool = False,
+        skin: float | None = None,
+        tiling: Tiling | None = None,
+    ) -> None:
+        check_device(batch.device)
+        self.parameters = read_parameters(model, fast=fast)
+        if batch.device != self.parameters.embedding.device or batch.dtype != self.parameters.dtype:
+            raise InputError(
+                f"the structures are {batch.dtype} on {batch.device}, but the model is {self.parameters.dtype} on "
+                f"{self.parameters.embedding.device}; bring them together with .to(device, dtype)"
+            )
+        species = self.parameters.species_of_number[batch.atomic_numbers]
+        if int(species.min()) < 0:
+            number = int(batch.atomic_numbers[int(species.argmin())])
+            raise UnsupportedError(f"the model does not know atomic number {number}")
+        self._species = species
+        self._stress = stress
+        self._tiling = tiling
+        self._largest = max(batch.atoms_per_system())
+        self.searches_every_step = skin is None and self._largest <= SEARCHED_EVERY_STEP
+        self.skin = MARGIN if self.searches_every_step else 1.0 if skin is None else skin
+        cutoff = model.cutoff + max(self.skin, MARGIN)
+        self._search = NeighborSearch(batch, cutoff, by_bins=False if self.searches_every_step else None)
+        self.n_searches = 0
+        self._positions = batch.positions.detach().clone()
+        self._cell = batch.cell.detach().clone()
+        self._sorted = torch.empty_like(self._positions)
+        self._searched_at = self._positions.clone()
+        self._sorted_species = species.clone()
+        self._order = torch.arange(batch.n_atoms, device=batch.device)
+        self._inverse = self._order.clone()
+        found = self._search.find(self._positions, room=ROOM)
+        self._widen(found.capacity)
+        self._rebuild()
+
+    @property
+    def capacity(self) -> int:
+        """Neighbours an atom may have before the slots are widened."""
+        return self._slots.capacity
+
+    def step(self, positions: Tensor) -> Prediction:
+        """Return energies, forces and, if they were asked for, stresses; the next step overwrites them.
+
+        Parameters
+        ----------
+        positions
+            Shape (n_atoms, 3), Å.
+
+        Raises
+        ------
+        InputError
+            Positions are not finite, or atoms overlap.
+        """
+        with torch.no_grad(), torch.cuda.device_of(positions):
+            self._positions.copy_(positions)
+            fixed = self._graph()
+            while not self._holds(fixed):
+                fixed = self._graph()
+        return Prediction(energy=fixed.energy, forces=fixed.forces, stress=fixed.stress)
+
+    def _holds(self, fixed: _Fixed) -> bool:
+        """Return whether the list the step was done with was right; make it anew otherwise."""
+        closest, moved, most = fixed.flags.tolist()
+        # `not <=` so that NaN counts as moved.
+        stale = not moved <= (self.skin / 2) ** 2
+        if not stale and not closest < OVERLAP**2 and most <= self.capacity:
+            return True
+        if not bool(torch.isfinite(self._positions).all()):
+            atom = int((~torch.isfinite(self._positions).all(dim=1)).nonzero()[0])
+            raise InputError(f"positions must be finite, but atom {atom} is at {self._positions[atom].tolist()} Å")
+        if stale:
+            self._rebuild()
+            return False
+        if most > self.capacity:
+            self._widen(rounded_capacity(int(most * ROOM)))
+            self._rebuild()
+            return False
+        raise InputError(
+            f"two atoms overlap: they are {closest**0.5:.3f} Å apart, at least {OVERLAP} Å is needed; "
+            "check the structure or shorten the time step"
+        )
+
+    def _rebuild(self) -> None:
+        """Search at the present positions and bring atoms that are near each other together in memory."""
+        self.n_searches += 1
+        if self.searches_every_step:
+            return
+        while True:
+            self._order.copy_(self._search.sort(self._positions).order)
+            self._inverse[self._order] = torch.arange(len(self._order), device=self._order.device)
+            self._sorted_species.copy_(self._species[self._order])
+            self._searched_at.copy_(self._positions)
+            self._search.fill(self._search.sort(self._positions[self._order]), self._slots)
+            most = int(self._slots.n_candidates.max())
+            if most <= self.capacity:
+                return
+            self._widen(rounded_capacity(int(most * ROOM)))
+
+    def _widen(self, capacity: int) -> None:
+        """Take slots for so many neighbours, and with them a new graph."""
+        device = self._positions.device
+        check_size(self.parameters, len(self._positions), capacity)
+        self._slots: PaddedNeighbors = empty_neighbors(len(self._positions), capacity, device)
+        self._inputs = PaddedInputs(
+            positions=self._sorted,
+            cell=self._cell,
+            species=self._sorted_species,
+            system_idx=self._search.system_idx,
+            candidates=self._slots.candidates,
+            shifts=self._slots.shifts,
+            reverse=self._slots.reverse,
+            n_candidates=self._slots.n_candidates,
+            largest=self._largest,
+        )
+        self._graph = Graph(self._evaluate, device)
+
+    def _evaluate(self) -> _Fixed:
+        """Do one step; asks the GPU for nothing, so that a graph may hold it."""
+        if self.searches_every_step:
+            self._sorted.copy_(self._positions)
+            self._search.fill(self._search.sort(self._sorted), self._slots)
+            # Zero, or NaN where a position is not finite: such an atom has no neighbours that would show it.
+            moved = (self._positions - self._positions).sum()
+        else:
+            torch.index_select(self._positions, 0, self._order, out=self._sorted)
+            moved = (self._positions - self._searched_at).square().sum(dim=1).amax()
+        outputs = evaluate(self.parameters, self._inputs, derivatives=True, virial=self._stress, tiling=self._tiling)
+        assert outputs.forces is not None
+        most = self._slots.n_candidates.amax().to(moved.dtype)
+        forces = outputs.forces if self.searches_every_step else outputs.forces.index_select(0, self._inverse)
+        stress = None
+        if outputs.virial is not None:
+            stress = stress_from_virial(outputs.virial.to(self._cell.dtype), self._cell)
+        return _Fixed(outputs.energy, forces, stress, torch.stack([outputs.closest.amin(), moved, most]))
