@@ -281,12 +281,16 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit this package is run from; None where it is installed otherwise, or there is no git."""
+    """Return the commit this package is run from, with ``-dirty`` where files have changed since.
+
+    None where it is installed otherwise, or there is no git.
+    """
     folder = Path(__file__).parents[1]
     if not (folder / ".git").exists():
         return None
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except OSError:
         return None
     return done.stdout.strip() or None

@@ -45,8 +45,8 @@ def prepare(system, arguments):
 
 def describe(arguments):
     return {
-        "model": f"Orb v3 conservative, {sum(p.numel() for p in make_model().parameters())} parameters, random weights, "
-        "eager",
+        "model": f"Orb v3 conservative, {sum(p.numel() for p in make_model().parameters())} parameters, "
+        "random weights, eager",
         "neighbours": "its ASE calculator's, every step; a batch is one structure after the other",
         "versions": {name: metadata.version(name) for name in ("orb-models", "torch", "numpy")},
     }

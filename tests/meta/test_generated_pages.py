@@ -1,3 +1,4 @@
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,3 +12,8 @@ def test_the_command_line_page_is_what_the_commands_say():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (DOCS / "cli.md").read_text(), "run: python docs/make_cli_page.py"
+
+
+def test_the_page_of_benchmarks_is_what_the_results_say():
+    tables = runpy.run_path(str(DOCS.parent / "benchmarks" / "tables.py"))
+    assert (DOCS / "benchmarks.md").read_text() == tables["page"](), "run: python benchmarks/tables.py"

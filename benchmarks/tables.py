@@ -1,0 +1,169 @@
+"""Write ``docs/benchmarks.md`` and its plot from ``benchmarks/results/*.json``: ``python benchmarks/tables.py``."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+PLOT = ROOT / "docs" / "growth.svg"
+
+HEADER = """# Benchmarks
+
+Made by `python benchmarks/tables.py` from `benchmarks/results/*.json`; a test compares them. `benchmarks/README.md` says
+how each figure is taken.
+"""
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return the content of a file of results."""
+    return json.loads((RESULTS / name).read_text())
+
+
+def page() -> str:
+    """Return the page."""
+    parts = [HEADER, *peers(), *memory(), *growth(), *drift()]
+    return "\n".join(parts) + "\n"
+
+
+def about(content: dict[str, Any]) -> str:
+    """Return a line on where and with what the figures were taken."""
+    machine = content["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    return f"{machine['processor']}; {versions}; commit {(content['commit'] or 'unknown')}.\n"
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown, its first column of words, the others of numbers."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def peers() -> Iterator[str]:
+    """Give the sections on other programs."""
+    yield "## Beside other programs\n"
+    yield (
+        "Processor time of a whole step with moving atoms, ms, one thread: median, and in brackets how many times that\n"
+        "of `mlff-hub`, from turns next to each other. Molecules of 22 and 49 atoms, 32 molecules of 49 in a batch,\n"
+        "periodic water of 504 and 2001 atoms. The model is `original`.\n"
+    )
+    for name in ("peers.json", "peers_more.json"):
+        if not (RESULTS / name).exists():
+            continue
+        content = read(name)
+        rows = content["rows"]
+        systems = list(dict.fromkeys(row["system"] for row in rows))
+        found = {(row["peer"], row["system"]): row for row in rows}
+        lines = [[peer, *(cell(found[peer, system]) for system in systems)] for peer in content["about"]]
+        yield table(["", *(system.replace("x", " × ") for system in systems)], lines)
+        missing = sorted({row["message"] for row in rows if row["message"]})
+        if missing:
+            yield "\n".join(f"- Not timed: {message}" for message in missing) + "\n"
+        yield about(content)
+        for peer, words in content["about"].items():
+            if "model" in words:
+                versions = ", ".join(f"{key} {value}" for key, value in words["versions"].items())
+                yield f"- {peer}: {words['model']}. Neighbours: {words['neighbours']}. {versions}."
+        yield ""
+
+
+def cell(row: dict[str, Any]) -> str:
+    """Return the text of one timing."""
+    if row["message"]:
+        return "–"
+    digits = 2 if row["cpu_ms_median"] < 100 else 0
+    text = f"{row['cpu_ms_median']:.{digits}f}"
+    return text if row["peer"] == "mlff-hub" else f"{text} ({row['ratio']:.1f}×)"
+
+
+def memory() -> Iterator[str]:
+    """Give the section on memory."""
+    content = read("peers.json")
+    peaks, idle = content["peak_memory_mib"], content["idle_memory_mib"]
+    yield f"## Memory\n\nMost memory a fresh process holds, water of {content['memory_system']} atoms, MiB.\n"
+    rows = [[peer, f"{idle[peer]:.0f}", f"{peaks[peer]:.0f}", f"{peaks[peer] - idle[peer]:.0f}"] for peer in peaks]
+    yield table(["", "before the first step", "after three", "difference"], rows)
+
+
+def growth() -> Iterator[str]:
+    """Give the section on growth."""
+    if not (RESULTS / "growth.json").exists():
+        return
+    content = read("growth.json")
+    yield (
+        "## Growth\n\nPeriodic water at one density, one thread: processor time of a step served by the list under the\n"
+        "skin and of one that searches, and memory added to that of an idle process.\n"
+    )
+    rows = [
+        [
+            f"{row['n_atoms']:,}",
+            f"{row['step_ms']:.1f}",
+            f"{row['search_step_ms']:.1f}",
+            f"{1e3 * row['step_ms'] / row['n_atoms']:.0f}",
+            f"{row['added_mib']:.0f}",
+        ]
+        for row in content["rows"]
+    ]
+    yield table(["atoms", "step, ms", "with a search, ms", "µs an atom", "memory, MiB"], rows)
+    slopes = content["exponents"]
+    yield (
+        f"Fitted exponents: {slopes['step_ms']:.3f} (steps), {slopes['search_step_ms']:.3f} (with a search), "
+        f"{content['memory_exponent']:.3f} (memory, from 999 atoms on).\n\n![growth](growth.svg)\n"
+    )
+    yield about(content)
+
+
+def drift() -> Iterator[str]:
+    """Give the section on the drift of the energy."""
+    if not (RESULTS / "drift.json").exists():
+        return
+    content = read("drift.json")
+    yield (
+        f"## Drift\n\nVelocity Verlet, {content['timestep_fs']} fs, float32, {content['system']}, {content['steps']}\n"
+        "steps from 300 K, random weights: slope of the total energy, and what is left beside it.\n"
+    )
+    lines = []
+    for kernel in dict.fromkeys(row["kernel"] for row in content["rows"]):
+        rows = [row for row in content["rows"] if row["kernel"] == kernel]
+        slopes = [row["drift_mev_per_atom_ps"] for row in rows]
+        lines.append(
+            [
+                kernel,
+                ", ".join(f"{slope:+.4f}" for slope in slopes),
+                f"{statistics.mean(map(abs, slopes)):.4f}",
+                f"{statistics.mean(row['fluctuation_mev_per_atom'] for row in rows):.4f}",
+            ]
+        )
+    yield table(["kernel", "drift, meV/atom/ps, each run", "mean size", "fluctuation, meV/atom"], lines)
+    yield about(content)
+
+
+def plot() -> None:
+    """Draw time and memory against atoms."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
+
+    mpl.rcParams["svg.hashsalt"] = "growth"
+    content = read("growth.json")
+    atoms = [row["n_atoms"] for row in content["rows"]]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    for key, words in (("step_ms", "under the skin"), ("search_step_ms", "with a search")):
+        values = [row[key] for row in content["rows"]]
+        axes[0].loglog(atoms, values, "o-", label=f"{words}: exponent {content['exponents'][key]:.3f}")
+    axes[0].set(xlabel="atoms", ylabel="processor time of a step, ms")
+    axes[0].legend(frameon=False)
+    axes[1].loglog(atoms, [row["added_mib"] for row in content["rows"]], "o-")
+    axes[1].set(xlabel="atoms", ylabel="memory for the structure, MiB")
+    figure.savefig(PLOT, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    plot()
