@@ -46,7 +46,7 @@ def measure(model: str, n_atoms: int, seconds: float) -> dict[str, float]:
     aside = torch.tensor([0.6, 0.0, 0.0])
     times: dict[bool, list[float]] = {True: [], False: []}
     k, end = 0, time.process_time() + seconds
-    while k < 2 * STEPS_A_SEARCH or time.process_time() < end:
+    while k <= STEPS_A_SEARCH or time.process_time() < end:
         # All atoms together step aside, which makes the list stale and changes nothing else.
         moved = batch.positions + swing * np.sin(k) + aside * ((k // STEPS_A_SEARCH) % 2)
         builds, began = potential.neighbors.n_builds, time.process_time()
@@ -83,9 +83,12 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(arguments.model, arguments.one, arguments.seconds)))
         return
+    import torch
+
+    from mlff_core.atomic_write import write_atomically
     from mlff_core.benchmark import commit, machine
 
-    rows = []
+    rows: list[dict[str, float]] = []
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     for size in arguments.sizes.split(","):
         command = [sys.executable, __file__, arguments.model, "--one", size, "--seconds", str(arguments.seconds)]
@@ -98,20 +101,19 @@ def main() -> None:
             f"memory {row['peak_mib']:7.0f} MiB, {row['added_mib']:7.1f} of them for the structure",
             flush=True,
         )
-    import torch
-
-    content = {
-        "machine": machine(torch.device("cpu")),
-        "commit": commit(),
-        "model": Path(arguments.model).name,
-        "rows": rows,
-        "exponents": {value: exponent(rows, value) for value in ("step_ms", "search_step_ms")},
-        "memory_exponent": exponent(rows, "added_mib", from_atoms=999),
-    }
-    print(json.dumps({"exponents": content["exponents"], "memory_exponent": content["memory_exponent"]}))
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        content = {
+            "machine": machine(torch.device("cpu")),
+            "commit": commit(),
+            "rows": sorted(rows, key=lambda row: row["n_atoms"]),
+        }
+        if len(rows) > 1:
+            content["exponents"] = {value: exponent(rows, value) for value in ("step_ms", "search_step_ms")}
+            content["memory_exponent"] = exponent(rows, "added_mib", from_atoms=999)
+        # After every size: the largest take long, and what is there should not be lost with them.
+        if arguments.json:
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(arguments.json, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    print({key: content.get(key) for key in ("exponents", "memory_exponent")})
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ PLOT = ROOT / "docs" / "growth.svg"
 
 HEADER = """# Benchmarks
 
-Made by `python benchmarks/tables.py` from `benchmarks/results/*.json`; a test compares them. `benchmarks/README.md` says
-how each figure is taken.
+Made by `python benchmarks/tables.py` from `benchmarks/results/*.json`; a test compares them. `benchmarks/README.md`
+says how each figure is taken.
 """
 
 
@@ -48,9 +48,9 @@ def peers() -> Iterator[str]:
     """Give the sections on other programs."""
     yield "## Beside other programs\n"
     yield (
-        "Processor time of a whole step with moving atoms, ms, one thread: median, and in brackets how many times that\n"
-        "of `mlff-hub`, from turns next to each other. Molecules of 22 and 49 atoms, 32 molecules of 49 in a batch,\n"
-        "periodic water of 504 and 2001 atoms. The model is `original`.\n"
+        "Processor time of a whole step with moving atoms, ms, one thread: median, and in brackets how many times\n"
+        "that of `mlff-hub`, from turns next to each other. Molecules of 22 and 49 atoms, 32 molecules of 49 in a\n"
+        "batch, periodic water of 504 and 2001 atoms. The model is `original`.\n"
     )
     for name in ("peers.json", "peers_more.json"):
         if not (RESULTS / name).exists():
@@ -96,8 +96,8 @@ def growth() -> Iterator[str]:
         return
     content = read("growth.json")
     yield (
-        "## Growth\n\nPeriodic water at one density, one thread: processor time of a step served by the list under the\n"
-        "skin and of one that searches, and memory added to that of an idle process.\n"
+        "## Growth\n\nPeriodic water at one density, one thread: processor time of a step served by the list under\n"
+        "the skin and of one that searches, and memory added to that of an idle process.\n"
     )
     rows = [
         [
