@@ -8,19 +8,21 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import molecule as ase_molecule
+from ase.constraints import FixInternals
 from ase.optimize import BFGS
 from ase.vibrations import VibrationsData
 
 qcengine = pytest.importorskip("qcengine")
 
-from mlff_core import load
+from mlff_core import load, plugins
 from mlff_core.batch import single
 from mlff_core.checkpoint import save_checkpoint
 from mlff_core.testing import EngineContract
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import ethanol
 from mlff_core.uncertainty import Calibration, Ensemble
-from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
+from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE, KCAL_MOL_PER_EV
 from mlff_plugins.ase import MLFFCalculator
 from mlff_plugins.qcengine import QCEngineEngine, register
 from mlff_plugins.qcengine.harness import MLFFHarness
@@ -222,6 +224,32 @@ def test_geometric_finds_the_minimum_that_bfgs_finds():
     }
     result = qcengine.compute_procedure(task, "geometric", raise_error=True)
     assert result.energies[-1] * EV_PER_HARTREE == pytest.approx(atoms.get_potential_energy(), abs=1e-4)
+
+
+def test_a_torsiondrive_equals_ases_constrained_scan_of_the_same_model():
+    pytest.importorskip("geometric")
+    pytest.importorskip("torsiondrive")
+    pytest.importorskip("tblite")
+    # A pair potential has no torsions to speak of; any potential is served as a student is.
+    potential = plugins.teacher("gfn2-xtb").load()
+    peroxide, dihedral = ase_molecule("H2O2"), [2, 0, 1, 3]
+    task = {
+        "keywords": {"dihedrals": [dihedral], "grid_spacing": [60], "dihedral_ranges": [[60, 180]]},
+        "optimization_spec": {"procedure": "geometric", "keywords": {"program": "mlff", "coordsys": "dlc"}},
+        "input_specification": {"driver": "gradient", "model": {"method": served(potential)}},
+        "initial_molecule": [molecule(peroxide) | {"connectivity": [(0, 1, 1), (0, 2, 1), (1, 3, 1)]}],
+    }
+    result = qcengine.compute_procedure(task, "torsiondrive", raise_error=True)
+    driven = {int(angle): energy * EV_PER_HARTREE for angle, energy in result.final_energies.items()}
+    assert sorted(driven) == [60, 120, 180]
+    for angle, energy in driven.items():
+        peroxide.calc = MLFFCalculator(potential)
+        peroxide.set_dihedral(*dihedral, angle, indices=[3])
+        peroxide.set_constraint(FixInternals(dihedrals_deg=[[angle, dihedral]]))
+        assert BFGS(peroxide, logfile=None).run(fmax=1e-3, steps=200)
+        peroxide.set_constraint()
+        assert energy == pytest.approx(peroxide.get_potential_energy(), abs=0.05 / KCAL_MOL_PER_EV)
+    assert np.ptp(list(driven.values())) * KCAL_MOL_PER_EV > 1.0
 
 
 def test_the_script_of_the_page_runs(model):
