@@ -1,7 +1,7 @@
 """Names of models: which there are, where their files lie, and whether a file is still the one that was registered.
 
-A folder of models holds the files and an ``index.json``: ``{"models": [{"name": …, "file": …, "sha256": …}, …]}``; a row
-may have ``"exports": [{"file": …, "sha256": …}, …]``, the same model in other formats. There are two:
+A folder of models holds the files and an ``index.json``: ``{"models": [{"name": …, "file": …, "sha256": …}, …]}``; a
+row may have ``"exports": [{"file": …, "sha256": …}, …]``, the same model in other formats. There are two:
 ``mlff_core/pretrained``, which is shipped, and the user's own, which exists once ``mlff models add`` was used.
 """
 
