@@ -1,4 +1,7 @@
-"""The one interface behind which every model, teacher and exported file stands."""
+"""The one interface behind which every model, teacher and exported file stands.
+
+It is in one file because the checks that give every engine the same words belong beside the interface that makes them.
+"""
 
 from __future__ import annotations
 
