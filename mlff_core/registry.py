@@ -13,13 +13,13 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from mlff_core.atomic_write import atomic_stream, write_atomically
 from mlff_core.checkpoint import file_sha256, load_checkpoint
 from mlff_core.errors import CheckpointError, InputError
 from mlff_core.model.painn import count_parameters
@@ -204,10 +204,8 @@ def add_model(path: str | Path, name: str | None = None) -> RegisteredModel:
     folder = user_folder()
     folder.mkdir(parents=True, exist_ok=True)
     model = RegisteredModel(name, folder / f"{name}{SUFFIX}", file_sha256(path), "user")
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        copy = Path(temporary) / "model.pt"
-        shutil.copyfile(path, copy)
-        copy.replace(model.path)
+    with path.open("rb") as source, atomic_stream(model.path) as copy:
+        shutil.copyfileobj(source, copy)
     _write_index(folder, [*_read_index(folder, "user"), model])
     return model
 
@@ -258,10 +256,7 @@ def _read_index(folder: Path, origin: str) -> list[RegisteredModel]:
 
 def _write_index(folder: Path, models: list[RegisteredModel]) -> None:
     rows = [{"name": model.name, "file": model.path.name, "sha256": model.sha256} for model in models]
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        written = Path(temporary) / INDEX
-        written.write_text(json.dumps({"models": rows}, indent=2) + "\n", encoding="utf-8")
-        written.replace(folder / INDEX)
+    write_atomically(folder / INDEX, (json.dumps({"models": rows}, indent=2) + "\n").encode())
 
 
 def load_student(
