@@ -17,7 +17,7 @@ from ase import Atoms
 from packaging.requirements import Requirement
 
 from mlff_core.batch import AtomicBatch
-from mlff_core.engine import Engine, Tolerance
+from mlff_core.engine import Engine
 from mlff_core.errors import InputError, MissingDependencyError, MlffError, UnsupportedError
 from mlff_core.exporter import Exporter, Variant
 from mlff_core.exporting import in_elements
@@ -29,7 +29,8 @@ from mlff_core.runtime import Runtime
 from mlff_core.structures import batch_from_atoms
 from mlff_core.testing.structures import all_structures, ethanol
 from mlff_core.testing.through_engine import ThroughEngine
-from mlff_core.testing.tolerances import energy_deviation, force_scale
+from mlff_core.testing.tolerances import energy_deviation
+from mlff_core.tolerance import Tolerance, force_scale, stress_scale
 
 HUNDREDTH = "ethanol, hundredth call"
 N_TIMED = 5
@@ -282,16 +283,17 @@ def _compared(
     if wanted.forces is None or found.forces is None:
         return ParityRow(name, case, "fail", message="no forces came", ms=ms)
     forces = float((found.forces.cpu().double() - wanted.forces.cpu().double()).abs().max())
-    stress = None
+    stress, allowed_stress = None, tolerance.stress
     if wanted.stress is not None and found.stress is not None:
         stress = float((found.stress.cpu().double() - wanted.stress.cpu().double()).abs().max())
+        allowed_stress = tolerance.stress * stress_scale(wanted.stress)
     # `not <=`, so that NaN fails.
     wrong = [
         f"{what} off by {value:.1e} {unit}, at most {allowed:.1e}"
         for what, value, allowed, unit in (
             ("energy", energy, tolerance.energy, "eV/atom"),
             ("forces", forces, tolerance.forces * force_scale(wanted.forces), "eV/Å"),
-            ("stress", stress, tolerance.stress, "eV/Å³"),
+            ("stress", stress, allowed_stress, "eV/Å³"),
         )
         if value is not None and not value <= allowed
     ]

@@ -16,11 +16,11 @@ from ase import Atoms
 from torch import Tensor
 
 from mlff_core.batch import concatenate
-from mlff_core.engine import Tolerance
 from mlff_core.potential import Potential
 from mlff_core.prediction import Prediction
 from mlff_core.testing import structures
-from mlff_core.testing.tolerances import assert_prediction_close, force_scale
+from mlff_core.testing.tolerances import assert_prediction_close
+from mlff_core.tolerance import Tolerance, force_scale
 
 INVARIANCE_FLOAT32 = Tolerance(energy=1e-5, forces=1e-4, stress=1e-5)
 INVARIANCE_FLOAT64 = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)

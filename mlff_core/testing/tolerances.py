@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mlff_core.batch import AtomicBatch
-from mlff_core.engine import Tolerance
 from mlff_core.prediction import Prediction
+from mlff_core.tolerance import Tolerance, force_scale
 
 _AXES = "xyz"
 
@@ -33,11 +33,6 @@ def energy_deviation(found: Tensor, wanted: Tensor, n_atoms: Tensor) -> Tensor:
         Atoms of each system, shape (n_systems,), no unit.
     """
     return (found.cpu().double() - wanted.cpu().double()).abs() / n_atoms.cpu().double()
-
-
-def force_scale(forces: Tensor) -> float:
-    """Return what a force tolerance is relative to, eV/Å: the largest of ``forces`` (n_atoms, 3), eV/Å, at least 1."""
-    return max(1.0, float(forces.abs().max())) if forces.numel() else 1.0
 
 
 def assert_energy_close(found: Tensor, wanted: Tensor, n_atoms: Tensor, tolerance: float, what: str) -> None:
