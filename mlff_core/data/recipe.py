@@ -9,6 +9,7 @@ from mlff_core.data.sampling import (
     STRATEGIES,
     Cell,
     Cluster,
+    Collision,
     Descent,
     Dimer,
     GfnffMd,
@@ -44,6 +45,7 @@ class Kinds:
     descent: Descent = field(default_factory=Descent)
     normal_mode: NormalMode = field(default_factory=NormalMode)
     cell: Cell = field(default_factory=Cell)
+    collision: Collision = field(default_factory=Collision)
 
     def enabled(self) -> list[Strategy]:
         """Return the strategies that are switched on."""

@@ -5,6 +5,7 @@ Nothing here imports RDKit or GFN-FF before a strategy that needs it is used.
 
 from mlff_core.data.sampling.cell import Cell
 from mlff_core.data.sampling.cluster import Cluster
+from mlff_core.data.sampling.collision import Collision
 from mlff_core.data.sampling.descent import Descent
 from mlff_core.data.sampling.dimer import Dimer
 from mlff_core.data.sampling.gfnff_md import GfnffMd
@@ -22,6 +23,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     strategy.kind: strategy
     for strategy in (
         Minimum, Rattle, Strain, Torsion, Stretch, GfnffMd, Dimer, Cluster, Descent, NormalMode, Cell,
+        Collision,
     )
 }  # fmt: skip
 """Every strategy by the name its geometries carry in the data set."""
@@ -31,6 +33,7 @@ __all__ = [
     "Aids",
     "Cell",
     "Cluster",
+    "Collision",
     "Descent",
     "Dimer",
     "GfnffMd",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from ase.data import covalent_radii
 
 from mlff_core.data.hdf5 import LabelledStructure
 from mlff_core.data.sampling import (
@@ -13,6 +14,7 @@ from mlff_core.data.sampling import (
     Aids,
     Cell,
     Cluster,
+    Collision,
     Descent,
     Dimer,
     GfnffMd,
@@ -350,3 +352,23 @@ def test_sampling_is_imported_without_rdkit_and_gfnff():
         "    else: raise SystemExit('no error')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_collision_moves_one_atom_to_the_share_of_the_radii_that_was_asked():
+    strategy = Collision(enabled=True, n=30, contact_min=0.4, contact_max=0.9)
+    made = strategy.sample(ETHANOL, rng(), AIDS)
+    assert len(made) == 30
+    radii = covalent_radii[ETHANOL.atomic_numbers]
+    shares = (distances(ETHANOL) + np.eye(9) * 9) / (radii[:, None] + radii)
+    for one in made:
+        assert (np.abs(one.positions - ETHANOL.positions).max(axis=1) > 1e-5).sum() == 1
+        moved = int(np.argmax(np.abs(one.positions - ETHANOL.positions).max(axis=1)))
+        reached = (distances(one)[moved] / (radii[moved] + radii))[np.arange(9) != moved]
+        assert ((reached > 0.3999) & (reached < 0.9001)).any()
+        assert one.weight == 0.1
+    assert shares.min() > 0.9
+    assert Collision().enabled is False
+
+
+def test_an_atom_alone_has_nothing_to_collide_with():
+    assert Collision().sample(ase_molecule("Be"), rng(), AIDS) == []
