@@ -1,0 +1,177 @@
+"""What every check shares: the command line's options, the model, and the JSON file that is written."""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import mlff_core
+from mlff_core import plugins
+from mlff_core.atomic_write import write_atomically
+from mlff_core.checkpoint import file_sha256
+from mlff_core.potential import Potential
+from mlff_core.registry import resolve
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "physics"
+RUNS = ROOT / "runs" / "physics"
+TEACHER = "so3lr"
+
+
+@dataclass
+class Job:
+    """One check of one model: the model in any precision, a folder for what is under way, and where results go.
+
+    Parameters
+    ----------
+    model
+        A name or a file, or the name of a teacher.
+    out
+        Folder of the results, a folder a model in it.
+    runs
+        Folder of what is under way: a check that was killed goes on from there. The teacher's results are kept there,
+        for the next student.
+    teacher
+        Name of the teacher, or of a model or its file, that is compared with.
+    quick
+        A small size that shows that the check works; its figures mean nothing.
+    """
+
+    model: str
+    out: Path
+    runs: Path
+    teacher: str
+    quick: bool
+
+    def __post_init__(self) -> None:
+        self._started = time.process_time()
+        self.sha256 = sha256(self.model)
+        self.name = load(self.model, "float32").card.name
+        if self.quick:
+            self.out = self.runs / "quick"
+
+    def load(self, dtype: str) -> Potential:
+        """Return the model."""
+        return load(self.model, dtype)
+
+    def load_teacher(self) -> Potential:
+        """Return the teacher in float64."""
+        return load(self.teacher, "float64")
+
+    @property
+    def teachers_work(self) -> Path:
+        """Folder of what the teacher has computed, for the next student."""
+        return self.runs / f"reference-{Path(self.teacher).stem}{sha256(self.teacher)[:12]}"
+
+    @property
+    def work(self) -> Path:
+        """Folder of this model's unfinished runs; another file's weights never continue them."""
+        kind = "quick" if self.quick else "full"
+        return self.runs / f"{self.name}-{self.sha256[:12] or 'teacher'}-{kind}"
+
+    def size(self, full: Any, quick: Any) -> Any:
+        """Return ``quick`` where the check runs small, else ``full``."""
+        return quick if self.quick else full
+
+    def write(
+        self, check: str, figures: Sequence[dict[str, Any]], cpu_seconds: float | None = None, **more: Any
+    ) -> Path:
+        """Write ``<out>/<model>/<check>.json`` and print its figures.
+
+        Parameters
+        ----------
+        check
+            Name of the check.
+        figures
+            Made by :func:`figure`.
+        cpu_seconds
+            Processor time; by default that of this process since the start.
+        more
+            Whatever else the page needs.
+        """
+        seconds = time.process_time() - self._started if cpu_seconds is None else cpu_seconds
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+        about = {
+            "model": self.name,
+            "model_sha256": self.sha256,
+            "quick": self.quick,
+            "cpu_minutes": round(seconds / 60, 2),
+            "machine": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "python": sys.version.split()[0],
+            "torch": torch.__version__,
+            "mlff_hub": mlff_core.__version__,
+            "commit": commit.stdout.strip(),
+        }
+        path = self.out / self.name / f"{check}.json"
+        content = json.dumps({"check": check, "about": about, "figures": list(figures), **more}, indent=1)
+        write_atomically(path, (content + "\n").encode())
+        for row in figures:
+            goal = "" if row["goal"] is None else f" (goal: at most {row['goal']:g})"
+            click.echo(f"{row['name']}: {row['value']} {row['unit']}{goal}")
+        click.echo(f"wrote {path}", err=True)
+        return path
+
+
+def figure(name: str, value: float | None, unit: str, goal: float | None = None) -> dict[str, Any]:
+    """Return one line of the table: a value that passes if it is at most ``goal``; None where nothing is asked."""
+    value = None if value is None or value != value else float(f"{value:.4g}")
+    passed = None if goal is None else value is not None and value <= goal
+    return {"name": name, "value": value, "unit": unit, "goal": goal, "passed": passed}
+
+
+def is_teacher(name: str) -> bool:
+    """Say whether a plugin offers a teacher of this name."""
+    return name in {provider.name for provider in plugins.host().providers("teacher")}
+
+
+def sha256(name: str) -> str:
+    """Return the hash of a model's file; empty for a teacher."""
+    return "" if is_teacher(name) else file_sha256(resolve(name))
+
+
+def load(name: str, dtype: str) -> Potential:
+    """Return a model by name or file, or a teacher by name, in this precision where it has a choice."""
+    if not is_teacher(name):
+        return mlff_core.load(name, dtype=dtype)
+    found = plugins.teacher(name)
+    return found.load({"dtype": dtype} if "dtype" in found.options else None)
+
+
+def say(message: str) -> None:
+    """Tell on stderr how far a check is."""
+    click.echo(f"{time.strftime('%H:%M:%S')} {message}", err=True)
+
+
+def check(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], click.Command]:
+    """Turn a function of a job (and of its own ``options``) into a command of this name."""
+
+    def make(function: Callable[..., None]) -> click.Command:
+        @functools.wraps(function)
+        def run(model: str, out: Path, runs: Path, teacher: str, quick: bool, **own: Any) -> None:
+            function(Job(model, out, runs, teacher, quick), **own)
+
+        folder = click.Path(path_type=Path, file_okay=False)
+        for option in (
+            *reversed(options),
+            click.option("--quick", is_flag=True, help="A small size, in seconds; results go to RUNS/quick."),
+            click.option("--teacher", default=TEACHER, show_default=True, help="What is compared with."),
+            click.option("--runs", type=folder, default=RUNS, help="Folder of what is under way."),
+            click.option("--out", type=folder, default=RESULTS, help="Folder of the results."),
+            click.argument("model"),
+        ):
+            run = option(run)
+        return click.command(name)(run)
+
+    return make
