@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from importlib import metadata
 
@@ -145,27 +143,3 @@ def test_without_matplotlib_the_error_says_what_to_install(judged, monkeypatch):
     monkeypatch.setattr(metadata, "version", absent)
     with pytest.raises(MissingDependencyError, match=r"mlff-hub\[train\]"):
         force_figure(judged.evaluation)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_a_browser_draws_the_worst_structure(judged, tmp_path):
-    write_page(tmp_path / "report.html", [judged])
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    shown = subprocess.run(
-        [
-            "chromium",
-            *flags,
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--virtual-time-budget=2000",
-            "--dump-dom",
-            (tmp_path / "report.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    # The script marks the row it shows after drawing, and sets the canvas to its size on the screen.
-    assert shown.stdout.count('class="chosen"') == 1
-    assert re.search(r'<canvas width="\d{3,}"', shown.stdout)
