@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mlff_core.cli.data_run import print_report, progress_line, teacher_factory, work_options
+from mlff_core.errors import InputError
 
 
 @click.command("generate")
@@ -15,6 +16,7 @@ from mlff_core.cli.data_run import print_report, progress_line, teacher_factory,
 @click.option("--teacher", help="Label with this teacher; `mlff teachers list` shows them. Geometries alone without.")
 @click.option("--seed", type=int, help="Seed; the same gives the same structures.")
 @click.option("--limit", type=int, help="Use the first inputs only.")
+@click.option("--split", help="Divide the set too: molecule or scaffold; a tenth to validate on, a tenth to test on.")
 @work_options
 def command(
     source: Path,
@@ -22,6 +24,7 @@ def command(
     teacher: str | None,
     seed: int | None,
     limit: int | None,
+    split: str | None,
     pairs: tuple[str, ...],
     processes: int,
     scheduler: str | None,
@@ -36,6 +39,10 @@ def command(
     from mlff_core.config import apply_overrides, from_dict, read_toml
     from mlff_core.data.generate import generate
     from mlff_core.data.recipe import GenerateConfig
+    from mlff_core.data.split import WAYS, split_dataset
+
+    if split not in (None, *WAYS):  # before hours of work, not after
+        raise InputError(f"--split must be {' or '.join(WAYS)}, got {split!r}")
 
     changes = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
     settings = from_dict(GenerateConfig, apply_overrides(read_toml(config) if config else {}, changes))
@@ -50,4 +57,5 @@ def command(
             scheduler=scheduler,
             on_progress=show,
         )
-    print_report(report, as_json)
+    parts = None if split is None else split_dataset(output, output, by=split)
+    print_report(report, as_json, parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -112,11 +112,11 @@ def progress_line(what: str) -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
-def print_report(report: RunReport, as_json: bool) -> None:
-    """Print what a run made."""
+def print_report(report: RunReport, as_json: bool, parts: Mapping[str, int] | None = None) -> None:
+    """Print what a run made, and the structures in each part where it was split."""
     if as_json:
         plain = {**asdict(report), "path": str(report.path), "skipped": str(report.skipped) if report.skipped else None}
-        click.echo(json.dumps(plain))
+        click.echo(json.dumps(plain if parts is None else {**plain, "split": parts}))
         return
     click.echo(f"{report.path}: {report.n_structures} structures from {report.n_inputs} inputs")
     if report.n_resumed:
@@ -126,3 +126,5 @@ def print_report(report: RunReport, as_json: bool) -> None:
     click.echo(f"  inputs of which something failed: {report.n_failed_inputs}")
     if report.skipped is not None:
         click.echo(f"  what was skipped and why: {report.skipped}")
+    if parts is not None:
+        click.echo("  split: " + ", ".join(f"{name} {count}" for name, count in parts.items()))

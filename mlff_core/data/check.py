@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from mlff_core.batch import MAX_ATOMIC_NUMBER
-from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, LENGTH_UNIT, REQUIRED, SPLITS, VERSION
+from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, HESSIAN, LENGTH_UNIT, REQUIRED, SPLITS, VERSION
 from mlff_core.data.structure import Array
 from mlff_core.errors import InputError
 
@@ -56,6 +56,8 @@ def check_layout(file: Any, path: str) -> None:
         kind = np.dtype(column.dtype).kind
         if file[name].dtype.kind not in {"f": "f", "i": "iu", "u": "iu", "b": "biu"}[kind]:
             refuse(f"data set {name!r}", f"must be of a type like {np.dtype(column.dtype)}, is {file[name].dtype}")
+    if "hessian" in file:
+        _check_hessian(file["hessian"], np.diff(bounds), refuse)
     if ("cell" in file) != ("pbc" in file):
         refuse("data sets 'cell' and 'pbc'", "must both be there or both be absent")
     kinds = json.loads(file.attrs["kinds"])
@@ -65,6 +67,31 @@ def check_layout(file: Any, path: str) -> None:
         top = int(file["molecule_id"][:].max())
         if top >= len(file["smiles"]):
             refuse("data set 'molecule_id'", f"points at row {top} of 'smiles', which has {len(file['smiles'])}")
+
+
+def _check_hessian(group: Any, atoms: Array, refuse: Any) -> None:
+    """Refuse rows of Hessians that fit no structure; ``atoms`` is their number in each, shape (n_structures,)."""
+    for name in HESSIAN:
+        if name not in group:
+            refuse(f"data set 'hessian/{name}'", "is missing; the group has structure, offsets, direction and product")
+    structure, bounds = group["structure"][:], group["offsets"][:]
+    if len(bounds) != len(structure) + 1 or bounds[0] != 0:
+        refuse(
+            "data set 'hessian/offsets'", f"must begin at 0 and have {len(structure) + 1} numbers, has {len(bounds)}"
+        )
+    if len(structure) and not 0 <= structure.min() <= structure.max() < len(atoms):
+        refuse("data set 'hessian/structure'", f"must lie in 0–{len(atoms) - 1}, goes up to {structure.max()}")
+    wrong = np.flatnonzero(np.diff(bounds) != atoms[structure])
+    if len(wrong):
+        row = int(wrong[0])
+        refuse(
+            "data set 'hessian/offsets'",
+            f"row {row} must have the {atoms[structure[row]]} atoms of structure {structure[row]}, "
+            f"has {np.diff(bounds)[row]}",
+        )
+    for name in ("direction", "product"):
+        if group[name].shape != (int(bounds[-1]), 3) or group[name].dtype.kind != "f":
+            refuse(f"data set 'hessian/{name}'", f"must have shape {(int(bounds[-1]), 3)}, has {group[name].shape}")
 
 
 def _check_attributes(file: Any, refuse: Any) -> None:
@@ -117,6 +144,15 @@ def check_labels(dataset: Dataset) -> None:
                     f"{dataset.path}: data set 'pbc': periodic along a lattice vector of length zero in structure "
                     f"{structure}; give the cell or switch pbc off"
                 )
+    if dataset.has("hessian"):
+        for start in range(0, len(dataset), 4096):
+            rows = dataset.hessian_rows(np.arange(start, min(start + 4096, len(dataset))))
+            for name in ("direction", "product"):
+                if not bool(getattr(rows, name).isfinite().all()):
+                    raise InputError(
+                        f"{dataset.path}: data set 'hessian/{name}': must be finite, but a row of structures {start} "
+                        "and after is not; drop or label it again"
+                    )
     if dataset.split is not None:
         check_split(dataset.split, dataset.molecule_id, str(dataset.path))
 

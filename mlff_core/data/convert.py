@@ -58,6 +58,7 @@ def structures_from_atoms(frames: Iterable[Atoms]) -> Iterator[LabelledStructure
                 atom_energies=np.asarray(results["energies"], dtype=np.float32)
                 if labelled and "energies" in results
                 else None,
+                **_hessian_rows(frame),
                 molecule_id=None if molecule is None else int(molecule),
                 kind=str(info.get("kind", "given")),
                 smiles=str(info["smiles"]) if "smiles" in info else None,
@@ -80,12 +81,29 @@ def atoms_from_structure(structure: LabelledStructure) -> Atoms:
         value = getattr(structure, name)
         if value is not None:
             atoms.info[name] = value
+    if structure.hessian_direction is not None and structure.hessian_product is not None:
+        for k, (direction, product) in enumerate(
+            zip(structure.hessian_direction, structure.hessian_product, strict=True)
+        ):
+            atoms.set_array(f"hessian_direction_{k}", np.asarray(direction, dtype=np.float64))
+            atoms.set_array(f"hessian_product_{k}", np.asarray(product, dtype=np.float64))
     if structure.energy is not None:
         labels = {"energy": structure.energy, "forces": structure.forces, "energies": structure.atom_energies}
         if structure.stress is not None and structure.is_periodic:
             labels["stress"] = structure.stress.reshape(-1)[[0, 4, 8, 5, 2, 1]]
         atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in labels.items() if v is not None})
     return atoms
+
+
+def _hessian_rows(frame: Atoms) -> dict[str, np.ndarray]:
+    """Return the rows of the Hessian of a frame, from its arrays ``hessian_direction_0``, ``hessian_product_0``."""
+    n_rows = sum(name.startswith("hessian_direction_") for name in frame.arrays)
+    if n_rows == 0:
+        return {}
+    return {
+        name: np.stack([frame.arrays[f"{name}_{k}"] for k in range(n_rows)]).astype(np.float32)
+        for name in ("hessian_direction", "hessian_product")
+    }
 
 
 def _full(stress: np.ndarray) -> np.ndarray:

@@ -91,6 +91,8 @@ class _GenerateTask:
                 batch_atoms=config.batch_atoms,
                 max_force=config.max_force,
                 atom_energies=config.atom_energies,
+                hessian_rows=config.hessian_rows,
+                hessian_directions=config.hessian_directions,
             )
             dropped.update(result.dropped)
             failures += [(kept[j][0], structures[j].kind, why) for j, why in sorted(result.failures.items())]

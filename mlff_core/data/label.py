@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from mlff_core.data.convert import as_dataset
 from mlff_core.data.digest import file_sha256
+from mlff_core.data.label_hessian import with_hessian_rows
 from mlff_core.data.reader import Dataset
 from mlff_core.data.run import Job, Progress, RunReport, run
 from mlff_core.data.shards import BatchResult, Failure
-from mlff_core.data.structure import LabelledStructure, batch_from_structures
+from mlff_core.data.structure import LabelledStructure, batch_from_structures, packed_by_atoms
 from mlff_core.data.workers import TeacherFactory, teacher_here
 from mlff_core.errors import InputError, MissingDependencyError
 from mlff_core.potential import Potential
@@ -35,6 +37,10 @@ class LabelConfig:
         Structures with a force above this are left out, eV/Å; 0 keeps all.
     atom_energies
         Keep the teacher's atomic energies too.
+    hessian_rows
+        Rows of the Hessian of each structure, by differences of the teacher's forces: two evaluations each.
+    hessian_directions
+        ``"random"`` or ``"coordinate"``; see :data:`mlff_core.data.hessian.DIRECTIONS`.
     max_failed_share
         The run stops when more than this share of the structures has failed.
     """
@@ -43,15 +49,17 @@ class LabelConfig:
     batch_atoms: int = 600
     max_force: float = 30.0
     atom_energies: bool = False
+    hessian_rows: int = 0
+    hessian_directions: Literal["random", "coordinate"] = "random"
     max_failed_share: float = 0.05
 
     def __post_init__(self) -> None:
-        check_label_settings(self.batch_atoms, self.max_force, self.max_failed_share)
+        check_label_settings(self.batch_atoms, self.max_force, self.max_failed_share, self.hessian_rows)
         if self.batch_structures < 1:
             raise InputError(f"batch_structures must be at least 1, got {self.batch_structures}")
 
 
-def check_label_settings(batch_atoms: int, max_force: float, max_failed_share: float) -> None:
+def check_label_settings(batch_atoms: int, max_force: float, max_failed_share: float, hessian_rows: int) -> None:
     """Refuse impossible settings.
 
     Raises
@@ -61,6 +69,8 @@ def check_label_settings(batch_atoms: int, max_force: float, max_failed_share: f
     """
     if batch_atoms < 1:
         raise InputError(f"batch_atoms must be at least 1, got {batch_atoms}")
+    if hessian_rows < 0:
+        raise InputError(f"hessian_rows must not be negative, got {hessian_rows}")
     if not max_force >= 0:
         raise InputError(f"max_force must be 0 (no ceiling) or a positive number of eV/Å, got {max_force}")
     if not 0 <= max_failed_share <= 1:
@@ -93,6 +103,8 @@ def label_structures(
     batch_atoms: int = 600,
     max_force: float = 30.0,
     atom_energies: bool = False,
+    hessian_rows: int = 0,
+    hessian_directions: str = "random",
 ) -> Labelled:
     """Return structures with the teacher's labels; one that fails costs no other its label.
 
@@ -108,6 +120,8 @@ def label_structures(
         eV/Å; 0 keeps all.
     atom_energies
         Keep the teacher's atomic energies too.
+    hessian_rows, hessian_directions
+        How many rows of the Hessian of each structure, and along what; see :class:`LabelConfig`.
 
     Raises
     ------
@@ -122,6 +136,8 @@ def label_structures(
         chosen = [structures[k] for k in indices]
         try:
             results = _evaluate(teacher, chosen, atom_energies)
+            if hessian_rows:
+                results = with_hessian_rows(teacher, results, hessian_rows, hessian_directions, batch_atoms)
         except MissingDependencyError:
             raise
         except Exception as error:  # teachers are other people's code: any exception is a structure that failed
@@ -141,7 +157,7 @@ def label_structures(
             else:
                 labelled[k] = result
 
-    for indices in _packed(structures, batch_atoms):
+    for indices in packed_by_atoms(structures, batch_atoms):
         attempt(indices)
     return Labelled(labelled, failures, dropped)
 
@@ -176,28 +192,15 @@ def _evaluate(
             forces=force,
             stress=None if stress is None else stress[k].astype(np.float32),
             atom_energies=None if atoms is None else atoms[k],
+            hessian_direction=None,
+            hessian_product=None,
         )
         for k, (structure, force) in enumerate(zip(kept, np.split(forces, bounds), strict=True))
     ]
 
 
-def _packed(structures: Sequence[LabelledStructure], batch_atoms: int) -> Iterator[list[int]]:
-    """Yield groups of neighbouring structures of about ``batch_atoms`` atoms, all with a cell or all without."""
-    group: list[int] = []
-    n_atoms = 0
-    for k, structure in enumerate(structures):
-        full = n_atoms + structure.n_atoms > batch_atoms
-        if group and (full or structure.is_periodic != structures[group[0]].is_periodic):
-            yield group
-            group, n_atoms = [], 0
-        group.append(k)
-        n_atoms += structure.n_atoms
-    if group:
-        yield group
-
-
 def _not_finite(structure: LabelledStructure) -> str:
-    for name in ("energy", "forces", "stress", "atom_energies"):
+    for name in ("energy", "forces", "stress", "atom_energies", "hessian_product"):
         value = getattr(structure, name)
         if value is not None and not np.isfinite(value).all():
             return name
@@ -232,6 +235,8 @@ class _LabelTask:
             batch_atoms=config.batch_atoms,
             max_force=config.max_force,
             atom_energies=config.atom_energies,
+            hessian_rows=config.hessian_rows,
+            hessian_directions=config.hessian_directions,
         )
         return BatchResult(
             structures=[structure for structure in result.structures if structure is not None],

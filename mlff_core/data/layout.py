@@ -54,6 +54,14 @@ COLUMNS: dict[str, Column] = {
 }
 """Every data set but ``offsets`` and ``smiles``."""
 
+HESSIAN: dict[str, type] = {
+    "structure": np.int64,
+    "offsets": np.int64,
+    "direction": np.float32,
+    "product": np.float32,
+}
+"""The group ``hessian``: the structure of each row, where its atoms begin, v (no unit) and H·v (eV/Å²) of each atom."""
+
 REQUIRED = ("atomic_numbers", "positions", "kind")
 """What a set of geometries has; a labelled one has ``energy`` and ``forces`` too."""
 

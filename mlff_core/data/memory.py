@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from mlff_core.batch import AtomicBatch
+from mlff_core.data.hessian import HessianRows
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledBatch
 
@@ -45,7 +46,12 @@ class Rows:
         self.index = indices
         self._atoms: dict[str, torch.Tensor] = {}
         self._systems: dict[str, torch.Tensor] = {}
-        system, atom = 0, 0
+        # The first row of each structure's Hessian, and the rows' atoms one row after the other.
+        n_rows = dataset.hessian_rows_per_structure[indices]
+        self._first_row = np.concatenate([[0], np.cumsum(n_rows)])
+        self._row_offsets = np.concatenate([[0], np.cumsum(np.repeat(counts, n_rows))])
+        self._row_atoms: dict[str, torch.Tensor] = {}
+        system, atom, row_atom = 0, 0, 0
         for piece in pieces(dataset, indices):
             labels = dataset.read(piece)
             batch = labels.batch
@@ -66,6 +72,10 @@ class Rows:
                 "pbc": batch.pbc if dataset.has("cell") else None,
             }.items():
                 self._put(self._systems, name, value, system, len(indices))
+            if labels.hessian is not None:
+                for name, value in {"direction": labels.hessian.direction, "product": labels.hessian.product}.items():
+                    self._put(self._row_atoms, name, value, row_atom, int(self._row_offsets[-1]))
+                row_atom += len(labels.hessian.direction)
             system, atom = system + batch.n_systems, atom + batch.n_atoms
 
     @staticmethod
@@ -82,8 +92,7 @@ class Rows:
     def gather(self, rows: Indices) -> LabelledBatch:
         """Return the structures at ``rows``, shape (n_systems,), no unit, of these in memory, in that order."""
         counts = self.offsets[rows + 1] - self.offsets[rows]
-        first = np.cumsum(counts) - counts
-        atoms = torch.from_numpy(np.arange(int(counts.sum())) + np.repeat(self.offsets[rows] - first, counts))
+        atoms = _ranges(self.offsets, rows)
         systems = torch.from_numpy(rows)
         n_systems = len(rows)
 
@@ -109,11 +118,28 @@ class Rows:
             stress=of_system("stress"),
             weight=of_system("weight"),
             atom_energies=self._atoms["atom_energies"][atoms] if "atom_energies" in self._atoms else None,
+            hessian=self._hessian(rows) if self._row_atoms else None,
         )
+
+    def _hessian(self, rows: Indices) -> HessianRows:
+        """Return the rows of the Hessians of the structures at ``rows``, shape (n_systems,), no unit."""
+        system = np.repeat(np.arange(len(rows)), self._first_row[rows + 1] - self._first_row[rows])
+        atoms = _ranges(self._row_offsets, _ranges(self._first_row, rows).numpy())
+        return HessianRows(
+            torch.from_numpy(system), self._row_atoms["direction"][atoms], self._row_atoms["product"][atoms]
+        )
+
+
+def _ranges(bounds: Indices, members: Indices) -> torch.Tensor:
+    """Return all whole numbers from bounds[k] to bounds[k + 1] for k in ``members``, shape (n,), no unit."""
+    counts = bounds[members + 1] - bounds[members]
+    begin = np.cumsum(counts) - counts
+    return torch.from_numpy(np.arange(int(counts.sum())) + np.repeat(bounds[members] - begin, counts))
 
 
 def bytes_per_structure(dataset: Dataset) -> npt.NDArray[np.int64]:
     """Return the memory each structure takes in :class:`Rows`, shape (n_structures,), bytes."""
     per_atom = 3 * 4 + 3 * 4 + 1 + (4 if dataset.has("atom_energies") else 0)
     per_system = 8 + 8 + 8 + 4 * dataset.has("weight") + 36 * dataset.has("stress") + 39 * dataset.has("cell")
-    return np.asarray(dataset.atoms_per_structure * per_atom + per_system)
+    rows = 24 * dataset.hessian_rows_per_structure
+    return np.asarray(dataset.atoms_per_structure * (per_atom + rows) + per_system)

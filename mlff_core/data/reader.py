@@ -1,4 +1,7 @@
-"""Reading a data set file: lazily, in blocks, from any process."""
+"""Reading a data set file: lazily, in blocks, from any process.
+
+It is in one file because all of it reads through one open HDF5 file.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ import torch
 from mlff_core.batch import AtomicBatch
 from mlff_core.data.check import check_labels, check_layout
 from mlff_core.data.digest import file_sha256
+from mlff_core.data.hessian import HessianRows
+from mlff_core.data.hessian_table import HessianTable
 from mlff_core.data.layout import COLUMNS, SPLITS
 from mlff_core.data.ragged import read_rows
 from mlff_core.data.structure import Array, LabelledBatch, LabelledStructure
@@ -219,6 +224,8 @@ class Dataset:
             value = {n: array[atoms] if COLUMNS[n].per == "atom" else array[k] for n, array in rows.items()}
             molecule = int(value["molecule_id"]) if "molecule_id" in value else None
             arrays = {n: value.get(n) for n in ("forces", "cell", "pbc", "stress", "atom_energies")}
+            if self.has("hessian"):
+                arrays.update(self._hessian.of_structure(self._file["hessian"], int(index)))
             yield LabelledStructure(
                 atomic_numbers=value["atomic_numbers"],
                 positions=value["positions"],
@@ -281,7 +288,32 @@ class Dataset:
             stress=optional("stress", dtype),
             weight=optional("weight", dtype),
             atom_energies=optional("atom_energies", dtype),
+            hessian=self.hessian_rows(wanted, dtype) if self.has("hessian") else None,
         )
+
+    @cached_property
+    def _hessian(self) -> HessianTable:
+        return HessianTable(self._file["hessian"], len(self))
+
+    @property
+    def hessian_rows_per_structure(self) -> npt.NDArray[np.int64]:
+        """Rows of the Hessian of each structure, shape (n_structures,), no unit."""
+        return self._hessian.rows_per_structure if self.has("hessian") else np.zeros(len(self), dtype=np.int64)
+
+    def hessian_rows(self, indices: Sequence[int] | Array, dtype: torch.dtype = torch.float32) -> HessianRows:
+        """Return the rows of the Hessians of some structures, ``system`` counting these; none where there are none.
+
+        Parameters
+        ----------
+        indices
+            Which structures, shape (n_systems,), no unit.
+        dtype
+            Of directions and products.
+        """
+        wanted = self._checked(indices)
+        if self.has("hessian"):
+            return self._hessian.read(self._file["hessian"], wanted, dtype)
+        return HessianRows(torch.empty(0, dtype=torch.int64), *(torch.empty(0, 3, dtype=dtype) for _ in range(2)))
 
     def _checked(self, indices: Sequence[int] | Array) -> npt.NDArray[np.int64]:
         wanted = np.asarray(indices)

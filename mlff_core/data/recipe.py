@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from mlff_core.data.label import check_label_settings
 from mlff_core.data.sampling import (
@@ -74,6 +75,8 @@ class GenerateConfig:
         Atoms given to the teacher at once.
     atom_energies
         Keep the teacher's atomic energies too.
+    hessian_rows, hessian_directions
+        See :class:`mlff_core.data.label.LabelConfig`.
     max_failed_share
         The run stops when something had to be skipped of more than this share of the inputs.
     solvents
@@ -90,12 +93,14 @@ class GenerateConfig:
     max_force: float = 30.0
     batch_atoms: int = 600
     atom_energies: bool = False
+    hessian_rows: int = 0
+    hessian_directions: Literal["random", "coordinate"] = "random"
     max_failed_share: float = 0.05
     solvents: tuple[str, ...] = SOLVENTS
     kinds: Kinds = field(default_factory=Kinds)
 
     def __post_init__(self) -> None:
-        check_label_settings(self.batch_atoms, self.max_force, self.max_failed_share)
+        check_label_settings(self.batch_atoms, self.max_force, self.max_failed_share, self.hessian_rows)
         for name in ("conformers", "batch_molecules"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")

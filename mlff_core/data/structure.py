@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError
+
+if TYPE_CHECKING:
+    from mlff_core.data.hessian import HessianRows
 
 Array = npt.NDArray[Any]
 
@@ -45,6 +48,8 @@ class LabelledStructure:
         Weight of the structure in a loss, no unit.
     atom_energies
         Shape (n_atoms,), eV.
+    hessian_direction, hessian_product
+        Directions v and the rows H·v of the Hessian, shape (n_rows, n_atoms, 3), no unit and eV/Å²; None for no rows.
     molecule_id
         Structures of one molecule share it; None where each structure is its own.
     kind
@@ -71,6 +76,8 @@ class LabelledStructure:
     spin_multiplicity: int = 1
     weight: float = 1.0
     atom_energies: Array | None = None
+    hessian_direction: Array | None = None
+    hessian_product: Array | None = None
     molecule_id: int | None = None
     kind: str = "given"
     smiles: str | None = None
@@ -91,6 +98,12 @@ class LabelledStructure:
             value = getattr(self, name)
             if value is not None and np.shape(value) != shape:
                 raise InputError(f"{name} of a structure must have shape {shape}, got {np.shape(value)}")
+        shapes = [np.shape(rows) for rows in (self.hessian_direction, self.hessian_product) if rows is not None]
+        if len(shapes) == 1 or len(set(shapes)) > 1 or any(shape[1:] != (n_atoms, 3) for shape in shapes):
+            raise InputError(
+                f"hessian_direction and hessian_product of a structure must both have shape (n_rows, {n_atoms}, 3), "
+                f"got {' and '.join(map(str, shapes))}"
+            )
 
     @property
     def n_atoms(self) -> int:
@@ -123,6 +136,8 @@ class LabelledBatch:
         Weight of each structure in a loss, shape (n_systems,), no unit; None where all weigh 1.
     atom_energies
         Shape (n_atoms,), eV; None where the data set has none.
+    hessian
+        Rows of Hessians of some of the structures; None where the data set has none.
     """
 
     batch: AtomicBatch
@@ -132,6 +147,7 @@ class LabelledBatch:
     stress: Tensor | None = None
     weight: Tensor | None = None
     atom_energies: Tensor | None = None
+    hessian: HessianRows | None = None
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LabelledBatch:
         """Return the batch on another device or in another precision; the energy stays float64."""
@@ -147,6 +163,7 @@ class LabelledBatch:
             stress=move(self.stress),
             weight=move(self.weight),
             atom_energies=move(self.atom_energies),
+            hessian=None if self.hessian is None else self.hessian.to(device, dtype),
         )
 
 
@@ -187,3 +204,18 @@ def batch_from_structures(
         spin_multiplicity=torch.tensor(multiplicities) if any(m != 1 for m in multiplicities) else None,
     )
     return batch.to(device)
+
+
+def packed_by_atoms(structures: Sequence[LabelledStructure], batch_atoms: int) -> Iterator[list[int]]:
+    """Yield groups of neighbouring structures of about ``batch_atoms`` atoms, all with a cell or all without."""
+    group: list[int] = []
+    n_atoms = 0
+    for k, structure in enumerate(structures):
+        full = n_atoms + structure.n_atoms > batch_atoms
+        if group and (full or structure.is_periodic != structures[group[0]].is_periodic):
+            yield group
+            group, n_atoms = [], 0
+        group.append(k)
+        n_atoms += structure.n_atoms
+    if group:
+        yield group

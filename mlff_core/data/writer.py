@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, LABELS, LENGTH_UNIT, SPLITS, VERSION
+from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, HESSIAN, LABELS, LENGTH_UNIT, SPLITS, VERSION
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError
 
@@ -128,6 +128,7 @@ class _Writer:
             if any(given) or name in self.file:
                 self._check_complete(name, given, block)
                 self._extend(name, [value.get(name) for value in values], counts)
+        self._append_hessian(block)
         offsets = self.file["offsets"]
         offsets.resize(len(offsets) + len(block), axis=0)
         offsets[-len(block) :] = self.n_atoms + np.cumsum(counts)
@@ -171,6 +172,35 @@ class _Writer:
             "weight": s.weight if s.weight != 1.0 else None,
             "atom_energies": s.atom_energies,
         }
+
+    def _append_hessian(self, block: Sequence[LabelledStructure]) -> None:
+        """Append the rows of the Hessians of a block; a structure may have any number of them."""
+        given = [(k, s) for k, s in enumerate(block) if s.hessian_direction is not None and len(s.hessian_direction)]
+        if not given:
+            return
+        group = self.file.require_group("hessian")
+        if "offsets" not in group:
+            for name, dtype in HESSIAN.items():
+                per_atom = name in ("direction", "product")
+                group.create_dataset(
+                    name,
+                    shape=(0, 3) if per_atom else (int(name == "offsets"),),
+                    maxshape=(None, 3) if per_atom else (None,),
+                    dtype=dtype,
+                    chunks=(CHUNK_ATOMS, 3) if per_atom else (CHUNK_STRUCTURES,),
+                    **_FILTERS,
+                )
+        counts = [s.n_atoms for _, s in given for _ in s.hessian_direction]  # type: ignore[union-attr]
+        new = {
+            "structure": np.concatenate([[self.n_structures + k] * len(s.hessian_direction) for k, s in given]),  # type: ignore[arg-type]
+            "offsets": len(group["direction"]) + np.cumsum(counts),
+            "direction": np.concatenate([np.reshape(s.hessian_direction, (-1, 3)) for _, s in given]),  # type: ignore[arg-type]
+            "product": np.concatenate([np.reshape(s.hessian_product, (-1, 3)) for _, s in given]),  # type: ignore[arg-type]
+        }
+        for name, rows in new.items():
+            done = len(group[name])
+            group[name].resize(done + len(rows), axis=0)
+            group[name][done:] = rows
 
     def _code(self, kind: str) -> int:
         if kind not in self.kinds:

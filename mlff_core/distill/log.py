@@ -20,6 +20,7 @@ COLUMNS = (
     "loss_forces",
     "loss_stress",
     "loss_atom_energies",
+    "loss_hessian",
     "val_loss",
     "val_energy_mae_mev_per_atom",
     "val_energy_rmse_mev_per_atom",

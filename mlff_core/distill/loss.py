@@ -6,7 +6,10 @@ With ω_s the weight of structure s, n_s its atoms, and ρ the penalty of :func:
 - forces: Σ_i ω_s(i) Σ_c ρ(F_ic − F̂_ic) / (3 Σ_i ω_s(i)), each Cartesian component by itself, in eV/Å;
 - stress: Σ_s ω_s Σ_ab ρ(σ_ab − σ̂_ab) / (9 Σ_s ω_s), over the structures that have a volume, in eV/Å³;
 - atom_energies: Σ_i ω_s(i) ρ(e_i − ê_i) / Σ_i ω_s(i), in eV (S. Matin et al., J. Chem. Theory Comput. 21, 2025,
-  arXiv:2503.10538: a teacher's atomic energies say where in a molecule the energy sits).
+  arXiv:2503.10538: a teacher's atomic energies say where in a molecule the energy sits);
+- hessian: Σ_r ω_s(r) Σ_ic ρ((H v)_ic − (Ĥ v)_ic) over the rows r of Hessians that are labelled, divided by their
+  weighted number of components, in eV/Å² (I. Amin et al., ICLR 2025, arXiv:2501.09009: a few rows of the teacher's
+  Hessian say how its forces change nearby).
 
 The loss is the sum of the terms, each times its weight in the settings.
 """
@@ -19,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mlff_core.data.hessian import rows_of_atoms
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.errors import InputError
 
@@ -33,10 +37,10 @@ class LossConfig:
     ----------
     kind
         ``"huber"``, ``"mse"`` or ``"mae"``; see :func:`penalty`.
-    energy_weight, forces_weight, stress_weight, atom_energies_weight
+    energy_weight, forces_weight, stress_weight, atom_energies_weight, hessian_weight
         Weight of each term, not negative; 0 leaves it out.
-    energy_delta, forces_delta, stress_delta, atom_energies_delta
-        Where Huber's penalty turns from square to straight: eV an atom, eV/Å, eV/Å³, eV.
+    energy_delta, forces_delta, stress_delta, atom_energies_delta, hessian_delta
+        Where Huber's penalty turns from square to straight: eV an atom, eV/Å, eV/Å³, eV, eV/Å².
     """
 
     kind: Kind = "huber"
@@ -44,10 +48,12 @@ class LossConfig:
     forces_weight: float = 1.0
     stress_weight: float = 0.0
     atom_energies_weight: float = 0.0
+    hessian_weight: float = 0.0
     energy_delta: float = 0.02
     forces_delta: float = 0.2
     stress_delta: float = 0.01
     atom_energies_delta: float = 0.1
+    hessian_delta: float = 1.0
 
     def __post_init__(self) -> None:
         weights = [getattr(self, f"{name}_weight") for name in TERMS]
@@ -60,7 +66,7 @@ class LossConfig:
             raise InputError(f"at least one of {', '.join(f'{name}_weight' for name in TERMS)} must be positive, got 0")
 
 
-TERMS = ("energy", "forces", "stress", "atom_energies")
+TERMS = ("energy", "forces", "stress", "atom_energies", "hessian")
 """Terms of the loss, in the order of the settings."""
 
 
@@ -78,12 +84,15 @@ class Outputs:
         Shape (n_systems, 3, 3), eV/Å³; None where not wanted.
     atom_energies
         Shape (n_atoms,), eV.
+    hessian
+        H·v of the labelled rows, shape (n_row_atoms, 3), eV/Å²; None where not wanted.
     """
 
     energy: Tensor
     forces: Tensor
     stress: Tensor | None
     atom_energies: Tensor
+    hessian: Tensor | None = None
 
 
 def penalty(error: Tensor, kind: Kind, delta: float) -> Tensor:
@@ -105,7 +114,8 @@ def errors(outputs: Outputs, labels: LabelledBatch) -> dict[str, tuple[Tensor, T
     """Return for each term with labels the errors and the weights of their rows.
 
     Errors have shape (n_systems,), eV an atom, for the energy; (n_atoms, 3), eV/Å, for forces; (n_systems, 3, 3),
-    eV/Å³, for the stress; (n_atoms,), eV, for atomic energies. Weights have no unit and the errors' first dimension.
+    eV/Å³, for the stress; (n_atoms,), eV, for atomic energies; (n_row_atoms, 3), eV/Å², for rows of Hessians. Weights
+    have no unit and the errors' first dimension.
     """
     batch = labels.batch
     weight = labels.weight
@@ -123,6 +133,9 @@ def errors(outputs: Outputs, labels: LabelledBatch) -> dict[str, tuple[Tensor, T
         found["stress"] = (difference, weight * periodic)
     if labels.atom_energies is not None:
         found["atom_energies"] = (outputs.atom_energies - labels.atom_energies, by_atom)
+    if labels.hessian is not None and outputs.hessian is not None:
+        row = rows_of_atoms(batch, labels.hessian)
+        found["hessian"] = (outputs.hessian - labels.hessian.product, weight[labels.hessian.system][row])
     return found
 
 

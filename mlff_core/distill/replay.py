@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.batch import concatenate
+from mlff_core.data.hessian import HessianRows
 from mlff_core.data.loader import TrainingBatch
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.neighbors import EdgeList
@@ -34,6 +35,7 @@ def merged(own: TrainingBatch, replay: TrainingBatch, weight: float) -> Training
         stress=both("stress"),
         weight=torch.cat([weights[0], weight * weights[1]]),
         atom_energies=both("atom_energies"),
+        hessian=_joined(first, second),
     )
     offset = first.batch.n_atoms
     edges = EdgeList(
@@ -42,3 +44,16 @@ def merged(own: TrainingBatch, replay: TrainingBatch, weight: float) -> Training
         torch.cat([own.edges.cell_shifts, replay.edges.cell_shifts]),
     )
     return TrainingBatch(labels, edges, own.position)
+
+
+def _joined(first: LabelledBatch, second: LabelledBatch) -> HessianRows | None:
+    """Return the rows of Hessians of both; a structure may have none, so one of the two may lack them."""
+    n_systems = first.batch.n_systems
+    found = [
+        HessianRows(labels.hessian.system + shift, labels.hessian.direction, labels.hessian.product)
+        for labels, shift in ((first, 0), (second, n_systems))
+        if labels.hessian is not None
+    ]
+    if not found:
+        return None
+    return HessianRows(*(torch.cat([getattr(r, n) for r in found]) for n in ("system", "direction", "product")))

@@ -280,6 +280,10 @@ class TrainConfig:
             raise InputError("name must not be empty")
         if not 0 <= self.seed < 2**31:
             raise InputError(f"seed must lie in 0–2147483647, got {self.seed}")
+        if self.step == "finite-difference" and self.loss.hessian_weight > 0:
+            raise InputError(
+                "step must be double-backward, compiled or kernel with loss.hessian_weight, got 'finite-difference'"
+            )
         if self.step == "kernel" and self.precision not in ("float32", "float64"):
             raise InputError(f"precision must be float32 or float64 with step = 'kernel', got {self.precision!r}")
 

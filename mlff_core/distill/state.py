@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mlff_core.checkpoint import write_by_rename
 from mlff_core.config import to_dict
+from mlff_core.distill.loss import LossConfig
 from mlff_core.distill.schedule import Schedule
 from mlff_core.distill.settings import OptimizerSection, TrainConfig
 from mlff_core.errors import CheckpointError, InputError
@@ -166,8 +167,11 @@ def check_same_run(old: dict[str, Any], config: TrainConfig) -> None:
         A setting of :data:`RESUMABLE` differs from those saved with the state.
     """
     current = to_dict(config)
+    defaults = {"loss": to_dict(LossConfig())}
     for section in RESUMABLE:
         before, now = old.get(section), current.get(section)
+        if section in defaults and isinstance(before, dict):
+            before = {**defaults[section], **before}  # a setting that is newer than the state had its default
         if before == now:
             continue
         if isinstance(before, dict) and isinstance(now, dict):

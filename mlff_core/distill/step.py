@@ -11,6 +11,9 @@ derivative. The same numbers; compiling costs minutes once a run.
 ∇_θ L = Σ_i a_i ∇_θ e_i + ∇_θ (u·∂E/∂d), and the directional derivative is a central difference of ∇_θ E at d ± εu:
 ∇_θ L ≈ ∇_θ Σ_i [(a_i/2 + 1/2ε) e_i(d + εu) + (a_i/2 − 1/2ε) e_i(d − εu)], with an error of order ε².
 
+Rows of Hessians (``hessian_weight``) are differences of the student's forces on displaced copies of its structures,
+which stand behind the structures in the same batch.
+
 ``kernel`` is a finite difference too, by the fused CPU kernel; see :mod:`mlff_core.distill.kernel_step`.
 """
 
@@ -18,11 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mlff_core.data.hessian import displaced_copies, products, rows_of_atoms
 from mlff_core.data.loader import TrainingBatch
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.distill.kernel_step import KernelGradient
@@ -118,10 +123,14 @@ class GradientStep:
             Sums the weights of the terms over all processes.
         """
         stress = self.config.stress_weight > 0 and item.labels.stress is not None
+        labels = item.labels
+        if self.config.hessian_weight > 0 and labels.hessian is not None:
+            batch, edges = displaced_copies(labels.batch, item.edges, labels.hessian)
+            item = TrainingBatch(replace(labels, batch=batch), edges, item.position)
         if self._kernel is not None:
             self._kernel.refresh()
             outputs, leaves = self._kernel.outputs(item, stress=stress)
-            terms = self._terms(outputs, item.labels, reduce_weights)
+            terms = self._terms(_with_rows(outputs, labels), labels, reduce_weights)
             self._kernel.add_gradient(item, _slopes(terms["loss"], leaves))
             return {name: term.detach() for name, term in terms.items()}
         batch, edges = item.labels.batch, item.edges
@@ -132,7 +141,7 @@ class GradientStep:
         if first_order:
             energies, slopes = energies.detach().requires_grad_(), slopes.detach().requires_grad_()
         outputs = outputs_of(energies, slopes, vectors, edges, item.labels, stress=stress)
-        terms = self._terms(outputs, item.labels, reduce_weights)
+        terms = self._terms(_with_rows(outputs, labels), labels, reduce_weights)
         if first_order:
             a, u = _slopes(terms["loss"], [energies, slopes])
             self._central_difference(batch.atomic_numbers, vectors.detach(), edges, a, u)
@@ -177,6 +186,21 @@ class GradientStep:
             with self.autocast():
                 shifted = self.model(numbers, vectors + sign * epsilon * u, edges.centers, edges.neighbors)
             (shifted * (0.5 * a + sign * 0.5 / epsilon)).sum().backward()
+
+
+def _with_rows(outputs: Outputs, labels: LabelledBatch) -> Outputs:
+    """Return the outputs of the labelled structures, and the rows of Hessians from those of the copies behind them."""
+    n_systems, n_atoms = labels.batch.n_systems, labels.batch.n_atoms
+    if labels.hessian is None or len(outputs.energy) == n_systems:
+        return outputs
+    rows = labels.hessian
+    return Outputs(
+        energy=outputs.energy[:n_systems],
+        forces=outputs.forces[:n_atoms],
+        stress=None if outputs.stress is None else outputs.stress[:n_systems],
+        atom_energies=outputs.atom_energies[:n_atoms],
+        hessian=products(outputs.forces[n_atoms:], rows, rows_of_atoms(labels.batch, rows)),
+    )
 
 
 def _slopes(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
