@@ -308,11 +308,11 @@ class EngineContract:
 
     # Bad input
 
-    def test_an_unknown_element_is_refused(self) -> None:
-        """Uranium, given to a model for organic molecules."""
+    def test_an_element_the_model_never_saw_is_refused_in_the_same_words(self) -> None:
+        """Uranium, given to a model for organic molecules: every engine says, whole, what the model itself says."""
         bad = structures.ethanol()
         bad.numbers[2] = 92
-        self._refused_bound_and_running(bad, ("does not know U",), UnsupportedError)
+        self._refused_bound_and_running(bad, ("does not know U",), UnsupportedError, verbatim=True)
 
     def test_nan_is_refused(self) -> None:
         """A coordinate that is no number, as a simulation that exploded has."""
@@ -399,19 +399,27 @@ class EngineContract:
                     raise AssertionError(f"{what}: the energy must be float64, got {found.energy.dtype}")
                 assert_prediction_close(found, wanted, batch, bound.tolerance, what)
 
-    def _refused_bound_and_running(self, bad: Atoms, words: tuple[str, ...], wanted: type[MlffError]) -> None:
+    def _refused_bound_and_running(
+        self, bad: Atoms, words: tuple[str, ...], wanted: type[MlffError], *, verbatim: bool = False
+    ) -> None:
+        """Check that ``bad`` is refused with one of ``words``, or with the model's whole message if ``verbatim``."""
         good = structures.ethanol()
         for bound in self._models(dtypes=(torch.float32,)):
             what = f"{bound.card.name}: {words[0]!r}"
+            said = words
+            if verbatim:
+                said = (
+                    str(self._refused(f"{what} by predict", partial(bound.potential.predict, to_batch(bad)), words)),
+                )
             fresh = ThroughEngine(self.engine, bound.potential, self.options)
             with fresh:
-                error = self._refused(f"{what} when bound", partial(fresh.bind, to_batch(bad)), words)
+                error = self._refused(f"{what} when bound", partial(fresh.bind, to_batch(bad)), said)
             if not isinstance(error, wanted):
                 raise AssertionError(
                     f"{what} when bound: wanted {wanted.__name__}, got {type(error).__name__}: {error}"
                 )
             bound.predict(to_batch(good))
-            self._refused(f"{what} at run time", partial(bound.predict, to_batch(bad)), words)
+            self._refused(f"{what} at run time", partial(bound.predict, to_batch(bad)), said)
             batch = to_batch(good)
             assert_prediction_close(
                 bound.predict(batch), bound.wanted(batch), batch, bound.tolerance, f"{what}, the next good structure"

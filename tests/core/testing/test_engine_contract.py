@@ -11,8 +11,9 @@ import torch
 from mlff_core.engine import Engine
 from mlff_core.errors import InputError, MlffError
 from mlff_core.neighbors import find_neighbors
+from mlff_core.opening import load
 from mlff_core.prediction import Prediction
-from mlff_core.testing import EngineContract, run_contract
+from mlff_core.testing import EngineContract, engine_contract, run_contract
 from mlff_core.testing.engine_contract import CAPABILITIES
 from mlff_core.testing.runner import run_test
 
@@ -308,6 +309,20 @@ class LosesTheWords(Direct):
             raise RuntimeError("callback failed") from error
 
 
+class SaysItInOtherWords(Direct):
+    def bind(self, potential, options=None):
+        try:
+            return super().bind(potential, options)
+        except MlffError as error:
+            raise type(error)(str(error).split(";")[0]) from error
+
+    def evaluate(self, bound, batch):
+        try:
+            return direct(bound, batch)
+        except MlffError as error:
+            raise type(error)(str(error).split(";")[0]) from error
+
+
 class StopsForGoodAfterAnError(Direct):
     def bind(self, potential, options=None):
         super().bind(potential, options)
@@ -436,20 +451,25 @@ WRONG = {
     DropsTheCharge: ["a_charged_system_is_refused_by_a_neutral_model"],
     SwallowsNaN: ["nan_is_refused"],
     SwallowsEveryError: [
-        "an_unknown_element_is_refused",
+        "an_element_the_model_never_saw_is_refused_in_the_same_words",
         "nan_is_refused",
         "overlapping_atoms_are_refused",
         "a_charged_system_is_refused_by_a_neutral_model",
     ],
-    LosesTheWords: ["an_unknown_element_is_refused", "nan_is_refused", "overlapping_atoms_are_refused"],
+    LosesTheWords: [
+        "an_element_the_model_never_saw_is_refused_in_the_same_words",
+        "nan_is_refused",
+        "overlapping_atoms_are_refused",
+    ],
+    SaysItInOtherWords: ["an_element_the_model_never_saw_is_refused_in_the_same_words"],
     StopsForGoodAfterAnError: ["nan_is_refused", "overlapping_atoms_are_refused"],
     ChecksNothingWhenBound: [
-        "an_unknown_element_is_refused",
+        "an_element_the_model_never_saw_is_refused_in_the_same_words",
         "nan_is_refused",
         "overlapping_atoms_are_refused",
         "a_charged_system_is_refused_by_a_neutral_model",
     ],
-    ForeignErrorWhenBound: ["an_unknown_element_is_refused", "nan_is_refused"],
+    ForeignErrorWhenBound: ["an_element_the_model_never_saw_is_refused_in_the_same_words", "nan_is_refused"],
     SortsAtomsBySpecies: ["a_molecule_equals_predict", "permuted_atoms_have_permuted_forces"],
     MixesStructuresOfABatch: ["a_batch_equals_its_structures_one_by_one"],
     OffersStressAndGivesNone: ["a_triclinic_crystal_equals_predict"],
@@ -516,6 +536,23 @@ def test_a_test_that_does_not_apply_raises_what_pytest_takes_as_skipped():
 def test_the_message_says_what_where_and_how_much():
     with pytest.raises(AssertionError, match=r"force [xyz] on atom \d.*off by .* eV/Å, at most .* is allowed"):
         contract_of(ForcesWithTheWrongSign)().test_a_molecule_equals_predict()
+
+
+def test_an_adapter_that_opens_the_file_at_each_call_fails(monkeypatch):
+    class OpensTheFileAtEachCall(Direct):
+        path = None
+
+        def evaluate(self, bound, batch):
+            return direct(load(self.path, device="cpu"), batch)
+
+    def loaded(path, **options):
+        OpensTheFileAtEachCall.path = path
+        return load(path, **options)
+
+    monkeypatch.setattr(engine_contract, "load", loaded)
+    result = run_test(contract_of(OpensTheFileAtEachCall), "test_a_model_file_changed_during_a_run_changes_nothing")
+    assert result.status == "failed"
+    assert "the file overwritten: energy" in result.message
 
 
 def test_an_object_with_close_is_closed():
