@@ -73,13 +73,17 @@ def slab() -> Atoms:
 
 
 def small_cell() -> Atoms:
-    """Return 2 atoms in a triclinic cell narrower than half the cutoff: each sees many images, its own too."""
+    """Return a molecule in a triclinic cell narrower than any cutoff: each atom sees many images, its own too.
+
+    A molecule, and not atoms spread over a smaller cell: there a trained model's stress was 100 eV/Å³, in which float32
+    tells only 8e-6 eV/Å³ apart.
+    """
     from ase import Atoms
 
     return Atoms(
         "CO",
-        scaled_positions=[[0.1, 0.2, 0.05], [0.55, 0.6, 0.65]],
-        cell=[[2.4, 0.1, -0.2], [-0.5, 2.6, 0.3], [0.3, 0.6, 2.8]],
+        positions=[[0.202, 0.728, 0.234], [0.715, 1.428, 1.062]],
+        cell=[[3.12, 0.13, -0.26], [-0.65, 3.38, 0.39], [0.39, 0.78, 3.64]],
         pbc=True,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.engine import Engine, Tolerance
+from mlff_core.engine import Engine
 from mlff_core.errors import InputError
 from mlff_core.hookspecs import hookimpl
 
@@ -42,9 +42,6 @@ class LAMMPSEngine(Engine):
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"stress", "atom_energies", "periodic", "slab", "batch", "charge", "float64"}
     )
-    # LAMMPS turns the crystal, so float32 rounds other coordinates than `predict` does: in a cell of 17 Å³ each of the
-    # two stresses was 1e-6 eV/Å³ from the one in float64, 1.5e-6 from the other.
-    tolerance: ClassVar[Tolerance] = Tolerance(stress=3e-6)
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> LAMMPSBox:
         """Return a LAMMPS instance driven by ``potential``; see :meth:`mlff_core.engine.Engine.bind`."""

@@ -94,6 +94,7 @@ class LAMMPSBox:
             self._potential,
             [_symbol(number) for number in elements],
             skin=self._skin,
+            rotation=rotation,
             charge=None if batch.charge is None else float(batch.charge[0]),
             spin_multiplicity=None if batch.spin_multiplicity is None else int(batch.spin_multiplicity[0]),
         )

@@ -54,6 +54,7 @@ def to_batch(
     cell: Array,
     pbc: npt.NDArray[np.bool_],
     *,
+    rotation: Array | None = None,
     charge: float | None = None,
     spin_multiplicity: int | None = None,
 ) -> AtomicBatch:
@@ -69,15 +70,18 @@ def to_batch(
         Shape (3, 3), Å, rows are lattice vectors, lower triangular.
     pbc
         Shape (3,), no unit.
+    rotation
+        From the frame of the batch to LAMMPS', shape (3, 3), no unit; None where they are one. See
+        :func:`restricted_cell`.
     charge
         Total charge, e.
     spin_multiplicity
         2S + 1.
     """
     return single(
-        positions,
+        positions if rotation is None else positions @ rotation,
         atomic_numbers,
-        cell,
+        cell if rotation is None else cell @ rotation,
         pbc,
         charge=charge,
         spin_multiplicity=spin_multiplicity,
@@ -85,7 +89,7 @@ def to_batch(
     )
 
 
-def from_prediction(prediction: Prediction, cell: Array, unit: float) -> Results:
+def from_prediction(prediction: Prediction, cell: Array, unit: float, rotation: Array | None = None) -> Results:
     """Return what LAMMPS is told; the virial is −stress × volume.
 
     Parameters
@@ -96,18 +100,24 @@ def from_prediction(prediction: Prediction, cell: Array, unit: float) -> Results
         Shape (3, 3), Å.
     unit
         1 eV in LAMMPS' energy unit.
+    rotation
+        As :func:`to_batch` was given, shape (3, 3), no unit.
     """
     if prediction.forces is None:
         raise UnsupportedError("the model gives no forces, so LAMMPS cannot run it")
-    virial = None
+    forces, virial = prediction.forces.detach().cpu().double().numpy(), None
+    if rotation is not None:
+        forces = forces @ rotation.T
     if prediction.stress is not None:
         stress = prediction.stress[0].detach().cpu().double().numpy()
+        if rotation is not None:
+            stress = rotation @ stress @ rotation.T
         scale = -float(abs(np.linalg.det(cell))) * unit
         virial = np.array([scale * stress[i, j] for i, j in VIRIAL_ORDER])
     energies = prediction.atom_energies
     return Results(
         float(prediction.energy[0]) * unit,
-        prediction.forces.detach().cpu().double().numpy() * unit,
+        forces * unit,
         virial,
         None if energies is None else energies.detach().cpu().double().numpy() * unit,
     )

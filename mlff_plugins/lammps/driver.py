@@ -74,6 +74,7 @@ def attach(
     dtype: str = "float32",
     kernel: str = "auto",
     skin: float = DEFAULT_SKIN,
+    rotation: npt.NDArray[np.float64] | None = None,
     charge: float | None = None,
     spin_multiplicity: int | None = None,
     fix_id: str = "mlff",
@@ -94,6 +95,10 @@ def attach(
         As :func:`mlff_core.load` takes them; a potential keeps its own.
     skin
         Å, of the neighbour list; numbers do not depend on it.
+    rotation
+        Shape (3, 3), no unit, where the caller had to turn a structure to fit LAMMPS' box: a row vector ``v`` of his is
+        ``v @ rotation.T`` there, and the model computes in his frame, where a single precision rounds as it does for
+        him.
     charge
         Total charge, e.
     spin_multiplicity
@@ -118,7 +123,7 @@ def attach(
         raise InputError("LAMMPS has no box or no atoms yet; attach the model after read_data or create_atoms")
     numbers = atomic_numbers_of_types(lmp, species)
     check_elements(potential.card, numbers[1:].tolist())
-    driver = Driver(lmp, potential, numbers, skin, charge, spin_multiplicity, fix_id)
+    driver = Driver(lmp, potential, numbers, skin, rotation, charge, spin_multiplicity, fix_id)
     driver.install()
     return driver
 
@@ -136,6 +141,8 @@ class Driver:
         Atomic number of each atom type, shape (n_types + 1,), no unit; types count from 1.
     skin
         Å.
+    rotation
+        From the model's frame to LAMMPS', shape (3, 3), no unit; None where they are one.
     charge, spin_multiplicity
         Of the whole system, e and 2S + 1.
     fix_id
@@ -155,6 +162,7 @@ class Driver:
         potential: Potential,
         numbers: npt.NDArray[np.int64],
         skin: float,
+        rotation: npt.NDArray[np.float64] | None,
         charge: float | None,
         spin_multiplicity: int | None,
         fix_id: str,
@@ -165,6 +173,7 @@ class Driver:
         self._lmp = lmp
         self._running = VerletPotential(potential, skin)
         self._numbers = numbers
+        self._rotation = rotation
         self._charge, self._spin_multiplicity = charge, spin_multiplicity
         self._fix_id = fix_id
         self._unit = energy_unit(lmp.extract_global("units"))
@@ -223,13 +232,14 @@ class Driver:
             self._numbers[types[order]],
             cell,
             pbc,
+            rotation=self._rotation,
             charge=self._charge,
             spin_multiplicity=self._spin_multiplicity,
         )
         want = {"energy", "forces", "atom_energies"} & (self.potential.supports | {"energy", "forces"})
         if pbc.any() and "stress" in self.potential.supports:
             want.add("stress")
-        results = from_prediction(self._running.predict(batch, want=want), cell, self._unit)
+        results = from_prediction(self._running.predict(batch, want=want), cell, self._unit, self._rotation)
         forces[order] = results.forces
         lmp.fix_external_set_energy_global(name, results.energy)
         lmp.fix_external_set_virial_global(name, np.zeros(6) if results.virial is None else results.virial)
