@@ -29,3 +29,7 @@ class PluginError(MlffError):
 
 class CheckpointError(MlffError):
     """A model file that is damaged, foreign, too new, or carries code."""
+
+
+class UncertaintyError(MlffError):
+    """A prediction less sure than its user allows; see :class:`mlff_core.watch.WatchedPotential`."""

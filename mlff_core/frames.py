@@ -111,6 +111,11 @@ def with_results(frame: Atoms, row: dict[str, Any]) -> Atoms:
     if "atom_energies" in row:
         results["energies"] = row["atom_energies"]
     frame = frame.copy()
+    # ASE has no results of these names.
+    if "energy_std" in row:
+        frame.info["energy_std"] = float(row["energy_std"])
+    if "forces_std" in row:
+        frame.set_array("forces_std", row["forces_std"])
     frame.calc = SinglePointCalculator(frame, **results)
     return frame
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlff_core import committee
 from mlff_core.errors import InputError, PluginError
 from mlff_core.plugins import host
 from mlff_core.potential import Potential
 from mlff_core.registry import SUFFIX, load_student, resolve, resolve_dtype
 from mlff_core.runtime import Runtime
+from mlff_core.uncertainty import Ensemble
 
 
 def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32", kernel: str = "auto") -> Potential:
@@ -20,8 +22,8 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float3
     Parameters
     ----------
     name_or_path
-        A name (``mlff models list``), the path of a ``model.pt``, or of an exported file whose ending a runtime knows
-        (``mlff plugins list``). A file that exists wins over a name.
+        A name (``mlff models list``), the path of a ``model.pt``, of an exported file whose ending a runtime knows
+        (``mlff plugins list``), or of a committee's ``.toml``. A file that exists wins over a name.
     device
         ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
     dtype
@@ -42,6 +44,9 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float3
         Two runtimes claim this ending.
     """
     path = resolve(name_or_path)
+    if path.suffix.lower() == committee.SUFFIX:
+        files, calibration = committee.read_committee(path)
+        return Ensemble([load(file, device=device, dtype=dtype, kernel=kernel) for file in files], calibration)
     runtime = None if path.suffix.lower() == SUFFIX else runtime_for(path)
     if runtime is None:
         return load_student(path, device=device, dtype=dtype, kernel=kernel)

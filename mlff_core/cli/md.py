@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlff_core.cli.watching import tell_uncertain, watch_options, watched
+
 if TYPE_CHECKING:
     from mlff_core.md.state import MDState
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--checkpoint-every", type=int, default=1000, show_default=True, help="Steps.")
 @click.option("--trajectory", default="trajectory.extxyz", show_default=True, help="Name; .extxyz or .traj.")
 @click.option("--restart", is_flag=True, help="Go on from the last restart file in the folder, if there is one.")
+@watch_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 def command(
@@ -41,6 +44,8 @@ def command(
     n_steps: int | None,
     time_ps: float | None,
     restart: bool,
+    max_uncertainty: float | None,
+    on_uncertain: str,
     device: str,
     dtype: str,
     **options: Any,
@@ -67,7 +72,7 @@ def command(
         n_steps = max(1, round(1000 * time_ps / timestep_fs))
     settings = MDSettings(n_steps=n_steps, **options)
     atoms = read_structures(file, index="-1")[0]
-    potential = load(model, device=device, dtype=dtype)
+    potential = watched(load(model, device=device, dtype=dtype), max_uncertainty, on_uncertain)
 
     def note(rate: float) -> str:
         return f"{rate * timestep_fs * 86400 * 1e-6:.3g} ns/day"
@@ -93,3 +98,4 @@ def command(
         f"{1000 * report.conserved_drift / len(atoms):+.3g} meV/atom from start to end; files in {folder}",
         err=True,
     )
+    tell_uncertain(potential)

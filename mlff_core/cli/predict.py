@@ -27,7 +27,8 @@ def command(
     """Compute energies, forces and stresses of a file.
 
     MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; all its frames are computed.
-    Energies are in eV, forces in eV/Å, stresses in eV/Å³ (positive under tension).
+    Energies are in eV, forces in eV/Å, stresses in eV/Å³ (positive under tension). A committee (mlff committee) gives
+    their standard deviations too.
     """
     from mlff_core import load
     from mlff_core.cli.progress import bar
@@ -36,7 +37,8 @@ def command(
 
     frames = read_structures(file)
     potential = load(model, device=device, dtype=dtype)
-    want = ("energy", "forces", "stress") if stress else ("energy", "forces")
+    want = {"energy", "forces"} | ({"stress"} if stress else set())
+    want |= {"energy_std", "forces_std"} & potential.supports
     with bar("predict", len(frames)) as advance:
         rows = predict_frames(potential, frames, want=want, batch_size=batch_size, on_frames=advance)
     if output is not None:
@@ -62,6 +64,7 @@ def _print_table(frames: list[Atoms], rows: list[dict[str, Any]]) -> None:
     table.add_column("frame", justify="right")
     table.add_column("formula")
     headings = ["atoms", "energy eV", "largest force eV/Å"]
+    headings += ["± eV", "largest ± eV/Å"] if "energy_std" in rows[0] else []
     headings += ["pressure GPa"] if "stress" in rows[0] else []
     for heading in headings:
         table.add_column(heading, justify="right")
@@ -70,6 +73,8 @@ def _print_table(frames: list[Atoms], rows: list[dict[str, Any]]) -> None:
     for k, (frame, row) in enumerate(zip(frames, rows, strict=True)):
         cells = [str(k), frame.get_chemical_formula(), str(len(frame)), f"{row['energy']:.6f}"]
         cells.append(f"{np.linalg.norm(row['forces'], axis=1).max():.5f}")
+        if "energy_std" in row:
+            cells += [f"{float(row['energy_std']):.6f}", f"{row['forces_std'].max():.5f}"]
         if "stress" in row:
             cells.append(f"{-np.trace(row['stress']) / 3 * GPA_PER_EV_PER_ANGSTROM3:.5f}")
         table.add_row(*cells)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from ase.outputs import Properties
 
 from mlff_core import load
 from mlff_core.errors import InputError
@@ -28,7 +29,10 @@ _NAME_IN_CORE = {
     "forces": "forces",
     "stress": "stress",
     "energies": "atom_energies",
+    "energy_std": "energy_std",
+    "forces_std": "forces_std",
 }
+_DEVIATIONS = frozenset({"energy_std", "forces_std"})
 _STATE_IN_INFO = ("charge", "spin_multiplicity")
 
 
@@ -36,7 +40,9 @@ class MLFFCalculator(Calculator):
     """An ASE calculator driven by a trained model.
 
     Gives ``energy``, ``free_energy`` (the same), ``forces``, ``stress`` and ``energies`` (the atoms' shares), as far as
-    the model does. The total charge is ``atoms.info["charge"]``, the multiplicity ``atoms.info["spin_multiplicity"]``.
+    the model does; of a committee also ``energy_std`` (eV) and ``forces_std`` (n_atoms, 3) (eV/Å), its standard
+    deviations, for which ASE has no names: ``calc.results`` and ``calc.get_property`` give them. The total charge is
+    ``atoms.info["charge"]``, the multiplicity ``atoms.info["spin_multiplicity"]``.
     The stress is computed for periodic structures and wherever it is asked for.
 
     Parameters
@@ -112,6 +118,7 @@ class MLFFCalculator(Calculator):
         want = {"energy", "forces", *_core_names(properties)} & (self.potential.supports | _core_names(properties))
         if "stress" in self.potential.supports and atoms.pbc.any() and atoms.cell.rank == 3:
             want.add("stress")
+        want |= _DEVIATIONS & self.potential.supports
         batch = to_batch(atoms, device=self.potential.device, dtype=self.potential.dtype)
         self.results = from_prediction(self._running.predict(batch, want=want), [len(atoms)])[0]
 
@@ -124,6 +131,10 @@ class MLFFCalculator(Calculator):
             changes.append("info")
         return changes
 
+    def export_properties(self) -> Properties:
+        """Return those of the results that ASE has a name for."""
+        return Properties({name: value for name, value in self.results.items() if name not in _DEVIATIONS})
+
     def calculate_many(
         self, frames: Sequence[Atoms], properties: Iterable[str] = ("energy", "forces")
     ) -> list[dict[str, Any]]:
@@ -134,7 +145,7 @@ class MLFFCalculator(Calculator):
         frames
             Structures, of any sizes.
         properties
-            ASE's names: ``"energy"``, ``"forces"``, ``"stress"``, ``"energies"``.
+            ASE's names: ``"energy"``, ``"forces"``, ``"stress"``, ``"energies"``; ``"energy_std"``, ``"forces_std"``.
 
         Returns
         -------

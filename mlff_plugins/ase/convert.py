@@ -34,11 +34,20 @@ def from_prediction(prediction: Prediction, counts: Sequence[int]) -> list[dict[
     -------
     list of dict
         ``energy`` and ``free_energy``, eV; ``forces`` (n_atoms, 3), eV/Å; ``stress`` (6,), eV/Å³, in Voigt order
-        xx yy zz yz xz xy; ``energies`` (n_atoms,), eV; those that the prediction holds.
+        xx yy zz yz xz xy; ``energies`` (n_atoms,), eV; ``energy_std``, eV, and ``forces_std`` (n_atoms, 3), eV/Å; those
+        that the prediction holds.
     """
     energy = prediction.energy.detach().cpu().double().numpy()
     results: list[dict[str, Any]] = [{"energy": float(e), "free_energy": float(e)} for e in energy]
-    for name, tensor in (("forces", prediction.forces), ("energies", prediction.atom_energies)):
+    if prediction.energy_std is not None:
+        for result, deviation in zip(results, prediction.energy_std.tolist(), strict=True):
+            result["energy_std"] = deviation
+    per_atom = {
+        "forces": prediction.forces,
+        "energies": prediction.atom_energies,
+        "forces_std": prediction.forces_std,
+    }
+    for name, tensor in per_atom.items():
         if tensor is not None:
             parts = np.split(tensor.detach().cpu().double().numpy(), np.cumsum(counts)[:-1])
             for result, part in zip(results, parts, strict=True):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.watching import tell_uncertain, watch_options, watched
+
 
 @click.group("lammps")
 def command() -> None:
@@ -18,6 +20,7 @@ def command() -> None:
 @click.option("--var", "variables", nargs=2, multiple=True, metavar="NAME VALUE", help="A variable of the input file.")
 @click.option("--log", default="log.lammps", show_default=True, help="LAMMPS' log file; none for no file.")
 @click.option("--charge", type=float, help="Total charge, e.")
+@watch_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 def run(
@@ -26,6 +29,8 @@ def run(
     variables: tuple[tuple[str, str], ...],
     log: str,
     charge: float | None,
+    max_uncertainty: float | None,
+    on_uncertain: str,
     device: str,
     dtype: str,
 ) -> None:
@@ -44,7 +49,7 @@ def run(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as a LAMMPS input file: {error}") from error
     split_script(text)
-    potential = load(model, device=device, dtype=dtype)
+    potential = watched(load(model, device=device, dtype=dtype), max_uncertainty, on_uncertain)
     arguments = ["-log", log]
     for name, value in variables:
         arguments += ["-var", name, value]
@@ -54,3 +59,4 @@ def run(
     finally:
         lmp.close()
     click.echo(f"{potential.card.name} was evaluated {driver.n_calls} times", err=True)
+    tell_uncertain(potential)
