@@ -92,8 +92,10 @@ class KernelGradient:
         largest = LARGEST_DISPLACEMENT[batch.dtype]
         # 1/ε is zero, and so is the displacement, where nothing pulls at a structure.
         inverse = farthest.double() / largest
-        epsilon = torch.where(farthest > 0, largest / farthest, 0.0)
-        moves, strains = epsilon[owner, None] * moves, epsilon[:, None, None] * strains
+        # In float64, whose range holds the inverse of the smallest float32 too.
+        epsilon = torch.where(farthest > 0, largest / farthest.double(), 0.0)
+        moves = (epsilon[owner, None] * moves).to(u.dtype)
+        strains = (epsilon[:, None, None] * strains).to(u.dtype)
         atom, atom_sign, atom_place = _twice(owner, batch.n_systems)
         edge, edge_sign, _ = _twice(owner[edges.centers], batch.n_systems)
         system, system_sign, _ = _twice(torch.arange(batch.n_systems), batch.n_systems)

@@ -131,7 +131,9 @@ class GradientStep:
             self._kernel.refresh()
             outputs, leaves = self._kernel.outputs(item, stress=stress)
             terms = self._terms(_with_rows(outputs, labels), labels, reduce_weights)
-            self._kernel.add_gradient(item, _slopes(terms["loss"], leaves))
+            # Where the loss is not finite the run ends and says so; there is nowhere to displace atoms to.
+            if torch.isfinite(terms["loss"]):
+                self._kernel.add_gradient(item, _slopes(terms["loss"], leaves))
             return {name: term.detach() for name, term in terms.items()}
         batch, edges = item.labels.batch, item.edges
         vectors = edge_vectors(batch, edges)

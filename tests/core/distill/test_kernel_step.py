@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from mlff_core.data.edges import find_edges
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.loader import BatchConfig, BatchLoader, TrainingBatch
 from mlff_core.data.structure import LabelledBatch
+from mlff_core.distill.kernel_step import KernelGradient
 from mlff_core.distill.loss import LossConfig
 from mlff_core.distill.monitor import validate
 from mlff_core.distill.progress import Reporter
@@ -192,3 +194,23 @@ def test_precisions_and_devices_without_the_kernel_are_refused(settings):
         settings(precision="bf16")
     with pytest.raises(InputError, match="step = 'kernel' needs device = 'cpu', got meta"):
         Trainer(settings(device="meta"))
+
+
+def test_the_smallest_pull_there_is_moves_atoms_to_nowhere_else(example):
+    model, item = example
+    kernel = KernelGradient(model)
+    kernel.kernel.refresh()
+    _, leaves = kernel.outputs(item, stress=False)
+    model.zero_grad()
+    kernel.add_gradient(item, [torch.zeros_like(leaves[0]), torch.full_like(leaves[1], 1e-44)])
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters() if parameter.grad is not None)
+
+
+def test_a_loss_that_is_not_finite_is_returned_without_a_gradient(example):
+    model, item = example
+    forces = item.labels.forces.clone()
+    forces[0, 0] = math.inf
+    wrong = TrainingBatch(replace(item.labels, forces=forces), item.edges, item.position)
+    model.zero_grad()
+    values = GradientStep(model, LossConfig(), "kernel", contextlib.nullcontext)(wrong, dict)
+    assert not math.isfinite(values["loss"])
