@@ -4,7 +4,7 @@ import nox
 
 nox.options.sessions = ["tests", "lint"]
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
-EXTRAS = ["", "openmm", "ipi", "qcengine", "onnx", "lammps", "metatomic", "teachers", "data"]
+EXTRAS = ["", "openmm", "ipi", "qcengine", "onnx", "lammps", "metatomic", "torchsim", "teachers", "data"]
 
 
 @nox.session(python=PYTHONS)

@@ -1,0 +1,71 @@
+"""torch-sim: ``TorchSimModel`` for its integrators, optimisers and batchers, and the engine ``torchsim``.
+
+Importing this module imports neither torch nor torch-sim; ``TorchSimModel`` is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlff_core.engine import Engine
+from mlff_core.errors import InputError
+from mlff_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from mlff_core.batch import AtomicBatch
+    from mlff_core.potential import Potential
+    from mlff_core.prediction import Prediction
+    from mlff_plugins.torchsim.model import TorchSimModel as TorchSimModel
+
+__all__ = ["TorchSimEngine", "TorchSimModel", "mlff_register_engines"]
+
+
+class TorchSimEngine(Engine):
+    """torch-sim's single-point runner on many systems at once.
+
+    Options of :meth:`bind`: ``"skin"``, Å, of the neighbour list; ``"batch"``, a structure to check.
+    """
+
+    name = "torchsim"
+    summary = "torch-sim: TorchSimModel for MD and relaxation of many systems at once."
+    # 0.3 is the last for Python 3.11; those between have not been tried.
+    requires = ("torch-sim-atomistic>=0.3,<0.7,!=0.4.*,!=0.5.*",)
+    install_hint = 'pip install "mlff-hub[torchsim]" (Python 3.11 or newer)'
+    capabilities: ClassVar[frozenset[str]] = frozenset({"stress", "periodic", "batch", "float64"})
+
+    def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> TorchSimModel:
+        """Return a torch-sim model driven by ``potential``; see :meth:`mlff_core.engine.Engine.bind`."""
+        self.ensure_installed()
+        from mlff_plugins.torchsim.model import DEFAULT_SKIN, TorchSimModel
+
+        options = dict(options or {})
+        batch, skin = options.pop("batch", None), options.pop("skin", DEFAULT_SKIN)
+        if options:
+            raise InputError(f"engine torchsim has no option {', '.join(sorted(options))}; it has batch and skin")
+        if batch is not None:
+            potential.check(batch)
+        return TorchSimModel(potential, skin=skin)
+
+    def evaluate(self, bound: TorchSimModel, batch: AtomicBatch) -> Prediction:
+        """Return energy, forces, and the stress of crystals, as ``torch_sim.static`` gives them."""
+        import torch_sim
+
+        from mlff_plugins.torchsim.convert import prediction_from_results, state_from_batch
+
+        results = torch_sim.static(state_from_batch(batch.to(bound.device, bound.dtype)), bound)
+        return prediction_from_results(results)
+
+
+@hookimpl
+def mlff_register_engines() -> Iterable[Engine]:
+    """Return torch-sim's engine."""
+    return [TorchSimEngine()]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TorchSimModel":
+        from mlff_plugins.torchsim.model import TorchSimModel
+
+        return TorchSimModel
+    raise AttributeError(f"module 'mlff_plugins.torchsim' has no attribute {name!r}")

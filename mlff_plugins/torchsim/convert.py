@@ -1,0 +1,93 @@
+"""Between torch-sim's ``SimState`` and the core's types; both count in eV and Å, its cells in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch_sim
+from ase.data import atomic_masses
+from torch import Tensor
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.errors import UnsupportedError
+from mlff_core.prediction import Prediction
+
+
+def to_batch(state: torch_sim.SimState | Mapping[str, Any]) -> AtomicBatch:
+    """Return a state as a batch; a total charge is looked for in its extras, as torch-sim 0.6 has them."""
+    if isinstance(state, Mapping):
+        state = torch_sim.SimState(**{"masses": torch.ones_like(state["positions"][:, 0]), **state})
+    cell = state.cell.detach().mT
+    # 0.3 has one bool for all directions, 0.6 one for each.
+    pbc = torch.as_tensor(state.pbc, dtype=torch.bool, device=cell.device).expand(cell.shape[0], 3)
+    charge = getattr(state, "charge", None)
+    return AtomicBatch(
+        positions=state.positions.detach(),
+        atomic_numbers=state.atomic_numbers.to(torch.int64),
+        cell=cell,
+        pbc=pbc,
+        system_idx=state.system_idx.to(torch.int64),
+        charge=charge if isinstance(charge, Tensor) else None,
+    )
+
+
+def from_prediction(prediction: Prediction) -> dict[str, Tensor]:
+    """Return what torch-sim expects of a model, by its names.
+
+    The energy stays in float64, as everywhere: in float32 it is good to meV only.
+    """
+    found = {"energy": prediction.energy, "forces": prediction.forces, "stress": prediction.stress}
+    return {name: tensor.detach() for name, tensor in found.items() if tensor is not None}
+
+
+def state_from_batch(batch: AtomicBatch) -> torch_sim.SimState:
+    """Return a batch as a state.
+
+    Raises
+    ------
+    UnsupportedError
+        Structures of different periodicity, which a state holds once for all, slabs, and what a state has no room for:
+        charges that are not zero, multiplicities other than 1.
+    """
+    pbc = batch.pbc[0]
+    if not bool((batch.pbc == pbc).all()):
+        raise UnsupportedError("torch-sim has one pbc for all systems of a batch, but these differ; give them apart")
+    if bool(pbc.any()) and not bool(pbc.all()):
+        raise UnsupportedError(
+            "torch-sim is served molecules and crystals here, but this structure has pbc along some directions only; "
+            "use another engine for slabs"
+        )
+    if batch.charge is not None and bool((batch.charge != 0).any()):
+        raise UnsupportedError("a total charge does not reach the model through this engine; use another one")
+    if batch.spin_multiplicity is not None and bool((batch.spin_multiplicity != 1).any()):
+        raise UnsupportedError("a spin multiplicity does not reach the model through torch-sim; use another engine")
+    masses = torch.as_tensor(atomic_masses, dtype=batch.dtype, device=batch.device)
+    return torch_sim.SimState(
+        positions=batch.positions,
+        masses=masses[batch.atomic_numbers],
+        cell=batch.cell.mT,
+        pbc=bool(pbc.all()),
+        atomic_numbers=batch.atomic_numbers,
+        system_idx=batch.system_idx,
+    )
+
+
+def prediction_from_results(results: Sequence[Mapping[str, Tensor]]) -> Prediction:
+    """Return what ``torch_sim.static`` gives for several systems as one prediction.
+
+    Parameters
+    ----------
+    results
+        For each system ``potential_energy`` (1,), eV; ``forces`` (n_atoms, 3), eV/Å; ``stress`` (1, 3, 3), eV/Å³,
+        which is NaN for a molecule.
+    """
+    stress = None
+    if "stress" in results[0]:
+        stress = torch.cat([result["stress"].reshape(1, 3, 3) for result in results])
+    return Prediction(
+        energy=torch.cat([result["potential_energy"].reshape(1) for result in results]),
+        forces=torch.cat([result["forces"] for result in results]),
+        stress=None if stress is None or bool(stress.isnan().any()) else stress,
+    )

@@ -1,0 +1,113 @@
+"""A model as torch-sim's ``ModelInterface``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch_sim
+from torch import Tensor
+from torch_sim.models.interface import ModelInterface
+
+from mlff_core import load
+from mlff_core.potential import Potential, VerletPotential
+from mlff_plugins.torchsim.convert import from_prediction, to_batch
+
+DEFAULT_SKIN = 1.0
+"""Å."""
+
+
+class TorchSimModel(ModelInterface):
+    """A torch-sim model driven by a trained model: energies, forces and stresses of all systems of a state at once.
+
+    The energy is float64 in every precision. The stress of a state that is not periodic is NaN, since there is none.
+
+    Parameters
+    ----------
+    model
+        A name (``mlff models list``), the path of a model file, or a potential.
+    device
+        ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` …; a potential keeps its own.
+    dtype
+        ``"float32"`` or ``"float64"``; a potential keeps its own. States are to have the same.
+    skin
+        Å; neighbours are searched anew when an atom of any system has moved by half of it. Numbers do not depend on it.
+    kernel
+        ``"auto"`` or the name of a kernel; a potential keeps its own.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged or foreign.
+    InputError
+        Unknown device, dtype or kernel.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Potential,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        skin: float = DEFAULT_SKIN,
+        kernel: str = "auto",
+    ) -> None:
+        super().__init__()
+        potential = model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel)
+        self.potential = potential
+        self._running = VerletPotential(potential, skin)
+        self._device = potential.device
+        self._dtype = potential.dtype
+        self._compute_forces = "forces" in potential.supports
+        self._compute_stress = "stress" in potential.supports
+
+    @property
+    def compute_forces(self) -> bool:
+        """Whether forces are given."""
+        return self._compute_forces
+
+    @compute_forces.setter
+    def compute_forces(self, wanted: bool) -> None:
+        self._compute_forces = self._offered("forces", wanted)
+
+    @property
+    def compute_stress(self) -> bool:
+        """Whether the stress is given."""
+        return self._compute_stress
+
+    @compute_stress.setter
+    def compute_stress(self, wanted: bool) -> None:
+        self._compute_stress = self._offered("stress", wanted)
+
+    def _offered(self, name: str, wanted: bool) -> bool:
+        if wanted and name not in self.potential.supports:
+            # The class by which torch-sim finds out what a model cannot do.
+            raise NotImplementedError(f"{self.potential.card.name} cannot give {name}")
+        return wanted
+
+    def forward(self, state: torch_sim.SimState | Mapping[str, Any], **_: Any) -> dict[str, Tensor]:
+        """Return ``energy`` (n_systems,), eV, ``forces`` (n_atoms, 3), eV/Å, and ``stress`` (n_systems, 3, 3), eV/Å³.
+
+        The stress is positive under tension. The last two come as ``compute_forces`` and ``compute_stress`` say.
+
+        Raises
+        ------
+        InputError
+            Positions that are not finite, overlapping atoms, no atoms, or a periodic state without a volume.
+        UnsupportedError
+            An element or charge that the model does not know.
+        """
+        batch = to_batch(state)
+        periodic = bool(batch.pbc.any())
+        want = {"energy"}
+        if self._compute_forces:
+            want.add("forces")
+        if self._compute_stress and periodic:
+            want.add("stress")
+        prediction = self._running.predict(batch, want=want)
+        if self._compute_stress and not periodic:
+            prediction = replace(prediction, stress=torch.full_like(batch.cell, torch.nan))
+        return from_prediction(prediction)
