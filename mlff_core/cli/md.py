@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 @click.option("--frame-every", type=int, default=100, show_default=True, help="Steps.")
 @click.option("--checkpoint-every", type=int, default=1000, show_default=True, help="Steps.")
 @click.option("--trajectory", default="trajectory.extxyz", show_default=True, help="Name; .extxyz or .traj.")
+@click.option(
+    "--replicas", "n_replicas", type=click.IntRange(min=1), default=1, show_default=True, help="Copies at once."
+)
+@click.option("--all-frames", is_flag=True, help="Run every frame of FILE at once.")
 @click.option("--restart", is_flag=True, help="Go on from the last restart file in the folder, if there is one.")
 @watch_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
@@ -43,6 +47,8 @@ def command(
     folder: Path,
     n_steps: int | None,
     time_ps: float | None,
+    n_replicas: int,
+    all_frames: bool,
     restart: bool,
     max_uncertainty: float | None,
     on_uncertain: str,
@@ -54,12 +60,16 @@ def command(
 
     MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; the run starts from its last
     frame. A run that was killed goes on when the same line is given again with --restart.
+
+    With --replicas N, N copies run at once in one batch, with first velocities and thermostats of their own: copy k,
+    counted from 0, runs as alone with the seed --seed + k. With --all-frames every frame of FILE runs so (each N
+    times). Log and trajectory then say which line and which frame is whose (replica).
     """
     from mlff_core import load
     from mlff_core.checkpoint import file_sha256
     from mlff_core.cli.progress import bar
     from mlff_core.errors import InputError
-    from mlff_core.md import MDSettings, run_md
+    from mlff_core.md import MDSettings, run_md, run_replicas
     from mlff_core.registry import resolve
     from mlff_core.structures import read_structures
 
@@ -71,31 +81,39 @@ def command(
             raise InputError(f"--time-ps and --timestep-fs must be positive, got {time_ps} and {timestep_fs}")
         n_steps = max(1, round(1000 * time_ps / timestep_fs))
     settings = MDSettings(n_steps=n_steps, **options)
-    atoms = read_structures(file, index="-1")[0]
+    frames = read_structures(file, index=":" if all_frames else "-1")
+    frames = [atoms for atoms in frames for _ in range(n_replicas)]
+    if n_replicas > 1 and settings.temperature_kelvin is None:
+        raise InputError("copies of one structure need --temperature-kelvin: without it all have the same velocities")
     potential = watched(load(model, device=device, dtype=dtype), max_uncertainty, on_uncertain)
+    sha256 = file_sha256(resolve(model))
 
     def note(rate: float) -> str:
-        return f"{rate * timestep_fs * 86400 * 1e-6:.3g} ns/day"
+        each = f"{rate * timestep_fs * 86400 * 1e-6:.3g} ns/day"
+        return each if len(frames) == 1 else f"{len(frames)} × {each}"
 
     with bar("md", n_steps, note=note) as advance:
+        if len(frames) == 1:
 
-        def on_step(state: MDState) -> None:
-            advance(state.step)
+            def on_step(state: MDState) -> None:
+                advance(state.step)
 
-        report = run_md(
-            potential,
-            atoms,
-            settings,
-            folder,
-            restart=restart,
-            model_sha256=file_sha256(resolve(model)),
-            on_step=on_step,
-        )
-    begun = f"from step {report.first_step} " if report.first_step else ""
+            one = run_md(potential, frames[0], settings, folder, restart=restart, model_sha256=sha256, on_step=on_step)
+            first, last, temperature = one.first_step, one.last_step, one.temperature_kelvin
+            drift, of_what = one.conserved_drift / len(frames[0]), ""
+        else:
+            many = run_replicas(
+                potential, frames, settings, folder, restart=restart, model_sha256=sha256, on_step=advance
+            )
+            first, last = many.first_step, many.last_step
+            temperature = sum(many.temperatures_kelvin) / len(frames)
+            drifts = [drift / len(atoms) for drift, atoms in zip(many.conserved_drifts, frames, strict=True)]
+            drift, of_what = max(drifts, key=abs), f"{len(frames)} structures, "
+    begun = f"from step {first} " if first else ""
+    most = " at most" if of_what else ""
     click.echo(
-        f"{begun}to step {report.last_step} ({report.last_step * timestep_fs:g} fs), "
-        f"{report.temperature_kelvin:.1f} K over the second half, conserved energy "
-        f"{1000 * report.conserved_drift / len(atoms):+.3g} meV/atom from start to end; files in {folder}",
+        f"{of_what}{begun}to step {last} ({last * timestep_fs:g} fs), {temperature:.1f} K over the second half, "
+        f"conserved energy {1000 * drift:+.3g} meV/atom{most} from start to end; files in {folder}",
         err=True,
     )
     tell_uncertain(potential)

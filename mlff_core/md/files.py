@@ -6,7 +6,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from mlff_core.atomic_write import write_atomically
 from mlff_core.errors import CheckpointError, InputError
-from mlff_core.md.state import MDState
+from mlff_core.md.state import Array, MDState
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -57,6 +57,8 @@ class Checkpoint:
         Frames in the trajectory, and its length.
     last_frame, last_row
         Steps of the last frame and of the last line of the log.
+    bath_energies
+        Energy that thermostat and barostat have put in, one for each structure run together, shape (n_systems,), eV.
     """
 
     state: MDState
@@ -66,6 +68,7 @@ class Checkpoint:
     trajectory_bytes: int
     last_frame: int
     last_row: int
+    bath_energies: Array
 
 
 class RunFolder:
@@ -77,10 +80,13 @@ class RunFolder:
         Made if it is not there.
     trajectory
         File name; ``.traj`` is ASE's binary format, anything else extended xyz.
+    columns
+        Of the log.
     """
 
-    def __init__(self, folder: Path, trajectory: str) -> None:
+    def __init__(self, folder: Path, trajectory: str, columns: Sequence[str] = COLUMNS) -> None:
         self.folder = folder
+        self.columns = columns
         self.trajectory = folder / trajectory
         self.n_frames = 0
         self.last_frame = -1
@@ -116,7 +122,7 @@ class RunFolder:
         write_atomically(self.folder / RECORD, (json.dumps(record, indent=2) + "\n").encode())
         self.trajectory.unlink(missing_ok=True)
         self._log = (self.folder / LOG).open("wb")
-        self._log.write((",".join(COLUMNS) + "\n").encode())
+        self._log.write((",".join(self.columns) + "\n").encode())
         self._open_trajectory("w")
 
     def read_record(self) -> dict[str, Any]:
@@ -190,6 +196,7 @@ class RunFolder:
             # Opened here: numpy leaves the file open where it is no archive.
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 numbers = json.loads(str(arrays["numbers"]))
+                bath_energies = np.atleast_1d(arrays["bath_energy"])
                 state = MDState(
                     step=numbers["step"],
                     positions=arrays["positions"],
@@ -197,7 +204,7 @@ class RunFolder:
                     cell=arrays["cell"],
                     energy=float("nan"),
                     forces=np.full_like(arrays["positions"], np.nan),
-                    bath_energy=float(arrays["bath_energy"]),
+                    bath_energy=float(bath_energies.sum()),
                 )
             return Checkpoint(
                 state,
@@ -207,6 +214,7 @@ class RunFolder:
                 numbers["trajectory_bytes"],
                 numbers["last_frame"],
                 numbers["last_row"],
+                bath_energies,
             )
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise CheckpointError(f"{path} is damaged: {error}; start the run anew in another folder") from error
@@ -215,7 +223,7 @@ class RunFolder:
         """Write a line of the log; None leaves its column empty."""
         if self._log is None:
             raise RuntimeError("the run's files are not open")
-        cells = ("" if row[name] is None else repr(row[name]) for name in COLUMNS)
+        cells = ("" if row[name] is None else repr(row[name]) for name in self.columns)
         self._log.write((",".join(cells) + "\n").encode())
         self._log.flush()
         self.last_row = int(row["step"] or 0)
@@ -234,8 +242,18 @@ class RunFolder:
         self.n_frames += 1
         self.last_frame = step
 
-    def write_checkpoint(self, state: MDState, random: Mapping[str, Any]) -> None:
-        """Write the restart file by rename, after what it counts on is on the disk."""
+    def write_checkpoint(self, state: MDState, random: Mapping[str, Any], bath_energies: Array | None = None) -> None:
+        """Write the restart file by rename, after what it counts on is on the disk.
+
+        Parameters
+        ----------
+        state
+            What is to go on.
+        random
+            State of the random numbers.
+        bath_energies
+            Of each structure, shape (n_systems,), eV, where several run together.
+        """
         if self._log is None:
             raise RuntimeError("the run's files are not open")
         os.fsync(self._log.fileno())
@@ -256,7 +274,7 @@ class RunFolder:
             positions=state.positions,
             velocities=state.velocities,
             cell=state.cell,
-            bath_energy=state.bath_energy,
+            bath_energy=state.bath_energy if bath_energies is None else bath_energies,
             numbers=json.dumps(numbers),
         )
         write_atomically(self.folder / RESTART, content.getvalue())

@@ -97,7 +97,7 @@ def run_md(
     CheckpointError
         The files of the run to be continued are damaged.
     """
-    run = _Run(potential, atoms, settings)
+    run = SystemRun(potential, atoms, settings)
     files = RunFolder(Path(folder), settings.trajectory)
     record = {
         "model": potential.card.name,
@@ -136,7 +136,7 @@ def run_md(
     return MDReport(files.folder, first_step, state.step, temperature, drift)
 
 
-class _Run:
+class SystemRun:
     """A structure under an integrator, and how its states are written."""
 
     def __init__(self, potential: Potential, atoms: Atoms, settings: MDSettings) -> None:

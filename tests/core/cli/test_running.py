@@ -130,6 +130,18 @@ def test_md_runs_stops_and_goes_on(folder):
     assert "timestep_fs was 0.5" in mlff(*line, "--steps", 40, "--restart", "--timestep-fs", 1, status=1).stderr
 
 
+def test_md_runs_copies_of_every_frame_at_once(folder):
+    line = ["md", "model.pt", "two.extxyz", "-o", "run", "--temperature-kelvin", 200, "--replicas", 2, "--all-frames"]
+    result = mlff(*line, "--steps", 4, "--frame-every", 2)
+    assert result.stdout == ""
+    assert "4 structures, to step 4" in result.stderr
+    frames = read(folder / "run" / "trajectory.extxyz", ":")
+    assert [frame.info["replica"] for frame in frames] == 3 * [0, 1, 2, 3]
+    assert "from step 4 to step 8" in mlff(*line, "--steps", 8, "--frame-every", 2, "--restart").stderr
+    unlike = ("md", "model.pt", "one.xyz", "-o", "other", "--ensemble", "nve", "--steps", 4, "--replicas", 2)
+    assert "same velocities" in mlff(*unlike, status=1).stderr
+
+
 def test_md_of_a_crystal_at_constant_pressure(folder):
     line = ["md", "model.pt", "crystal.extxyz", "-o", "run", "--temperature-kelvin", 100, "--ensemble", "npt"]
     mlff(*line, "--steps", 40, "--full-cell", "--dtype", "float64", "--trajectory", "run.traj", "--frame-every", 20)
