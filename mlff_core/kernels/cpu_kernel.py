@@ -6,72 +6,29 @@ import copy
 import ctypes
 import weakref
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.kernels.build import BuildError, load_library
+from mlff_core.kernels.cpu_interface import (
+    ABI,
+    BAD_INDEX,
+    NOT_FINITE,
+    OVERLAP_FOUND,
+    UNKNOWN_ELEMENT,
+    Batch,
+    Description,
+    library,
+)
 from mlff_core.kernels.cpu_parameters import N_INTERVALS, constant_numbers, filter_splines, trainable_numbers
+from mlff_core.kernels.parts import Part, half_of_memory, part_batch, sum_parts
 from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.model.painn import PaiNN
 from mlff_core.neighbors import OVERLAP, EdgeList, overlap_error
 from mlff_core.prediction import Prediction
-
-ABI = 2
-OVERLAP_FOUND, UNKNOWN_ELEMENT, BAD_INDEX, NOT_FINITE = 1, 2, 3, 4
-"""Of ``cpu/api.h``."""
-
-
-class _Description(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("abi", "is_double", "hidden", "n_layers", "n_species", "n_readout")),
-        ("n_intervals", ctypes.c_int32),
-        ("shared_filters", ctypes.c_int32),
-        *((name, ctypes.c_double) for name in ("cutoff", "smoothing", "scale", "overlap")),
-        ("n_parameters", ctypes.c_int64),
-        ("parameters", ctypes.c_void_p),
-        ("n_constants", ctypes.c_int64),
-        ("constants", ctypes.c_void_p),
-    )
-
-
-class _Batch(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("n_atoms", "n_systems", "n_edges")),
-        *((name, ctypes.c_void_p) for name in ("positions", "cell", "atomic_numbers", "system_idx")),
-        *((name, ctypes.c_void_p) for name in ("centers", "neighbors", "cell_shifts")),
-        ("n_threads", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("energy", "atom_energies", "forces", "virial")),
-        *((name, ctypes.c_void_p) for name in ("cotangents", "gradient")),
-        ("culprit", ctypes.c_int64),
-    )
-
-
-def library() -> ctypes.CDLL:
-    """Return the kernel's library with its functions typed, built if need be.
-
-    Raises
-    ------
-    BuildError
-        There is no compiler, or it failed.
-    """
-    lib = load_library()
-    if lib.mlff_abi() != ABI:
-        raise BuildError(f"the CPU kernel's library has interface {lib.mlff_abi()}, wanted {ABI}; install it anew")
-    lib.mlff_painn_create.restype = ctypes.c_void_p
-    lib.mlff_painn_create.argtypes = [ctypes.POINTER(_Description), ctypes.c_char_p]
-    lib.mlff_painn_refresh.restype = ctypes.c_int32
-    lib.mlff_painn_refresh.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
-    lib.mlff_painn_destroy.restype = None
-    lib.mlff_painn_destroy.argtypes = [ctypes.c_void_p]
-    lib.mlff_painn_variant.restype = ctypes.c_char_p
-    lib.mlff_painn_variant.argtypes = [ctypes.c_void_p]
-    lib.mlff_variants.restype = ctypes.c_char_p
-    lib.mlff_painn_evaluate.restype = ctypes.c_int32
-    lib.mlff_painn_evaluate.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Batch)]
-    return lib
 
 
 def variants() -> list[str]:
@@ -85,6 +42,59 @@ def computes_as_written(model: PaiNN) -> bool:
     return type(model) is PaiNN and not any(
         "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks for module in model.modules()
     )
+
+
+def _describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n_constants: int) -> Description:
+    """Return what the library must know of a model; where its numbers (n_numbers,) are is left open."""
+    config = model.config
+    return Description(
+        abi=ABI,
+        is_double=numbers.dtype == torch.float64,
+        hidden=config.hidden,
+        n_layers=config.n_layers,
+        n_species=len(config.elements),
+        n_readout=config.hidden // 2,
+        n_intervals=n_intervals,
+        shared_filters=config.shared_filters,
+        cutoff=config.cutoff,
+        smoothing=model.updates[0].smoothing,
+        scale=float(model.scale),
+        overlap=overlap,
+        n_parameters=len(numbers),
+        n_constants=n_constants,
+    )
+
+
+def _exact_numbers(model: PaiNN, n_intervals: int) -> Tensor:
+    """Return the trainable numbers, shape (n_numbers,), no unit, made in float64 and rounded once."""
+    exact = copy.deepcopy(model).cpu().double()
+    with torch.no_grad():
+        return trainable_numbers(exact, filter_splines(exact, n_intervals)).to(model.scale.dtype)
+
+
+def _check_as_written(model: PaiNN) -> None:
+    if not computes_as_written(model):
+        raise UnsupportedError(
+            f"the CPU kernel computes a PaiNN as it is written, but this is a {type(model).__name__} that computes "
+            "something else; use kernel='reference'"
+        )
+
+
+def packed(model: PaiNN) -> bytes:
+    """Return a model as other programs hand it to the library: ``mlff_painn`` of ``cpu/api.h`` and its two arrays.
+
+    The pointers in the struct are null.
+
+    Raises
+    ------
+    UnsupportedError
+        The model is none that the kernel computes.
+    """
+    _check_as_written(model)
+    n_intervals = N_INTERVALS[model.scale.dtype]
+    numbers, constants = _exact_numbers(model, n_intervals), constant_numbers(model)
+    description = _describe(model, numbers, n_intervals, OVERLAP, len(constants))
+    return bytes(description) + numbers.numpy().tobytes() + constants.tobytes()
 
 
 class LibraryModel:
@@ -107,26 +117,9 @@ class LibraryModel:
 
     def __init__(self, model: PaiNN, numbers: Tensor, variant: str | None, n_intervals: int, overlap: float) -> None:
         self.library = library()
-        config = model.config
         constants = constant_numbers(model)
-        description = _Description(
-            abi=ABI,
-            is_double=numbers.dtype == torch.float64,
-            hidden=config.hidden,
-            n_layers=config.n_layers,
-            n_species=len(config.elements),
-            n_readout=config.hidden // 2,
-            n_intervals=n_intervals,
-            shared_filters=config.shared_filters,
-            cutoff=config.cutoff,
-            smoothing=model.updates[0].smoothing,
-            scale=float(model.scale),
-            overlap=overlap,
-            n_parameters=len(numbers),
-            parameters=numbers.data_ptr(),
-            n_constants=len(constants),
-            constants=constants.ctypes.data,
-        )
+        description = _describe(model, numbers, n_intervals, overlap, len(constants))
+        description.parameters, description.constants = numbers.data_ptr(), constants.ctypes.data
         self.address = self.library.mlff_painn_create(
             ctypes.byref(description), None if variant is None else variant.encode()
         )
@@ -151,6 +144,7 @@ class LibraryModel:
         virial: Tensor | None = None,
         cotangents: Tensor | None = None,
         gradient: Tensor | None = None,
+        part: Part | None = None,
     ) -> None:
         """Fill the outputs that are given, all of them contiguous.
 
@@ -168,7 +162,12 @@ class LibraryModel:
             Factors of the atoms' energies in what is differentiated, shape (n_atoms,), no unit, float64.
         gradient
             Of Σ factor · energy in the trainable numbers, shape (n_numbers,), eV.
+        part
+            Computes this part of the structures alone; the outputs of atoms are then those of its atoms.
         """
+        given = batch, edges
+        if part is not None:
+            batch, edges = part_batch(batch, part), part.edges
         positions = batch.positions.detach().contiguous()
         inputs = (
             positions,
@@ -179,8 +178,8 @@ class LibraryModel:
             edges.neighbors.contiguous(),
             edges.cell_shifts.to(positions.dtype).contiguous(),
         )
-        others = (energy, atom_energies, forces, virial, cotangents, gradient)
-        call = _Batch(
+        others = (energy, atom_energies, forces, virial, cotangents, gradient, None if part is None else part.n_centers)
+        call = Batch(
             batch.n_atoms,
             batch.n_systems,
             edges.n_edges,
@@ -191,7 +190,10 @@ class LibraryModel:
         )
         status = self.library.mlff_painn_evaluate(self.address, ctypes.byref(call))
         if status:
-            raise _error(status, call.culprit, batch, edges)
+            culprit = call.culprit
+            if part is not None and culprit >= 0:
+                culprit = int((part.edge_places if status == OVERLAP_FOUND else part.atoms)[culprit])
+            raise _error(status, culprit, *given)
 
 
 class CPUKernel:
@@ -207,19 +209,24 @@ class CPUKernel:
         An instruction set out of :func:`variants`; None takes the fastest.
     n_intervals
         Pieces of the filters' splines; None takes what suits the precision.
+    memory_bytes
+        What an evaluation may take; systems that need more are evaluated in parts. None allows half of the machine's.
     """
 
     name = "cpu"
     checks_distances = True
     selects_edges = True
 
-    def __init__(self, model: PaiNN, variant: str | None = None, n_intervals: int | None = None) -> None:
-        if not computes_as_written(model):
-            raise UnsupportedError(
-                f"the CPU kernel computes a PaiNN as it is written, but this is a {type(model).__name__} that computes "
-                "something else; use kernel='reference'"
-            )
+    def __init__(
+        self,
+        model: PaiNN,
+        variant: str | None = None,
+        n_intervals: int | None = None,
+        memory_bytes: int | None = None,
+    ) -> None:
+        _check_as_written(model)
         self.model = model
+        self.memory_bytes = half_of_memory() if memory_bytes is None else memory_bytes
         self._wanted = (variant, n_intervals or N_INTERVALS[model.scale.dtype])
         self._tensors = [*model.parameters(), *model.buffers()]
         self._versions = self._read_versions()
@@ -227,11 +234,7 @@ class CPUKernel:
 
     def _made(self) -> LibraryModel:
         variant, n_intervals = self._wanted
-        # Made in float64 and rounded once.
-        exact = copy.deepcopy(self.model).cpu().double()
-        with torch.no_grad():
-            numbers = trainable_numbers(exact, filter_splines(exact, n_intervals)).to(self.model.scale.dtype)
-        return LibraryModel(self.model, numbers, variant, n_intervals, OVERLAP)
+        return LibraryModel(self.model, _exact_numbers(self.model, n_intervals), variant, n_intervals, OVERLAP)
 
     @property
     def variant(self) -> str:
@@ -247,18 +250,31 @@ class CPUKernel:
         if versions != self._versions:
             self._handle = self._made()
             self._versions = versions
-        handle, n_atoms = self._handle, batch.n_atoms
+        n_atoms = batch.n_atoms
         energy = torch.empty(batch.n_systems, dtype=torch.float64)
         atom_energies = torch.empty(n_atoms, dtype=torch.float64) if "atom_energies" in want else None
         forces = torch.empty((n_atoms, 3), dtype=batch.dtype) if "forces" in want else None
         virial = torch.empty((batch.n_systems, 3, 3), dtype=batch.dtype) if "stress" in want else None
-        handle.call(batch, edges, energy=energy, atom_energies=atom_energies, forces=forces, virial=virial)
+        outputs: dict[str, Any] = {"energy": energy, "atom_energies": atom_energies, "forces": forces, "virial": virial}
+        if self._fits(n_atoms, edges.n_edges):
+            self._handle.call(batch, edges, **outputs)
+        else:
+            sum_parts(batch, edges, self.model.config.n_layers, outputs, self._fits, self._handle.call)
         return Prediction(
             energy=energy,
             forces=forces,
             stress=None if virial is None else stress_from_virial(virial, batch.cell.detach()),
             atom_energies=atom_energies,
         )
+
+    def needed_bytes(self, n_atoms: int, n_edges: int) -> int:
+        """Return about what memory an evaluation of so many atoms and directed edges takes, bytes."""
+        config = self.model.config
+        real = self.model.scale.element_size()
+        return real * (n_atoms * config.hidden * (16 * (config.n_layers - 1) + 9) + 20 * n_edges) + 8 * n_edges
+
+    def _fits(self, n_atoms: int, n_edges: int) -> bool:
+        return self.needed_bytes(n_atoms, n_edges) <= self.memory_bytes
 
 
 def _error(status: int, culprit: int, batch: AtomicBatch, edges: EdgeList) -> MlffError:

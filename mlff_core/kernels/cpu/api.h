@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 /* Raised by one whenever a struct or the order of the parameters changes. */
-#define MLFF_ABI 2
+#define MLFF_ABI 3
 
 /* The shape of a network, and its numbers. The trainable ones are `real` (double or float as is_double says), one after
  * the other, row by row, in this order:
@@ -72,8 +72,15 @@ typedef struct {
     const double *cotangents;      /* (n_atoms), the factors of the atoms' energies, no unit, or null for ones */
     void *gradient;                /* out real (n_parameters), of the sum of factors times energies, or null; forces and
                                       virial must then be null */
+    const int64_t *n_centers;      /* (n_layers), or null for all atoms: see below */
     int64_t culprit;               /* out: the atom or edge that an error is about */
 } mlff_batch;
+
+/* A part of a system, with `n_centers`: energies are those of the first n_centers[n_layers − 1] atoms only, and forces
+ * and virial are the derivatives of their sum. The atoms after them are there to be seen: layer k sends messages to the
+ * first n_centers[k] atoms, so these must hold every neighbour of the first n_centers[k + 1], and all atoms every
+ * neighbour of the first n_centers[0]. Edges between atoms that come after the first n_centers[0] may be left out.
+ * Not with a gradient in the parameters. Parts that share a system out between them sum to the whole. */
 
 enum {
     MLFF_OK = 0,
@@ -82,7 +89,7 @@ enum {
     MLFF_BAD_INDEX = 3,       /* culprit: atom or edge */
     MLFF_NOT_FINITE = 4,      /* culprit: atom */
     MLFF_NO_MEMORY = 5,
-    MLFF_BAD_REQUEST = 6 /* outputs that do not go together, or a wrong number of parameters */
+    MLFF_BAD_REQUEST = 6 /* outputs that do not go together, or numbers of parameters or centres that do not fit */
 };
 
 /* MLFF_ABI of the library. */

@@ -100,7 +100,7 @@ const char *mlff_painn_variant(const void *model) { return static_cast<const Han
 int32_t mlff_painn_evaluate(void *model, mlff_batch *batch) {
     Handle &handle = *static_cast<Handle *>(model);
     if (batch->n_atoms > INT32_MAX / 2) return MLFF_NO_MEMORY;
-    if (batch->gradient && (batch->forces || batch->virial)) return MLFF_BAD_REQUEST;
+    if (batch->gradient && (batch->forces || batch->virial || batch->n_centers)) return MLFF_BAD_REQUEST;
     const int64_t work = handle.flops_per_atom * batch->n_atoms + handle.flops_per_edge * batch->n_edges;
     int64_t n_threads = 1 + work / WORTH_A_THREAD;
     if (n_threads > batch->n_threads) n_threads = batch->n_threads;

@@ -88,7 +88,9 @@ static void forward_tile(void *context, int64_t t, int thread) {
         return;
     }
     const double *factors = j.in->cotangents ? j.in->cotangents + start : nullptr;
-    readout(m, atoms, rows, j.backward, z, j.atom_energies + start, factors, step.learned);
+    /* Nothing flows back from atoms that are only there to be seen. */
+    const int64_t left = j.n_owned() - start;
+    readout(m, left < atoms ? int(left) : atoms, rows, j.backward, z, j.atom_energies + start, factors, step.learned);
     if (!j.backward) return;
     update_back(m, m.layers[k], atoms, rows, z, keep, step.learned ? step.learned->layers + k : nullptr);
     publish_gradients(m, rows, z, j.g[k & 1] + start * 4 * m.Fp);
@@ -172,6 +174,12 @@ static void backward_tile(void *context, int64_t t, int thread) {
     publish_gradients(m, rows, z, j.g[(k - 1) & 1] + start * 4 * Fp);
 }
 
+/* Rows of an array (padded atoms, width) that layer k's tiles do not write: neighbours read them, times zero. */
+static void clear_others(const Job &j, int k, real *rows, int64_t width) {
+    const int64_t from = int64_t(j.tiles_of(k)) * j.tile, all = int64_t(j.n_tiles) * j.tile;
+    if (from < all) memset(rows + from * width, 0, sizeof(real) * size_t((all - from) * width));
+}
+
 static void prepare(void *context, int64_t t, int thread) {
     Job &j = *static_cast<Step *>(context)->job;
     prepare_tile(j, int(t), thread_scratch(j, thread));
@@ -252,6 +260,8 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
     j.trains = in->gradient;
     j.backward = in->forces || in->virial || j.trains;
     j.n_shares = parallel.n_shares;
+    for (int64_t k = 0, most = in->n_atoms; in->n_centers && k < m.n_layers; most = in->n_centers[k++])
+        if (in->n_centers[k] < 0 || in->n_centers[k] > most) return MLFF_BAD_REQUEST;
     /* Tiles small enough that every thread has some, and whole row blocks. */
     const int share = round_up((j.n_atoms + j.n_shares - 1) / j.n_shares, MR);
     j.tile = share < TILE ? share : TILE;
@@ -275,7 +285,10 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
     Step step{&j, 0, nullptr, nullptr};
     parallel(j.n_tiles, prepare, &step);
     if (j.status) return j.status;
-    for (step.layer = 0; step.layer + 1 < m.n_layers; step.layer++) parallel(j.n_tiles, forward_tile, &step);
+    for (step.layer = 0; step.layer + 1 < m.n_layers; step.layer++) {
+        parallel(j.tiles_of(step.layer), forward_tile, &step);
+        clear_others(j, step.layer, j.xv[step.layer + 1], 6 * m.Fp);
+    }
     if (j.trains) {
         for (int share = 0; share < j.n_shares; share++)
             memset(j.gradients[share].data, 0, sizeof(real) * size_t(j.gradients[share].size));
@@ -288,15 +301,21 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
             for (int64_t k = 0; k < sum.size; k++) sum.data[k] += j.gradients[share].data[k];
         write_gradient(m, sum, static_cast<real *>(in->gradient));
     } else {
-        parallel(j.n_tiles, forward_tile, &step);
+        parallel(j.tiles_of(step.layer), forward_tile, &step);
     }
     if (j.backward && !j.trains) {
-        for (step.layer = m.n_layers - 1; step.layer >= 0; step.layer--) parallel(j.n_tiles, backward_tile, &step);
+        for (; step.layer > 0; step.layer--) {
+            clear_others(j, step.layer, j.g[step.layer & 1], 4 * m.Fp);
+            parallel(j.tiles_of(step.layer - 1), backward_tile, &step);
+        }
+        clear_others(j, 0, j.g[0], 4 * m.Fp);
+        parallel(j.n_tiles, backward_tile, &step);
         collect(j, force, virial);
     }
     if (in->energy) memset(in->energy, 0, sizeof(double) * size_t(in->n_systems));
+    const int n_owned = j.n_owned();
     for (int i = 0; i < j.n_atoms; i++) {
-        const double energy = j.atom_energies[i] + m.reference[j.species[i]];
+        const double energy = i < n_owned ? j.atom_energies[i] + m.reference[j.species[i]] : 0.0;
         if (in->energy) in->energy[in->system_idx[i]] += energy;
         if (in->atom_energies) in->atom_energies[i] = energy;
     }

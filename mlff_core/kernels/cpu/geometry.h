@@ -98,6 +98,7 @@ static void prepare_group(Job &j, const Job::Group &group, Edge *unsorted, int64
     const mlff_batch &in = *j.in;
     const real *positions = static_cast<const real *>(in.positions), *cells = static_cast<const real *>(in.cell);
     const real *shifts = static_cast<const real *>(in.cell_shifts);
+    const int n_owned = j.n_owned();
     const bool sorts = j.first[group.start + group.size] - j.first[group.start] <= capacity;
     Edge *edge = sorts ? unsorted : group.edges;
     int count = 0;
@@ -125,8 +126,8 @@ static void prepare_group(Job &j, const Job::Group &group, Edge *unsorted, int64
     for (int e = 0; e < count; e++) {
         const Edge &o = group.edges[e];
         EdgeGradient g = {0, {0, 0, 0}};
-        if (o.r < m.longest_zbl) {
-            const int i = group.start + int(o.center);
+        const int i = group.start + int(o.center);
+        if (o.r < m.longest_zbl && i < n_owned) {
             j.atom_energies[i] += double(zbl(m, j.species[i], j.species[o.neighbor], o.r, o.inverse_r, g.dr));
         }
         if (j.backward && !j.trains) group.slopes[e] = g;

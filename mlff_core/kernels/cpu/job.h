@@ -54,6 +54,12 @@ struct Job {
     real *scratch;              /* one for each thread */
     int64_t scratch_size;
 
+    /* Atoms that layer k sends messages to, and the tiles that hold them. */
+    int n_centers(int k) const { return in->n_centers ? int(in->n_centers[k]) : n_atoms; }
+    int tiles_of(int k) const { return (n_centers(k) + tile - 1) / tile; }
+    /* Atoms whose energies are wanted. */
+    int n_owned() const { return n_centers(m->n_layers - 1); }
+
     int atoms_in(int t) const { return n_atoms - t * tile < tile ? n_atoms - t * tile : tile; }
     int rows_in(int t) const { return round_up(atoms_in(t), MR); }
     int groups() const { return (tile + GROUP - 1) / GROUP; }

@@ -1,0 +1,65 @@
+"""The CPU kernel's C interface (``cpu/api.h``) as Python sees it."""
+
+from __future__ import annotations
+
+import ctypes
+
+from mlff_core.kernels.build import BuildError, load_library
+
+ABI = 3
+OVERLAP_FOUND, UNKNOWN_ELEMENT, BAD_INDEX, NOT_FINITE = 1, 2, 3, 4
+"""Of ``cpu/api.h``."""
+
+
+class Description(ctypes.Structure):
+    """``mlff_painn``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("abi", "is_double", "hidden", "n_layers", "n_species", "n_readout")),
+        ("n_intervals", ctypes.c_int32),
+        ("shared_filters", ctypes.c_int32),
+        *((name, ctypes.c_double) for name in ("cutoff", "smoothing", "scale", "overlap")),
+        ("n_parameters", ctypes.c_int64),
+        ("parameters", ctypes.c_void_p),
+        ("n_constants", ctypes.c_int64),
+        ("constants", ctypes.c_void_p),
+    )
+
+
+class Batch(ctypes.Structure):
+    """``mlff_batch``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("n_atoms", "n_systems", "n_edges")),
+        *((name, ctypes.c_void_p) for name in ("positions", "cell", "atomic_numbers", "system_idx")),
+        *((name, ctypes.c_void_p) for name in ("centers", "neighbors", "cell_shifts")),
+        ("n_threads", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("energy", "atom_energies", "forces", "virial")),
+        *((name, ctypes.c_void_p) for name in ("cotangents", "gradient", "n_centers")),
+        ("culprit", ctypes.c_int64),
+    )
+
+
+def library() -> ctypes.CDLL:
+    """Return the kernel's library with its functions typed, built if need be.
+
+    Raises
+    ------
+    BuildError
+        There is no compiler, or it failed.
+    """
+    lib = load_library()
+    if lib.mlff_abi() != ABI:
+        raise BuildError(f"the CPU kernel's library has interface {lib.mlff_abi()}, wanted {ABI}; install it anew")
+    lib.mlff_painn_create.restype = ctypes.c_void_p
+    lib.mlff_painn_create.argtypes = [ctypes.POINTER(Description), ctypes.c_char_p]
+    lib.mlff_painn_refresh.restype = ctypes.c_int32
+    lib.mlff_painn_refresh.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    lib.mlff_painn_destroy.restype = None
+    lib.mlff_painn_destroy.argtypes = [ctypes.c_void_p]
+    lib.mlff_painn_variant.restype = ctypes.c_char_p
+    lib.mlff_painn_variant.argtypes = [ctypes.c_void_p]
+    lib.mlff_variants.restype = ctypes.c_char_p
+    lib.mlff_painn_evaluate.restype = ctypes.c_int32
+    lib.mlff_painn_evaluate.argtypes = [ctypes.c_void_p, ctypes.POINTER(Batch)]
+    return lib
