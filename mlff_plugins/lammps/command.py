@@ -60,3 +60,35 @@ def run(
         lmp.close()
     click.echo(f"{potential.card.name} was evaluated {driver.n_calls} times", err=True)
     tell_uncertain(potential)
+
+
+@command.command("build-plugin")
+def build() -> None:
+    """Build pair_style mlff for runs over many MPI processes.
+
+    Compiles it once for the installed LAMMPS, and prints the line that loads it in an input file.
+    """
+    from mlff_plugins.lammps.pair_style import build_plugin
+
+    click.echo(f"plugin load {build_plugin()}")
+
+
+@command.command("write-model")
+@click.argument("model")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+def write(model: str, file: Path, dtype: str) -> None:
+    """Write a model for pair_style mlff.
+
+    MODEL is a name (mlff models list) or a path. FILE is what `pair_coeff * * FILE C H O` reads after the plugin of
+    `mlff lammps build-plugin` was loaded.
+    """
+    from mlff_core import load
+    from mlff_core.errors import InputError
+    from mlff_plugins.lammps.pair_style import write_model
+
+    try:
+        write_model(load(model, device="cpu", dtype=dtype), file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be written: {error}") from error
+    click.echo(f"wrote {file}", err=True)

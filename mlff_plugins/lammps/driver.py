@@ -117,7 +117,7 @@ def attach(
     if lmp.extract_setting("world_size") > 1:
         raise UnsupportedError(
             f"a model in LAMMPS runs on one MPI process, got {lmp.extract_setting('world_size')}; start it without "
-            "mpirun, and give torch threads or a GPU instead"
+            "mpirun and give torch threads or a GPU, or build pair_style mlff with `mlff lammps build-plugin`"
         )
     if not lmp.extract_setting("box_exist") or lmp.get_natoms() < 1:
         raise InputError("LAMMPS has no box or no atoms yet; attach the model after read_data or create_atoms")

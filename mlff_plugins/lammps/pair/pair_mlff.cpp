@@ -1,0 +1,265 @@
+#include "pair_mlff.h"
+
+#include <cmath>
+#include <cstring>
+#include <dlfcn.h>
+
+#include "atom.h"
+#include "comm.h"
+#include "error.h"
+#include "force.h"
+#include "memory.h"
+#include "neigh_list.h"
+#include "neighbor.h"
+#include "plugin_interface.h"
+#include "update.h"
+
+using namespace LAMMPS_NS;
+
+namespace mlff {
+
+/* Å by which an edge may be longer than the cutoff: the kernel decides in its own precision. */
+constexpr double MARGIN = 1e-3;
+
+std::string Kernel::open(const char *path) {
+    /* Never closed: its threads may still be there. */
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library) return dlerror();
+    abi = reinterpret_cast<decltype(abi)>(dlsym(library, "mlff_abi"));
+    create = reinterpret_cast<decltype(create)>(dlsym(library, "mlff_painn_create"));
+    evaluate = reinterpret_cast<decltype(evaluate)>(dlsym(library, "mlff_painn_evaluate"));
+    destroy = reinterpret_cast<decltype(destroy)>(dlsym(library, "mlff_painn_destroy"));
+    if (!abi || !create || !evaluate || !destroy || abi() != MLFF_ABI) return std::string(path) + " is of another version";
+    return "";
+}
+
+PairMLFF::PairMLFF(LAMMPS *lmp) : Pair(lmp) {
+    single_enable = 0;
+    restartinfo = 0;
+    one_coeff = 1;
+    manybody_flag = 1;
+    ghostneigh = 1;
+    no_virial_fdotr_compute = 1;
+    centroidstressflag = CENTROID_NOTAVAIL;
+    const std::string complaint = kernel.open(MLFF_KERNEL_PATH);
+    if (!complaint.empty())
+        error->all(FLERR, "the kernel of pair_style mlff cannot be loaded ({}); build the plugin anew with `mlff lammps build-plugin`",
+                   complaint);
+}
+
+PairMLFF::~PairMLFF() {
+    if (model) kernel.destroy(model);
+    if (!allocated) return;
+    memory->destroy(setflag);
+    memory->destroy(cutsq);
+    memory->destroy(cutghost);
+}
+
+void PairMLFF::allocate() {
+    const int n = atom->ntypes + 1;
+    allocated = 1;
+    memory->create(setflag, n, n, "pair:setflag");
+    memory->create(cutsq, n, n, "pair:cutsq");
+    memory->create(cutghost, n, n, "pair:cutghost");
+    for (int i = 1; i < n; i++)
+        for (int j = 1; j < n; j++) setflag[i][j] = 0;
+}
+
+void PairMLFF::settings(int n_arguments, char **) {
+    if (n_arguments > 0) error->all(FLERR, "pair_style mlff takes no arguments, got {}", n_arguments);
+}
+
+void PairMLFF::coeff(int n_arguments, char **arguments) {
+    if (n_arguments != 3 + atom->ntypes || strcmp(arguments[0], "*") != 0 || strcmp(arguments[1], "*") != 0)
+        error->all(FLERR, "pair_style mlff wants `pair_coeff * * FILE` and the element of each of the {} atom types", atom->ntypes);
+    ModelFile file;
+    const std::string complaint = file.read(arguments[2]);
+    if (!complaint.empty()) error->one(FLERR, "the model file {} {}", arguments[2], complaint);
+    std::vector<int64_t> numbers(1, 0);
+    for (int type = 1; type <= atom->ntypes; type++) {
+        const auto found = file.number_of_symbol.find(arguments[2 + type]);
+        if (found == file.number_of_symbol.end())
+            error->all(FLERR, "the model in {} does not know {}, the element of atom type {}; it was made for {}", arguments[2],
+                       arguments[2 + type], type, file.symbols());
+        numbers.push_back(found->second);
+    }
+    if (model) kernel.destroy(model);
+    model = kernel.create(&file.description, nullptr);
+    if (!model) error->one(FLERR, "the kernel cannot hold the model in {}", arguments[2]);
+    shape = file.description;
+    shape.parameters = shape.constants = nullptr;
+    number_of_type = numbers;
+    if (!allocated) allocate();
+    for (int i = 1; i <= atom->ntypes; i++)
+        for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = 1;
+}
+
+void PairMLFF::init_style() {
+    if (!force->newton_pair) error->all(FLERR, "pair_style mlff needs `newton on`, by which forces on ghosts reach their owners");
+    if (strcmp(update->unit_style, "metal") == 0) unit = 1;
+    else if (strcmp(update->unit_style, "real") == 0) unit = MLFF_KCAL_MOL_PER_EV;
+    else error->all(FLERR, "pair_style mlff needs `units metal` or `units real`, got `units {}`", update->unit_style);
+    if (comm->mode != Comm::SINGLE) error->all(FLERR, "pair_style mlff needs `comm_modify mode single`");
+    if (atom->molecular != Atom::ATOMIC)
+        for (int k = 1; k < 4; k++)
+            if (force->special_lj[k] == 0 && force->special_coul[k] == 0)
+                error->all(FLERR, "pair_style mlff needs bonded atoms as neighbours too; add `special_bonds lj/coul 1 1 1`");
+    /* Ghosts as far as messages come from, also when atoms have moved since they were chosen. */
+    const double reach = shape.n_layers * shape.cutoff + neighbor->skin;
+    if (comm->cutghostuser < reach) comm->cutghostuser = reach;
+    neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_GHOST);
+}
+
+double PairMLFF::init_one(int i, int j) {
+    if (setflag[i][j] == 0) error->all(FLERR, "pair_style mlff has no pair_coeff yet");
+    cutghost[i][j] = cutghost[j][i] = shape.cutoff;
+    return shape.cutoff;
+}
+
+/* Adds the edges of atom i to those neighbours that at most `farthest` edges lead to, and takes new neighbours in. */
+void PairMLFF::look_around(int i, int farthest) {
+    const double longest = (shape.cutoff + MARGIN) * (shape.cutoff + MARGIN);
+    double **x = atom->x;
+    for (int k = 0; k < list->numneigh[i]; k++) {
+        const int j = list->firstneigh[i][k] & NEIGHMASK;
+        if (place[j] < 0 && steps[i] == shape.n_layers) continue;
+        if (place[j] >= 0 && steps[j] > farthest) continue;
+        const double dx = x[j][0] - x[i][0], dy = x[j][1] - x[i][1], dz = x[j][2] - x[i][2];
+        if (!(dx * dx + dy * dy + dz * dz < longest)) continue;
+        if (place[j] < 0) {
+            place[j] = int(atoms.size());
+            steps[j] = steps[i] + 1;
+            atoms.push_back(j);
+        }
+        centers.push_back(place[i]);
+        neighbors.push_back(place[j]);
+    }
+}
+
+/* Finds the part: breadth first from the owned atoms, so that it comes out in the order the kernel wants. */
+void PairMLFF::order_atoms() {
+    const int n_local = atom->nlocal, n_layers = shape.n_layers;
+    const size_t n_all = size_t(n_local) + size_t(atom->nghost);
+    place.assign(n_all, -1);
+    steps.assign(n_all, 0);
+    atoms.clear();
+    centers.clear();
+    neighbors.clear();
+    n_centers.assign(size_t(n_layers), 0);
+    for (int i = 0; i < n_local; i++) {
+        place[i] = i;
+        atoms.push_back(i);
+    }
+    size_t next = 0;
+    for (int step = 0; step < n_layers; step++) {
+        const size_t end = atoms.size();
+        n_centers[size_t(n_layers - 1 - step)] = int64_t(end);
+        for (; next < end; next++) look_around(atoms[next], n_layers);
+    }
+    /* The outermost send nothing; they only look back. */
+    for (; next < atoms.size(); next++) look_around(atoms[next], n_layers - 1);
+}
+
+/* Fills `energy`, `atom_energies`, `forces` and `total_virial`, in eV and Å, by the kernel in its precision. */
+template <class Real>
+int PairMLFF::evaluate(Real *) {
+    const size_t n = atoms.size(), n_edges = centers.size();
+    std::vector<Real> positions(3 * n), shifts(3 * n_edges), real_forces(3 * n);
+    std::vector<double> rests(3 * n);
+    std::vector<int64_t> numbers(n), systems(n, 0);
+    const Real cell[9] = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+    Real real_virial[9];
+    double **x = atom->x;
+    for (size_t p = 0; p < n; p++) {
+        numbers[p] = number_of_type[size_t(atom->type[atoms[p]])];
+        for (int c = 0; c < 3; c++) {
+            const double exact = x[atoms[p]][c] - x[atoms[0]][c];
+            positions[3 * p + c] = Real(exact);
+            rests[3 * p + c] = exact - double(positions[3 * p + c]);
+        }
+    }
+    /* What positions lose by rounding goes with each edge, as a shift in a cell of unit vectors: so numbers depend on
+     * neither the place in the box nor the process. */
+    for (size_t e = 0; e < n_edges; e++)
+        for (int c = 0; c < 3; c++)
+            shifts[3 * e + c] = Real(rests[3 * size_t(neighbors[e]) + c] - rests[3 * size_t(centers[e]) + c]);
+    atom_energies.resize(n);
+    batch.n_atoms = int64_t(n);
+    batch.n_systems = 1;
+    batch.n_edges = int64_t(n_edges);
+    batch.positions = positions.data();
+    batch.cell = cell;
+    batch.atomic_numbers = numbers.data();
+    batch.system_idx = systems.data();
+    batch.centers = centers.data();
+    batch.neighbors = neighbors.data();
+    batch.cell_shifts = shifts.data();
+    batch.n_threads = comm->nthreads;
+    batch.energy = &energy;
+    batch.atom_energies = atom_energies.data();
+    batch.forces = real_forces.data();
+    batch.virial = real_virial;
+    batch.n_centers = n_centers.data();
+    batch.culprit = -1;
+    const int status = kernel.evaluate(model, &batch);
+    if (status != MLFF_OK) return status;
+    forces.assign(real_forces.begin(), real_forces.end());
+    for (int k = 0; k < 9; k++) total_virial[k] = real_virial[k];
+    return status;
+}
+
+void PairMLFF::refuse(int status, int64_t culprit) {
+    const bool known = culprit >= 0;
+    if (status == MLFF_OVERLAP && known) {
+        const tagint *tag = atom->tag;
+        error->one(FLERR, "atoms {} and {} are closer than {} Angstrom", tag[atoms[size_t(centers[size_t(culprit)])]],
+                   tag[atoms[size_t(neighbors[size_t(culprit)])]], shape.overlap);
+    }
+    if (status == MLFF_NOT_FINITE && known)
+        error->one(FLERR, "the position of atom {} is not finite", atom->tag[atoms[size_t(culprit)]]);
+    if (status == MLFF_NO_MEMORY) error->one(FLERR, "no memory for {} atoms, ghosts included", atoms.size());
+    error->one(FLERR, "the kernel of pair_style mlff refused its input (status {})", status);
+}
+
+void PairMLFF::compute(int eflag, int vflag) {
+    ev_init(eflag, vflag);
+    if (vflag_atom || cvflag_atom) error->all(FLERR, "pair_style mlff gives no virials of atoms");
+    const int n_local = atom->nlocal;
+    if (list->inum != n_local || list->inum + list->gnum != n_local + atom->nghost)
+        error->one(FLERR, "pair_style mlff must see all atoms; it cannot be one of several styles for different types");
+    if (n_local == 0) return;
+    order_atoms();
+    const int status = shape.is_double ? evaluate(static_cast<double *>(nullptr)) : evaluate(static_cast<float *>(nullptr));
+    if (status != MLFF_OK) refuse(status, batch.culprit);
+    double **f = atom->f;
+    for (size_t p = 0; p < atoms.size(); p++)
+        for (int c = 0; c < 3; c++) f[atoms[p]][c] += unit * forces[3 * p + size_t(c)];
+    if (eflag_global) eng_vdwl += unit * energy;
+    if (eflag_atom)
+        for (int i = 0; i < n_local; i++) eatom[i] += unit * atom_energies[size_t(i)];
+    if (vflag_global) {
+        const double *w = total_virial;
+        const double xx_to_yz[6] = {w[0], w[4], w[8], 0.5 * (w[1] + w[3]), 0.5 * (w[2] + w[6]), 0.5 * (w[5] + w[7])};
+        for (int k = 0; k < 6; k++) virial[k] += unit * xx_to_yz[k];
+    }
+}
+
+}  // namespace mlff
+
+extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *lammps, void *handle, void *register_style) {
+    LAMMPS *lmp = static_cast<LAMMPS *>(lammps);
+    if (lmp->num_ver != MLFF_LAMMPS_RELEASE)
+        lmp->error->all(FLERR, "the plugin was built for LAMMPS {}, this is {}; build it anew with `mlff lammps build-plugin`",
+                        MLFF_LAMMPS_RELEASE, lmp->num_ver);
+    mlff::PluginStyle style = {};
+    style.lammps_version = lmp->version;
+    style.kind = "pair";
+    style.name = "mlff";
+    style.description = "mlff-hub models over many MPI processes";
+    style.author = "mlff-hub developers";
+    style.create = [](void *instance) -> void * {
+        return static_cast<Pair *>(new mlff::PairMLFF(static_cast<LAMMPS *>(instance)));
+    };
+    style.handle = handle;
+    reinterpret_cast<mlff::RegisterStyle>(register_style)(&style, lammps);
+}

