@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +33,11 @@ UNTOUCHED = (
     openmm.MonteCarloMembraneBarostat,
     openmm.MonteCarloFlexibleBarostat,
     openmm.CustomExternalForce,
+    openmm.GBSAOBCForce,
+    openmm.CustomGBForce,
 )
-"""Forces that hold no energy among atoms."""
+"""Forces that hold no energy among atoms, and implicit solvents: the model describes its atoms in vacuum, and the force
+field's charges of all atoms polarize the solvent, as in openmm-ml."""
 
 PAIR_ENERGY = f"{COULOMB_KJ_MOL_NM}*charge_product/r + 4*epsilon*((sigma/r)^12 - (sigma/r)^6)"
 
@@ -53,8 +57,9 @@ def create_mixed_system(
     """Return a new System in which the model describes some molecules, mechanically embedded in a force field.
 
     Bonded terms among ML atoms only, their Lennard-Jones and their Coulomb energies are taken out and replaced by the
-    model's energy; what the force field says of ML atoms with others stays. With a cutoff or Ewald method, what ML
-    atoms do to their own periodic images stays too, as in openmm-ml for a model without long-range terms.
+    model's energy; what the force field says of ML atoms with others stays, and so does implicit solvent. With a
+    cutoff or Ewald method, what ML atoms do to their own periodic images stays too, as in openmm-ml for a model without
+    long-range terms.
 
     Parameters
     ----------
@@ -83,7 +88,8 @@ def create_mixed_system(
     InputError
         Atoms that are not there, a topology of another size than the System, or a System that is empty.
     UnsupportedError
-        A bond from an ML atom to another, a force that cannot be split, or what the model does not know.
+        A bond from an ML atom to another, a force that cannot be split, a CustomNonbondedForce where interpolation is
+        wanted, or what the model does not know.
     """
     atoms = [int(atom) for atom in ml_atoms]
     if topology.getNumAtoms() != mm_system.getNumParticles():
@@ -117,6 +123,11 @@ def create_mixed_system(
     mixed = copy.deepcopy(mm_system)
     removed: list[openmm.Force] = []
     for index in reversed(range(mixed.getNumForces())):
+        if interpolate and isinstance(mixed.getForce(index), openmm.CustomNonbondedForce):
+            raise UnsupportedError(
+                "the energy of ML atoms in a CustomNonbondedForce cannot be told from the rest of it, so nothing is "
+                "interpolated; leave interpolate off, as openmm-ml asks too"
+            )
         replaced = _take_out(mixed.getForce(index), atoms, periodic, removed)
         if replaced is not None:
             mixed.removeForce(index)
@@ -155,6 +166,12 @@ def _take_out(
         return kept
     if isinstance(force, openmm.NonbondedForce):
         removed.append(_exclude_pairs(force, atoms, periodic))
+        return None
+    if isinstance(force, openmm.CustomNonbondedForce):
+        excluded = {frozenset(force.getExclusionParticles(index)) for index in range(force.getNumExclusions())}
+        for first, second in itertools.combinations(atoms, 2):
+            if frozenset((first, second)) not in excluded:
+                force.addExclusion(first, second)
         return None
     if isinstance(force, UNTOUCHED):
         return None

@@ -76,13 +76,13 @@ IDS = ["no cutoff", "PME"]
 
 
 def energies(system, positions_nm, parameters=None):
-    """Return (energies of groups 0 to 4, forces, Context) in kJ/mol and nm."""
+    """Return (energies of groups 0 to 5, forces, Context) in kJ/mol and nm."""
     platform = openmm.Platform.getPlatformByName("Reference")
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
     context.setPositions(positions_nm)
     for name, value in (parameters or {}).items():
         context.setParameter(name, value)
-    groups = [context.getState(energy=True, groups={k}).getPotentialEnergy()._value for k in range(5)]
+    groups = [context.getState(energy=True, groups={k}).getPotentialEnergy()._value for k in range(6)]
     return groups, context.getState(forces=True).getForces(asNumpy=True)._value, context
 
 
@@ -158,6 +158,100 @@ def test_energies_are_those_of_openmm_ml_in_every_group(periodic, method, interp
         assert np.allclose(forces, wanted_forces, rtol=0, atol=1e-2)
 
 
+def with_pairs_by_a_formula(system, topology):
+    """Add a CustomNonbondedForce that excludes bonded pairs only, in group 5."""
+    force = openmm.CustomNonbondedForce("scale*exp(-r/0.1)*sqrt(b1*b2)")
+    force.addGlobalParameter("scale", 300.0)
+    force.addPerParticleParameter("b")
+    for atom in topology.atoms():
+        force.addParticle([1.0 if atom.element.symbol == "O" else 0.3])
+    for bond in topology.bonds():
+        force.addExclusion(bond.atom2.index, bond.atom1.index)
+    if system.usesPeriodicBoundaryConditions():
+        force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+        force.setCutoffDistance(0.9)
+    force.setForceGroup(5)
+    system.addForce(force)
+    return force
+
+
+def with_implicit_solvent(system, topology):
+    """Add the OBC model with the charges of the NonbondedForce, in group 5."""
+    force = openmm.GBSAOBCForce()
+    for atom in topology.atoms():
+        charge = system.getForce(3).getParticleParameters(atom.index)[0]
+        force.addParticle(charge, 0.15 if atom.element.symbol == "O" else 0.12, 0.8)
+    force.setForceGroup(5)
+    system.addForce(force)
+    return force
+
+
+def with_implicit_solvent_by_a_formula(system, topology):
+    """Add a CustomGBForce, in group 5."""
+    force = openmm.CustomGBForce()
+    force.addPerParticleParameter("q")
+    force.addComputedValue("I", "q2^2/(1 + r)", openmm.CustomGBForce.ParticlePairNoExclusions)
+    force.addEnergyTerm("-20*q^2/(1 + I)", openmm.CustomGBForce.SingleParticle)
+    for atom in topology.atoms():
+        force.addParticle([system.getForce(3).getParticleParameters(atom.index)[0]._value])
+    force.setForceGroup(5)
+    system.addForce(force)
+    return force
+
+
+ADDED = [with_pairs_by_a_formula, with_implicit_solvent, with_implicit_solvent_by_a_formula]
+
+
+@pytest.mark.parametrize("add", ADDED)
+@pytest.mark.parametrize(("periodic", "method"), CASES, ids=IDS)
+def test_pairs_by_a_formula_and_implicit_solvent_are_treated_as_by_openmm_ml(add, periodic, method, tmp_path):
+    openmmml = pytest.importorskip("openmmml")
+    if periodic and add is not with_pairs_by_a_formula:
+        pytest.skip("implicit solvent goes with no box")
+    topology, system, positions = peroxide_in_water(periodic, method)
+    add(system, topology)
+    student = small_student()
+    path = save_checkpoint(tmp_path / "model.pt", student.model, student.card)
+    theirs = openmmml.MLPotential("mlff", modelPath=str(path)).createMixedSystem(
+        topology, system, ML, backend="pythonforce"
+    )
+    ours = create_mixed_system(topology, system, ML, path, backend="pythonforce")
+    wanted, wanted_forces, _ = energies(theirs, positions)
+    found, forces, _ = energies(ours, positions)
+    assert np.allclose(found, wanted, rtol=0, atol=1e-3)
+    assert np.allclose(forces, wanted_forces, rtol=0, atol=1e-2)
+    assert abs(found[5]) > 0.1
+    before = energies(system, positions)[0][5]
+    if add is with_pairs_by_a_formula:
+        # Of six pairs in H2O2 three are bonded; the others were counted.
+        pairs = [(2, 3, 0.3), (0, 3, 0.3**0.5), (1, 2, 0.3**0.5)]
+        taken = sum(300 * b * np.exp(-np.linalg.norm(positions[i] - positions[j]) / 0.1) for i, j, b in pairs)
+        assert before - found[5] == pytest.approx(taken, abs=1e-3)
+    else:
+        assert found[5] == pytest.approx(before, abs=1e-9)
+
+
+def test_interpolation_of_pairs_by_a_formula_is_refused_here_and_by_openmm_ml(tmp_path):
+    openmmml = pytest.importorskip("openmmml")
+    topology, system, _ = peroxide_in_water(False, openmm.NonbondedForce.NoCutoff)
+    with_pairs_by_a_formula(system, topology)
+    with pytest.raises(UnsupportedError, match="CustomNonbondedForce"):
+        create_mixed_system(topology, system, ML, small_student(), interpolate=True)
+    with pytest.raises(NotImplementedError, match="CustomNonbondedForce"):
+        openmmml.MLPotential("mlff", modelPath=small_student()).createMixedSystem(
+            topology, system, ML, interpolate=True
+        )
+
+
+def test_lambda_leaves_implicit_solvent_alone():
+    topology, system, positions = peroxide_in_water(False, openmm.NonbondedForce.NoCutoff)
+    with_implicit_solvent(system, topology)
+    both = create_mixed_system(topology, system, ML, small_student(), interpolate=True)
+    mm = energies(system, positions)[0]
+    assert sum(energies(both, positions, {LAMBDA: 0.0})[0]) == pytest.approx(sum(mm), abs=2e-4)
+    assert energies(both, positions, {LAMBDA: 0.7})[0][5] == pytest.approx(mm[5], abs=1e-9)
+
+
 def test_openmm_ml_makes_a_whole_system_of_the_model(tmp_path):
     openmmml = pytest.importorskip("openmmml")
     topology, _, positions = peroxide_in_water(False, openmm.NonbondedForce.NoCutoff)
@@ -199,8 +293,8 @@ def test_interpolation_with_torchforce_is_refused_before_it_crashes(tmp_path):
 
 def test_a_force_that_cannot_be_split_and_a_foreign_topology_are_refused():
     topology, system, _ = peroxide_in_water(False, openmm.NonbondedForce.NoCutoff)
-    system.addForce(openmm.GBSAOBCForce())
-    with pytest.raises(UnsupportedError, match="GBSAOBCForce"):
+    system.addForce(openmm.GayBerneForce())
+    with pytest.raises(UnsupportedError, match="GayBerneForce"):
         create_mixed_system(topology, system, ML, small_student())
     with pytest.raises(InputError, match="0 atoms"):
         create_mixed_system(app.Topology(), system, ML, small_student())
