@@ -8,15 +8,18 @@ from openmm import app, unit
 
 pytest.importorskip("openmmtorch")
 
+from mlff_core.benchmark import water_box
 from mlff_core.checkpoint import save_checkpoint
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError
 from mlff_core.model.scripted_neighbors import ScriptedNeighbors
 from mlff_core.neighbors import find_neighbors
 from mlff_core.testing import PairPotential, small_student, structures
+from mlff_core.testing.counting import count_elements
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
 from mlff_plugins.openmm import create_force
 from mlff_plugins.openmm.convert import reduced_box
 from mlff_plugins.openmm.force import choose_backend
+from mlff_plugins.openmm.script_module import ForceModule
 
 BACKENDS = ["torchforce", "pythonforce"]
 FORCE = KJ_MOL_PER_EV * ANGSTROM_PER_NM
@@ -128,6 +131,34 @@ def test_the_scripted_search_is_made_only_when_an_atom_has_moved_by_half_the_ski
         assert int(search.n_builds) == builds
     search(positions, cell * 1.001, True)
     assert int(search.n_builds) == 3
+
+
+def test_the_work_of_a_search_grows_with_the_atoms_and_not_with_their_square():
+    search = ScriptedNeighbors(5.0, 1.0)
+    handled, found = [], []
+    for n_molecules in (125, 343, 729):
+        atoms = water_box(n_molecules)
+        with count_elements() as counted:
+            centers, _, _ = search.search(torch.from_numpy(atoms.positions), torch.from_numpy(atoms.cell.array), True)
+        handled.append(counted.n / len(atoms))
+        found.append(len(centers) / len(atoms))
+    # A search through all pairs would handle 2.7 and 5.8 times the numbers for an atom.
+    assert max(handled) < 1.3 * min(handled)
+    assert found == pytest.approx([found[0]] * 3, rel=0.1)
+
+
+def test_the_work_of_a_step_grows_with_the_atoms():
+    student = small_student(kernel="reference")
+    handled = []
+    for n_molecules in (125, 343):
+        atoms = water_box(n_molecules)
+        module = ForceModule(student.model, torch.from_numpy(atoms.numbers), torch.empty(0), True, 1.0)
+        positions_nm, box_nm = (torch.from_numpy(a / ANGSTROM_PER_NM) for a in (atoms.positions, atoms.cell.array))
+        module(positions_nm, box_nm)
+        with count_elements() as counted:
+            module(positions_nm, box_nm)
+        handled.append(counted.n / len(atoms))
+    assert handled[1] == pytest.approx(handled[0], rel=0.05)
 
 
 def test_an_atom_that_has_flown_off_does_no_harm():
