@@ -23,6 +23,17 @@ def test_the_config_of_a_shipped_student_can_be_read(name):
     assert not config.data.path.is_absolute()
 
 
+def test_the_quickstart_trains_on_what_its_commands_make_and_every_smiles_parses():
+    from rdkit import Chem
+
+    folder = FOLDER.parent / "quickstart"
+    config = load_config(TrainConfig, folder / "student.toml")
+    assert (str(config.data.path), str(config.out)) == ("data.h5", "run")
+    molecules = (folder / "molecules.smi").read_text().split()
+    assert len(set(molecules)) == 80
+    assert all(Chem.MolFromSmiles(smiles) is not None for smiles in molecules)
+
+
 @pytest.mark.slow
 def test_the_script_takes_all_three_to_their_end(morse_set, tmp_path):
     binaries = tmp_path / "bin"
