@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,6 @@ import torch
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import UnsupportedError
-from mlff_core.potential import volume
 from mlff_core.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 from mlff_plugins.ipi.protocol import Results, Structures
@@ -36,35 +36,38 @@ def repeated(template: AtomicBatch, n: int) -> AtomicBatch:
     )
 
 
-def to_batch(structures: Structures, templates: AtomicBatch) -> AtomicBatch:
-    """Return i-PI's structures as a batch.
+def to_batch(structures: Structures, batch: AtomicBatch, has_cell: bool) -> AtomicBatch:
+    """Return ``batch`` with i-PI's structures written into it: to make another at each step costs more.
 
     Parameters
     ----------
     structures
         Cells and positions, in bohr.
-    templates
-        As many structures, with the elements, periodicity, charges and multiplicities, on the wanted device and in the
-        wanted precision; see :func:`repeated`.
+    batch
+        As many structures, with the elements, periodicity, charges and multiplicities; see :func:`repeated`.
+    has_cell
+        Whether the structures are periodic. A cell means nothing to a molecule: there the batch's stays.
     """
-    # A cell means nothing to a molecule: there the template's stays.
-    has_cell = any(templates.pbc[0].tolist())
-    return AtomicBatch(
-        positions=_tensor(structures.positions.reshape(-1, 3), templates),
-        atomic_numbers=templates.atomic_numbers,
-        cell=_tensor(structures.cells.transpose(0, 2, 1), templates) if has_cell else templates.cell,
-        pbc=templates.pbc,
-        system_idx=templates.system_idx,
-        charge=templates.charge,
-        spin_multiplicity=templates.spin_multiplicity,
-    )
+    _write(structures.positions.reshape(-1, 3), batch.positions)
+    if has_cell:
+        _write(structures.cells.transpose(0, 2, 1), batch.cell)
+    return batch
 
 
-def from_prediction(prediction: Prediction, structures: Structures) -> Results:
+def from_prediction(prediction: Prediction, structures: Structures, volumes: Sequence[float] = ()) -> Results:
     """Return a prediction for i-PI's structures as i-PI takes it.
 
     The virial of a periodic structure is −stressᵀ × volume. That of a molecule is Σ r ⊗ F over its atoms, the same
     derivative, with no volume in it.
+
+    Parameters
+    ----------
+    prediction
+        Of ``structures``.
+    structures
+        Cells and positions, in bohr.
+    volumes
+        Of periodic structures, bohr³.
 
     Raises
     ------
@@ -77,13 +80,12 @@ def from_prediction(prediction: Prediction, structures: Structures) -> Results:
     energies = _array(prediction.energy)
     forces = _array(prediction.forces).reshape(positions.shape) / FORCE
     if prediction.stress is not None:
-        # i-PI's columns and our rows have the same determinant.
-        volumes = np.array([volume(cell) for cell in structures.cells.tolist()])
-        virials = _array(prediction.stress).transpose(0, 2, 1) * (volumes * -PRESSURE)[:, None, None]
+        scales = np.array(volumes) * -PRESSURE
+        virials = _array(prediction.stress).transpose(0, 2, 1) * scales[:, None, None]
     else:
         # Relative to an atom: the sum of the forces is zero, but only to the last digit.
         virials = forces.transpose(0, 2, 1) @ (positions - positions[:, :1])
-    extras = [{"energy": energy} for energy in energies.tolist()]
+    extras: list[dict[str, float]] = [{"energy": energy} for energy in energies.tolist()]
     if prediction.energy_std is not None:
         for extra, deviation in zip(extras, _array(prediction.energy_std).tolist(), strict=True):
             extra["energy_std"] = deviation
@@ -129,15 +131,15 @@ def committee(members: Sequence[Results], calibration: float) -> Results:
     )
 
 
-def _tensor(lengths: npt.NDArray[np.float64], like: AtomicBatch) -> torch.Tensor:
-    """Return lengths in bohr as a tensor in Å; NumPy converts, since it needs a fraction of torch's time for little."""
-    precision = np.float32 if like.dtype == torch.float32 else np.float64
-    array = np.ascontiguousarray(lengths * ANGSTROM_PER_BOHR, dtype=precision)
-    tensor = torch.from_numpy(array)
-    is_there = like.device.type == "cpu" and tensor.dtype == like.dtype
-    return tensor if is_there else tensor.to(like.device, like.dtype)
+def _write(lengths: npt.NDArray[np.float64], tensor: torch.Tensor) -> None:
+    """Write lengths in bohr into a tensor in Å; NumPy converts, in a fraction of torch's time for a few numbers."""
+    if tensor.is_cpu and tensor.dtype in (torch.float32, torch.float64):
+        np.multiply(lengths, ANGSTROM_PER_BOHR, out=tensor.numpy(), casting="same_kind")
+    else:
+        tensor.copy_(torch.from_numpy(lengths * ANGSTROM_PER_BOHR))
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
-    array: npt.NDArray[np.float64] = tensor.numpy(force=True).astype(np.float64, copy=False)
-    return array
+    plain = tensor.is_cpu and not tensor.requires_grad
+    array: npt.NDArray[Any] = tensor.numpy() if plain else tensor.numpy(force=True)
+    return array if array.dtype == np.float64 else array.astype(np.float64)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.potential import Potential, VerletPotential, check_finite, check_has_volume
+from mlff_core.potential import Potential, VerletPotential, check_has_volume, volume
 from mlff_core.uncertainty import Ensemble
 from mlff_plugins.ipi.convert import committee, from_prediction, repeated, to_batch
 from mlff_plugins.ipi.protocol import Results, Structures
 
 DEFAULT_SKIN = 1.0
 """Å."""
+
+SMALLEST_VOLUME = 1e-3
+"""bohr³; cells below are looked at closely."""
 
 
 class Driver:
@@ -47,11 +52,12 @@ class Driver:
         self.potential = potential
         self.n_atoms = template.n_atoms
         self._template = template.to(potential.device, potential.dtype)
+        self._has_cell = bool(template.pbc.any())
         self._want = frozenset({"energy", *needed} | (potential.supports & {"energy_std"}))
         self._batch = batch
         # A list of neighbours for each part of a batch, which is the same beads at every step.
         self._parts: list[VerletPotential] = []
-        self._templates: dict[int, AtomicBatch] = {}
+        self._batches: dict[int, AtomicBatch] = {}
 
     def __call__(self, structures: Structures) -> Results:
         """Return energies, forces and virials of structures in atomic units.
@@ -80,17 +86,26 @@ class Driver:
         if k == len(self._parts):
             self._parts.append(VerletPotential(self.potential, DEFAULT_SKIN))
         n = len(structures.positions)
-        if n not in self._templates:
-            self._templates[n] = repeated(self._template, n)
-        batch, potential = to_batch(structures, self._templates[n]), self._parts[k]
-        # Atoms, charges and what is wanted are those of the template; positions and cell are new.
-        check_finite(batch)
-        if "stress" in self._want:
+        if n not in self._batches:
+            self._batches[n] = repeated(self._template, n)
+        batch, potential = to_batch(structures, self._batches[n], self._has_cell), self._parts[k]
+        # Atoms, charges and what is wanted are those of the template; positions and cell are new. Their sum is finite
+        # only if all of them are, and is sooner made of i-PI's arrays than of tensors.
+        total = np.add.reduce(structures.positions, axis=None)
+        volumes: list[float] = []
+        if self._has_cell:
+            total += np.add.reduce(structures.cells, axis=None)
+            # i-PI's columns and our rows have the same determinant.
+            volumes = [volume(cell) for cell in structures.cells.tolist()]
+        if not math.isfinite(total):
+            batch.validate_values()
+        if self._has_cell and min(volumes) < SMALLEST_VOLUME:
             check_has_volume(batch)
         if not isinstance(self.potential, Ensemble):
-            return from_prediction(potential.predict_checked(batch, self._want), structures)
+            return from_prediction(potential.predict_checked(batch, self._want), structures, volumes)
         edges, want = potential.edges(batch), self._want - {"energy_std"}
         members = [
-            from_prediction(member.predict_checked(batch, want, edges), structures) for member in self.potential.members
+            from_prediction(member.predict_checked(batch, want, edges), structures, volumes)
+            for member in self.potential.members
         ]
         return committee(members, self.potential.calibration.energy)
