@@ -54,7 +54,8 @@ def ship(run: Path, name: str, dataset: Dataset) -> dict[str, object]:
     del figures["seconds"]  # of this machine
     (PAGES / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
     (PAGES / f"{name}.png").write_bytes(png(force_figure(found)))
-    shutil.copyfile(run / "log.csv", PAGES / f"{name}.log.csv")
+    for log in run.glob("*.csv"):  # log.csv, and those of earlier stages
+        shutil.copyfile(log, PAGES / f"{name}.{log.name}")
     return {
         "name": name,
         "file": path.name,
