@@ -18,7 +18,8 @@ if hasattr(ts, "Optimizer"):  # torch-sim 0.6, Python 3.12 or newer
 else:  # torch-sim 0.3, Python 3.11
     relax, thermostat = ts.gradient_descent, ts.nvt_langevin
 
-state = ts.optimize(frames, model, optimizer=relax, max_steps=50, convergence_fn=ts.generate_force_convergence_fn(0.5))
+converged = ts.generate_force_convergence_fn(0.5, include_cell_forces=False)
+state = ts.optimize(frames, model, optimizer=relax, max_steps=50, convergence_fn=converged)
 print("relaxed", [f"{energy:.3f}" for energy in state.energy.tolist()], "eV")
 
 state = ts.integrate(state, model, integrator=thermostat, n_steps=100, temperature=300, timestep=0.0005)

@@ -1,4 +1,7 @@
-"""The files of a run: log, trajectory, and the restart file that says how much of both is good."""
+"""The files of a run: log, trajectory, and the restart file that says how much of both is good.
+
+In one file because each must be cut back to what the restart file vouches for.
+"""
 
 from __future__ import annotations
 

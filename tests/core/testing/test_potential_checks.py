@@ -197,7 +197,7 @@ def test_structures_are_what_their_names_say():
         assert set(atoms.symbols) <= {"H", "C", "N", "O"}
         potential_checks.predict(PairPotential(), atoms)
     assert len(everything["cluster of 200 atoms"]) == 200
-    assert min(everything["cell smaller than the cutoff"].cell.lengths()) < PairPotential().card.cutoff / 1.7
+    assert min(everything["cell smaller than the cutoff"].cell.lengths()) < PairPotential().card.cutoff / 1.5
     assert everything["slab"].pbc.tolist() == [True, True, False]
     cell = everything["triclinic crystal"].cell.array
     assert abs(cell - cell.T).max() > 0.5
