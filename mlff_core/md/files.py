@@ -1,6 +1,6 @@
 """The files of a run: log, trajectory, and the restart file that says how much of both is good.
 
-In one file because each must be cut back to what the restart file vouches for.
+All in one file because each is cut back to what the restart file vouches for.
 """
 
 from __future__ import annotations
