@@ -153,6 +153,8 @@ def _limits() -> Iterator[str]:
   cannot carry is error that stays.
 - Atoms pressed nearer than about 0.8 Å: the wall still has wells for some pairs of elements
   (`python -m benchmarks.physics dimers` lists them), at energies that dynamics does not reach.
+- Attraction between molecules: S66 energies are 2 to 3 kcal/mol from the teacher's, see [physics](physics.md), which
+  also says which checks have been run.
 - No periodic structure and no stress was in the training data: liquids rest on clusters.
 - Energies between different molecules are the teacher's weak side, and so the students'.
 """
