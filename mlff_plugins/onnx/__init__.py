@@ -38,7 +38,9 @@ class ONNXExporter(Exporter):
     requires = ("onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20")
     install_hint = INSTALL_HINT
     suffix = ".onnx"
-    variants = MappingProxyType({"int8": Variant({"weights": "int8"}, Tolerance(energy=5e-2, forces=0.15, stress=1e-2))})
+    variants = MappingProxyType(
+        {"int8": Variant({"weights": "int8"}, Tolerance(energy=5e-2, forces=0.15, stress=1e-2))}
+    )
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
         """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
