@@ -37,7 +37,11 @@ def ship(run: Path, name: str, dataset: Dataset) -> dict[str, object]:
     figures = found.to_json()
     network, card = load_checkpoint(run / "model.pt")
     tested = {
-        "data": {"name": dataset.path.stem, "sha256": dataset.sha256(), "n_structures": figures["n_structures"]},
+        "data": {
+            "name": dataset.path.stem,
+            "sha256": figures["data"]["sha256"],
+            "n_structures": figures["n_structures"],
+        },
         "interval_definition": figures["interval_definition"],
         **{key: {"value": figures[key], "interval": figures["intervals"][key]} for key in ON_CARD},
     }
