@@ -26,7 +26,7 @@ from mlff_core.errors import CheckpointError, InputError
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 
 FORMAT = "mlff-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when an older reader could not read the file; every older version stays readable for ever."""
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -107,7 +107,8 @@ def load_checkpoint(path: str | Path) -> tuple[PaiNN, ModelCard]:
 
 
 def _rebuild(content: Mapping[str, Any]) -> tuple[PaiNN, ModelCard]:
-    config, state = PaiNNConfig(**content["config"]), content["state_dict"]
+    # Networks of version 1 had no core.
+    config, state = PaiNNConfig(**{"core": 0.0, **content["config"]}), content["state_dict"]
     weight = state["embedding.weight"]
     # Looked at first: a config that lies could ask for any amount of memory.
     n_layers = len({name.split(".")[1] for name in state if name.startswith("messages.")})

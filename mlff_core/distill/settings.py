@@ -44,8 +44,9 @@ class ModelSection:
     reference
         Reference energies of a model that is fine-tuned: ``"keep"`` them, or ``"fit"`` them to the new labels, for a
         teacher with another zero of energy. A fresh model is always fitted.
-    hidden, n_layers, n_radial, cutoff, radial_basis, shared_filters
-        Changes to the preset; see :class:`~mlff_core.model.painn.PaiNNConfig`.
+    hidden, n_layers, n_radial, cutoff, radial_basis, shared_filters, core
+        Changes to the preset; see :class:`~mlff_core.model.painn.PaiNNConfig`. The core of ``init_from`` can be changed
+        too, since no weight depends on it.
     """
 
     preset: str = "original"
@@ -58,6 +59,7 @@ class ModelSection:
     cutoff: float | None = None
     radial_basis: Literal["bessel", "gaussian"] | None = None
     shared_filters: bool | None = None
+    core: float | None = None
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -72,7 +74,7 @@ class ModelSection:
         if self.elements:
             elements = tuple(sorted({atomic_numbers[symbol] for symbol in self.elements}))
         base = preset(self.preset, elements)
-        names = ("hidden", "n_layers", "n_radial", "cutoff", "radial_basis", "shared_filters")
+        names = ("hidden", "n_layers", "n_radial", "cutoff", "radial_basis", "shared_filters", "core")
         changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return PaiNNConfig(**{**base.__dict__, **changes})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -66,6 +68,10 @@ def starting_model(
         path = resolve(section.init_from)
         model, _ = load_checkpoint(path)
         model, parent = model.float(), file_sha256(path)
+        if section.core is not None:
+            weights = model.state_dict()
+            model = PaiNN(replace(model.config, core=section.core))
+            model.load_state_dict(weights)
     _check_elements(model, elements, dataset)
     some = train[:: max(1, len(train) // MOST_FITTED)]
     if section.init_from is None:

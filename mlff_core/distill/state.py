@@ -151,7 +151,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def model_of(state: dict[str, Any]) -> PaiNN:
     """Return the network of a saved state, its weights not yet set."""
-    return PaiNN(PaiNNConfig(**state["painn"]))
+    return PaiNN(PaiNNConfig(**{"core": 0.0, **state["painn"]}))
 
 
 RESUMABLE = ("data", "seed", "precision", "model", "batch", "loss", "optimizer", "schedule")

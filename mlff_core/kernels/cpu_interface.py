@@ -6,7 +6,7 @@ import ctypes
 
 from mlff_core.kernels.build import BuildError, load_library
 
-ABI = 3
+ABI = 4
 OVERLAP_FOUND, UNKNOWN_ELEMENT, BAD_INDEX, NOT_FINITE = 1, 2, 3, 4
 """Of ``cpu/api.h``."""
 
@@ -18,7 +18,7 @@ class Description(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("abi", "is_double", "hidden", "n_layers", "n_species", "n_readout")),
         ("n_intervals", ctypes.c_int32),
         ("shared_filters", ctypes.c_int32),
-        *((name, ctypes.c_double) for name in ("cutoff", "smoothing", "scale", "overlap")),
+        *((name, ctypes.c_double) for name in ("cutoff", "smoothing", "scale", "overlap", "core")),
         ("n_parameters", ctypes.c_int64),
         ("parameters", ctypes.c_void_p),
         ("n_constants", ctypes.c_int64),

@@ -60,6 +60,7 @@ def _describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n
         smoothing=model.updates[0].smoothing,
         scale=float(model.scale),
         overlap=overlap,
+        core=config.core,
         n_parameters=len(numbers),
         n_constants=n_constants,
     )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.errors import InputError
+from mlff_core.model.core import CORE_WIDTH, held_distances
 from mlff_core.model.radial import BesselBasis, GaussianBasis, polynomial_envelope
 from mlff_core.model.zbl import ZBLRepulsion
 
@@ -44,6 +45,9 @@ class PaiNNConfig:
         ``"bessel"`` (the paper's) or ``"gaussian"``.
     shared_filters
         One radial filter for all layers, as SchNetPack offers it, instead of one each.
+    core
+        Where the core ends inside which filters no longer change, in units of a pair's covalent length, no unit; 0 for
+        none. See :func:`~mlff_core.model.core.held_distances`.
     """
 
     elements: tuple[int, ...] = (1, 6, 7, 8, 9, 15, 16, 17)
@@ -53,6 +57,7 @@ class PaiNNConfig:
     cutoff: float = 5.0
     radial_basis: str = "bessel"
     shared_filters: bool = False
+    core: float = 0.7
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "elements", tuple(int(z) for z in self.elements))
@@ -65,6 +70,8 @@ class PaiNNConfig:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not self.cutoff > 0:
             raise InputError(f"cutoff must be positive, in Å, got {self.cutoff}")
+        if self.core != 0 and not CORE_WIDTH < self.core <= 0.9:
+            raise InputError(f"core must be 0 (none) or lie in {CORE_WIDTH}–0.9 covalent lengths, got {self.core}")
         if self.radial_basis not in ("bessel", "gaussian"):
             raise InputError(f"radial_basis must be 'bessel' or 'gaussian', got {self.radial_basis!r}")
 
@@ -169,6 +176,7 @@ class PaiNN(nn.Module):
         hidden, n_layers = config.hidden, config.n_layers
         self.cutoff = config.cutoff
         self.shared_filters = config.shared_filters
+        self.core = config.core
 
         self.embedding = nn.Embedding(len(config.elements), hidden)
         self.messages = nn.ModuleList(Message(hidden, reads_vectors=k > 0) for k in range(n_layers))
@@ -218,8 +226,11 @@ class PaiNN(nn.Module):
         species = self.species_of_number[atomic_numbers]
         distances = torch.sqrt((edge_vectors * edge_vectors).sum(dim=-1))
         directions = edge_vectors / distances.unsqueeze(-1)
-        envelope = polynomial_envelope(distances / self.cutoff).unsqueeze(-1)
-        basis = self.basis(distances)
+        seen = distances
+        if self.core > 0:
+            seen = held_distances(distances, self.zbl.inverse_ranges[species[centers], species[neighbors]], self.core)
+        envelope = polynomial_envelope(seen / self.cutoff).unsqueeze(-1)
+        basis = self.basis(seen)
 
         s = self.embedding(species)
         v = torch.zeros(s.shape[0], 3, s.shape[1], dtype=s.dtype, device=s.device)

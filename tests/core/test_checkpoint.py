@@ -159,6 +159,25 @@ def test_format_1_loads_for_ever_and_means_the_same():
     assert torch.allclose(prediction.stress[0], torch.tensor(stress, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
+def test_format_2_loads_for_ever_and_means_the_same():
+    # Version 2 knows the core: O and H are inside theirs here.
+    potential = load_student(FORMATS / "format_v2.pt", device="cpu", dtype="float64", kernel="reference")
+    assert potential.model.core == 0.7
+    water = single([[0, 0, 0], [0.65, 0, 0], [-0.24, 0.8, 0.1]], [8, 1, 1], dtype=torch.float64)
+    prediction = potential.predict(water)
+    assert float(prediction.energy) == pytest.approx(-2057.672451027334, abs=1e-9)
+    forces = [
+        [-75.98728142592998, -17.53881478783714, -2.1923518484796425],
+        [80.30050223718412, 0.8525156180647205, 0.10656445225809007],
+        [-4.31322081125414, 16.68629916977242, 2.0857873962215523],
+    ]
+    assert torch.allclose(prediction.forces, torch.tensor(forces, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+def test_a_network_of_format_1_has_no_core():
+    assert load_student(FORMATS / "format_v1.pt", device="cpu").model.core == 0
+
+
 def test_a_file_of_every_format_version_is_kept():
     assert {path.name for path in FORMATS.glob("format_v*.pt")} >= {
         f"format_v{n + 1}.pt" for n in range(FORMAT_VERSION)

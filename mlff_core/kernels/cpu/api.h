@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 /* Raised by one whenever a struct or the order of the parameters changes. */
-#define MLFF_ABI 3
+#define MLFF_ABI 4
 
 /* The shape of a network, and its numbers. The trainable ones are `real` (double or float as is_double says), one after
  * the other, row by row, in this order:
@@ -45,6 +45,7 @@ typedef struct {
     double smoothing;
     double scale;
     double overlap; /* shortest allowed distance, Å */
+    double core;    /* where filters stop changing, in units of a pair's ZBL range, or 0 */
     int64_t n_parameters;
     const void *parameters;
     int64_t n_constants;

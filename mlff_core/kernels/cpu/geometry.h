@@ -63,10 +63,25 @@ static MLFF_INLINE real zbl(const Model &m, int center, int neighbor, real r, re
     return coulomb * phi * u;
 }
 
-/* An edge of r below the cutoff and its unit vector. */
-static MLFF_INLINE void describe(const Model &m, const real *d, real r, Edge &o) {
+/* The width of the core's edge; see mlff_core/model/core.py. */
+static constexpr real CORE_WIDTH = real(0.15);
+
+/* The distance that filters see, and its slope in the true one. */
+static MLFF_INLINE real held_distance(const Model &m, int center, int neighbor, real r, real &slope) {
+    const real inverse_range = m.inverse_range[center * m.n_species + neighbor], y = r * inverse_range;
+    slope = 1;
+    if (!(y < m.core)) return r;
+    real t = (y - (m.core - CORE_WIDTH)) * (1 / CORE_WIDTH);
+    t = t < 0 ? 0 : t > 1 ? 1 : t;
+    const real t2 = t * t;
+    slope = t2 * t * (t * (6 * t - 15) + 10);
+    return (m.core - CORE_WIDTH * (real(0.5) - t2 * t2 * (t2 - 3 * t + real(2.5)))) / inverse_range;
+}
+
+/* An edge of r below the cutoff and its unit vector; filters see it at `seen`, which grows with r by `slope`. */
+static MLFF_INLINE void describe(const Model &m, const real *d, real r, real seen, real slope, Edge &o) {
     const real per_length = real(m.n_intervals) / m.cutoff, sixth = real(1) / 6;
-    const real x = r * per_length;
+    const real x = seen * per_length, per_distance = per_length * slope;
     int row = int(x);
     if (row >= m.n_intervals) row = m.n_intervals - 1;
     const real p = x - real(row), q = 1 - p;
@@ -74,10 +89,10 @@ static MLFF_INLINE void describe(const Model &m, const real *d, real r, Edge &o)
     o.b[1] = (4 + p * p * (3 * p - 6)) * sixth;
     o.b[2] = (4 + q * q * (3 * q - 6)) * sixth;
     o.b[3] = p * p * p * sixth;
-    o.db[0] = real(-0.5) * q * q * per_length;
-    o.db[1] = (real(1.5) * p - 2) * p * per_length;
-    o.db[2] = (2 - real(1.5) * q) * q * per_length;
-    o.db[3] = real(0.5) * p * p * per_length;
+    o.db[0] = real(-0.5) * q * q * per_distance;
+    o.db[1] = (real(1.5) * p - 2) * p * per_distance;
+    o.db[2] = (2 - real(1.5) * q) * q * per_distance;
+    o.db[3] = real(0.5) * p * p * per_distance;
     o.r = r;
     o.inverse_r = 1 / r;
     for (int c = 0; c < 3; c++) o.u[c] = d[c] * o.inverse_r;
@@ -115,7 +130,9 @@ static void prepare_group(Job &j, const Job::Group &group, Edge *unsorted, int64
             const real r = is_double ? real(__builtin_sqrt(double(squared))) : real(__builtin_sqrtf(float(squared)));
             if (!(r < m.cutoff)) continue;
             Edge &o = edge[count++];
-            describe(m, d, r, o);
+            real seen = r, slope = 1;
+            if (r < m.core * m.longest_zbl) seen = held_distance(m, j.species[i], j.species[k], r, slope);
+            describe(m, d, r, seen, slope, o);
             o.neighbor = integer(k);
             o.center = integer(i - group.start);
         }

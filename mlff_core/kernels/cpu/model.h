@@ -54,7 +54,7 @@ struct Model {
     Store memory;
     int F = 0, Fp = 0, C = 0, n_layers = 0, n_species = 0, n_readout = 0, readout_chunks = 0, n_intervals = 0, n_tables = 0;
     int64_t n_parameters = 0;
-    real cutoff = 0, smoothing = 0, scale = 0, overlap = 0, longest_zbl = 0, readout_bias = 0;
+    real cutoff = 0, smoothing = 0, scale = 0, overlap = 0, core = 0, longest_zbl = 0, readout_bias = 0;
     real *embedding = nullptr; /* (n_species, Fp) */
     real *first_phi = nullptr; /* (n_species, C, 2, W) */
     Table *tables = nullptr;
@@ -211,6 +211,7 @@ static void *create_model(const mlff_painn *d) {
     m->smoothing = real(d->smoothing);
     m->scale = real(d->scale);
     m->overlap = real(d->overlap);
+    m->core = real(d->core);
     m->tables = new (std::nothrow) Table[size_t(m->n_tables)];
     m->layers = new (std::nothrow) Layer[size_t(m->n_layers)];
     bool is_good = m->tables && m->layers;

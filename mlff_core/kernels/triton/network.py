@@ -18,6 +18,7 @@ from mlff_core.kernels.triton.jit import message as message_kernels
 from mlff_core.kernels.triton.jit import node as node_kernels
 from mlff_core.kernels.triton.launch import interpreted, launch, next_power_of_2
 from mlff_core.kernels.triton.parameters import Layer, Parameters
+from mlff_core.model.core import CORE_WIDTH
 from mlff_core.model.painn import SMOOTHING
 
 CHUNK = 1024
@@ -130,7 +131,8 @@ class _Evaluation:
         inputs, zbl = self.inputs, self.parameters
         n, capacity = self.n_atoms, self.capacity
         self.neighbors = self._empty(n, capacity, dtype=torch.int32)
-        self.geometry = self._empty(n, 4, capacity)
+        # Direction, distance, the distance that filters see, and its slope.
+        self.geometry = self._empty(n, 6, capacity)
         self.counts = self._empty(n, dtype=torch.int32)
         self.places = self._empty(n, capacity, dtype=torch.int32)
         self.closest, self.repulsion = self._empty(n), self._empty(n)
@@ -139,7 +141,8 @@ class _Evaluation:
             inputs.positions, inputs.species, inputs.cell, inputs.system_idx,
             inputs.candidates, inputs.shifts, inputs.n_candidates, zbl.screening, zbl.ranges, zbl.prefactors,
             self.neighbors, self.geometry, self.counts, self.places, self.closest, self.repulsion, capacity,
-            N_SPECIES=len(zbl.config.elements), CUTOFF=zbl.config.cutoff, BLOCK=self.block_slots, num_warps=1,
+            N_SPECIES=len(zbl.config.elements), CUTOFF=zbl.config.cutoff, CORE=zbl.config.core, CORE_WIDTH=CORE_WIDTH,
+            BLOCK=self.block_slots, num_warps=1,
         )  # fmt: skip
 
     def _forward(self) -> tuple[Tensor, list[_Kept]]:

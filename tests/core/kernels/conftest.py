@@ -54,6 +54,9 @@ STRUCTURES = {
     "one atom": lambda: single([[1.0, 2.0, 3.0]], [8], dtype=torch.float64),
     "two atoms that do not see each other": lambda: single([[0, 0, 0], [9.0, 0, 0]], [1, 6], dtype=torch.float64),
     "two atoms in the range of the repulsion": lambda: single([[0, 0, 0], [0.6, 0.1, 0]], [1, 8], dtype=torch.float64),
+    "atoms at the edge of each other's cores": lambda: single(
+        [[0, 0, 0], [0.65, 0.1, 0], [0.1, 0.8, 0.2], [0.9, 0.9, 0.9]], [1, 8, 6, 16], dtype=torch.float64
+    ),
     "batch": lambda: concatenate(
         [
             _molecule(13, 3),

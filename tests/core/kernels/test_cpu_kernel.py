@@ -29,6 +29,7 @@ CONFIGS = {
     "odd width": replace(SMALL, hidden=13),
     "two channels": replace(SMALL, hidden=2),
     "wide": replace(SMALL, hidden=130, n_layers=2),
+    "no core": replace(SMALL, core=0.0),
 }
 
 
@@ -81,10 +82,11 @@ def test_every_variant_has_both_precisions(variant, make_model, make_structure, 
     assert_same(CPUKernel(model, variant).evaluate(batch, edges, ALL), expected, 1e-5)
 
 
+@pytest.mark.parametrize("what", ["cell smaller than the cutoff", "atoms at the edge of each other's cores"])
 @pytest.mark.parametrize("variant", variants())
-def test_forces_are_the_slope_of_the_energy(variant, make_model, make_structure):
+def test_forces_are_the_slope_of_the_energy(variant, what, make_model, make_structure):
     kernel = CPUKernel(make_model(PRESETS["tiny"]), variant)
-    batch = make_structure("cell smaller than the cutoff")
+    batch = make_structure(what)
     edges = find_neighbors(batch, 5.0)
     forces = kernel.evaluate(batch, edges, ("forces",)).forces.reshape(-1)
     step = 1e-5

@@ -33,6 +33,7 @@ CONFIGS = {
     "gaussians, own filters": replace(SMALL, radial_basis="gaussian"),
     "one layer, shared filters": replace(SMALL, n_layers=1, shared_filters=True),
     "four layers, odd width, short cutoff": replace(SMALL, n_layers=4, hidden=13, cutoff=3.3),
+    "no core": replace(SMALL, core=0.0),
 }
 STRUCTURES = [
     5,
@@ -42,6 +43,7 @@ STRUCTURES = [
     "one atom",
     "two atoms that do not see each other",
     "two atoms in the range of the repulsion",
+    "atoms at the edge of each other's cores",
 ]
 
 
@@ -80,6 +82,17 @@ def test_every_shape_of_network_is_the_reference_in_float64(name, make_model, ma
     batch = make_structure(4)
     expected, edges = truth(model, batch)
     assert_same(TritonKernel(model).evaluate(batch, edges, ALL), expected, 1e-12)
+
+
+def test_cores_are_the_references_in_float64(make_model, make_structure, truth):
+    batch = make_structure("atoms at the edge of each other's cores")
+    given = {}
+    for core in (0.0, 0.7):
+        model = make_model(replace(SMALL, core=core))
+        expected, edges = truth(model, batch)
+        assert_same(TritonKernel(model).evaluate(batch, edges, ALL), expected, 1e-12)
+        given[core] = expected.forces
+    assert float((given[0.0] - given[0.7]).abs().max()) > 1e-3
 
 
 def test_channels_and_atoms_may_be_divided_over_programs(make_model, make_structure, truth):

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from mlff_core.kernels.triton.jit.radial import repulsion
+from mlff_core.kernels.triton.jit.radial import held_distance, repulsion
 
 
 @triton.jit
@@ -31,9 +31,9 @@ def shifted(code, cell, dtype: tl.constexpr):
 def pack_edges(
     positions, species, cells, systems, candidates, shifts, n_candidates, screening, ranges, prefactors,
     neighbors, geometry, counts, places, closest, energies, capacity,
-    N_SPECIES: tl.constexpr, CUTOFF: tl.constexpr, BLOCK: tl.constexpr,
+    N_SPECIES: tl.constexpr, CUTOFF: tl.constexpr, CORE: tl.constexpr, CORE_WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Keep the candidates within the cutoff, in order, with direction and distance; and sum their repulsion."""
+    """Keep the candidates within the cutoff, in order, with their geometry; and sum their repulsion."""
     atom = tl.program_id(0).to(tl.int64)
     n = tl.minimum(tl.load(n_candidates + atom), capacity)  # more have overflowed, which the caller sees
     row = atom * capacity
@@ -63,12 +63,15 @@ def pack_edges(
         place = found + tl.cumsum(inside.to(tl.int32), axis=0) - 1
         tl.store(places + row + slot, tl.where(inside, place, -1), mask=valid)
         tl.store(neighbors + row + place, j, mask=inside)
-        out = geometry + 4 * row + place
+        out = geometry + 6 * row + place
         tl.store(out, x / r, mask=inside)
         tl.store(out + capacity, y / r, mask=inside)
         tl.store(out + 2 * capacity, z / r, mask=inside)
         tl.store(out + 3 * capacity, r, mask=inside)
         pair = own_species + tl.load(species + j, mask=valid, other=0)
+        seen, bend = held_distance(r, tl.load(ranges + pair), CORE, CORE_WIDTH)
+        tl.store(out + 4 * capacity, seen, mask=inside)
+        tl.store(out + 5 * capacity, bend, mask=inside)
         pushed, _ = repulsion(r, tl.load(screening + pair), tl.load(ranges + pair), tl.load(prefactors + pair))
         energy += tl.sum(tl.where(inside, pushed, 0.0), axis=0)
         found += tl.sum(inside.to(tl.int32), axis=0)
@@ -110,7 +113,7 @@ def collect_forces(
         turned = tl.load(reverse + row + slot, mask=inside, other=-1)
         back = tl.load(places + j * capacity + turned, mask=turned >= 0, other=-1)
         returns = back >= 0
-        edge = geometry + 4 * row + place
+        edge = geometry + 6 * row + place
         x = tl.load(edge, mask=inside, other=0.0)
         y = tl.load(edge + capacity, mask=inside, other=0.0)
         z = tl.load(edge + 2 * capacity, mask=inside, other=0.0)

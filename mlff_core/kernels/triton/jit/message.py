@@ -41,13 +41,13 @@ def message_forward(
             slot = start + tl.arange(0, BLOCK_M)
             is_edge = slot < count
             j = tl.load(neighbors + row + slot, mask=is_edge, other=0)
-            edge = geometry + 4 * row + slot
+            edge = geometry + 6 * row + slot
             x = tl.load(edge, mask=is_edge, other=0.0)[:, None]
             y = tl.load(edge + capacity, mask=is_edge, other=0.0)[:, None]
             z = tl.load(edge + 2 * capacity, mask=is_edge, other=0.0)[:, None]
             # At the cutoff the envelope, and with it every filter, is zero.
-            r = tl.load(edge + 3 * capacity, mask=is_edge, other=CUTOFF)
-            basis, _ = enveloped_basis(r, CUTOFF, N_RADIAL, GAUSSIAN, BLOCK_K, DOUBLE)
+            seen = tl.load(edge + 4 * capacity, mask=is_edge, other=CUTOFF)
+            basis, _ = enveloped_basis(seen, CUTOFF, N_RADIAL, GAUSSIAN, BLOCK_K, DOUBLE)
             wanted = is_edge[:, None] & is_channel[None, :]
             there = phi + j[:, None] * N_PHI + channel[None, :]
             message = tl.load(there, mask=wanted, other=0.0).to(dtype)
@@ -123,13 +123,15 @@ def message_backward(
             slot = start + tl.arange(0, BLOCK_M)
             is_edge = slot < count
             j = tl.load(neighbors + row + slot, mask=is_edge, other=0)
-            edge = geometry + 4 * row + slot
+            edge = geometry + 6 * row + slot
             # From the neighbour to this atom: the negative of what is stored.
             x = -tl.load(edge, mask=is_edge, other=0.0)
             y = -tl.load(edge + capacity, mask=is_edge, other=0.0)
             z = -tl.load(edge + 2 * capacity, mask=is_edge, other=0.0)
             r = tl.load(edge + 3 * capacity, mask=is_edge, other=CUTOFF)
-            basis, steep = enveloped_basis(r, CUTOFF, N_RADIAL, GAUSSIAN, BLOCK_K, DOUBLE)
+            seen = tl.load(edge + 4 * capacity, mask=is_edge, other=CUTOFF)
+            basis, steep = enveloped_basis(seen, CUTOFF, N_RADIAL, GAUSSIAN, BLOCK_K, DOUBLE)
+            steep *= tl.load(edge + 5 * capacity, mask=is_edge, other=0.0)[:, None]
             wanted = is_edge[:, None] & is_channel[None, :]
             g_s = tl.load(gathered_s + j[:, None] * HIDDEN + channel[None, :], mask=wanted, other=0.0).to(dtype)
             there = gathered_v + j[:, None] * (3 * HIDDEN) + channel[None, :]

@@ -58,6 +58,18 @@ def enveloped_basis(
 
 
 @triton.jit
+def held_distance(r, inverse_length, CORE: tl.constexpr, WIDTH: tl.constexpr):
+    """Return the distance that filters see and its slope in the true one; see ``mlff_core/model/core.py``."""
+    y = r * inverse_length
+    t = tl.minimum(tl.maximum((y - (CORE - WIDTH)) / WIDTH, 0.0), 1.0)
+    t2 = t * t
+    held = (CORE - WIDTH * (0.5 - t2 * t2 * (t2 - 3.0 * t + 2.5))) / inverse_length
+    slope = t2 * t * (t * (6.0 * t - 15.0) + 10.0)
+    inside = y < CORE
+    return tl.where(inside, held, r), tl.where(inside, slope, 1.0)
+
+
+@triton.jit
 def repulsion(r, inverse_screening, inverse_range, prefactor):
     """Return the ZBL energy of directed edges and its slope in the distance; see ``mlff_core/model/zbl.py``."""
     x = r * inverse_screening
