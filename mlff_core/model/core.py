@@ -1,4 +1,4 @@
-"""A core around each atom, inside which filters no longer change and the fixed repulsion alone acts between two atoms."""
+"""A core around each atom, inside which filters no longer change and the fixed repulsion alone acts."""
 
 import torch
 from torch import Tensor
@@ -15,9 +15,9 @@ def held_distances(distances: Tensor, inverse_lengths: Tensor, core: float, widt
 
         ρ/L = core − w·(½ − t⁶ + 3t⁵ − 5t⁴/2)  for y < core,  ρ = r beyond,
 
-    which has three continuous derivatives and is constant for y < core − w. No labelled data hold two atoms so close, and a
-    network that extrapolates to them may attract by more than the repulsion's hundreds of eV. One that is told the
-    same distance whatever theirs is exerts no force along it, and the repulsion remains.
+    which has three continuous derivatives and is constant for y < core − w. No labelled data hold two atoms so close,
+    and a network that extrapolates to them may attract by more than the repulsion's hundreds of eV. One that is told
+    the same distance whatever theirs is exerts no force along it, and the repulsion remains.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ def test_a_held_distance_grows_with_the_true_one_and_has_three_continuous_deriva
             assert float(value.detach().max()) == pytest.approx(1.0, abs=1e-9)
         if order < 3:
             (value,) = torch.autograd.grad(value.sum(), r, create_graph=True)
-    # No step is longer than the spacing times the largest slope, that of the third derivative being 60: there is no jump.
+    # No step is longer than the spacing times the largest slope, 60 for the third derivative: there is no jump.
     spacing = 0.5 / 4000
     for order, step in enumerate(steps):
         assert step < 60 * spacing / (CORE_WIDTH * LENGTH) ** order
