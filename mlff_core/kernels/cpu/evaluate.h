@@ -262,10 +262,9 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
     j.n_shares = parallel.n_shares;
     for (int64_t k = 0, most = in->n_atoms; in->n_centers && k < m.n_layers; most = in->n_centers[k++])
         if (in->n_centers[k] < 0 || in->n_centers[k] > most) return MLFF_BAD_REQUEST;
-    /* Tiles small enough that every thread has some, and whole row blocks. */
-    const int share = round_up((j.n_atoms + j.n_shares - 1) / j.n_shares, MR);
-    j.tile = share < TILE ? share : TILE;
-    if (j.tile == 0) j.tile = MR;
+    /* As many tiles for each thread as for the others, of whole row blocks: half a tile left over costs a whole one's time. */
+    const int n_tiles = round_up((j.n_atoms + TILE - 1) / TILE, j.n_shares);
+    j.tile = n_tiles ? round_up((j.n_atoms + n_tiles - 1) / n_tiles, MR) : MR;
     j.n_tiles = (j.n_atoms + j.tile - 1) / j.tile;
     double *force = nullptr, *virial = nullptr;
     const int64_t needed = lay_out(j, nullptr, force, virial, parallel.n_threads) + 64;

@@ -1,0 +1,84 @@
+"""What a second thread brings: whole steps with the CPU kernel on one thread and on two, taking turns.
+
+    python benchmarks/threads.py [--presets original,tiny,ultra-tiny] [--seconds 10] [--json FILE]
+
+Each turn is four steps with moving atoms, neighbour search under a skin included, timed by the clock: processor time does
+not get less with threads. So nothing else may run. The ratio is the median over turns of one thread's turn over two threads'
+next to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from cpu_kernel import SYSTEMS, random_student
+
+import mlff_core
+from mlff_core.model.presets import preset
+from mlff_core.potential import VerletPotential
+
+STEPS = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", default="original,tiny,ultra-tiny")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each preset and system")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.presets.split(","):
+        for system, make in SYSTEMS.items():
+            batch = make()
+            potential = VerletPotential(random_student(preset(name), "cpu"))
+            noise = torch.Generator().manual_seed(0)
+            path = [
+                batch.with_positions(batch.positions + 0.01 * torch.randn(batch.positions.shape, generator=noise))
+                for _ in range(STEPS)
+            ]
+            potential.predict(batch)
+            times: dict[int, list[float]] = {1: [], 2: []}
+            end = time.monotonic() + arguments.seconds
+            while time.monotonic() < end or len(times[1]) < 5:
+                for threads, spent in times.items():
+                    torch.set_num_threads(threads)
+                    start = time.perf_counter()
+                    for moved in path:
+                        potential.predict(moved)
+                    spent.append(1e3 * (time.perf_counter() - start) / STEPS)
+            ratio = statistics.median(one / two for one, two in zip(times[1], times[2], strict=True))
+            row = {
+                "preset": name,
+                "system": system,
+                "one_thread_ms": statistics.median(times[1]),
+                "two_threads_ms": statistics.median(times[2]),
+                "ratio": ratio,
+            }
+            rows.append(row)
+            print(
+                f"{name:11s} {system:14s} one thread {row['one_thread_ms']:8.3f} ms, two {row['two_threads_ms']:8.3f} ms, "
+                f"ratio {ratio:.2f}",
+                flush=True,
+            )
+    if arguments.json:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        about = {
+            "machine": platform.processor() or platform.machine(),
+            "python": sys.version.split()[0],
+            "torch": torch.__version__,
+            "mlff_hub": mlff_core.__version__,
+            "commit": commit.stdout.strip(),
+        }
+        arguments.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
