@@ -2,9 +2,9 @@
 
     python benchmarks/threads.py [--presets original,tiny,ultra-tiny] [--seconds 10] [--json FILE]
 
-Each turn is four steps with moving atoms, neighbour search under a skin included, timed by the clock: processor time does
-not get less with threads. So nothing else may run. The ratio is the median over turns of one thread's turn over two threads'
-next to it.
+Each turn is four steps with moving atoms, neighbour search under a skin included, timed by the clock: processor time
+does not get less with threads. So nothing else may run. The ratio is the median over turns of one thread's turn over
+two threads' next to it.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def main() -> None:
             }
             rows.append(row)
             print(
-                f"{name:11s} {system:14s} one thread {row['one_thread_ms']:8.3f} ms, two {row['two_threads_ms']:8.3f} ms, "
-                f"ratio {ratio:.2f}",
+                f"{name:11s} {system:14s} one thread {row['one_thread_ms']:8.3f} ms, "
+                f"two {row['two_threads_ms']:8.3f} ms, ratio {ratio:.2f}",
                 flush=True,
             )
     if arguments.json:
