@@ -1,4 +1,4 @@
-"""Draw structures to start from: ``python pick_starts.py IN.extxyz OUT.extxyz COUNT MAX_ATOMS``; the same ones every time."""
+"""Draw structures to start from, always the same: ``python pick_starts.py IN.extxyz OUT.extxyz COUNT MOST_ATOMS``."""
 
 from __future__ import annotations
 
