@@ -27,6 +27,7 @@ from mlff_core.config import from_dict
 from mlff_core.data.hdf5 import Dataset, write_dataset
 from mlff_core.data.label import label_structures
 from mlff_core.data.loader import BatchLoader
+from mlff_core.data.structure import LabelledStructure
 from mlff_core.distill.evaluate import evaluate
 from mlff_core.distill.start import starting_model
 from mlff_core.distill.step import GradientStep
@@ -48,7 +49,15 @@ def arms(with_original: bool) -> dict[str, tuple[str, dict[str, float]]]:
     return found
 
 
-def settings(path: Path, out: Path, loss: dict[str, float], preset: str, seed: int, steps: int) -> TrainConfig:
+def settings(
+    path: Path,
+    out: Path,
+    loss: dict[str, float],
+    preset: str,
+    seed: int,
+    steps: int,
+    model: dict[str, Any] | None = None,
+) -> TrainConfig:
     return from_dict(
         TrainConfig,
         {
@@ -57,7 +66,7 @@ def settings(path: Path, out: Path, loss: dict[str, float], preset: str, seed: i
             "seed": seed,
             "device": "cpu",
             "step": "kernel",
-            "model": {"preset": preset, "elements": ["H", "C", "N", "O", "F", "P", "S", "Cl"]},
+            "model": {"preset": preset, "elements": ["H", "C", "N", "O", "F", "P", "S", "Cl"], **(model or {})},
             "data": {"path": str(path)},
             "batch": {"atoms": 160, "edges": 4096},
             "loss": {"energy_weight": 40.0, **loss},
@@ -69,10 +78,8 @@ def settings(path: Path, out: Path, loss: dict[str, float], preset: str, seed: i
     )
 
 
-def prepare(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Write the files the ways of training read, and return the CPU seconds that labelling them took."""
-    seconds: dict[str, float] = {}
-    teacher = load_teacher(arguments.teacher, {})
+def draw(arguments: argparse.Namespace) -> tuple[list[LabelledStructure], dict[str, Any]]:
+    """Return structures to learn from and, of other molecules, to validate on; and who labelled them."""
     with Dataset(arguments.train) as data:
         rng = np.random.default_rng(7)
         # Whole molecules, so that none is both trained and validated on.
@@ -84,11 +91,25 @@ def prepare(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
         chosen = rng.permutation(len(data))[: len(data) // 10]
         chosen = chosen[np.argsort(place[data.molecule_id[chosen]], kind="stable")][:wanted]
         held_out = set(data.molecule_id[chosen[-arguments.validation :]].tolist())
-        plain = [
+        drawn = [
             replace(s, smiles=None, split="validation" if s.molecule_id in held_out else "train")
             for s in data.structures(chosen)
         ]
-        lineage = data.teacher
+        return drawn, data.teacher
+
+
+def write_test(arguments: argparse.Namespace, path: Path) -> None:
+    """Write the structures to judge by."""
+    with Dataset(arguments.test) as test:
+        some = np.sort(np.random.default_rng(8).choice(len(test), min(arguments.test_structures, len(test)), False))
+        write_dataset(path, list(test.structures(some)), teacher=test.teacher)
+
+
+def prepare(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
+    """Write the files the ways of training read, and return the CPU seconds that labelling them took."""
+    seconds: dict[str, float] = {}
+    teacher = load_teacher(arguments.teacher, {})
+    plain, lineage = draw(arguments)
     start = time.process_time()
     made = label_structures(teacher, plain, atom_energies=True, max_force=0.0).structures
     seconds["teacher"] = time.process_time() - start
@@ -106,9 +127,7 @@ def prepare(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
         by_student = label_structures(original, labelled, atom_energies=True, max_force=0.0).structures
         seconds["original"] = time.process_time() - start
         write_dataset(folder / "original.h5", [s for s in by_student if s is not None], teacher={"name": "original"})
-    with Dataset(arguments.test) as test:
-        some = np.sort(np.random.default_rng(8).choice(len(test), min(arguments.test_structures, len(test)), False))
-        write_dataset(folder / "test.h5", list(test.structures(some)), teacher=test.teacher)
+    write_test(arguments, folder / "test.h5")
     return seconds
 
 

@@ -1,0 +1,160 @@
+"""Which shape of network within a budget of parameters is best, at equal cost of training.
+
+``python benchmarks/architectures.py TRAIN.h5 TEST.h5 [--budget ultra-tiny]``: networks that differ from a preset in one
+thing, each as wide as the budget allows (widths are multiples of 4), learn the same structures for the same CPU time of
+steps. Errors are those on molecules of other scaffolds. Beside them the processor time of an MD step with the CPU
+kernel, neighbours under a skin, of a molecule of 49 atoms and of 504 atoms of water, taken in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from ablations import FIGURES, draw, settings, write_test
+from cpu_kernel import molecule, random_student, water
+
+from mlff_core import load
+from mlff_core.atomic_write import write_atomically
+from mlff_core.data.hdf5 import Dataset, write_dataset
+from mlff_core.data.loader import BatchLoader
+from mlff_core.distill.evaluate import evaluate
+from mlff_core.distill.start import starting_model
+from mlff_core.distill.step import GradientStep
+from mlff_core.distill.trainer import Trainer
+from mlff_core.model.painn import PaiNN, PaiNNConfig, count_parameters
+from mlff_core.model.presets import BUDGETS, preset
+from mlff_core.potential import VerletPotential
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "the preset": {},
+    "two layers": {"n_layers": 2},
+    "four layers": {"n_layers": 4},
+    "cutoff 4 Å": {"cutoff": 4.0},
+    "cutoff 4.5 Å": {"cutoff": 4.5},
+    "cutoff 6 Å": {"cutoff": 6.0},
+    "12 radial functions": {"n_radial": 12},
+    "Gaussians": {"radial_basis": "gaussian"},
+    "filters shared or not, the other way": {"shared_filters": None},
+    "no core": {"core": 0.0},
+}
+"""What differs; None turns a switch around."""
+
+
+def widest(base: PaiNNConfig, changes: dict[str, Any], budget: int) -> PaiNNConfig:
+    """Return the widest network with these changes whose parameters fit into the budget."""
+    changes = {name: not getattr(base, name) if value is None else value for name, value in changes.items()}
+    fitting = [replace(base, **changes, hidden=width) for width in range(4, 2 * base.hidden, 4)]
+    return max((c for c in fitting if count_parameters(PaiNN(c)) <= budget), key=lambda config: config.hidden)
+
+
+def as_section(config: PaiNNConfig) -> dict[str, Any]:
+    """Return a network as changes to the preset in a training config."""
+    names = ("hidden", "n_layers", "n_radial", "cutoff", "radial_basis", "shared_filters", "core")
+    return {name: getattr(config, name) for name in names}
+
+
+def training_costs(path: Path, shapes: dict[str, PaiNNConfig], budget: str) -> dict[str, float]:
+    """Return the CPU seconds of a training step of each network, the median of many taken in turns."""
+    steps, taken = {}, {name: [] for name in shapes}
+    for name, shape in shapes.items():
+        config = settings(path, path.parent / "none", {}, budget, 0, 100, as_section(shape))
+        data = Dataset(path)
+        train = data.indices("train")
+        model, _ = starting_model(config.model, data, train, 0)
+        loader = BatchLoader(data, train, model.config.cutoff, replace(config.batch, prefetch=0), seed=0)
+        steps[name] = (GradientStep(model, config.loss, "kernel", contextlib.nullcontext), loader.forever(0), model)
+    for _ in range(25):
+        for name, (step, batches, model) in steps.items():
+            start = time.process_time()
+            _, item = next(batches)
+            model.zero_grad()
+            step(item, dict)
+            taken[name].append(time.process_time() - start)
+    return {name: float(np.median(values[5:])) for name, values in taken.items()}
+
+
+def md_costs(shapes: dict[str, PaiNNConfig]) -> dict[str, dict[str, float]]:
+    """Return the processor time of an MD step of each network, ms, the median of many taken in turns."""
+    found: dict[str, dict[str, float]] = {name: {} for name in shapes}
+    noise = torch.Generator().manual_seed(0)
+    for system, batch in (("49 atoms", molecule(49)), ("504 atoms of water", water(168))):
+        running = {name: VerletPotential(random_student(shape, "cpu")) for name, shape in shapes.items()}
+        taken: dict[str, list[float]] = {name: [] for name in shapes}
+        for _ in range(40):
+            moved = batch.positions + 0.01 * torch.randn(batch.positions.shape, generator=noise)
+            for name, potential in running.items():
+                start = time.process_time()
+                for _ in range(4):
+                    potential.predict(batch.with_positions(moved))
+                taken[name].append(1e3 * (time.process_time() - start) / 4)
+        for name, values in taken.items():
+            found[name][system] = statistics.median(values[5:])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train", type=Path)
+    parser.add_argument("test", type=Path)
+    parser.add_argument("--budget", default="ultra-tiny", choices=list(BUDGETS))
+    parser.add_argument("--structures", type=int, default=4000)
+    parser.add_argument("--validation", type=int, default=200, help="structures to choose the best weights by")
+    parser.add_argument("--test-structures", type=int, default=600)
+    parser.add_argument("--cpu-seconds", type=float, default=180.0, help="of steps, for each network")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "architectures.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    base, budget = preset(arguments.budget), BUDGETS[arguments.budget]
+    shapes = {name: widest(base, changes, budget) for name, changes in CHANGES.items()}
+    result: dict[str, Any] = {
+        "budget": arguments.budget,
+        "train": {"file": arguments.train.name, "structures": arguments.structures},
+        "test": {"file": arguments.test.name, "structures": arguments.test_structures},
+        "cpu_seconds_of_steps": arguments.cpu_seconds,
+        "networks": {},
+    }
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        structures, teacher = draw(arguments)
+        write_dataset(folder / "labels.h5", structures, teacher=teacher)
+        write_test(arguments, folder / "test.h5")
+        seconds, steps_ms = training_costs(folder / "labels.h5", shapes, arguments.budget), md_costs(shapes)
+        with Dataset(folder / "test.h5") as test:
+            for seed in range(arguments.seeds):
+                for way, shape in shapes.items():
+                    steps = max(20, round(arguments.cpu_seconds / seconds[way]))
+                    config = settings(
+                        folder / "labels.h5", folder / "run", {}, arguments.budget, seed, steps, as_section(shape)
+                    )
+                    run = Trainer(config).fit(resume=False)
+                    found = evaluate(load(run.model, device="cpu"), test).figures
+                    entry = result["networks"].setdefault(
+                        way,
+                        {
+                            **as_section(shape),
+                            "parameters": count_parameters(PaiNN(shape)),
+                            "training_step_cpu_ms": 1e3 * seconds[way],
+                            "md_step_cpu_ms": steps_ms[way],
+                            "steps": steps,
+                            "runs": [],
+                        },
+                    )
+                    entry["runs"].append({"seed": seed, **{key: found[key] for key in FIGURES}})
+                    print(way, json.dumps({**entry, "runs": entry["runs"][-1:]}), flush=True)
+                    write_atomically(arguments.out, (json.dumps(result, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
