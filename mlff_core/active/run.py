@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -198,8 +199,10 @@ class _Run:
 
     def extended(self, folder: Path, before: Path, labels: Path, arm: str, number: int, n_labels: int) -> Path:
         """Return the data set of a round: the one before, and what was found and labelled since."""
-        path = folder / LABELS
+        path, kept = folder / LABELS, folder / "labels"
         if path.exists():
+            # Killed between the two last lines of this, perhaps.
+            shutil.rmtree(kept, ignore_errors=True)
             return path
         folder.mkdir(parents=True, exist_ok=True)
         ensemble = self.trained(before, labels)
@@ -213,7 +216,8 @@ class _Run:
                 sampling,
                 threshold,
                 (seed, number),
-                folder / "md",
+                # In the first round both arms look at the same dynamics.
+                before / "md",
                 lambda done: self.say(f"round {number}, {arm}: {done} of {n_runs} runs") if done == n_runs else None,
             )
             chosen = (
@@ -228,7 +232,7 @@ class _Run:
             if self.teacher is None:
                 self.teacher = self.make_teacher()
             check_teacher(self.teacher, dataset)
-            added = labelled(self.teacher, [found.structures[k] for k in order], n_labels)
+            added = labelled(self.teacher, [found.structures[k] for k in order], n_labels, kept)
             made = {
                 "threshold": threshold,
                 "n_frames": len(found.structures),
@@ -242,4 +246,6 @@ class _Run:
             f"round {number}, {arm}: {len(found.structures)} frames, {len(order)} to choose from, "
             f"{len(added)} labelled, {found.n_ended} runs ended early"
         )
+        # Everything labelled is in the set now.
+        shutil.rmtree(kept)
         return path

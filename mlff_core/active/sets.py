@@ -9,12 +9,16 @@ from pathlib import Path
 from mlff_core.active.frames import KIND
 from mlff_core.data.label import label_structures
 from mlff_core.data.reader import Dataset
+from mlff_core.data.shards import BatchResult, Failure, Shards, commit
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.data.writer import write_dataset
 from mlff_core.distill.settings import DataSection
 from mlff_core.distill.subsets import training_and_validation
 from mlff_core.errors import InputError
 from mlff_core.potential import Potential
+
+BATCH = 8
+"""Structures labelled before they are kept: what a run that is killed loses."""
 
 
 def write_start(path: Path, section: DataSection) -> None:
@@ -38,16 +42,34 @@ def write_start(path: Path, section: DataSection) -> None:
         )
 
 
-def labelled(teacher: Potential, candidates: Sequence[LabelledStructure], n: int) -> list[LabelledStructure]:
-    """Return the first ``n`` structures that the teacher can label and whose forces are not absurd."""
-    found: list[LabelledStructure] = []
-    start = 0
-    while len(found) < n and start < len(candidates):
-        stop = start + n - len(found)
-        made = label_structures(teacher, candidates[start:stop])
-        found += [structure for structure in made.structures if structure is not None]
-        start = stop
-    return found
+def labelled(
+    teacher: Potential, candidates: Sequence[LabelledStructure], n: int, folder: Path
+) -> list[LabelledStructure]:
+    """Return the first ``n`` structures that the teacher can label and whose forces are not absurd.
+
+    Each batch is kept in ``folder`` when it is labelled, so that a run that is killed loses one and labels no other
+    again. ``folder.skipped.jsonl`` says what the teacher failed on, and why.
+    """
+    shards = Shards(folder, {"command": "distill active", "teacher": teacher.card.name})
+    n_found = start = k = 0
+    while n_found < n and start < len(candidates):
+        stop = start + min(BATCH, n - n_found, len(candidates) - start)
+        record = shards.record(k) or commit(folder, k, _labelled_batch(teacher, candidates, range(start, stop)))
+        n_found += record.n_structures
+        start, k = stop, k + 1
+    shards.write_failures(folder.with_name(f"{folder.name}.skipped.jsonl"), k)
+    return list(shards.structures(k))
+
+
+def _labelled_batch(teacher: Potential, candidates: Sequence[LabelledStructure], chosen: range) -> BatchResult:
+    made = label_structures(teacher, [candidates[j] for j in chosen])
+    return BatchResult(
+        structures=[structure for structure in made.structures if structure is not None],
+        n_inputs=len(chosen),
+        n_failed_inputs=len(made.failures),
+        failures=[Failure(f"candidate {chosen[j]}", KIND, reason) for j, reason in sorted(made.failures.items())],
+        dropped=dict(made.dropped),
+    )
 
 
 def check_teacher(teacher: Potential, dataset: Dataset) -> None:

@@ -9,49 +9,10 @@ import torch
 from mlff_core.active import ActiveConfig, run_active
 from mlff_core.active.settings import SamplingSection
 from mlff_core.config import load_config
-from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
+from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.label import label_structures
 from mlff_core.errors import InputError
-from mlff_core.testing import PairPotential, structures
-
-TRAIN = """
-device = "cpu"
-[model]
-preset = "ultra-tiny"
-hidden = 8
-n_layers = 1
-[data]
-path = "start.h5"
-[batch]
-atoms = 60
-[stop]
-max_steps = 30
-"""
-
-
-def write_labelled(path, n, seed):
-    random = np.random.default_rng(seed)
-    ethanol = structures.ethanol()
-    made = [
-        LabelledStructure(
-            ethanol.numbers,
-            ethanol.positions + random.normal(0, 0.05, (9, 3)),
-            molecule_id=k % 10,
-            kind="rattle",
-        )
-        for k in range(n)
-    ]
-    labelled = label_structures(PairPotential(dtype=torch.float64), made, max_force=0).structures
-    write_dataset(path, labelled, teacher={"name": "pair-potential"}, smiles=["CCO"] * 10)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    write_labelled(tmp_path / "start.h5", 40, 0)
-    write_labelled(tmp_path / "test.h5", 20, 1)
-    (tmp_path / "train.toml").write_text(TRAIN)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from mlff_core.testing import PairPotential
 
 
 def config(**changes):
