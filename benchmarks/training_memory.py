@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,11 +20,13 @@ import numpy as np
 import torch
 
 from mlff_core.atomic_write import write_atomically
+from mlff_core.benchmark import commit, machine
 from mlff_core.config import from_dict
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.layout import COLUMNS
 from mlff_core.data.writer import CHUNK_ATOMS, CHUNK_STRUCTURES
 from mlff_core.distill.trainer import TrainConfig, Trainer
+from mlff_core.peers.worker import peak_memory
 
 
 def repeat(source: Path, target: Path, size: int) -> int:
@@ -63,7 +64,7 @@ def repeat(source: Path, target: Path, size: int) -> int:
 def train(path: Path, out: Path, steps: int, cache_mib: int, connection: Any) -> None:
     """Train, and send what it took."""
     torch.set_num_threads(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_memory()
     start, cpu = time.perf_counter(), time.process_time()
     config = from_dict(
         TrainConfig,
@@ -81,8 +82,8 @@ def train(path: Path, out: Path, steps: int, cache_mib: int, connection: Any) ->
     result = Trainer(config).fit()
     connection.send(
         {
-            "peak_mib_before": round(before),
-            "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "peak_mib_before": before >> 20,
+            "peak_mib": peak_memory() >> 20,
             "seconds": round(time.perf_counter() - start, 1),
             "cpu_seconds": round(time.process_time() - cpu, 1),
             "structures_seen": result.history[-1]["structures"],
@@ -104,6 +105,9 @@ def main() -> None:
         start = time.perf_counter()
         n_structures = repeat(arguments.source, path, int(arguments.gigabytes * 1e9))
         found: dict[str, Any] = {
+            "machine": machine(torch.device("cpu")),
+            "commit": commit(),
+            "source": arguments.source.name,
             "file_gigabytes": round(path.stat().st_size / 1e9, 2),
             "n_structures": n_structures,
             "seconds_to_make": round(time.perf_counter() - start, 1),

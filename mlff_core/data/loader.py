@@ -119,13 +119,16 @@ class BatchLoader:
         if len(indices) == 0:
             raise InputError(f"{dataset.path} has no structures to load: the split is empty")
         self.dataset = dataset
-        self.indices = np.sort(np.asarray(indices, dtype=np.int64))
+        # Arrays of one row a structure are most of the memory of a large set: none is kept that can be had again.
+        self.indices = np.asarray(indices, dtype=np.int64)
+        if (self.indices[1:] < self.indices[:-1]).any():
+            self.indices = np.sort(self.indices)
         self.cutoff = cutoff
         self.config = config or BatchConfig()
         self.seed = seed
         self.rank, self.world = rank, world
         self._n_edges = np.full(len(self.indices), -1, dtype=np.int32)
-        self._sizes = bytes_per_structure(dataset)[self.indices]
+        self._sizes = bytes_per_structure(dataset, self.indices)
         self._whole: Rows | None = None
 
     def __len__(self) -> int:
@@ -135,7 +138,7 @@ class BatchLoader:
     @property
     def fits(self) -> bool:
         """True if all structures are kept in memory."""
-        return int(self._sizes.sum()) <= self.config.cache_mib << 20
+        return int(self._sizes.sum(dtype=np.int64)) <= self.config.cache_mib << 20
 
     def epoch(self, epoch: int, position: int = 0) -> Generator[TrainingBatch, None, None]:
         """Yield the batches of an epoch, from the one after ``position`` structures on."""
@@ -152,13 +155,15 @@ class BatchLoader:
     def _batches(self, epoch: int, position: int) -> Iterator[TrainingBatch]:
         begin = 0
         groups = []
-        for number, group in enumerate(self._groups(epoch)):
-            if begin + len(group) > position:
-                groups.append((number, begin, group))
-            begin += len(group)
+        for number, ranges in enumerate(self._groups(epoch)):
+            size = sum(stop - start for start, stop in ranges)
+            if begin + size > position:
+                groups.append((number, begin, ranges))
+            begin += size
 
         def loaded() -> Iterator[tuple[int, int, Indices, Rows]]:
-            for number, begin, group in groups:
+            for number, begin, ranges in groups:
+                group = np.concatenate([np.arange(start, stop) for start, stop in ranges])
                 yield number, begin, group, self._rows(group)
 
         # One group ahead, so that memory holds two halves of the cache.
@@ -174,28 +179,27 @@ class BatchLoader:
                 labels = rows.gather(order[start:stop][self.rank :: self.world])
                 yield TrainingBatch(labels, find_edges(labels.batch, self.cutoff), begin + stop)
 
-    def _groups(self, epoch: int) -> list[Indices]:
-        """Return places in ``indices`` that are held in memory together, in the order of this epoch."""
-        everything = np.arange(len(self.indices))
+    def _groups(self, epoch: int) -> list[list[tuple[int, int]]]:
+        """Return ranges of ``indices`` that are held in memory together, each group's rising, in this epoch's order."""
         if self.fits:
-            return [everything]
-        ends = np.cumsum(self.dataset.atoms_per_structure[self.indices])
-        blocks = np.split(everything, np.flatnonzero(np.diff(ends // BLOCK_ATOMS)) + 1)
-        order = np.arange(len(blocks))
+            return [[(0, len(self.indices))]]
+        blocks = np.cumsum(self.dataset.n_atoms_of(self.indices)) // BLOCK_ATOMS
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(blocks)) + 1])
+        stops = np.append(starts[1:], len(self.indices))
+        weights = np.add.reduceat(self._sizes, starts, dtype=np.int64)
+        order = np.arange(len(starts))
         if self.seed is not None:
-            order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(blocks))
-        groups: list[Indices] = []
-        members: list[Indices] = []
+            order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(starts))
+        groups: list[list[tuple[int, int]]] = []
+        members: list[tuple[int, int]] = []
         size = 0
         for block in order:
-            weight = int(self._sizes[blocks[block]].sum())
-            if members and size + weight > (self.config.cache_mib << 20) // 2:
-                groups.append(np.sort(np.concatenate(members)))
+            if members and size + weights[block] > (self.config.cache_mib << 20) // 2:
+                groups.append(sorted(members))
                 members, size = [], 0
-            members.append(blocks[block])
-            size += weight
-        groups.append(np.sort(np.concatenate(members)))
-        return groups
+            members.append((int(starts[block]), int(stops[block])))
+            size += int(weights[block])
+        return [*groups, sorted(members)]
 
     def _rows(self, group: Indices) -> Rows:
         if not self.fits:

@@ -14,13 +14,13 @@ from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledBatch
 
 Indices = npt.NDArray[np.int64]
-PIECE_ATOMS = 262_144
+PIECE_ATOMS = 65_536
 """Atoms read from the file at a time."""
 
 
 def pieces(dataset: Dataset, indices: Indices) -> Iterator[Indices]:
     """Yield ``indices``, shape (n,), no unit, in runs of about :data:`PIECE_ATOMS` atoms."""
-    ends = np.cumsum(dataset.atoms_per_structure[indices])
+    ends = np.cumsum(dataset.n_atoms_of(indices))
     start = 0
     while start < len(indices):
         done = ends[start - 1] if start else 0
@@ -41,7 +41,7 @@ class Rows:
     """
 
     def __init__(self, dataset: Dataset, indices: Indices) -> None:
-        counts = dataset.atoms_per_structure[indices]
+        counts = dataset.n_atoms_of(indices)
         self.offsets = np.concatenate([[0], np.cumsum(counts)])
         self.index = indices
         self._atoms: dict[str, torch.Tensor] = {}
@@ -137,9 +137,20 @@ def _ranges(bounds: Indices, members: Indices) -> torch.Tensor:
     return torch.from_numpy(np.arange(int(counts.sum())) + np.repeat(bounds[members] - begin, counts))
 
 
-def bytes_per_structure(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """Return the memory each structure takes in :class:`Rows`, shape (n_structures,), bytes."""
+def bytes_per_structure(dataset: Dataset, indices: Indices) -> npt.NDArray[np.int32]:
+    """Return the memory each structure takes in :class:`Rows`, shape (n_structures,), bytes.
+
+    Parameters
+    ----------
+    dataset
+        The data set.
+    indices
+        Which structures, shape (n_structures,), no unit.
+    """
     per_atom = 3 * 4 + 3 * 4 + 1 + (4 if dataset.has("atom_energies") else 0)
     per_system = 8 + 8 + 8 + 4 * dataset.has("weight") + 36 * dataset.has("stress") + 39 * dataset.has("cell")
-    rows = 24 * dataset.hessian_rows_per_structure
-    return np.asarray(dataset.atoms_per_structure * (per_atom + rows) + per_system)
+    n_atoms = dataset.n_atoms_of(indices).astype(np.int32)
+    size = n_atoms * np.int32(per_atom) + np.int32(per_system)
+    if dataset.has("hessian"):
+        size += n_atoms * (24 * dataset.hessian_rows_per_structure[indices]).astype(np.int32)
+    return np.asarray(size, dtype=np.int32)

@@ -57,7 +57,7 @@ class Dataset:
         except BaseException:
             self.close()
             raise
-        self.offsets: npt.NDArray[np.int64] = self._file["offsets"][:].astype(np.int64)
+        self.offsets: npt.NDArray[np.int64] = self._file["offsets"][:].astype(np.int64, copy=False)
         self.kind: Array = self._file["kind"][:]
         self.kinds: list[str] = json.loads(self._file.attrs["kinds"])
 
@@ -107,6 +107,18 @@ class Dataset:
         """Atoms of each structure, shape (n_structures,), no unit."""
         return np.diff(self.offsets)
 
+    def n_atoms_of(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the atoms of some structures, shape (n,), no unit.
+
+        Parameters
+        ----------
+        indices
+            Which structures, shape (n,), no unit.
+        """
+        counts = self.offsets[indices + 1]
+        counts -= self.offsets[indices]
+        return counts
+
     def has(self, name: str) -> bool:
         """Return whether the file holds this data set, such as ``"stress"``."""
         return name in self._file
@@ -143,6 +155,22 @@ class Dataset:
             The set is not labelled.
         """
         return np.asarray(self._labels("energy")[:])
+
+    def energy_of(self, indices: Sequence[int] | Array) -> Array:
+        """Return the teacher's energies of some structures, shape (n,), eV; unlike :attr:`energy`, none is kept.
+
+        Parameters
+        ----------
+        indices
+            Which structures, shape (n,), no unit.
+
+        Raises
+        ------
+        InputError
+            The set is not labelled.
+        """
+        self._labels("energy")
+        return self._rows("energy", self._checked(indices))
 
     @cached_property
     def elements(self) -> tuple[int, ...]:
@@ -218,7 +246,7 @@ class Dataset:
 
     def _build(self, indices: npt.NDArray[np.int64]) -> Iterator[LabelledStructure]:
         rows = {name: self._rows(name, indices) for name in COLUMNS if self.has(name)}
-        bounds = np.concatenate([[0], np.cumsum(self.atoms_per_structure[indices])])
+        bounds = np.concatenate([[0], np.cumsum(self.n_atoms_of(indices))])
         for k, index in enumerate(indices):
             atoms = slice(bounds[k], bounds[k + 1])
             value = {n: array[atoms] if COLUMNS[n].per == "atom" else array[k] for n, array in rows.items()}
@@ -274,9 +302,7 @@ class Dataset:
             atomic_numbers=tensor("atomic_numbers", torch.int64),
             cell=torch.zeros(n_systems, 3, 3, dtype=dtype) if cell is None else cell,
             pbc=torch.zeros(n_systems, 3, dtype=torch.bool) if pbc is None else pbc,
-            system_idx=torch.repeat_interleave(
-                torch.arange(n_systems), torch.from_numpy(self.atoms_per_structure[wanted])
-            ),
+            system_idx=torch.repeat_interleave(torch.arange(n_systems), torch.from_numpy(self.n_atoms_of(wanted))),
             charge=optional("charge", dtype),
             spin_multiplicity=optional("spin_multiplicity", torch.int64),
         )

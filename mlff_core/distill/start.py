@@ -76,12 +76,12 @@ def starting_model(
     some = train[:: max(1, len(train) // MOST_FITTED)]
     if section.init_from is None:
         counts = composition(dataset, some, model.config.elements)
-        model.reference_energies = reference_tensor(fit_reference_energies(counts, dataset.energy[some]))
+        model.reference_energies = reference_tensor(fit_reference_energies(counts, dataset.energy_of(some)))
         model.scale.fill_(fit_scale(dataset, train))
     elif section.reference == "fit":
         some = train[:: max(1, len(train) // 1000)]
         counts = composition(dataset, some, model.config.elements)
-        missing = dataset.energy[some] - _energies(model, dataset, some)
+        missing = dataset.energy_of(some) - _energies(model, dataset, some)
         # Elements that do not occur keep their energy: the shortest correction for them is none.
         shift = np.linalg.lstsq(counts, missing, rcond=1e-8)[0]
         model.reference_energies = model.reference_energies + reference_tensor(shift)

@@ -125,7 +125,7 @@ def small_groups(monkeypatch):
     """Let a tiny set be read in several groups, as a huge one is."""
     monkeypatch.setattr("mlff_core.data.loader.BLOCK_ATOMS", 200)
     monkeypatch.setattr("mlff_core.data.loader.BatchLoader.fits", property(lambda loader: False))
-    monkeypatch.setattr("mlff_core.data.loader.bytes_per_structure", lambda dataset: np.full(len(dataset), 12_000))
+    monkeypatch.setattr("mlff_core.data.loader.bytes_per_structure", lambda _, indices: np.full(len(indices), 12_000))
 
 
 def test_a_set_larger_than_the_cache_is_read_in_groups(ragged_set, small_groups):
