@@ -107,17 +107,19 @@ class Zero(Potential):
         return self._zeros
 
 
-def ours(address: Address, atoms: Atoms, steps: int, batch_size: int) -> list[float]:
-    """Return when each request came to this package's client, s."""
+def ours(address: Address, atoms: Atoms, steps: int, batch_size: int) -> tuple[list[float], float]:
+    """Return when each request came to this package's client, and the processor time of the serving, s."""
     potential = Zero(steps)
     driver = Driver(potential, batch_from_atoms(atoms))
+    client = Client(connect(address), driver, driver.n_atoms)
+    before = time.thread_time()
     with contextlib.suppress(BlockIsOverError):
-        Client(connect(address), driver, driver.n_atoms).serve()
-    return potential.asked
+        client.serve()
+    return potential.asked, time.thread_time() - before
 
 
-def bare(address: Address, atoms: Atoms, steps: int, batch_size: int) -> list[float]:
-    """Return when each request came to a client that reads what is sent, looks at nothing and sends zeros, s."""
+def bare(address: Address, atoms: Atoms, steps: int, batch_size: int) -> tuple[list[float], float]:
+    """Return the same of a client that reads what is sent, looks at nothing and sends zeros."""
     n_atoms, asked, has_init = len(atoms), list[float](), False
     size = 144 + 4 + 24 * n_atoms if batch_size == 1 else 4 + (144 + 24 * n_atoms) * batch_size
     zeros = b"".join(
@@ -130,6 +132,7 @@ def bare(address: Address, atoms: Atoms, steps: int, batch_size: int) -> list[fl
         ]
     )
     connection = connect(address)
+    before = time.thread_time()
     with connection, connection.makefile("rb", buffering=1 << 16) as stream:
         while True:
             word = stream.read(12)
@@ -144,7 +147,7 @@ def bare(address: Address, atoms: Atoms, steps: int, batch_size: int) -> list[fl
             elif word == b"GETFORCE    ":
                 if len(asked) > steps:
                     connection.shutdown(socket.SHUT_RDWR)
-                    return asked
+                    return asked, time.thread_time() - before
                 connection.sendall(zeros)
             else:
                 raise RuntimeError(f"i-PI sent {word!r}")
@@ -183,9 +186,7 @@ def measure(case: Case, blocks: int, steps: int) -> dict[str, float]:
         try:
             for block in range(blocks + 1):
                 for client, serve in clients.items():
-                    before = time.thread_time()
-                    asked = serve(address, atoms, steps, case.beads)
-                    spent = time.thread_time() - before
+                    asked, spent = serve(address, atoms, steps, case.beads)
                     # The first block warms up, and so do the first steps after a connection.
                     if block:
                         times[client] += (1e3 * np.diff(asked[20:])).tolist()

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import socket
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mlff_core.errors import MlffError
 from mlff_plugins.ipi.protocol import (
     IPIError,
+    PositionsReader,
     Results,
     Stream,
     Structures,
+    all_finite,
     header,
     pack_results,
     read_header,
     read_init,
-    read_positions,
     refuse_shared_memory,
 )
 
@@ -34,7 +36,10 @@ DEFAULT_IDLE_S = 3600.0
 """Long enough for other drivers of the same step that are slow."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
 DRAIN_S = 0.2
+SHORTEST_IDLE_S, LONGEST_IDLE_S = 1e-6, 1e9
+"""What the kernel takes; to it zero is no limit."""
 BUFFER_BYTES = 1 << 16
+NEEDINIT, READY, HAVEDATA = header("NEEDINIT"), header("READY"), header("HAVEDATA")
 
 Evaluate = Callable[[Structures], Results]
 
@@ -118,12 +123,20 @@ class Client:
         self.n_evaluations = 0
         self._connection = connection
         self._evaluate = evaluate
-        self._n_atoms = n_atoms
-        self._idle_s = idle_s
+        self.wait_at_most(idle_s)
         self._init_id: int | None = None
-        self._batch_size = 1
+        self._positions = PositionsReader(1, n_atoms)
         self._structures: Structures | None = None
         self._reply: bytes | None = None
+
+    def wait_at_most(self, idle_s: float) -> None:
+        """Set the longest time in which i-PI may neither send nor take anything, s."""
+        self._idle_s = idle_s
+        # The kernel keeps the time; Python's own timeout is one more call to the kernel for each that reads or sends.
+        whole, part = divmod(min(max(idle_s, SHORTEST_IDLE_S), LONGEST_IDLE_S), 1.0)
+        time_of_kernel = struct.pack("@ll", int(whole), int(1e6 * part))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._connection.setsockopt(socket.SOL_SOCKET, option, time_of_kernel)
 
     def serve(self) -> None:
         """Answer until EXIT, then close the connection.
@@ -136,9 +149,9 @@ class Client:
         MlffError
             The model refuses a structure, or its energy, forces or virial are not finite; the message says which.
         """
-        self._connection.settimeout(self._idle_s)
+        self._connection.settimeout(None)
         try:
-            with io.BufferedReader(self._connection.makefile("rb", buffering=0), BUFFER_BYTES) as stream:
+            with io.BufferedReader(_Incoming(self._connection), BUFFER_BYTES) as stream:
                 while True:
                     word = read_header(stream)
                     if word is None:
@@ -146,9 +159,9 @@ class Client:
                     if word == "EXIT":
                         return
                     self._answer(word, stream)
-        except TimeoutError as error:
+        except (TimeoutError, BlockingIOError) as error:
             raise IPIError(
-                f"i-PI has neither sent nor taken anything for {self._connection.gettimeout():g} s "
+                f"i-PI has neither sent nor taken anything for {self._idle_s:g} s "
                 f"({self._place()}): it hangs, or waits for another driver; end it, or give a longer --idle-s"
             ) from error
         except (ConnectionResetError, BrokenPipeError) as error:
@@ -158,14 +171,16 @@ class Client:
 
     def _answer(self, word: str, stream: Stream) -> None:
         if word == "STATUS":
-            self._connection.sendall(header(self._status()))
+            self._connection.sendall(self._status())
         elif word == "INIT":
             init = read_init(stream)
-            self._init_id, self._batch_size = init.id, init.batch_size
+            self._init_id = init.id
+            if init.batch_size != self._positions.batch_size:
+                self._positions = PositionsReader(init.batch_size, self._positions.n_atoms)
         elif word == "POSDATA":
             if self.n_evaluations == 0:
                 refuse_shared_memory(stream)
-            self._structures = read_positions(stream, self._batch_size, self._n_atoms)
+            self._structures = self._positions.read(stream)
             self._reply = None
         elif word == "GETFORCE":
             self._connection.sendall(self._computed())
@@ -176,11 +191,11 @@ class Client:
                 "not speak i-PI's protocol"
             )
 
-    def _status(self) -> str:
+    def _status(self) -> bytes:
         if self._structures is not None:
             self._computed()
-            return "HAVEDATA"
-        return "READY" if self._init_id is not None else "NEEDINIT"
+            return HAVEDATA
+        return READY if self._init_id is not None else NEEDINIT
 
     def _computed(self) -> bytes:
         if self._reply is None:
@@ -196,9 +211,8 @@ class Client:
         return self._reply
 
     def _check_finite(self, results: Results) -> None:
-        # i-PI takes NaN without a word and writes a trajectory of it. A sum is finite only if all it sums is.
-        parts = (results.energies, results.forces, results.virials)
-        if math.isfinite(sum(np.add.reduce(part, axis=None) for part in parts)):
+        # i-PI takes NaN without a word and writes a trajectory of it.
+        if all_finite(results.numbers):
             return
         for name in ("energies", "forces", "virials"):
             values = getattr(results, name)
@@ -239,6 +253,23 @@ class Client:
             while time.monotonic() < deadline and self._connection.recv(BUFFER_BYTES):
                 pass
         self._connection.close()
+
+
+class _Incoming(io.RawIOBase):
+    """What comes over a connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        try:
+            return self._connection.recv_into(target)
+        except BlockingIOError as error:
+            # A buffered reader takes the kernel's word for no time left as "nothing yet".
+            raise TimeoutError from error
 
 
 def _connect_once(address: Address) -> socket.socket:

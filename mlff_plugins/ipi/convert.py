@@ -36,22 +36,49 @@ def repeated(template: AtomicBatch, n: int) -> AtomicBatch:
     )
 
 
-def to_batch(structures: Structures, batch: AtomicBatch, has_cell: bool) -> AtomicBatch:
-    """Return ``batch`` with i-PI's structures written into it: to make another at each step costs more.
+class Copies:
+    """A batch of copies of a template, into which i-PI's structures are written at each step.
+
+    To make another batch at each step costs more, and so do new views of its tensors.
+
+    Parameters
+    ----------
+    template
+        One structure: elements, periodicity, charge and multiplicity.
+    n
+        Copies.
+    """
+
+    def __init__(self, template: AtomicBatch, n: int) -> None:
+        self.batch = repeated(template, n)
+        self.positions = self.batch.positions.view(n, template.n_atoms, 3)
+        self.columns = self.batch.cell.transpose(1, 2)
+        self.has_cell = bool(template.pbc.any())
+        self.on_cpu = template.device.type == "cpu"
+        if self.on_cpu:
+            self.position_array, self.column_array = self.positions.numpy(), self.columns.numpy()
+
+
+def to_batch(structures: Structures, copies: Copies) -> AtomicBatch:
+    """Return the batch of ``copies`` with i-PI's structures written into it.
 
     Parameters
     ----------
     structures
         Cells and positions, in bohr.
-    batch
-        As many structures, with the elements, periodicity, charges and multiplicities; see :func:`repeated`.
-    has_cell
-        Whether the structures are periodic. A cell means nothing to a molecule: there the batch's stays.
+    copies
+        As many structures. A cell means nothing to a molecule: there the batch's stays.
     """
-    _write(structures.positions.reshape(-1, 3), batch.positions)
-    if has_cell:
-        _write(structures.cells.transpose(0, 2, 1), batch.cell)
-    return batch
+    if copies.on_cpu:
+        # NumPy converts in a fraction of torch's time for a few numbers.
+        np.multiply(structures.positions, ANGSTROM_PER_BOHR, out=copies.position_array, casting="same_kind")
+        if copies.has_cell:
+            np.multiply(structures.cells, ANGSTROM_PER_BOHR, out=copies.column_array, casting="same_kind")
+    else:
+        copies.positions.copy_(torch.from_numpy(structures.positions * ANGSTROM_PER_BOHR))
+        if copies.has_cell:
+            copies.columns.copy_(torch.from_numpy(structures.cells * ANGSTROM_PER_BOHR))
+    return copies.batch
 
 
 def from_prediction(prediction: Prediction, structures: Structures, volumes: Sequence[float] = ()) -> Results:
@@ -77,24 +104,27 @@ def from_prediction(prediction: Prediction, structures: Structures, volumes: Seq
     if prediction.forces is None:
         raise UnsupportedError("i-PI needs forces, which this model does not give")
     positions = structures.positions
-    energies = _array(prediction.energy)
-    forces = _array(prediction.forces).reshape(positions.shape) / FORCE
+    results = Results(*positions.shape[:2])
+    energies = prediction.energy.tolist()
+    for k, energy in enumerate(energies):
+        results.energies[k] = energy / EV_PER_HARTREE
+    forces = _array(prediction.forces).reshape(positions.shape)
+    np.multiply(forces, 1 / FORCE, out=results.forces, dtype=np.float64)
     if prediction.stress is not None:
-        scales = np.array(volumes) * -PRESSURE
-        virials = _array(prediction.stress).transpose(0, 2, 1) * scales[:, None, None]
+        scales = np.array([[[-PRESSURE * volume]] for volume in volumes])
+        np.multiply(_array(prediction.stress).transpose(0, 2, 1), scales, out=results.virials, dtype=np.float64)
     else:
         # Relative to an atom: the sum of the forces is zero, but only to the last digit.
-        virials = forces.transpose(0, 2, 1) @ (positions - positions[:, :1])
-    extras: list[dict[str, float]] = [{"energy": energy} for energy in energies.tolist()]
-    if prediction.energy_std is not None:
-        for extra, deviation in zip(extras, _array(prediction.energy_std).tolist(), strict=True):
-            extra["energy_std"] = deviation
-    return Results(
-        energies=energies / EV_PER_HARTREE,
-        forces=forces,
-        virials=virials,
-        extras=[json.dumps(extra) for extra in extras],
-    )
+        np.matmul(results.forces.transpose(0, 2, 1), positions - positions[:, :1], out=results.virials)
+    if prediction.energy_std is None:
+        # As json.dumps writes a number; the client refuses one that is not finite.
+        results.extras = [f'{{"energy": {energy!r}}}' for energy in energies]
+    else:
+        results.extras = [
+            json.dumps({"energy": energy, "energy_std": deviation})
+            for energy, deviation in zip(energies, prediction.energy_std.tolist(), strict=True)
+        ]
+    return results
 
 
 def committee(members: Sequence[Results], calibration: float) -> Results:
@@ -110,36 +140,25 @@ def committee(members: Sequence[Results], calibration: float) -> Results:
     energies = np.stack([member.energies for member in members], axis=1)
     forces = np.stack([member.forces for member in members], axis=1)
     virials = np.stack([member.virials for member in members], axis=1)
-    n, n_members = energies.shape
-    means = energies.mean(axis=1)
+    n, n_members, n_atoms = forces.shape[:3]
+    results = Results(n, n_atoms)
+    for name, values in (("energies", energies), ("forces", forces), ("virials", virials)):
+        np.mean(values, axis=1, out=getattr(results, name))
     deviations = calibration * energies.std(axis=1, ddof=1)
-    extras = [
-        {
-            "energy": float(means[k]) * EV_PER_HARTREE,
-            "energy_std": float(deviations[k]) * EV_PER_HARTREE,
-            "committee_pot": energies[k].tolist(),
-            "committee_force": forces[k].reshape(n_members, -1).tolist(),
-            "committee_virial": virials[k].tolist(),
-        }
+    results.extras = [
+        json.dumps(
+            {
+                "energy": float(results.energies[k]) * EV_PER_HARTREE,
+                "energy_std": float(deviations[k]) * EV_PER_HARTREE,
+                "committee_pot": energies[k].tolist(),
+                "committee_force": forces[k].reshape(n_members, -1).tolist(),
+                "committee_virial": virials[k].tolist(),
+            }
+        )
         for k in range(n)
     ]
-    return Results(
-        energies=means,
-        forces=forces.mean(axis=1),
-        virials=virials.mean(axis=1),
-        extras=[json.dumps(extra) for extra in extras],
-    )
+    return results
 
 
-def _write(lengths: npt.NDArray[np.float64], tensor: torch.Tensor) -> None:
-    """Write lengths in bohr into a tensor in Å; NumPy converts, in a fraction of torch's time for a few numbers."""
-    if tensor.is_cpu and tensor.dtype in (torch.float32, torch.float64):
-        np.multiply(lengths, ANGSTROM_PER_BOHR, out=tensor.numpy(), casting="same_kind")
-    else:
-        tensor.copy_(torch.from_numpy(lengths * ANGSTROM_PER_BOHR))
-
-
-def _array(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
-    plain = tensor.is_cpu and not tensor.requires_grad
-    array: npt.NDArray[Any] = tensor.numpy() if plain else tensor.numpy(force=True)
-    return array if array.dtype == np.float64 else array.astype(np.float64)
+def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    return tensor.numpy() if tensor.is_cpu and not tensor.requires_grad else tensor.numpy(force=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.potential import Potential, VerletPotential, check_has_volume, volume
 from mlff_core.uncertainty import Ensemble
-from mlff_plugins.ipi.convert import committee, from_prediction, repeated, to_batch
-from mlff_plugins.ipi.protocol import Results, Structures
+from mlff_plugins.ipi.convert import Copies, committee, from_prediction, to_batch
+from mlff_plugins.ipi.protocol import Results, Structures, all_finite
 
 DEFAULT_SKIN = 1.0
 """Å."""
@@ -57,7 +55,7 @@ class Driver:
         self._batch = batch
         # A list of neighbours for each part of a batch, which is the same beads at every step.
         self._parts: list[VerletPotential] = []
-        self._batches: dict[int, AtomicBatch] = {}
+        self._copies: dict[int, Copies] = {}
 
     def __call__(self, structures: Structures) -> Results:
         """Return energies, forces and virials of structures in atomic units.
@@ -74,30 +72,25 @@ class Driver:
         for k, start in enumerate(range(0, n, self._batch)):
             stop = start + self._batch
             parts.append(self._computed(Structures(structures.cells[start:stop], structures.positions[start:stop]), k))
-        return Results(
-            energies=np.concatenate([part.energies for part in parts]),
-            forces=np.concatenate([part.forces for part in parts]),
-            virials=np.concatenate([part.virials for part in parts]),
-            extras=[extra for part in parts for extra in part.extras],
-        )
+        return Results.joined(parts)
 
     def _computed(self, structures: Structures, k: int) -> Results:
         """Return the results of part ``k`` of a batch."""
         if k == len(self._parts):
             self._parts.append(VerletPotential(self.potential, DEFAULT_SKIN))
         n = len(structures.positions)
-        if n not in self._batches:
-            self._batches[n] = repeated(self._template, n)
-        batch, potential = to_batch(structures, self._batches[n], self._has_cell), self._parts[k]
-        # Atoms, charges and what is wanted are those of the template; positions and cell are new. Their sum is finite
-        # only if all of them are, and is sooner made of i-PI's arrays than of tensors.
-        total = np.add.reduce(structures.positions, axis=None)
+        if n not in self._copies:
+            self._copies[n] = Copies(self._template, n)
+        batch, potential = to_batch(structures, self._copies[n]), self._parts[k]
+        # Atoms, charges and what is wanted are those of the template; positions and cell are new. To look at i-PI's
+        # arrays costs less than to look at tensors.
+        is_finite = all_finite(structures.positions)
         volumes: list[float] = []
         if self._has_cell:
-            total += np.add.reduce(structures.cells, axis=None)
-            # i-PI's columns and our rows have the same determinant.
+            # i-PI's columns and our rows have the same determinant, which has every number of a cell in it.
             volumes = [volume(cell) for cell in structures.cells.tolist()]
-        if not math.isfinite(total):
+            is_finite = is_finite and math.isfinite(sum(volumes))
+        if not is_finite:
             batch.validate_values()
         if self._has_cell and min(volumes) < SMALLEST_VOLUME:
             check_has_volume(batch)

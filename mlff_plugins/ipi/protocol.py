@@ -6,11 +6,12 @@ energies hartree. One message of positions holds one structure, or as many as th
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -51,12 +52,20 @@ class Structures:
     positions: npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
 class Results:
-    """What one FORCEREADY message holds.
+    """What one FORCEREADY message holds, to be filled in.
+
+    The numbers lie in one array in the order of the message, so that one look tells whether all of them are finite.
 
     Parameters
     ----------
+    n_structures, n_atoms
+        Structures, and atoms of each.
+
+    Attributes
+    ----------
+    numbers
+        Energies, forces and virials one after the other.
     energies
         Shape (n_structures,), hartree.
     forces
@@ -67,10 +76,24 @@ class Results:
         A JSON object for each structure.
     """
 
-    energies: npt.NDArray[np.float64]
-    forces: npt.NDArray[np.float64]
-    virials: npt.NDArray[np.float64]
-    extras: Sequence[str]
+    __slots__ = ("energies", "extras", "forces", "numbers", "virials")
+
+    def __init__(self, n_structures: int, n_atoms: int) -> None:
+        first, last = n_structures, n_structures * (1 + 3 * n_atoms)
+        self.numbers: npt.NDArray[np.float64] = np.empty(last + 9 * n_structures)
+        self.energies = self.numbers[:first]
+        self.forces = self.numbers[first:last].reshape(n_structures, n_atoms, 3)
+        self.virials = self.numbers[last:].reshape(n_structures, 3, 3)
+        self.extras: Sequence[str] = ()
+
+    @classmethod
+    def joined(cls, parts: Sequence[Results]) -> Results:
+        """Return the results of several parts of a batch, in order."""
+        whole = cls(sum(len(part.energies) for part in parts), parts[0].forces.shape[1])
+        for name in ("energies", "forces", "virials"):
+            np.concatenate([getattr(part, name) for part in parts], out=getattr(whole, name))
+        whole.extras = [extra for part in parts for extra in part.extras]
+        return whole
 
 
 @dataclass(frozen=True)
@@ -87,13 +110,34 @@ class Stream(Protocol):
     def read(self, size: int, /) -> bytes:
         """Return ``size`` bytes, or fewer where the connection has ended."""
 
+    def readinto(self, target: Any, /) -> int:
+        """Fill an array or other buffer, and return how many bytes came before the connection ended."""
+
     def peek(self, size: int = 0, /) -> bytes:
         """Return what has come, without taking it."""
+
+
+def all_finite(numbers: npt.NDArray[np.float64]) -> bool:
+    """Return whether all numbers of an array are surely finite; False also where their squares are too large for that.
+
+    A sum of squares is finite only if all it sums is, and is the one of NumPy's sums whose call costs least.
+
+    Parameters
+    ----------
+    numbers
+        Any number of them, any shape, any unit.
+    """
+    flat = numbers.ravel()
+    return math.isfinite(flat.dot(flat))
 
 
 def header(word: str) -> bytes:
     """Return a header as it travels."""
     return word.ljust(HEADER_LENGTH).encode("ascii")
+
+
+FORCEREADY = header("FORCEREADY")
+WORDS = {header(word): word for word in ("STATUS", "INIT", "POSDATA", "GETFORCE", "EXIT")}
 
 
 def read_header(stream: Stream) -> str | None:
@@ -109,7 +153,8 @@ def read_header(stream: Stream) -> str | None:
         return None
     if len(raw) < HEADER_LENGTH:
         raise IPIError(f"a header of {HEADER_LENGTH} bytes was wanted, got {raw!r} and the end of the connection")
-    return raw.decode("ascii", errors="backslashreplace").rstrip(" ")
+    word = WORDS.get(raw)
+    return raw.decode("ascii", errors="backslashreplace").rstrip(" ") if word is None else word
 
 
 def read_init(stream: Stream) -> Init:
@@ -143,49 +188,62 @@ def refuse_shared_memory(stream: Stream) -> None:
         )
 
 
-def read_positions(stream: Stream, batch_size: int, n_atoms: int) -> Structures:
-    """Return the content of a POSDATA message, whose header has been read.
+class PositionsReader:
+    """Reads POSDATA messages of one shape into the same arrays each time, which costs less than to make them.
 
     Parameters
     ----------
-    stream
-        The connection.
     batch_size
-        Structures in the message, as INIT announced.
+        Structures in a message, as INIT announced.
     n_atoms
         Atoms that a structure must have.
-
-    Raises
-    ------
-    IPIError
-        The message is short, or has another number of atoms.
     """
-    # A batch begins with the number of atoms, a single structure with its cell.
-    raw = _exactly(stream, CELL_BYTES + 4 if batch_size == 1 else 4, "POSDATA")
-    (came,) = INT32.unpack_from(raw, len(raw) - 4)
-    if came != n_atoms:
-        plausible = 0 < came <= MAX_ATOMS
-        raise IPIError(
-            f"i-PI sends {came} atoms, but the template has {n_atoms}; give as template the file that i-PI starts from"
-            if plausible
-            else f"POSDATA announces {came} atoms; the other end does not speak i-PI's protocol"
-        )
-    if batch_size > 1:
-        raw = _exactly(stream, CELL_BYTES * batch_size, "POSDATA")
-    # Each cell is followed by its inverse, which nobody needs.
-    cells = np.frombuffer(raw, dtype=np.float64, count=18 * batch_size).reshape(batch_size, 2, 3, 3)[:, 0]
-    positions = np.frombuffer(_exactly(stream, 24 * n_atoms * batch_size, "POSDATA"), dtype=np.float64)
-    return Structures(cells, positions.reshape(batch_size, n_atoms, 3))
+
+    def __init__(self, batch_size: int, n_atoms: int) -> None:
+        self.batch_size, self.n_atoms = batch_size, n_atoms
+        self._structures: Structures | None = None
+        self._cells: npt.NDArray[np.float64] = np.empty(0)
+
+    def read(self, stream: Stream) -> Structures:
+        """Return the content of a message whose header has been read; the next message is read into the same arrays.
+
+        Raises
+        ------
+        IPIError
+            The message is short, or has another number of atoms.
+        """
+        # A batch begins with the number of atoms, a single structure with its cell.
+        head = _exactly(stream, CELL_BYTES + 4 if self.batch_size == 1 else 4, "POSDATA")
+        (came,) = INT32.unpack_from(head, len(head) - 4)
+        if came != self.n_atoms:
+            plausible = 0 < came <= MAX_ATOMS
+            raise IPIError(
+                f"i-PI sends {came} atoms, but the template has {self.n_atoms}; give as template the file that i-PI "
+                "starts from"
+                if plausible
+                else f"POSDATA announces {came} atoms; the other end does not speak i-PI's protocol"
+            )
+        if self._structures is None:
+            self._cells = np.empty((self.batch_size, 2, 3, 3))
+            # Each cell is followed by its inverse, which nobody needs.
+            self._structures = Structures(self._cells[:, 0], np.empty((self.batch_size, self.n_atoms, 3)))
+        if self.batch_size == 1:
+            self._cells.data.cast("B")[:] = head[:CELL_BYTES]
+        else:
+            _fill(stream, self._cells, "POSDATA")
+        _fill(stream, self._structures.positions, "POSDATA")
+        return self._structures
 
 
 def pack_results(results: Results) -> bytes:
     """Return a whole FORCEREADY message, to be sent in one piece."""
-    parts = [
-        header("FORCEREADY"),
-        results.energies.tobytes(),
-        INT32.pack(results.forces.shape[1]),
-        results.forces.tobytes(),
-        results.virials.tobytes(),
+    n_structures, n_atoms = results.forces.shape[:2]
+    numbers = results.numbers.data.cast("B")
+    parts: list[bytes | memoryview[int]] = [
+        FORCEREADY,
+        numbers[: 8 * n_structures],
+        INT32.pack(n_atoms),
+        numbers[8 * n_structures :],
     ]
     for extra in results.extras:
         text = extra.encode("utf-8")
@@ -198,3 +256,9 @@ def _exactly(stream: Stream, size: int, message: str) -> bytes:
     if len(raw) < size:
         raise IPIError(f"the connection ended inside {message}: {size} bytes were wanted, {len(raw)} came")
     return raw
+
+
+def _fill(stream: Stream, target: npt.NDArray[np.float64], message: str) -> None:
+    came = stream.readinto(target)
+    if came < target.nbytes:
+        raise IPIError(f"the connection ended inside {message}: {target.nbytes} bytes were wanted, {came} came")

@@ -103,6 +103,38 @@ def test_a_structure_that_the_model_refuses_is_named():
     assert served.answer == b""
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_positions_and_cells_that_are_no_numbers_are_refused_before_the_model_sees_them(bad):
+    from mlff_core.errors import InputError
+    from mlff_plugins.ipi.protocol import Structures
+
+    atoms = structures.triclinic_crystal()
+    cell, positions = np.asarray(atoms.cell).T[None] / 0.529177, atoms.positions[None] / 0.529177
+    computing = driver(atoms)
+    for place in np.ndindex(3, 3):
+        wrong = cell.copy()
+        wrong[0][place] = bad
+        with pytest.raises(InputError, match="cell must be finite"):
+            computing(Structures(wrong, positions))
+    wrong = positions.copy()
+    wrong[0, 7, 1] = bad
+    with pytest.raises(InputError, match="atom 7 is at"):
+        computing(Structures(cell, wrong))
+    assert np.isfinite(computing(Structures(cell, positions)).forces).all()
+
+
+def test_the_look_at_all_numbers_sees_each_one():
+    from mlff_plugins.ipi.protocol import all_finite
+
+    numbers = np.linspace(-1, 1, 30).reshape(2, 5, 3)
+    assert all_finite(numbers)
+    for place in np.ndindex(numbers.shape):
+        for bad in (np.nan, np.inf, -np.inf):
+            wrong = numbers.copy()
+            wrong[place] = bad
+            assert not all_finite(wrong)
+
+
 def test_one_reply_is_one_packet(monkeypatch):
     ours, theirs = socket.socketpair()
     atoms = structures.ethanol()

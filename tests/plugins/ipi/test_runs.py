@@ -200,7 +200,7 @@ def test_an_ipi_that_falls_silent_ends_the_driver_with_words_and_the_next_goes_o
     def stopping_ipi(positions):
         if client.n_evaluations == 5:
             run.process.send_signal(signal.SIGSTOP)
-            connection.settimeout(0.3)
+            client.wait_at_most(0.3)
         return driver(positions)
 
     client = Client(connection, stopping_ipi, driver.n_atoms)
