@@ -57,6 +57,10 @@ def command(
         if reduced:
             click.echo("\nForms that give accuracy away, each with its own tolerance:")
             Console().print(_table(reduced))
+        for row in report.rows:
+            if row.status == "missing":
+                # Whole, where the table folds it.
+                click.echo(f"{row.engine}: {row.message}", err=True)
         click.echo(f"{report.model} {report.sha256[:12]}: {'every row agrees' if report.ok else 'NOT in agreement'}")
     if not report.ok:
         context.exit(1)
@@ -64,6 +68,7 @@ def command(
 
 def _table(rows: Sequence[ParityRow]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for heading in ("engine", "case", "status"):
@@ -79,6 +84,7 @@ def _table(rows: Sequence[ParityRow]) -> Table:
             row.status,
             *("" if number is None else f"{number:.1e}" for number in numbers),
             "" if row.ms is None else f"{row.ms:.2f}",
-            row.message,
+            # Not as markup, which would take the extra in brackets from an install line.
+            Text(row.message),
         )
     return table

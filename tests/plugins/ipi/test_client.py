@@ -123,6 +123,26 @@ def test_positions_and_cells_that_are_no_numbers_are_refused_before_the_model_se
     assert np.isfinite(computing(Structures(cell, positions)).forces).all()
 
 
+@pytest.mark.parametrize("name", ["energies", "forces", "virials"])
+def test_a_reply_that_is_no_number_is_not_sent_and_the_place_in_the_batch_is_named(name):
+    ours, theirs = socket.socketpair()
+    atoms = structures.ethanol()
+    message = header("POSDATA") + np.int32(9).tobytes() + np.tile(np.eye(3) * 50, (6, 1)).tobytes()
+    message += np.tile(atoms.positions / 0.529177, (3, 1)).tobytes()
+
+    def spoilt(three):
+        results = driver(atoms)(three)
+        getattr(results, name)[1] = np.nan
+        return results
+
+    with theirs:
+        theirs.sendall(init("batch_size:3") + message + header("GETFORCE") + header("STATUS"))
+        with pytest.raises(IPIError, match=rf"the {name} of structure 2 of 3 .*last INIT id 7"):
+            Client(ours, spoilt, 9).serve()
+        # Nothing of it was sent, and the end came as an end and not as a reset, since what was pending had been read.
+        assert theirs.recv(1) == b""
+
+
 def test_the_look_at_all_numbers_sees_each_one():
     from mlff_plugins.ipi.protocol import all_finite
 

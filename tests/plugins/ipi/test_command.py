@@ -131,6 +131,7 @@ def test_atoms_are_read_from_the_file_that_the_input_names(tmp_path):
     ("arguments", "status", "words"),
     [
         ([], 1, "there is no i-PI input input.xml"),
+        (["--input", "other.xml"], 1, "there is no i-PI input other.xml"),
         (["--unix", "a", "--port", "5"], 2, "either --unix"),
         (["--host", "a"], 2, "--host needs --port"),
         (["--unix", "a", "--template", "start.extxyz", "--batch", "many"], 1, "auto or a number"),
