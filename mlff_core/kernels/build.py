@@ -189,7 +189,7 @@ def _from_cache(folder: Path) -> ctypes.CDLL:
         raise BuildError("no C++ compiler was found (c++, g++, clang++ or CXX); install one, such as `apt install g++`")
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     path = folder / f"mlff_cpu-{key}-{hashlib.sha256(version.encode()).hexdigest()[:8]}.so"
-    with _lock(folder / ".lock"):
+    with lock(folder / ".lock"):
         if path.exists():
             with contextlib.suppress(OSError):
                 return ctypes.CDLL(str(path))
@@ -200,7 +200,7 @@ def _from_cache(folder: Path) -> ctypes.CDLL:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[None]:
     """Hold others off while one compiles; where the system has no such lock, each compiles for itself."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -12,7 +12,8 @@ import torch
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError
-from mlff_core.kernels.build import BuildError
+from mlff_core.kernels.build import BuildError, find_compiler
+from mlff_core.kernels.compiled import CompiledKernel, is_cached
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN
@@ -55,6 +56,7 @@ def _triton(model: PaiNN, *, fast: bool = False) -> Kernel:
 KERNELS: dict[str, Callable[[PaiNN], Kernel]] = {
     "reference": ReferenceKernel,
     "cpu": CPUKernel,
+    "compiled": CompiledKernel,
     "triton": _triton,
     "triton-fast": functools.partial(_triton, fast=True),
 }
@@ -90,9 +92,9 @@ def _fastest(model: PaiNN) -> Kernel:
         try:
             fused = CPUKernel(model)
         except UnsupportedError as error:
-            _say_once(logging.INFO, f"the reference kernel is used: {error}")
+            return _without_fused(model, logging.INFO, str(error))
         except BuildError as error:
-            _say_once(logging.WARNING, f"the reference kernel is used, which is some twenty times slower: {error}")
+            return _without_fused(model, logging.WARNING, str(error))
         else:
             _say_once(logging.INFO, f"the CPU kernel is used ({fused.variant})")
             return fused
@@ -106,6 +108,21 @@ def _fastest(model: PaiNN) -> Kernel:
         else:
             _say_once(logging.INFO, "the Triton kernel is used")
             return kernel
+    return ReferenceKernel(model)
+
+
+def _without_fused(model: PaiNN, level: int, reason: str) -> Kernel:
+    """Return the compiled kernel where it was compiled before, else the reference: opening a model takes no minutes."""
+    if is_cached(model):
+        try:
+            kernel = CompiledKernel(model)
+        except BuildError as error:
+            reason = f"{reason}; {error}"
+        else:
+            _say_once(level, f"the compiled kernel is used, some three times faster than the reference: {reason}")
+            return kernel
+    offer = "; MLFF_KERNEL=compiled compiles it once and is some three times faster" if find_compiler() else ""
+    _say_once(level, f"the reference kernel is used, which is some twenty times slower: {reason}{offer}")
     return ReferenceKernel(model)
 
 

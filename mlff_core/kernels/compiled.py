@@ -1,0 +1,201 @@
+"""The compiled kernel: the exported graph as machine code by AOTInductor, once for each model and machine."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import platform
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mlff_core.batch import AtomicBatch
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, lock
+from mlff_core.kernels.cpu_kernel import computes_as_written
+from mlff_core.kernels.reference import stress_from_virial
+from mlff_core.model.graph import EdgeGraph
+from mlff_core.model.painn import PaiNN
+from mlff_core.neighbors import EdgeList, edge_vectors
+from mlff_core.prediction import Prediction
+
+logger = logging.getLogger("mlff_core.kernels")
+
+MODEL_SOURCES = Path(__file__).parents[1] / "model"
+
+Package = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
+"""(atomic_numbers, edge_vectors, centers, neighbors, system_idx) → (energy, atom_energies, forces, virial)."""
+
+
+class CompiledKernel:
+    """Energy, forces and stress of a PaiNN by code that AOTInductor made of its exported graph.
+
+    Slower than the fused kernel, but it takes what torch can trace: subclasses of ``PaiNN`` and hooks too. The first
+    use of a model compiles for a minute or more; the code is then in the cache.
+
+    Parameters
+    ----------
+    model
+        The network, on the CPU, in float32 or float64.
+
+    Raises
+    ------
+    InputError
+        The model is on another device.
+    UnsupportedError
+        The model is in another precision.
+    BuildError
+        It is not in the cache, and there is no compiler, or it failed.
+    """
+
+    name = "compiled"
+    checks_distances = False
+    selects_edges = False
+
+    def __init__(self, model: PaiNN) -> None:
+        if model.scale.device.type != "cpu":
+            raise InputError(
+                f"the kernel 'compiled' is for the CPU, but the model is on {model.scale.device}; use device='cpu' or "
+                "kernel='auto'"
+            )
+        if model.scale.dtype not in (torch.float32, torch.float64):
+            raise UnsupportedError(f"the kernel 'compiled' is for float32 and float64, not for {model.scale.dtype}")
+        self.model = model
+        self._tensors = [*model.parameters(), *model.buffers()]
+        self._versions = self._read_versions()
+        self._package = open_package(model)
+
+    def _read_versions(self) -> list[int]:
+        return [tensor._version for tensor in self._tensors]
+
+    def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
+        """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
+        versions = self._read_versions()
+        if versions != self._versions:  # the weights are part of the code
+            self._package = open_package(self.model)
+            self._versions = versions
+        with torch.no_grad():
+            energy, atom_energies, forces, virial = self._package(
+                batch.atomic_numbers.contiguous(),
+                edge_vectors(batch, edges).contiguous(),
+                edges.centers.contiguous(),
+                edges.neighbors.contiguous(),
+                batch.system_idx.contiguous(),
+            )
+        return Prediction(
+            energy=energy,
+            forces=forces if "forces" in want else None,
+            stress=stress_from_virial(virial, batch.cell) if "stress" in want else None,
+            atom_energies=atom_energies if "atom_energies" in want else None,
+        )
+
+
+def is_cached(model: PaiNN) -> bool:
+    """Return whether a model that computes as it is written was compiled before; finding out takes milliseconds."""
+    return computes_as_written(model) and _path(model).is_file()
+
+
+def open_package(model: PaiNN) -> Package:
+    """Return a model as compiled code, from the cache if it is there.
+
+    Raises
+    ------
+    BuildError
+        There is no compiler, it failed, or the cache cannot be written.
+    """
+    path = _path(model)
+    if package := _load(path):
+        return package
+    compiler = find_compiler()
+    if compiler is None:
+        raise BuildError("no C++ compiler was found (c++, g++, clang++ or CXX); install one, such as `apt install g++`")
+    try:
+        with lock(path.with_suffix(".lock")):
+            if package := _load(path):  # another process was first
+                return package
+            logger.info("compiling the model into %s (once, for a minute or more)", path)
+            _compile(model, path, compiler)
+    except OSError as error:
+        raise BuildError(f"{path} cannot be written: {error}; set MLFF_CACHE_DIR to another folder") from error
+    package = _load(path)
+    if package is None:
+        raise BuildError(f"what AOTInductor wrote to {path} cannot be loaded; use kernel='reference'")
+    return package
+
+
+def package_key(model: PaiNN) -> str:
+    """Return 24 hexadecimal digits that change with the model, torch, the processor, and how a model is computed."""
+    digest = hashlib.sha256(f"{torch.__version__}\n{processor()}\n{model.config}\n".encode())
+    if computes_as_written(model):
+        sources = [*sorted(MODEL_SOURCES.glob("*.py")), Path(__file__)]
+        for source in sources:
+            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    else:
+        # What a subclass or a hook computes is known when it has been traced, which takes seconds.
+        from mlff_core.model.exported import exported_program
+
+        digest.update(exported_program(EdgeGraph(model)).graph_module.code.encode())
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:24]
+
+
+def processor() -> str:
+    """Return what decides which machine code runs here: on Linux the processor's name and abilities are in it."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    told = {line for line in lines if line.split(":")[0].strip() in ("model name", "flags", "Features")}
+    return "\n".join([platform.system(), platform.machine(), torch.backends.cpu.get_cpu_capability(), *sorted(told)])
+
+
+def _path(model: PaiNN) -> Path:
+    return cache_folder() / f"mlff_compiled-{package_key(model)}.pt2"
+
+
+def _load(path: Path) -> Package | None:
+    """Return the code in a file, or None if there is none or it is damaged."""
+    if not path.is_file():
+        return None
+    from torch._inductor import aoti_load_package
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # its checksums; the loader looks at none
+                raise zipfile.BadZipFile(f"its part {damaged} is not what was written")
+        package: Package = aoti_load_package(str(path))
+    except (RuntimeError, OSError, zipfile.BadZipFile) as error:
+        logger.info("the compiled model %s cannot be loaded (%s)", path, error)
+        return None
+    logger.info("the compiled model is %s", path)
+    return package
+
+
+def _compile(model: PaiNN, path: Path, compiler: str) -> None:
+    from torch._inductor import aoti_compile_and_package
+
+    from mlff_core.model.exported import exported_program
+
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
+        finished = Path(folder) / "model.pt2"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                aoti_compile_and_package(
+                    exported_program(EdgeGraph(model)),
+                    package_path=str(finished),
+                    # Else it has as many threads as the process that compiled it.
+                    inductor_configs={"cpp.dynamic_threads": True, "cpp.cxx": (None, compiler)},
+                )
+        except Exception as error:  # Inductor's classes of errors follow no rule
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise BuildError(f"AOTInductor cannot compile this model: {first}") from error
+        finished.replace(path)
