@@ -155,7 +155,8 @@ def _limits() -> Iterator[str]:
   bound, since the cut is sharp). Messages carry part of that over three layers; what they
   cannot carry is error that stays.
 - Two atoms alone still attract somewhere below 0.7 covalent lengths in {_physics("dimers", 0, "{:.0f}")}
-  of the 36 pairs of elements, by at most {_physics("dimers", 1, "{:.2g}")} eV (`python -m benchmarks.physics dimers` lists them).
+  of the 36 pairs of elements, by at most {_physics("dimers", 1, "{:.2g}")} eV
+  (`python -m benchmarks.physics dimers` lists them).
 - Attraction between molecules is too weak: S66 energies are {_physics("s66", 0, "{:.1f}")} kcal/mol from the teacher's.
   [Physics](physics.md) has this and the other checks.
 - No periodic structure and no stress was in the training data: liquids rest on clusters.
