@@ -108,6 +108,7 @@ def main() -> None:
         }
         if len(rows) > 1:
             content["exponents"] = {value: exponent(rows, value) for value in ("step_ms", "search_step_ms")}
+        if sum(row["n_atoms"] >= 999 for row in rows) > 1:
             content["memory_exponent"] = exponent(rows, "added_mib", from_atoms=999)
         # After every size: the largest take long, and what is there should not be lost with them.
         if arguments.json:

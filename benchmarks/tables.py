@@ -27,7 +27,7 @@ def read(name: str) -> dict[str, Any]:
 
 def page() -> str:
     """Return the page."""
-    parts = [HEADER, *peers(), *memory(), *growth(), *drift()]
+    parts = [HEADER, *peers(), *memory(), *engines(), *growth(), *drift()]
     return "\n".join(parts) + "\n"
 
 
@@ -88,6 +88,28 @@ def memory() -> Iterator[str]:
     yield f"## Memory\n\nMost memory a fresh process holds, water of {content['memory_system']} atoms, MiB.\n"
     rows = [[peer, f"{idle[peer]:.0f}", f"{peaks[peer]:.0f}", f"{peaks[peer] - idle[peer]:.0f}"] for peer in peaks]
     yield table(["", "before the first step", "after three", "difference"], rows)
+
+
+def engines() -> Iterator[str]:
+    """Give the section on what engines add."""
+    if not (RESULTS / "engines.json").exists():
+        return
+    content = read("engines.json")
+    yield (
+        f"## Engines\n\nA step through each engine with `{content['model']}`, the same form of the model called\n"
+        "alone, and the engine with a force of zero: ms on one thread, processor time, i-PI's by the clock. The ratio\n"
+        "is that of the first to the sum of the others, from turns next to each other.\n"
+    )
+    rows = [
+        [
+            f"{row['engine']}, {row['system']} atoms",
+            *(f"{row[f'{what}_ms']:.3f}" for what in ("step", "direct", "zero")),
+            f"{row['ratio']:.2f}",
+        ]
+        for row in content["rows"]
+    ]
+    yield table(["", "step", "model alone", "engine alone", "ratio"], rows)
+    yield about(content)
 
 
 def growth() -> Iterator[str]:
@@ -166,4 +188,5 @@ def plot() -> None:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    plot()
+    if (RESULTS / "growth.json").exists():
+        plot()

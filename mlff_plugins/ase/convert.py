@@ -15,8 +15,22 @@ from mlff_core.prediction import Prediction
 from mlff_core.structures import batch_from_atoms
 
 
-def to_batch(atoms: Atoms | Sequence[Atoms], *, device: torch.device, dtype: torch.dtype) -> AtomicBatch:
-    """Return structures as a batch, with the total charge of ``atoms.info["charge"]``."""
+def to_batch(
+    atoms: Atoms | Sequence[Atoms], *, device: torch.device, dtype: torch.dtype, before: AtomicBatch | None = None
+) -> AtomicBatch:
+    """Return structures as a batch, with the total charge of ``atoms.info["charge"]``.
+
+    Parameters
+    ----------
+    atoms
+        One structure, or several.
+    device, dtype
+        Of the potential.
+    before
+        The batch of this one structure when only its positions were others; it is not looked at for anything else.
+    """
+    if before is not None and isinstance(atoms, Atoms):
+        return before.with_positions(torch.tensor(atoms.positions, dtype=dtype, device=device))
     return batch_from_atoms(atoms, device=device, dtype=dtype)
 
 
@@ -49,7 +63,8 @@ def from_prediction(prediction: Prediction, counts: Sequence[int]) -> list[dict[
     }
     for name, tensor in per_atom.items():
         if tensor is not None:
-            parts = np.split(tensor.detach().cpu().double().numpy(), np.cumsum(counts)[:-1])
+            array = tensor.detach().cpu().double().numpy()
+            parts = [array] if len(counts) == 1 else np.split(array, np.cumsum(counts)[:-1])
             for result, part in zip(results, parts, strict=True):
                 result[name] = part.copy()
     if prediction.stress is not None:

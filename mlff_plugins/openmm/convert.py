@@ -27,6 +27,7 @@ def to_batch(
     spin_multiplicity: int | None,
     device: torch.device,
     dtype: torch.dtype,
+    before: AtomicBatch | None = None,
 ) -> AtomicBatch:
     """Return one structure of OpenMM's as a batch.
 
@@ -44,9 +45,14 @@ def to_batch(
         2S + 1; None means singlet.
     device, dtype
         Of the potential.
+    before
+        The batch when only the positions were others; all else is taken from it.
     """
+    positions = np.asarray(positions_nm, dtype=np.float64) * ANGSTROM_PER_NM
+    if before is not None:
+        return before.with_positions(torch.as_tensor(positions, dtype=dtype, device=device))
     return single(
-        np.asarray(positions_nm, dtype=np.float64) * ANGSTROM_PER_NM,
+        positions,
         atomic_numbers,
         None if box_nm is None else np.asarray(box_nm, dtype=np.float64) * ANGSTROM_PER_NM,
         box_nm is not None,

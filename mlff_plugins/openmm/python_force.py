@@ -11,6 +11,7 @@ import numpy.typing as npt
 import openmm
 from openmm import unit
 
+from mlff_core.batch import AtomicBatch
 from mlff_core.potential import Potential, VerletPotential
 from mlff_core.student import StudentPotential
 from mlff_plugins.openmm.convert import from_prediction, to_batch
@@ -50,6 +51,7 @@ class PotentialFunction:
         self._numbers = np.asarray(atomic_numbers, dtype=np.int64)
         self._periodic, self._charge, self._multiplicity = periodic, charge, spin_multiplicity
         self._running = VerletPotential(potential, skin)
+        self._before: tuple[AtomicBatch, npt.NDArray[np.float64] | None] | None = None
         # Contexts of one System share this object and may run in several threads; the neighbour list is state.
         self._lock = threading.Lock()
 
@@ -66,6 +68,8 @@ class PotentialFunction:
         box = None
         if self._periodic:
             box = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+        # One object read at once: another thread may put its own there.
+        before, box_before = self._before or (None, None)
         batch = to_batch(
             state.getPositions(asNumpy=True).value_in_unit(unit.nanometer),
             box,
@@ -74,9 +78,17 @@ class PotentialFunction:
             spin_multiplicity=self._multiplicity,
             device=self._running.device,
             dtype=self._running.dtype,
+            before=before if _same_box(box, box_before) else None,
         )
+        self._before = batch, box
         with self._lock:
             return from_prediction(self._running.predict(batch))
+
+
+def _same_box(box: npt.NDArray[np.float64] | None, other: npt.NDArray[np.float64] | None) -> bool:
+    if box is None or other is None:
+        return box is other
+    return np.array_equal(box, other)
 
 
 def _with_student(parts: tuple[Any, ...], rest: list[Any]) -> PotentialFunction:
