@@ -381,3 +381,18 @@ def test_forces_through_ase_pass_the_checks_of_any_potential():
 
     with ThroughEngine(ASEEngine(), PairPotential(dtype=torch.float64), {}) as through:
         potential_checks.check_everything(through)
+
+
+def test_atoms_that_were_refused_are_not_forgotten_when_they_move():
+    atoms = structures.ethanol()
+    atoms.calc = MLFFCalculator(small_student())
+    before = atoms.get_forces()
+    known = atoms.numbers[0]
+    atoms.numbers[0] = 79
+    for _ in range(2):
+        with pytest.raises(UnsupportedError, match="Au"):
+            atoms.get_forces()
+        atoms.positions[0, 0] += 0.01
+    atoms.numbers[0] = known
+    atoms.positions[0, 0] -= 0.02
+    np.testing.assert_allclose(atoms.get_forces(), before, atol=1e-5)
