@@ -84,6 +84,7 @@ def main() -> None:
         content = {
             "machine": machine(torch.device("cpu")),
             "commit": commit(),
+            "model": Path(arguments.model).name,
             "system": arguments.system,
             "steps": arguments.steps,
             "timestep_fs": TIMESTEP_FS,

@@ -147,7 +147,7 @@ def drift() -> Iterator[str]:
     content = read("drift.json")
     yield (
         f"## Drift\n\nVelocity Verlet, {content['timestep_fs']} fs, float32, {content['system']}, {content['steps']}\n"
-        "steps from 300 K, random weights: slope of the total energy, and what is left beside it.\n"
+        f"steps from 300 K, `{content['model']}`: slope of the total energy, and what is left beside it.\n"
     )
     lines = []
     for kernel in dict.fromkeys(row["kernel"] for row in content["rows"]):

@@ -1,6 +1,6 @@
 """The compiled kernel says what the reference says, and compiles a model once.
 
-Compiling takes the smallest network 40 s of processor time, so all tests that do are slow ones.
+Compiling takes the smallest network most of a minute, so all tests that do are slow ones.
 """
 
 from __future__ import annotations
