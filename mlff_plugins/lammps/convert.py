@@ -57,6 +57,7 @@ def to_batch(
     rotation: Array | None = None,
     charge: float | None = None,
     spin_multiplicity: int | None = None,
+    before: AtomicBatch | None = None,
 ) -> AtomicBatch:
     """Return LAMMPS' atoms as a batch in float64; lengths are Å on both sides.
 
@@ -77,9 +78,14 @@ def to_batch(
         Total charge, e.
     spin_multiplicity
         2S + 1.
+    before
+        The batch when only the positions were others; all else is taken from it.
     """
+    positions = positions if rotation is None else positions @ rotation
+    if before is not None:
+        return before.with_positions(torch.from_numpy(positions))
     return single(
-        positions if rotation is None else positions @ rotation,
+        positions,
         atomic_numbers,
         cell if rotation is None else cell @ rotation,
         pbc,
