@@ -6,12 +6,14 @@ from mlff_core.testing.reference_potential import small_student
 from mlff_plugins.aoti import AOTIExporter, AOTIRuntime
 
 
-@pytest.mark.slow  # each compilation takes about a minute and a half
+@pytest.mark.slow  # each compilation takes about a minute and a half, more on a busy machine
+@pytest.mark.timeout(1800)
 class TestAOTIExporter(ExporterContract):
     exporter = AOTIExporter()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 class TestAOTIRuntime(RuntimeContract):
     runtime = AOTIRuntime()
     exporter = AOTIExporter()
