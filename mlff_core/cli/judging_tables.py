@@ -39,7 +39,7 @@ def evaluation_tables(evaluation: Evaluation) -> None:
             table.add_row(name, *(number(row[column]) for column in columns))
         console.print(table)
     for reason, count in found["skipped"].items():
-        console.print(f"{count} structures not judged: {reason}", style="red", highlight=False)
+        console.print(f"{count} structures not judged: {reason}", style="red", highlight=False, markup=False)
 
 
 def comparison_table(evaluations: Sequence[Evaluation]) -> None:
@@ -70,7 +70,7 @@ def physics_table(report: PhysicsReport) -> None:
     console.print(table)
     for check in report.checks:
         if check.value is None:
-            console.print(f"{check.name}: {check.definition}", style="red", highlight=False)
+            console.print(f"{check.name}: {check.definition}", style="red", highlight=False, markup=False)
 
 
 def stdout_console() -> Console:
