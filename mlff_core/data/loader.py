@@ -1,8 +1,8 @@
 """Batches for training: packed by atoms and edges, in an order fixed by a seed, from a data set of any size.
 
 What fits into ``cache_mib`` is read once and shuffled as a whole. A larger set is cut into blocks of neighbouring
-structures; each epoch draws the blocks in a new order, reads as many as fit into half the cache, and shuffles those
-while a thread reads the next ones: memory stays bounded, and any two structures may still meet in a batch.
+structures; each epoch draws the blocks in a new order, reads as many as fit into a quarter of the cache, and shuffles
+those while a thread reads the next ones: memory stays bounded, and any two structures may still meet in a batch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -128,17 +129,16 @@ class BatchLoader:
         self.seed = seed
         self.rank, self.world = rank, world
         self._n_edges = np.full(len(self.indices), -1, dtype=np.int32)
-        self._sizes = bytes_per_structure(dataset, self.indices)
         self._whole: Rows | None = None
 
     def __len__(self) -> int:
         """Return the number of structures of an epoch."""
         return len(self.indices)
 
-    @property
+    @cached_property
     def fits(self) -> bool:
         """True if all structures are kept in memory."""
-        return int(self._sizes.sum(dtype=np.int64)) <= self.config.cache_mib << 20
+        return int(bytes_per_structure(self.dataset, self.indices).sum(dtype=np.int64)) <= self.config.cache_mib << 20
 
     def epoch(self, epoch: int, position: int = 0) -> Generator[TrainingBatch, None, None]:
         """Yield the batches of an epoch, from the one after ``position`` structures on."""
@@ -166,7 +166,7 @@ class BatchLoader:
                 group = np.concatenate([np.arange(start, stop) for start, stop in ranges])
                 yield number, begin, group, self._rows(group)
 
-        # One group ahead, so that memory holds two halves of the cache.
+        # One group ahead, so that memory holds two quarters of the cache, and what reading them takes besides.
         source = loaded() if self.fits else ahead(loaded(), 1)
         for number, begin, group, rows in source:
             self._count_edges(group, rows)
@@ -186,7 +186,7 @@ class BatchLoader:
         blocks = np.cumsum(self.dataset.n_atoms_of(self.indices)) // BLOCK_ATOMS
         starts = np.concatenate([[0], np.flatnonzero(np.diff(blocks)) + 1])
         stops = np.append(starts[1:], len(self.indices))
-        weights = np.add.reduceat(self._sizes, starts, dtype=np.int64)
+        weights = np.add.reduceat(bytes_per_structure(self.dataset, self.indices), starts, dtype=np.int64)
         order = np.arange(len(starts))
         if self.seed is not None:
             order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(starts))
@@ -194,7 +194,7 @@ class BatchLoader:
         members: list[tuple[int, int]] = []
         size = 0
         for block in order:
-            if members and size + weights[block] > (self.config.cache_mib << 20) // 2:
+            if members and size + weights[block] > (self.config.cache_mib << 20) // 4:
                 groups.append(sorted(members))
                 members, size = [], 0
             members.append((int(starts[block]), int(stops[block])))

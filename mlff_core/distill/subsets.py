@@ -25,6 +25,7 @@ def training_and_validation(dataset: Dataset, config: DataSection) -> tuple[Indi
         train, validation = dataset.indices("train"), dataset.indices("validation")
     else:
         molecules, member = np.unique(dataset.molecule_id, return_inverse=True)
+        del dataset.molecule_id  # a number a structure, not needed again
         if len(molecules) == 1:
             member, molecules = np.arange(len(dataset)), np.arange(len(dataset))
         order = np.random.default_rng([config.split_seed, 7]).permutation(len(molecules))
