@@ -11,6 +11,8 @@ from mlff_core.active.settings import SamplingSection
 from mlff_core.config import load_config
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.label import label_structures
+from mlff_core.data.recipe import GenerateConfig
+from mlff_core.distill.settings import TrainConfig
 from mlff_core.errors import InputError
 from mlff_core.testing import PairPotential
 
@@ -74,3 +76,16 @@ def test_impossible_settings_are_refused(folder, key, words):
     (folder / "active.toml").write_text('train = "train.toml"\nteacher = "pairs"\ntest = "test.h5"\n')
     with pytest.raises(InputError, match=words):
         load_config(ActiveConfig, "active.toml", [key])
+
+
+def test_the_example_can_be_read_and_none_of_its_molecules_is_judged_on():
+    examples = Path(__file__).parents[3] / "examples"
+    settings = load_config(ActiveConfig, examples / "active" / "active.toml")
+    training = load_config(TrainConfig, examples / "active" / settings.train)
+    assert str(training.data.path) == "few.h5"
+    load_config(GenerateConfig, examples / "active" / "few.toml")
+    few, judged = (
+        set((examples / name).read_text().split()) for name in ("active/few.smi", "train/data/test_scaffolds.smi")
+    )
+    assert len(few) == 60
+    assert not few & judged
