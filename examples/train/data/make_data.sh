@@ -34,6 +34,8 @@ make contacts contacts contacts.smi
     python "$here/pick_starts.py" "$out/contacts.extxyz" "$out/starts.extxyz" 1200 34
 make contacts_near contacts_near "$out/contacts.extxyz"
 make contacts_bound contacts_bound "$out/starts.extxyz"
+[ -e "$out/clashes.smi" ] || { gunzip -c "$here/molecules.smi.gz" | awk 'NR % 9 == 1' && awk 'NR % 2 == 1' "$here/extra.smi"; } > "$out/clashes.smi"
+make clashes clashes "$out/clashes.smi"
 make collisions collisions extra.smi
 make pairs collisions pairs.extxyz --set kinds.collision.n=80 \
     --set kinds.collision.contact_min=0.2 --set kinds.collision.contact_max=2.0
@@ -44,4 +46,4 @@ for name in collisions pairs pairs_near; do
 done
 [ -e "$out/organic.h5" ] ||
     mlff data merge "$out"/{molecules,extra,pairs_kept,pairs_near_kept,collisions_kept}.h5 \
-        "$out"/{contacts,contacts_near,contacts_bound}.h5 -o "$out/organic.h5"
+        "$out"/{contacts,contacts_near,contacts_bound,clashes}.h5 -o "$out/organic.h5"
