@@ -131,11 +131,10 @@ def prepare(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     return seconds
 
 
-def costs(folder: Path, ways: dict[str, tuple[str, dict[str, float]]], preset: str) -> dict[str, float]:
-    """Return the CPU seconds of a step of each way, the median of many taken in turns."""
-    steps, taken = {}, {name: [] for name in ways}
-    for name, (file, loss) in ways.items():
-        config = settings(folder / f"{file}.h5", folder / "none", loss, preset, 0, 100)
+def step_costs(configs: dict[str, TrainConfig]) -> dict[str, float]:
+    """Return the CPU seconds of a training step by each config, the median of many taken in turns."""
+    steps, taken = {}, {name: [] for name in configs}
+    for name, config in configs.items():
         data = Dataset(config.data.path)
         train = data.indices("train")
         model, _ = starting_model(config.model, data, train, 0)
@@ -172,7 +171,12 @@ def main() -> None:
         folder = Path(name)
         labelling = prepare(folder, arguments)
         print(json.dumps({"labelling, CPU seconds": labelling}), flush=True)
-        seconds = costs(folder, ways, arguments.preset)
+        seconds = step_costs(
+            {
+                way: settings(folder / f"{file}.h5", folder / "none", loss, arguments.preset, 0, 100)
+                for way, (file, loss) in ways.items()
+            }
+        )
         result: dict[str, Any] = {
             "preset": arguments.preset,
             "train": {

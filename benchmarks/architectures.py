@@ -9,7 +9,6 @@ kernel, neighbours under a skin, of a molecule of 49 atoms and of 504 atoms of w
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import statistics
 import time
@@ -18,18 +17,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
-from ablations import FIGURES, draw, settings, write_test
+from ablations import FIGURES, draw, settings, step_costs, write_test
 from cpu_kernel import molecule, random_student, water
 
 from mlff_core import load
 from mlff_core.atomic_write import write_atomically
 from mlff_core.data.hdf5 import Dataset, write_dataset
-from mlff_core.data.loader import BatchLoader
 from mlff_core.distill.evaluate import evaluate
-from mlff_core.distill.start import starting_model
-from mlff_core.distill.step import GradientStep
 from mlff_core.distill.trainer import Trainer
 from mlff_core.model.painn import PaiNN, PaiNNConfig, count_parameters
 from mlff_core.model.presets import BUDGETS, preset
@@ -61,26 +56,6 @@ def as_section(config: PaiNNConfig) -> dict[str, Any]:
     """Return a network as changes to the preset in a training config."""
     names = ("hidden", "n_layers", "n_radial", "cutoff", "radial_basis", "shared_filters", "core")
     return {name: getattr(config, name) for name in names}
-
-
-def training_costs(path: Path, shapes: dict[str, PaiNNConfig], budget: str) -> dict[str, float]:
-    """Return the CPU seconds of a training step of each network, the median of many taken in turns."""
-    steps, taken = {}, {name: [] for name in shapes}
-    for name, shape in shapes.items():
-        config = settings(path, path.parent / "none", {}, budget, 0, 100, as_section(shape))
-        data = Dataset(path)
-        train = data.indices("train")
-        model, _ = starting_model(config.model, data, train, 0)
-        loader = BatchLoader(data, train, model.config.cutoff, replace(config.batch, prefetch=0), seed=0)
-        steps[name] = (GradientStep(model, config.loss, "kernel", contextlib.nullcontext), loader.forever(0), model)
-    for _ in range(25):
-        for name, (step, batches, model) in steps.items():
-            start = time.process_time()
-            _, item = next(batches)
-            model.zero_grad()
-            step(item, dict)
-            taken[name].append(time.process_time() - start)
-    return {name: float(np.median(values[5:])) for name, values in taken.items()}
 
 
 def md_costs(shapes: dict[str, PaiNNConfig]) -> dict[str, dict[str, float]]:
@@ -130,7 +105,13 @@ def main() -> None:
         structures, teacher = draw(arguments)
         write_dataset(folder / "labels.h5", structures, teacher=teacher)
         write_test(arguments, folder / "test.h5")
-        seconds, steps_ms = training_costs(folder / "labels.h5", shapes, arguments.budget), md_costs(shapes)
+        seconds = step_costs(
+            {
+                way: settings(folder / "labels.h5", folder / "none", {}, arguments.budget, 0, 100, as_section(shape))
+                for way, shape in shapes.items()
+            }
+        )
+        steps_ms = md_costs(shapes)
         with Dataset(folder / "test.h5") as test:
             for seed in range(arguments.seeds):
                 for way, shape in shapes.items():

@@ -13,7 +13,6 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 from cpu_kernel import SYSTEMS, random_student
 
 import mlff_core
+from mlff_core.benchmark import commit
 from mlff_core.model.presets import preset
 from mlff_core.potential import VerletPotential
 
@@ -69,13 +69,12 @@ def main() -> None:
                 flush=True,
             )
     if arguments.json:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
         about = {
             "machine": platform.processor() or platform.machine(),
             "python": sys.version.split()[0],
             "torch": torch.__version__,
             "mlff_hub": mlff_core.__version__,
-            "commit": commit.stdout.strip(),
+            "commit": commit(),
         }
         arguments.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 
