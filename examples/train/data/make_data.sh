@@ -3,12 +3,13 @@
 #
 #   examples/train/data/make_data.sh [OUT] [PROCESSES]
 #
-# About two and a half core-hours. OUT/organic.h5 is what the students learn from, OUT/test_scaffolds.h5 what they are
+# About three core-hours. OUT/organic.h5 is what the students learn from, OUT/test_scaffolds.h5 what they are
 # judged by.
 #
 # molecules.smi.gz    9,014 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
 # extra.smi           1,236 where those are thin: phosphorus, sulphur, up to four heavy atoms, zwitterions, amino acids
 # contacts.smi        148 small molecules, two of them beside each other; those of the S66 set are among them
+# turnable.smi        117 more small molecules with a bond that can turn; none is in the tests of barriers
 # pairs.extxyz        every pair of the eight elements, two atoms alone: with extra.smi, the starts of collisions
 # test_scaffolds.smi  400 of MOSES test_scaffolds, drawn at random; no scaffold of theirs is in the other lists
 set -euo pipefail
@@ -34,6 +35,20 @@ make contacts contacts contacts.smi
     python "$here/pick_starts.py" "$out/contacts.extxyz" "$out/starts.extxyz" 1200 34
 make contacts_near contacts_near "$out/contacts.extxyz"
 make contacts_bound contacts_bound "$out/starts.extxyz"
+[ -e "$out/bound.extxyz" ] ||
+    python "$here/bound_pairs.py" organic-original "$here/contacts.smi" "$out/bound.extxyz" --pairs 2500
+make bound near_minima "$out/bound.extxyz"
+[ -e "$out/torsions.smi" ] ||
+    python "$here/torsion_fragments.py" "$here"/{contacts.smi,extra.smi,molecules.smi.gz} -o "$out/torsions.smi" -n 10000 \
+        --without "$here/../../../benchmarks/physics/molecules.smi" --without-scaffolds "$here/test_scaffolds.smi"
+make torsions torsions "$out/torsions.smi"
+make turnable torsions turnable.smi --seed 47 --set conformers=4 --set kinds.torsion.n=12
+for name in torsions turnable; do
+    [ -e "$out/$name.extxyz" ] || mlff data convert "$out/$name.h5" "$out/$name.extxyz"
+done
+[ -e "$out/turned.extxyz" ] ||
+    python "$here/pick_starts.py" "$out"/{torsions,turnable,turned}.extxyz 9000 99 torsion
+make turned near_minima "$out/turned.extxyz" --seed 53
 [ -e "$out/clashes.smi" ] || { gunzip -c "$here/molecules.smi.gz" | awk 'NR % 9 == 1' && awk 'NR % 2 == 1' "$here/extra.smi"; } > "$out/clashes.smi"
 make clashes clashes "$out/clashes.smi"
 make collisions collisions extra.smi
@@ -46,4 +61,4 @@ for name in collisions pairs pairs_near; do
 done
 [ -e "$out/organic.h5" ] ||
     mlff data merge "$out"/{molecules,extra,pairs_kept,pairs_near_kept,collisions_kept}.h5 \
-        "$out"/{contacts,contacts_near,contacts_bound,clashes}.h5 -o "$out/organic.h5"
+        "$out"/{contacts,contacts_near,contacts_bound,clashes,bound,torsions,turnable,turned}.h5 -o "$out/organic.h5"

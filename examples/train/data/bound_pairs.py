@@ -1,0 +1,113 @@
+"""Pairs of small molecules as they bind: ``python bound_pairs.py MODEL LIST.smi OUT.extxyz --pairs COUNT``.
+
+Two molecules of the list, half of the time two that both can give a hydrogen bond, are brought together at random and
+relaxed by a student, many pairs at once. Written are the relaxed pair and the same two pushed apart or together along
+the line between them, so that energies are learned where molecules bind and how they part.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+
+import mlff_core
+from mlff_core.batch import AtomicBatch, split
+from mlff_core.data.sampling.conformers import conformers
+from mlff_core.data.sampling.dimer import beside
+from mlff_core.data.structure import LabelledStructure, batch_from_structures
+from mlff_core.errors import InputError
+from mlff_core.potential import Potential, VerletPotential
+
+TOGETHER = 50
+"""Pairs relaxed in one batch."""
+
+STEPS = 200
+RATE = 0.008
+"""Å²/eV, the inverse curvature of a stiff bond: a step is a gradient step with Nesterov's momentum."""
+
+LONGEST = 0.08
+"""Å, the longest step of an atom."""
+
+MOST_ATOMS = 40
+
+
+def relaxed(potential: Potential, batch: AtomicBatch) -> AtomicBatch:
+    """Return all pairs of a batch near their minima, by accelerated descent that starts anew where the energy rises."""
+    driven = VerletPotential(potential)
+    at = batch.positions.double()
+    before, age = at.clone(), torch.zeros(batch.n_systems)
+    last = torch.full((batch.n_systems,), torch.inf, dtype=torch.float64)
+    for _ in range(STEPS):
+        ahead = at + (age / (age + 3.0))[batch.system_idx, None] * (at - before)
+        found = driven.predict(batch.with_positions(ahead.to(batch.dtype)))
+        assert found.forces is not None
+        step = RATE * found.forces.double()
+        step *= (LONGEST / step.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp_max(1.0)
+        before, at = at, ahead + step
+        age = torch.where(found.energy > last, 0.0, age + 1.0)
+        last = found.energy
+    return batch.with_positions(at.to(batch.dtype))
+
+
+def shifted(pair: AtomicBatch, n_first: int, away: float) -> AtomicBatch:
+    """Return a pair with its second molecule moved by ``away`` Å along the line between both centres."""
+    positions = pair.positions.clone()
+    line = positions[n_first:].mean(dim=0) - positions[:n_first].mean(dim=0)
+    positions[n_first:] += away * line / line.norm()
+    return pair.with_positions(positions)
+
+
+def conformer(smiles: str, seed: int) -> list[LabelledStructure]:
+    """Return a molecule's structure; nothing where MMFF94 has no parameters for it."""
+    try:
+        return conformers(smiles, 1, seed)
+    except InputError as error:
+        print(f"left out: {error}")
+        return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("list", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--pairs", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    rng = np.random.default_rng(asked.seed)
+    potential = mlff_core.load(asked.model)
+    lines = [line.split()[0] for line in asked.list.read_text().splitlines() if line.strip()]
+    molecules = [molecule for smiles in lines for molecule in conformer(smiles, asked.seed)]
+    giving = [molecule for molecule in molecules if gives_hydrogen_bond(molecule)]
+    print(f"{len(molecules)} molecules, {len(giving)} of them give hydrogen bonds", flush=True)
+    frames = []
+    while len(frames) < 3 * asked.pairs:
+        pairs, firsts = [], []
+        while len(pairs) < TOGETHER:
+            pool = giving if rng.random() < 0.5 else molecules
+            first, second = (pool[k] for k in rng.integers(len(pool), size=2))
+            if first.n_atoms + second.n_atoms <= MOST_ATOMS:
+                pairs.append(beside(first, second, rng.uniform(1.6, 2.6), rng))
+                firsts.append(first.n_atoms)
+        batch = batch_from_structures(pairs, dtype=potential.dtype)
+        for pair, n_first in zip(split(relaxed(potential, batch)), firsts, strict=True):
+            shifts = (0.0, rng.uniform(-0.3, 0.4), rng.uniform(0.4, 3.0))
+            frames.extend(Atoms(pair.atomic_numbers, shifted(pair, n_first, away).positions) for away in shifts)
+        print(f"{len(frames) // 3} of {asked.pairs} pairs", flush=True)
+    ase.io.write(asked.out, frames)
+
+
+def gives_hydrogen_bond(molecule: LabelledStructure) -> bool:
+    """Say whether a hydrogen sits on nitrogen or oxygen."""
+    numbers = molecule.atomic_numbers
+    hydrogens, heavy = (molecule.positions[mask] for mask in (numbers == 1, np.isin(numbers, (7, 8))))
+    return bool((np.linalg.norm(hydrogens[:, None] - heavy[None], axis=2) < 1.2).any())
+
+
+if __name__ == "__main__":
+    main()
