@@ -15,10 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import mlff_core
 from mlff_core.batch import AtomicBatch, concatenate, single
+from mlff_core.benchmark import commit, machine
 from mlff_core.card import ModelCard
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN, PaiNNConfig
-from mlff_core.model.presets import PRESETS, preset
+from mlff_core.model.presets import preset
 from mlff_core.neighbors import find_neighbors
 from mlff_core.potential import VerletPotential
 from mlff_core.student import StudentPotential
@@ -181,21 +178,14 @@ def main() -> None:
                 flush=True,
             )
     if arguments.json:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip()
         about = {
-            "machine": platform.processor() or platform.machine(),
-            "kernel_variant": getattr(potentials["cpu"].kernel, "variant", None),
+            "machine": machine(torch.device("cpu")),
+            "commit": commit(),
+            "variant": CPUKernel(random_student(config, "reference").model).variant,
             "threads": arguments.threads,
-            "python": sys.version.split()[0],
-            "torch": torch.__version__,
-            "mlff_hub": mlff_core.__version__,
-            "commit": commit,
-            "presets": {name: PRESETS[name].hidden for name in arguments.presets.split(",")},
         }
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def read(name: str) -> dict[str, Any]:
 
 def page() -> str:
     """Return the page."""
-    parts = [HEADER, *peers(), *memory(), *engines(), *growth(), *drift()]
+    parts = [HEADER, *peers(), *memory(), *floor(), *threads(), *engines(), *growth(), *drift(), *training()]
     return "\n".join(parts) + "\n"
 
 
@@ -88,6 +88,70 @@ def memory() -> Iterator[str]:
     yield f"## Memory\n\nMost memory a fresh process holds, water of {content['memory_system']} atoms, MiB.\n"
     rows = [[peer, f"{idle[peer]:.0f}", f"{peaks[peer]:.0f}", f"{peaks[peer] - idle[peer]:.0f}"] for peer in peaks]
     yield table(["", "before the first step", "after three", "difference"], rows)
+
+
+def floor() -> Iterator[str]:
+    """Give the section on how near the kernel is to what the processor can do."""
+    content = read("cpu_kernel.json")
+    if "machine" not in content:
+        return
+    yield (
+        "## The floor\n\nA step with moving atoms, one thread, random weights: processor time, ms, of the CPU kernel\n"
+        f"(variant `{content['variant']}`), of the reference, and of torch's own matrix product for as many\n"
+        "multiplications. The share is that of the product in the kernel's shortest step, neighbours and all.\n"
+    )
+    rows = [
+        [
+            f"{row['preset']}, {row['system']}",
+            *(f"{row[key]:.3g}" for key in ("reference_median_ms", "cpu_median_ms", "cpu_min_ms", "gemm_ms")),
+            f"{row['gemm_ms'] / row['cpu_min_ms']:.0%}",
+        ]
+        for row in content["rows"]
+    ]
+    yield table(["", "reference, median", "kernel, median", "kernel, shortest", "product", "share"], rows)
+    yield about(content)
+
+
+def threads() -> Iterator[str]:
+    """Give the section on a second thread."""
+    content = read("threads.json")
+    if "machine" not in content:
+        return
+    yield "## A second thread\n\nA step with moving atoms, by the clock, ms, one thread and two in turns.\n"
+    rows = [
+        [
+            f"{row['preset']}, {row['system']}",
+            f"{row['one_thread_ms']:.3g}",
+            f"{row['two_threads_ms']:.3g}",
+            f"{row['ratio']:.2f}",
+        ]
+        for row in content["rows"]
+    ]
+    yield table(["", "one thread", "two", "ratio"], rows)
+    yield about(content)
+
+
+def training() -> Iterator[str]:
+    """Give the section on training steps."""
+    if not (RESULTS / "training_step.json").exists():
+        return
+    content = read("training_step.json")
+    yield (
+        "## Training\n\nOne step of the trainer, energies and forces, one thread, 8 structures of "
+        f"{content['n_atoms'] // 8} atoms:\nprocessor time, and how far the gradient is from that of double backward.\n"
+    )
+    slow = {row["preset"]: row["step_ms"] for row in content["rows"] if row["kind"] == "double-backward"}
+    rows = [
+        [
+            f"{row['preset']}, {row['kind']}",
+            f"{row['step_ms']:.1f}",
+            f"{slow[row['preset']] / row['step_ms']:.1f}×",
+            f"{row['gradient_error']:.0e}",
+        ]
+        for row in content["rows"]
+    ]
+    yield table(["", "step, ms", "faster", "gradient off by"], rows)
+    yield about(content)
 
 
 def engines() -> Iterator[str]:

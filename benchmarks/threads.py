@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 
 import torch
 from cpu_kernel import SYSTEMS, random_student
 
-import mlff_core
-from mlff_core.benchmark import commit
+from mlff_core.benchmark import commit, machine
 from mlff_core.model.presets import preset
 from mlff_core.potential import VerletPotential
 
@@ -69,14 +66,8 @@ def main() -> None:
                 flush=True,
             )
     if arguments.json:
-        about = {
-            "machine": platform.processor() or platform.machine(),
-            "python": sys.version.split()[0],
-            "torch": torch.__version__,
-            "mlff_hub": mlff_core.__version__,
-            "commit": commit(),
-        }
-        arguments.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        content = {"machine": machine(torch.device("cpu")), "commit": commit(), "rows": rows}
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
-"""CPU time of one training step, by kind: ``python benchmarks/training_step.py DATA.h5 [PRESET] [N_ATOMS] [KIND …]``.
+"""Processor time of one training step, by kind.
 
-A batch of 8 structures of N_ATOMS atoms (41); the kinds take turns, and the least time of each counts. The last column
-is the distance of the parameter gradient from that of double backward, relative.
+    python benchmarks/training_step.py DATA.h5 [--preset original] [--atoms 41] [--kinds …] [--json FILE]
+
+A batch of 8 structures of so many atoms; the kinds take turns, and the least time of each counts. ``gradient_error`` is
+the distance of the parameter gradient from that of double backward, relative.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import sys
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from mlff_core.benchmark import commit, machine
 from mlff_core.data.edges import find_edges
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.loader import TrainingBatch
@@ -24,31 +29,60 @@ from mlff_core.distill.step import GradientStep
 KINDS = ("double-backward", "finite-difference", "kernel", "compiled")
 
 
-def main(path: str, preset: str = "original", n_atoms: str = "41", *kinds: str) -> None:
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+def measure(path: str, preset: str, n_atoms: int, kinds: list[str]) -> list[dict[str, float | str]]:
+    """Return a row for each kind of step."""
     dataset = Dataset(path)
-    chosen = np.flatnonzero(dataset.atoms_per_structure == int(n_atoms))[::50][:8]
+    chosen = np.flatnonzero(dataset.atoms_per_structure == n_atoms)[::50][:8]
     labels = dataset.read(chosen)
     item = TrainingBatch(labels, find_edges(labels.batch, 5.0), 8)
     model, _ = starting_model(ModelSection(preset=preset), dataset, chosen, seed=0)
     print(f"{preset}: 8 structures of {n_atoms} atoms, {item.edges.n_edges} edges")
-    steps = {kind: GradientStep(model, LossConfig(), kind, contextlib.nullcontext) for kind in kinds or KINDS}
-    gradients, least = {}, dict.fromkeys(steps, float("inf"))
+    steps = {kind: GradientStep(model, LossConfig(), kind, contextlib.nullcontext) for kind in kinds}
+    gradients, least, first = {}, dict.fromkeys(steps, float("inf")), {}
     for repeat in range(12):
         for kind, step in steps.items():
             model.zero_grad()
             start, cpu = time.perf_counter(), time.process_time()
             step(item, dict)
             if repeat == 0:
-                print(f"{kind}: first call {time.perf_counter() - start:.1f} s")
+                first[kind] = time.perf_counter() - start
                 gradients[kind] = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
             least[kind] = min(least[kind], time.process_time() - cpu)
     truth = gradients.get("double-backward", next(iter(gradients.values())))
-    for kind, seconds in least.items():
-        error = float((gradients[kind] - truth).norm() / truth.norm())
-        print(f"{kind:18s} {1e3 * seconds:7.1f} ms  {error:.1e}")
+    return [
+        {
+            "preset": preset,
+            "kind": kind,
+            "step_ms": 1e3 * least[kind],
+            "first_call_s": first[kind],
+            "gradient_error": float((gradients[kind] - truth).norm() / truth.norm()),
+        }
+        for kind in steps
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--preset", default="original")
+    parser.add_argument("--atoms", type=int, default=41)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    rows = measure(asked.data, asked.preset, asked.atoms, asked.kinds.split(","))
+    for row in rows:
+        print(f"{row['kind']:18s} {row['step_ms']:7.1f} ms  {row['gradient_error']:.1e}")
+    if asked.json:
+        content = {
+            "machine": machine(torch.device("cpu")),
+            "commit": commit(),
+            "n_atoms": 8 * asked.atoms,
+            "rows": rows,
+        }
+        asked.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,0 +1,105 @@
+"""The targets of speed on a CPU beside what was measured; exit status 1 where one is missed.
+
+    python benchmarks/targets.py                          # from benchmarks/results, as they are
+    python benchmarks/targets.py --run --peer-envs DIR    # measures first: ten minutes of a quiet machine
+
+``--run`` writes ``peers.json``, ``cpu_kernel.json``, ``threads.json`` anew, with ``--data`` ``training_step.json`` too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure and the least it should be, no unit."""
+
+    words: str
+    least: float
+    found: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it is reached."""
+        return self.found >= self.least
+
+
+def read(name: str) -> Any:
+    """Return the content of a file of results; nothing where it is missing."""
+    path = RESULTS / name
+    return json.loads(path.read_text()) if path.exists() else {"rows": []}
+
+
+def targets() -> Iterator[Target]:
+    """Give every target whose figure was measured."""
+    peers = read("peers.json")
+    least = {"22": 9.0, "49": 12.0, "32x49": 12.0, "504": 20.0, "2001": 20.0}
+    for row in peers["rows"]:
+        if row["peer"] == "schnetpack":
+            yield Target(
+                f"times as fast as SchNetPack's PaiNN, {row['system']} atoms", least[row["system"]], row["ratio"]
+            )
+        if row["peer"] == "torchani":
+            yield Target(f"times as fast as one member of ANI-2x, {row['system']} atoms", 1.0, row["ratio"])
+    if peers["rows"]:
+        memory = peers["peak_memory_mib"]
+        yield Target("times less memory than SchNetPack, 2001 atoms", 10.0, memory["schnetpack"] / memory["mlff-hub"])
+    for row in read("cpu_kernel.json")["rows"]:
+        if row["system"] == "water 504" and row["preset"] == "original":
+            yield Target("share of the matrix product's floor, 504 atoms", 0.5, row["gemm_ms"] / row["cpu_min_ms"])
+    for row in read("threads.json")["rows"]:
+        if row["system"] in ("water 504", "water 2001"):
+            yield Target(f"two threads over one, {row['preset']}, {row['system']}", 1.7, row["ratio"])
+    steps = {row["kind"]: row["step_ms"] for row in read("training_step.json")["rows"] if row["preset"] == "original"}
+    if steps:
+        yield Target(
+            "times as fast as double backward, a training step", 3.0, steps["double-backward"] / steps["kernel"]
+        )
+
+
+def measure(peer_envs: str, data: str | None) -> None:
+    """Write the results anew."""
+    python = sys.executable
+    with tempfile.TemporaryDirectory() as folder:
+        model = str(Path(folder) / "original.pt")
+        subprocess.run([python, str(HERE / "random_model.py"), model], check=True)
+        command = [str(Path(python).parent / "mlff"), "benchmark", model, "--peer-envs", peer_envs, "--json"]
+        found = subprocess.run([*command, "--peers", "schnetpack,torchani"], check=True, capture_output=True, text=True)
+        (RESULTS / "peers.json").write_text(found.stdout)
+    for name in ("cpu_kernel", "threads"):
+        subprocess.run([python, str(HERE / f"{name}.py"), "--json", str(RESULTS / f"{name}.json")], check=True)
+    if data is not None:
+        script = str(HERE / "training_step.py")
+        subprocess.run([python, script, data, "--json", str(RESULTS / "training_step.json")], check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", action="store_true")
+    parser.add_argument("--peer-envs", help="what benchmarks/peers/make_envs.py has made")
+    parser.add_argument("--data", help="a labelled set with eight structures of 41 atoms")
+    asked = parser.parse_args()
+    if asked.run:
+        if asked.peer_envs is None:
+            parser.error("--run needs --peer-envs")
+        measure(asked.peer_envs, asked.data)
+    found = list(targets())
+    for target in found:
+        print(f"{'met   ' if target.met else 'MISSED'} {target.found:8.2f} (at least {target.least:g}) {target.words}")
+    sys.exit(any(not target.met for target in found))
+
+
+if __name__ == "__main__":
+    main()
