@@ -23,6 +23,8 @@ ENERGY_UNITS: dict[str, float] = {"metal": 1.0, "real": KCAL_MOL_PER_EV}
 VIRIAL_ORDER = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """xx yy zz xy xz yz."""
 
+_ROWS, _COLUMNS = np.array(VIRIAL_ORDER).T
+
 
 class Results(NamedTuple):
     """What LAMMPS is told: energy, forces (n_atoms, 3), virial (6,), energies (n_atoms,), in its own units."""
@@ -57,7 +59,6 @@ def to_batch(
     rotation: Array | None = None,
     charge: float | None = None,
     spin_multiplicity: int | None = None,
-    before: AtomicBatch | None = None,
 ) -> AtomicBatch:
     """Return LAMMPS' atoms as a batch in float64; lengths are Å on both sides.
 
@@ -78,14 +79,9 @@ def to_batch(
         Total charge, e.
     spin_multiplicity
         2S + 1.
-    before
-        The batch when only the positions were others; all else is taken from it.
     """
-    positions = positions if rotation is None else positions @ rotation
-    if before is not None:
-        return before.with_positions(torch.from_numpy(positions))
     return single(
-        positions,
+        positions if rotation is None else positions @ rotation,
         atomic_numbers,
         cell if rotation is None else cell @ rotation,
         pbc,
@@ -95,15 +91,15 @@ def to_batch(
     )
 
 
-def from_prediction(prediction: Prediction, cell: Array, unit: float, rotation: Array | None = None) -> Results:
+def from_prediction(prediction: Prediction, volume: float, unit: float, rotation: Array | None = None) -> Results:
     """Return what LAMMPS is told; the virial is −stress × volume.
 
     Parameters
     ----------
     prediction
         Of one structure.
-    cell
-        Shape (3, 3), Å.
+    volume
+        Of the cell, Å³.
     unit
         1 eV in LAMMPS' energy unit.
     rotation
@@ -118,8 +114,7 @@ def from_prediction(prediction: Prediction, cell: Array, unit: float, rotation: 
         stress = prediction.stress[0].detach().cpu().double().numpy()
         if rotation is not None:
             stress = rotation @ stress @ rotation.T
-        scale = -float(abs(np.linalg.det(cell))) * unit
-        virial = np.array([scale * stress[i, j] for i, j in VIRIAL_ORDER])
+        virial = (-volume * unit) * stress[_ROWS, _COLUMNS]
     energies = prediction.atom_energies
     return Results(
         float(prediction.energy[0]) * unit,

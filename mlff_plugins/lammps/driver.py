@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mlff_core import load
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, MlffError, UnsupportedError
 from mlff_core.potential import Potential, VerletPotential, check_elements
-from mlff_plugins.lammps.convert import energy_unit, from_prediction, to_batch
+from mlff_plugins.lammps.convert import energy_unit, from_prediction
+from mlff_plugins.lammps.frame import Box, Frame
 from mlff_plugins.lammps.loader import load_lammps, open_library
 from mlff_plugins.lammps.species import atomic_numbers_of_types
 
@@ -28,6 +28,8 @@ _WARNING = 0
 _STOP = "0.0/v_{name}_good"
 
 _DOUBLES = ctypes.POINTER(ctypes.c_double)
+
+_NO_VIRIAL = np.zeros(6)
 
 
 @cache
@@ -177,7 +179,12 @@ class Driver:
         self._rotation = rotation
         self._charge, self._spin_multiplicity = charge, spin_multiplicity
         self._fix_id = fix_id
-        self._last: tuple[AtomicBatch, tuple[npt.NDArray[Any], ...]] | None = None
+        self._name = fix_id.encode()
+        self._is_stopped = False
+        self._box = Box(lmp)
+        self._frame: Frame | None = None
+        self._want = {"energy", "forces", "atom_energies"} & (potential.supports | {"energy", "forces"})
+        self._has_stress = "stress" in potential.supports
         self._unit = energy_unit(lmp.extract_global("units"))
 
     def install(self) -> None:
@@ -211,50 +218,42 @@ class Driver:
     def _called(self, _: Any, step: int, n_local: int, tags: Any, positions: Any, forces: Any) -> None:
         """Fill ``forces`` (n_local, 3); LAMMPS' callback, out of which no exception may come."""
         try:
-            self._lmp.set_internal_variable(f"{self._fix_id}_good", 1.0)
+            if self._is_stopped:
+                self._tell_stop(False)
             self._evaluate(np.asarray(tags).reshape(-1), positions, forces)
         except BaseException as error:
             # Ctrl-C too: Python drops whatever leaves a callback, and LAMMPS would go on.
             forces[:] = 0.0
             self.error = _at_step(error, step)
             self._lmp.error(_WARNING, f"The model stops LAMMPS: {self.error}")
-            self._lmp.set_internal_variable(f"{self._fix_id}_good", 0.0)
+            self._tell_stop(True)
+
+    def _tell_stop(self, stop: bool) -> None:
+        self._lmp.set_internal_variable(f"{self._fix_id}_good", 0.0 if stop else 1.0)
+        self._is_stopped = stop
 
     def _evaluate(self, tags: Any, positions: Any, forces: Any) -> None:
-        lmp, name = self._lmp, self._fix_id
-        # LAMMPS sorts its atoms anew now and then; in the order of their tags they stay the same structure.
-        order = np.argsort(tags)
+        lmp = self._lmp
         types = lmp.numpy.extract_atom("type")[: len(tags)]
-        low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
-        cell = np.diag(np.subtract(high, low))
-        cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
-        pbc = np.array(periodic, dtype=bool)
-        numbers = self._numbers[types[order]]
-        # In most steps only positions change, and another batch with its checks costs more than a small student.
-        others, last = (numbers, cell, pbc), self._last
-        is_same = last is not None and all(map(np.array_equal, others, last[1]))
-        batch = to_batch(
-            positions[order],
-            numbers,
-            cell,
-            pbc,
-            rotation=self._rotation,
-            charge=self._charge,
-            spin_multiplicity=self._spin_multiplicity,
-            before=last[0] if last is not None and is_same else None,
-        )
-        self._last = batch, others
-        want = {"energy", "forces", "atom_energies"} & (self.potential.supports | {"energy", "forces"})
-        if pbc.any() and "stress" in self.potential.supports:
-            want.add("stress")
-        results = from_prediction(self._running.predict(batch, want=want), cell, self._unit, self._rotation)
-        forces[order] = results.forces
-        lmp.fix_external_set_energy_global(name, results.energy)
-        lmp.fix_external_set_virial_global(name, np.zeros(6) if results.virial is None else results.virial)
+        box = self._box.read()
+        is_new = self._frame is None or not self._frame.holds(tags, types, box)
+        if self._frame is None or is_new:
+            self._frame = Frame(tags, types, box, self._numbers, self._rotation, self._charge, self._spin_multiplicity)
+        frame, running = self._frame, self._running
+        batch = frame.batch(positions, running.dtype, running.device)
+        want = self._want | {"stress"} if self._has_stress and frame.is_periodic else self._want
+        # What predict checks of the atoms and the box it has seen when they were new.
+        prediction = running.predict(batch, want=want) if is_new else running.predict_checked(batch, want)
+        results = from_prediction(prediction, frame.volume, self._unit, self._rotation)
+        forces[frame.order] = results.forces
+        # The library itself, past wrappers that make lists of what arrays hold.
+        lmp.lib.lammps_fix_external_set_energy_global(lmp.lmp, self._name, results.energy)
+        told = _NO_VIRIAL if results.virial is None else results.virial
+        lmp.lib.lammps_fix_external_set_virial_global(lmp.lmp, self._name, told.ctypes.data_as(_DOUBLES))
         if results.atom_energies is not None:
             energies = np.empty(len(tags))
-            energies[order] = results.atom_energies
-            lmp.lib.lammps_fix_external_set_energy_peratom(lmp.lmp, name.encode(), energies.ctypes.data_as(_DOUBLES))
+            energies[frame.order] = results.atom_energies
+            lmp.lib.lammps_fix_external_set_energy_peratom(lmp.lmp, self._name, energies.ctypes.data_as(_DOUBLES))
         self.n_calls += 1
 
 

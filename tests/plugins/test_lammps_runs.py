@@ -208,11 +208,11 @@ class Interrupted(PairPotential):
 
     n_calls = 0
 
-    def predict(self, *arguments, **options):
+    def _predict(self, *arguments, **options):
         self.n_calls += 1
         if self.n_calls == 10:
             raise KeyboardInterrupt
-        return super().predict(*arguments, **options)
+        return super()._predict(*arguments, **options)
 
 
 def test_an_interrupt_stops_the_run(tmp_path, crystal):
