@@ -25,6 +25,8 @@ class Engine(Provider):
         ``"batch"`` (several structures in one evaluation), ``"charge"`` (the engine tells the model a charge),
         ``"float64"``.
         Energy and forces are every engine's.
+    students_only
+        True if it writes the network into a file of its own, and so takes no potential but a student.
     tolerance
         Largest deviation from ``predict`` in float32.
     tolerance_float64
@@ -32,6 +34,7 @@ class Engine(Provider):
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
+    students_only: ClassVar[bool] = False
     tolerance: ClassVar[Tolerance] = Tolerance()
     tolerance_float64: ClassVar[Tolerance] = Tolerance(energy=1e-8, forces=1e-8, stress=1e-8)
 

@@ -71,10 +71,13 @@ class Exporter(Provider):
         Usual ending of its files.
     variants
         Forms of its files that give accuracy away, by name; ``mlff parity`` lists them apart.
+    needs_structure
+        True if its files are for one list of atoms: :meth:`export` then wants the option ``"structure"``, a file.
     """
 
     suffix: ClassVar[str] = ""
     variants: ClassVar[Mapping[str, Variant]] = {}
+    needs_structure: ClassVar[bool] = False
 
     @abstractmethod
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:

@@ -51,7 +51,7 @@ class EngineContract:
     options
         Passed to ``bind``, beside ``"batch"``, the structure that comes first.
     potentials
-        Which models drive it: ``"pair"`` and ``"student"``; an engine that takes students only says so here.
+        Which models drive it, out of ``"pair"`` and ``"student"``; by default all that the engine takes.
     device
         Where the models compute.
     n_repeats
@@ -64,7 +64,7 @@ class EngineContract:
 
     engine: ClassVar[Engine]
     options: ClassVar[Mapping[str, Any]] = {}
-    potentials: ClassVar[tuple[str, ...]] = ("pair", "student")
+    potentials: ClassVar[tuple[str, ...] | None] = None
     device: ClassVar[str] = "cpu"
     n_repeats: ClassVar[int] = 100
     module: ClassVar[str | None] = None
@@ -215,7 +215,7 @@ class EngineContract:
         """A cluster shrinks step by step, so that pairs come into the cutoff, and jumps back."""
         start, random = structures.cluster(30), np.random.RandomState(9)
         # One model is enough: what goes stale is the adapter's.
-        with ThroughEngine(self.engine, MAKERS[self.potentials[0]](device=self.device), self.options) as bound:
+        with ThroughEngine(self.engine, MAKERS[self._potentials()[0]](device=self.device), self.options) as bound:
             batch = to_batch(start)
             first, moving = bound.predict(batch), start.copy()
             for step in range(self.n_repeats - 2):
@@ -228,7 +228,7 @@ class EngineContract:
 
     def test_a_model_file_changed_during_a_run_changes_nothing(self) -> None:
         """What was loaded goes on being used when the file is overwritten, and when it is gone."""
-        if "student" not in self.potentials:
+        if "student" not in self._potentials():
             raise SkipTest("the engine takes no student")
         batch = to_batch(structures.ethanol())
         with tempfile.TemporaryDirectory() as folder:
@@ -314,6 +314,16 @@ class EngineContract:
         bad.numbers[2] = 92
         self._refused_bound_and_running(bad, ("does not know U",), UnsupportedError, verbatim=True)
 
+    def test_a_potential_that_is_no_student_is_refused_where_only_students_are_taken(self) -> None:
+        """An engine that needs the network says so when it is bound."""
+        if not self.engine.students_only:
+            raise SkipTest("every potential is taken")
+        options = {**self.options, "batch": to_batch(structures.ethanol())}
+        bind = partial(self.engine.bind, PairPotential(device=self.device), options)
+        error = self._refused("a potential without a network", bind, ("student",))
+        if not isinstance(error, UnsupportedError):
+            raise AssertionError(f"wanted UnsupportedError, got {type(error).__name__}: {error}")
+
     def test_nan_is_refused(self) -> None:
         """A coordinate that is no number, as a simulation that exploded has."""
         bad = structures.ethanol()
@@ -360,13 +370,18 @@ class EngineContract:
 
     # What the tests are made of
 
+    def _potentials(self) -> tuple[str, ...]:
+        if self.potentials is not None:
+            return self.potentials
+        return ("student",) if self.engine.students_only else ("pair", "student")
+
     def _models(self, dtypes: tuple[torch.dtype, ...] | None = None) -> Iterator[ThroughEngine]:
         """Yield the engine with each model in each precision it takes, each closed before the next."""
         if dtypes is None:
             double = (torch.float64,) if "float64" in self.engine.capabilities else ()
             dtypes = (torch.float32, *double)
         for dtype in dtypes:
-            for name in self.potentials:
+            for name in self._potentials():
                 with ThroughEngine(self.engine, MAKERS[name](dtype=dtype, device=self.device), self.options) as bound:
                     yield bound
 

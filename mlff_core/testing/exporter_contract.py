@@ -8,12 +8,15 @@ class TestMyExporter(ExporterContract):
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import SkipTest
+
+import ase.io
 
 from mlff_core.engine import Tolerance
 from mlff_core.errors import InputError, MlffError, UnsupportedError
@@ -38,6 +41,14 @@ class _Export:
     student: StudentPotential
 
 
+@functools.cache
+def _crystal_file() -> str:
+    """Return a file with a crystal, which is there until the process ends."""
+    path = isolation.kept_folder() / "crystal.extxyz"
+    ase.io.write(path, structures.triclinic_crystal())
+    return str(path)
+
+
 class ExporterContract:
     """What an exporter must do; subclass it and set ``exporter``.
 
@@ -46,7 +57,7 @@ class ExporterContract:
     exporter
         The exporter under test.
     options
-        Passed to ``export``.
+        Passed to ``export``; where the exporter needs a structure and none is here, a crystal's file is added.
     tolerance
         Largest differences that the report may show: eV/atom, eV/Å, eV/Å³.
     unsupported
@@ -145,7 +156,7 @@ class ExporterContract:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"model{self.exporter.suffix}"
             path.write_bytes(OLD_CONTENT)
-            self._raises(UnsupportedError, maker(), path, self.options)
+            self._raises(UnsupportedError, maker(), path, self._options())
             if path.read_bytes() != OLD_CONTENT or len(list(Path(folder).iterdir())) != 1:
                 raise AssertionError("the refused export changed the folder")
 
@@ -155,13 +166,13 @@ class ExporterContract:
             file = Path(folder) / "file"
             file.write_bytes(OLD_CONTENT)
             for path in (Path(folder), file / f"model{self.exporter.suffix}"):
-                self._raises(MlffError, small_student(), path, self.options)
+                self._raises(MlffError, small_student(), path, self._options())
 
     def test_an_unknown_option_is_refused(self) -> None:
         """A misspelt option is not dropped in silence."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"model{self.exporter.suffix}"
-            error = self._raises(InputError, small_student(), path, {**self.options, "no_such_option": 1})
+            error = self._raises(InputError, small_student(), path, {**self._options(), "no_such_option": 1})
         if "no_such_option" not in str(error):
             raise AssertionError(f"the message must name the option, got: {error}")
 
@@ -179,6 +190,10 @@ class ExporterContract:
         isolation.check_absence_is_explained(self.exporter, use, distributions, isolation.import_names(distributions))
 
     @classmethod
+    def _options(cls) -> dict[str, Any]:
+        return {**({"structure": _crystal_file()} if cls.exporter.needs_structure else {}), **cls.options}
+
+    @classmethod
     def _export(cls) -> _Export:
         """Return the one export that most tests look at; an export may take minutes, so it is made once."""
         made = cls.__dict__.get("_made")
@@ -189,7 +204,7 @@ class ExporterContract:
         (path.parent / "other-name").hardlink_to(path)
         student = small_student()
         with isolation.recorded_output() as written, isolation.recorded_changes() as changed:
-            report = cls.exporter.export(student, path, dict(cls.options))
+            report = cls.exporter.export(student, path, cls._options())
         made = _Export(path, report, changed, written, student)
         cls._made = made  # type: ignore[attr-defined]
         return made

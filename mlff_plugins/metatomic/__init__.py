@@ -54,6 +54,7 @@ class MetatomicEngine(Engine):
     requires = REQUIRES
     install_hint = INSTALL_HINT
     capabilities = frozenset({"stress", "periodic", "batch", "float64"})
+    students_only = True
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> MetatomicPotential:
         """Return metatomic's calculator on a file written for ``potential``, dressed as a potential."""

@@ -71,6 +71,7 @@ class OpenMMTorchForceEngine(OpenMMEngine):
     name = "openmm-torchforce"
     summary = "OpenMM with openmm-torch's TorchForce: the student as TorchScript, no Python in the MD step"
     requires = TORCHFORCE
+    students_only = True
     backend = "torchforce"
 
     def missing(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class OpenMMExporter(Exporter):
     requires = ("torch",)
     install_hint = "pip install torch"
     suffix = ".pt"
+    needs_structure = True
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
         """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""

@@ -22,7 +22,6 @@ def _by_the_network_itself(monkeypatch):
 
 class TestMetatomic(EngineContract):
     engine = MetatomicEngine()
-    potentials = ("student",)
 
 
 class TestMetatomicExporter(ExporterContract):

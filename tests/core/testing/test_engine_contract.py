@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from mlff_core.engine import Engine
-from mlff_core.errors import InputError, MlffError
+from mlff_core.errors import InputError, MlffError, UnsupportedError
 from mlff_core.neighbors import find_neighbors
 from mlff_core.opening import load
 from mlff_core.prediction import Prediction
+from mlff_core.student import StudentPotential
 from mlff_core.testing import EngineContract, engine_contract, run_contract
 from mlff_core.testing.engine_contract import CAPABILITIES
 from mlff_core.testing.runner import run_test
@@ -521,6 +522,30 @@ def test_what_an_engine_does_not_offer_is_skipped_and_not_passed():
     assert not [result for result in results.values() if result.status == "failed"]
     assert results["a triclinic crystal equals predict"].status == "skipped"
     assert results["a periodicity it cannot serve is refused"].status == "ok"
+
+
+class StudentsOnly(Direct):
+    """Needs a network, and says so."""
+
+    students_only = True
+
+    def bind(self, potential, options=None):
+        if not isinstance(potential, StudentPotential):
+            raise UnsupportedError("only a student has a network to write")
+        return super().bind(potential, options)
+
+
+class StudentsOnlyInSilence(Direct):
+    students_only = True
+
+
+def test_an_engine_for_students_only_is_asked_with_students_only():
+    results = {result.name: result for result in run_contract(contract_of(StudentsOnly))}
+    assert not [result for result in results.values() if result.status == "failed"]
+    name = "a potential that is no student is refused where only students are taken"
+    assert results[name].status == "ok"
+    assert run_test(contract_of(Direct), f"test_{name.replace(' ', '_')}").status == "skipped"
+    assert run_test(contract_of(StudentsOnlyInSilence), f"test_{name.replace(' ', '_')}").status == "failed"
 
 
 def test_dropping_pbc_in_silence_fails():

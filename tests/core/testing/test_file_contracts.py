@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import pytest
 import torch
 
@@ -239,6 +240,20 @@ def test_a_runtime_finds_the_exporter_of_its_suffix():
         ).status
         == "ok"
     )
+
+
+def test_an_exporter_for_one_list_of_atoms_is_given_one():
+    class ForOneStructure(Copying):
+        needs_structure = True
+
+        def export(self, potential, path, options=None):
+            options = dict(options or {})
+            if len(ase.io.read(options.pop("structure"))) < 2:
+                raise InputError("a structure is needed")
+            return super().export(potential, path, options)
+
+    failed = [result for result in run_contract(exporter_contract(ForOneStructure)) if result.status == "failed"]
+    assert not failed, failed
 
 
 def test_a_runtime_without_an_exporter_is_skipped():

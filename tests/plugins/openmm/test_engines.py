@@ -7,8 +7,8 @@ import torch
 pytest.importorskip("openmm")
 pytest.importorskip("openmmtorch")
 
-from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.testing import EngineContract, PairPotential, small_student, structures
+from mlff_core.errors import InputError
+from mlff_core.testing import EngineContract, small_student, structures
 from mlff_plugins.openmm import OpenMMPythonForceEngine, OpenMMTorchForceEngine
 from mlff_plugins.openmm.convert import reduced_box
 
@@ -34,13 +34,11 @@ class TestPythonForce(EngineContract):
 
 class TestTorchForce(EngineContract):
     engine = in_single_precision()
-    potentials = ("student",)
 
 
 @pytest.mark.slow
 class TestTorchForceInBothPrecisions(EngineContract):
     engine = OpenMMTorchForceEngine()
-    potentials = ("student",)
 
 
 @pytest.mark.slow
@@ -53,7 +51,6 @@ class TestPythonForceOnTheCPUPlatform(EngineContract):
 class TestTorchForceOnTheCPUPlatform(EngineContract):
     engine = OpenMMTorchForceEngine()
     options = {"platform": "CPU"}  # noqa: RUF012
-    potentials = ("student",)
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
@@ -72,11 +69,6 @@ def test_float64_comes_through_the_cpu_platform(engine, make):
 def test_a_wrong_option_is_our_error(engine, options):
     with pytest.raises(InputError, match=r"Abacus|no_such_option"):
         engine.bind(small_student(), options)
-
-
-def test_a_potential_that_is_no_student_is_refused_by_torchforce():
-    with pytest.raises(UnsupportedError, match="student"):
-        OpenMMTorchForceEngine().bind(PairPotential(), {})
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -28,7 +28,6 @@ def written(atoms, name="structure.extxyz"):
 
 class TestOpenMMExporter(ExporterContract):
     exporter = OpenMMExporter()
-    options = {"structure": written(structures.triclinic_crystal())}  # noqa: RUF012
 
 
 BARE = """
