@@ -30,7 +30,7 @@ std::vector<Choice> available() {
 #ifdef MLFF_X86
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("fma"))
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         found.push_back({&mlff_variant_avx512_f32, &mlff_variant_avx512_f64});
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         found.push_back({&mlff_variant_avx2_f32, &mlff_variant_avx2_f64});

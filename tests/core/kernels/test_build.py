@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -115,6 +116,14 @@ def test_the_hash_changes_with_every_source_and_flag(tmp_path, monkeypatch):
         path.write_bytes(text)
     monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-g"))
     assert build.source_hash() != before
+
+
+def test_every_instruction_set_that_a_variant_is_compiled_for_is_asked_of_the_processor():
+    source = (build.SOURCES / "dispatch.cpp").read_text()
+    for name, (_, _, flags) in build.X86_VARIANTS.items():
+        asked = source.split(f"&mlff_variant_{name}_f32")[0].rsplit("if (", 1)[-1]
+        needed = {flag.removeprefix("-m") for flag in flags if not flag.startswith("-mprefer")}
+        assert needed <= set(re.findall(r'__builtin_cpu_supports\("(\w+)"\)', asked)), name
 
 
 @pytest.mark.slow
