@@ -131,7 +131,7 @@ def print_intervals() -> None:
         edges = find_neighbors(batch, config.cutoff)
         wide, wide_edges = batch.to(dtype=torch.float64), edges.to(dtype=torch.float64)
         truth = ReferenceKernel(exact).evaluate(wide, wide_edges, ("forces",)).forces
-        for n in (256, 512, 768, 1024, 2048):
+        for n in (256, 512, 768, 1024, 2048, 4096, 8192):
             double = CPUKernel(exact, n_intervals=n).evaluate(wide, wide_edges, ("forces",)).forces
             single_ = CPUKernel(model, n_intervals=n).evaluate(batch, edges, ("forces",)).forces
             errors = [float((forces - truth).abs().max() / truth.abs().max()) for forces in (double, single_)]

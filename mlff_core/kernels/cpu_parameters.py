@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from mlff_core.model.painn import Message, PaiNN, Update
 from mlff_core.model.radial import polynomial_envelope
 
-N_INTERVALS = {torch.float32: 768, torch.float64: 4096}
+N_INTERVALS = {torch.float32: 768, torch.float64: 8192}
 """Pieces of each filter's spline; docs/kernels.md shows the error of the forces against it. In float32 more pieces mean
-more rounding of the slopes; in float64 the curvature, whose error goes with the square of the step, is asked for."""
+more rounding of the slopes; in float64 forces are to be the reference's within what an engine may add, 1e-8 of the
+largest, and their finite differences its Hessian."""
 
 
 def spline_coefficients(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -156,7 +156,8 @@ static void prepare_tile(Job &j, int t, real *memory) {
     const int64_t reserved = round_up(j.m->n_intervals + 1, 64) * int64_t(sizeof(int));
     Edge *unsorted = reinterpret_cast<Edge *>(reinterpret_cast<char *>(memory) + reserved);
     const int64_t left = j.scratch_size * int64_t(sizeof(real)) - reserved;
-    const int64_t capacity = left > 0 ? left / int64_t(sizeof(Edge)) : 0;
+    /* A fine table's places may not fit beside a narrow model's arrays: then nothing is sorted. */
+    const int64_t capacity = left > 0 ? left / int64_t(sizeof(Edge)) : -1;
     for (int g = 0; g * GROUP < j.atoms_in(t); g++) prepare_group(j, j.group(t, g), unsorted, capacity, places);
 }
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mlff_core.batch import concatenate, split
+from mlff_core.engine import Engine
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.cpu_kernel import CPUKernel, variants
 from mlff_core.kernels.reference import ReferenceKernel
@@ -97,6 +98,21 @@ def test_forces_are_the_slope_of_the_energy(variant, what, make_model, make_stru
         up = kernel.evaluate(batch.with_positions(batch.positions + shift), edges, ()).energy
         down = kernel.evaluate(batch.with_positions(batch.positions - shift), edges, ()).energy
         assert float(-(up - down) / (2 * step)) == pytest.approx(float(forces[k]), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_a_table_finer_than_a_narrow_models_arrays_is_served(variant, make_model, make_structure, truth):
+    model = make_model(CONFIGS["two channels"])
+    batch = make_structure("batch")
+    expected, edges = truth(model, batch)
+    assert_same(CPUKernel(model, variant, n_intervals=60_000).evaluate(batch, edges, ALL), expected, 1e-9)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_float64_is_the_reference_within_what_an_engine_may_add(preset, structure, make_model, truth):
+    model = make_model(PRESETS[preset])
+    expected, edges = truth(model, structure)
+    assert_same(CPUKernel(model).evaluate(structure, edges, ALL), expected, Engine.tolerance_float64.forces)
 
 
 def test_stress_is_the_slope_of_the_energy_under_strain(make_model, make_structure):

@@ -15,12 +15,6 @@ from mlff_plugins.openmm.convert import reduced_box
 ENGINES = [OpenMMPythonForceEngine(), OpenMMTorchForceEngine()]
 
 
-@pytest.fixture(autouse=True)
-def the_kernel_that_torchscript_runs(monkeypatch):
-    """The fused kernel's own deviation from the reference is larger than what an engine may add."""
-    monkeypatch.setenv("MLFF_KERNEL", "reference")
-
-
 def in_single_precision():
     """TorchScript compiles anew for every Context, so the default run looks at float32 only."""
     engine = OpenMMTorchForceEngine()
