@@ -60,6 +60,8 @@ def library() -> ctypes.CDLL:
     lib.mlff_painn_variant.restype = ctypes.c_char_p
     lib.mlff_painn_variant.argtypes = [ctypes.c_void_p]
     lib.mlff_variants.restype = ctypes.c_char_p
+    lib.mlff_painn_needed_bytes.restype = ctypes.c_int64
+    lib.mlff_painn_needed_bytes.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3]
     lib.mlff_painn_evaluate.restype = ctypes.c_int32
     lib.mlff_painn_evaluate.argtypes = [ctypes.c_void_p, ctypes.POINTER(Batch)]
     return lib

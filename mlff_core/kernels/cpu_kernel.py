@@ -24,7 +24,8 @@ from mlff_core.kernels.cpu_interface import (
     library,
 )
 from mlff_core.kernels.cpu_parameters import N_INTERVALS, constant_numbers, filter_splines, trainable_numbers
-from mlff_core.kernels.parts import Part, half_of_memory, part_batch, sum_parts
+from mlff_core.kernels.memory import usable_memory
+from mlff_core.kernels.parts import Part, part_batch, sum_parts
 from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.model.painn import PaiNN
 from mlff_core.neighbors import OVERLAP, EdgeList, overlap_error
@@ -129,6 +130,11 @@ class LibraryModel:
         self.variant: str = self.library.mlff_painn_variant(self.address).decode()
         weakref.finalize(self, self.library.mlff_painn_destroy, self.address)
 
+    def needed_bytes(self, n_atoms: int, n_edges: int) -> int:
+        """Return what memory an evaluation with forces of so many atoms and directed edges works in, bytes."""
+        n_threads = torch.get_num_threads()
+        return int(self.library.mlff_painn_needed_bytes(self.address, n_atoms, n_edges, n_threads))
+
     def refresh(self, numbers: Tensor) -> None:
         """Replace the trainable numbers by others, shape (n_numbers,), no unit, while no evaluation is under way."""
         status = self.library.mlff_painn_refresh(self.address, numbers.data_ptr(), len(numbers))
@@ -211,7 +217,8 @@ class CPUKernel:
     n_intervals
         Pieces of the filters' splines; None takes what suits the precision.
     memory_bytes
-        What an evaluation may take; systems that need more are evaluated in parts. None allows half of the machine's.
+        What an evaluation may take; systems that need more are evaluated in parts. None allows half of the machine's,
+        or of what the container may use.
     """
 
     name = "cpu"
@@ -227,7 +234,7 @@ class CPUKernel:
     ) -> None:
         _check_as_written(model)
         self.model = model
-        self.memory_bytes = half_of_memory() if memory_bytes is None else memory_bytes
+        self.memory_bytes = usable_memory() // 2 if memory_bytes is None else memory_bytes
         self._wanted = (variant, n_intervals or N_INTERVALS[model.scale.dtype])
         self._tensors = [*model.parameters(), *model.buffers()]
         self._versions = self._read_versions()
@@ -269,10 +276,8 @@ class CPUKernel:
         )
 
     def needed_bytes(self, n_atoms: int, n_edges: int) -> int:
-        """Return about what memory an evaluation of so many atoms and directed edges takes, bytes."""
-        config = self.model.config
-        real = self.model.scale.element_size()
-        return real * (n_atoms * config.hidden * (16 * (config.n_layers - 1) + 9) + 20 * n_edges) + 8 * n_edges
+        """Return what memory an evaluation of so many atoms and directed edges works in, bytes."""
+        return self._handle.needed_bytes(n_atoms, n_edges)
 
     def _fits(self, n_atoms: int, n_edges: int) -> bool:
         return self.needed_bytes(n_atoms, n_edges) <= self.memory_bytes

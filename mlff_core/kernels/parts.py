@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -168,11 +167,3 @@ def sum_parts(
                 whole.index_add_(0, part.atoms, added)
             elif whole is not None:
                 whole += added
-
-
-def half_of_memory() -> int:
-    """Return half of the machine's memory, bytes; a great number where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError, OSError):
-        return 2**62

@@ -103,6 +103,8 @@ MLFF_EXPORT void *mlff_painn_create(const mlff_painn *description, const char *v
 MLFF_EXPORT const char *mlff_painn_variant(const void *model);
 /* Fills the outputs; safe to call from several threads at once. */
 MLFF_EXPORT int32_t mlff_painn_evaluate(void *model, mlff_batch *batch);
+/* The memory that an evaluation with forces works in, bytes, beside what the caller holds. It is kept for the next one. */
+MLFF_EXPORT int64_t mlff_painn_needed_bytes(const void *model, int64_t n_atoms, int64_t n_edges, int64_t n_threads);
 /* Replaces the trainable numbers, `real` (n_parameters) as in the description; not while an evaluation is under way. */
 MLFF_EXPORT int32_t mlff_painn_refresh(void *model, const void *parameters, int64_t n_parameters);
 MLFF_EXPORT void mlff_painn_destroy(void *model);

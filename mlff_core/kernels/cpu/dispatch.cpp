@@ -53,6 +53,12 @@ struct Handle {
 /* Work, in multiplications, that a second thread must find to be worth waking: about a millisecond. */
 constexpr int64_t WORTH_A_THREAD = 25'000'000;
 
+int threads_for(const Handle &handle, const mlff_batch &batch) {
+    const int64_t work = handle.flops_per_atom * batch.n_atoms + handle.flops_per_edge * batch.n_edges;
+    const int64_t n_threads = 1 + work / WORTH_A_THREAD;
+    return int(n_threads < batch.n_threads ? n_threads : batch.n_threads);
+}
+
 }  // namespace
 
 extern "C" {
@@ -101,13 +107,11 @@ int32_t mlff_painn_evaluate(void *model, mlff_batch *batch) {
     Handle &handle = *static_cast<Handle *>(model);
     if (batch->n_atoms > INT32_MAX / 2) return MLFF_NO_MEMORY;
     if (batch->gradient && (batch->forces || batch->virial || batch->n_centers)) return MLFF_BAD_REQUEST;
-    const int64_t work = handle.flops_per_atom * batch->n_atoms + handle.flops_per_edge * batch->n_edges;
-    int64_t n_threads = 1 + work / WORTH_A_THREAD;
-    if (n_threads > batch->n_threads) n_threads = batch->n_threads;
+    const int n_threads = threads_for(handle, *batch);
     mlff::Arena arena = {nullptr, 0};
     try {
         /* Several calls may be under way; one of them has the pool, the others work alone. */
-        mlff::Lease lease(handle.pool, int(n_threads));
+        mlff::Lease lease(handle.pool, n_threads);
         {
             std::lock_guard<std::mutex> guard(handle.mutex);
             if (!handle.idle.empty()) {
@@ -115,7 +119,7 @@ int32_t mlff_painn_evaluate(void *model, mlff_batch *batch) {
                 handle.idle.pop_back();
             }
         }
-        const mlff::Parallel parallel = {&handle.pool, lease.n_threads, int(n_threads), mlff::Pool::run};
+        const mlff::Parallel parallel = {&handle.pool, lease.n_threads, n_threads, mlff::Pool::run};
         const int32_t status = handle.variant->evaluate(handle.model, batch, parallel, arena);
         std::lock_guard<std::mutex> guard(handle.mutex);
         handle.idle.push_back(arena);
@@ -124,6 +128,18 @@ int32_t mlff_painn_evaluate(void *model, mlff_batch *batch) {
         free(arena.data);
         return MLFF_NO_MEMORY;
     }
+}
+
+int64_t mlff_painn_needed_bytes(const void *model, int64_t n_atoms, int64_t n_edges, int64_t n_threads) {
+    const Handle &handle = *static_cast<const Handle *>(model);
+    mlff_batch batch = {};
+    batch.n_atoms = n_atoms;
+    batch.n_systems = 1;
+    batch.n_edges = n_edges;
+    batch.n_threads = n_threads;
+    batch.forces = &batch; /* that it is wanted; nothing is written */
+    const int threads = threads_for(handle, batch);
+    return handle.variant->needed_bytes(handle.model, &batch, {nullptr, threads, threads, nullptr});
 }
 
 int32_t mlff_painn_refresh(void *model, const void *parameters, int64_t n_parameters) {

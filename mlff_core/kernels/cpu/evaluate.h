@@ -251,8 +251,7 @@ static int64_t lay_out(Job &j, char *memory, double *&force, double *&virial, in
     return at.used;
 }
 
-static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel &parallel, mlff::Arena &arena) {
-    const Model &m = *static_cast<const Model *>(model);
+static Job planned(const Model &m, mlff_batch *in, const mlff::Parallel &parallel) {
     Job j = {};
     j.m = &m;
     j.in = in;
@@ -260,14 +259,26 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
     j.trains = in->gradient;
     j.backward = in->forces || in->virial || j.trains;
     j.n_shares = parallel.n_shares;
-    for (int64_t k = 0, most = in->n_atoms; in->n_centers && k < m.n_layers; most = in->n_centers[k++])
-        if (in->n_centers[k] < 0 || in->n_centers[k] > most) return MLFF_BAD_REQUEST;
     /* As many tiles for each thread as for the others, of whole row blocks: half a tile left over costs a whole one's time. */
     const int n_tiles = round_up((j.n_atoms + TILE - 1) / TILE, j.n_shares);
     j.tile = n_tiles ? round_up((j.n_atoms + n_tiles - 1) / n_tiles, MR) : MR;
     j.n_tiles = (j.n_atoms + j.tile - 1) / j.tile;
+    return j;
+}
+
+static int64_t needed_bytes(const void *model, mlff_batch *in, const mlff::Parallel &parallel) {
+    Job j = planned(*static_cast<const Model *>(model), in, parallel);
     double *force = nullptr, *virial = nullptr;
-    const int64_t needed = lay_out(j, nullptr, force, virial, parallel.n_threads) + 64;
+    return lay_out(j, nullptr, force, virial, parallel.n_threads) + 64;
+}
+
+static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel &parallel, mlff::Arena &arena) {
+    const Model &m = *static_cast<const Model *>(model);
+    for (int64_t k = 0, most = in->n_atoms; in->n_centers && k < m.n_layers; most = in->n_centers[k++])
+        if (in->n_centers[k] < 0 || in->n_centers[k] > most) return MLFF_BAD_REQUEST;
+    Job j = planned(m, in, parallel);
+    double *force = nullptr, *virial = nullptr;
+    const int64_t needed = needed_bytes(model, in, parallel);
     if (arena.size < needed) {
         free(arena.data);
         void *memory = nullptr;

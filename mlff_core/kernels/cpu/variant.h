@@ -29,6 +29,7 @@ struct Variant {
     void *(*create)(const mlff_painn *);
     int32_t (*refresh)(void *model, const void *parameters, int64_t n_parameters);
     void (*destroy)(void *);
+    int64_t (*needed_bytes)(const void *model, mlff_batch *, const Parallel &);
     int32_t (*evaluate)(const void *model, mlff_batch *, const Parallel &, Arena &);
 };
 

@@ -1,6 +1,8 @@
 """Parts of a system, computed each by itself, add up to the whole."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from mlff_core.kernels import parts
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.parts import cut_out, halves
 from mlff_core.model.painn import PaiNNConfig
+from mlff_core.model.presets import PRESETS
 from mlff_core.neighbors import find_neighbors
 
 ALL = ("energy", "forces", "stress", "atom_energies")
@@ -105,6 +108,30 @@ def test_parts_take_less_memory_than_the_whole(make_model, make_structure):
     part = cut_out(batch.n_atoms, edges, halves(batch, torch.arange(batch.n_atoms))[0], 3)
     whole = kernel.needed_bytes(batch.n_atoms, edges.n_edges)
     assert kernel.needed_bytes(len(part.atoms), part.edges.n_edges) < 0.9 * whole
+
+
+def resident_bytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not say what memory a process has")
+@pytest.mark.parametrize(
+    ("config", "dtype", "n_cells"),
+    [
+        pytest.param(PRESETS["original"], torch.float32, 80, id="original"),
+        pytest.param(PaiNNConfig(hidden=13, n_radial=6), torch.float64, 160, id="width that is padded"),
+    ],
+)
+def test_an_evaluation_takes_the_memory_it_was_said_to_need(config, dtype, n_cells, make_model, make_structure):
+    kernel = CPUKernel(make_model(config, dtype))
+    batch = stretched(make_structure, n_cells).to(dtype=dtype)
+    edges = find_neighbors(batch, config.cutoff)
+    said = kernel.needed_bytes(batch.n_atoms, edges.n_edges)
+    assert said > 2**26  # more than what the allocator may have lying about
+    before = resident_bytes()
+    kernel.evaluate(batch, edges, ("energy", "forces"))
+    assert 0.8 * said < resident_bytes() - before < 1.2 * said
 
 
 def test_overlapping_atoms_are_named_as_in_the_whole(make_model, make_structure, monkeypatch):
