@@ -13,7 +13,12 @@ from mlff_core.data.structure import Array
 from mlff_core.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mlff_core.data.hessian import HessianRows
     from mlff_core.data.reader import Dataset
+
+    Indices = npt.NDArray[np.int64]
 
 
 def check_layout(file: Any, path: str) -> None:
@@ -121,20 +126,9 @@ def check_labels(dataset: Dataset) -> None:
     """
     present = [name for name in COLUMNS if dataset.has(name)]
     for start, stop in dataset.blocks():
+        block = np.arange(start, stop)
         for name in present:
-            values = dataset.column(name, start, stop)
-            bad, rule = _broken(name, values)
-            if bad.any():
-                row = int(np.flatnonzero(bad.reshape(len(values), -1).any(axis=1))[0])
-                if COLUMNS[name].per == "atom":
-                    atom = int(dataset.offsets[start]) + row
-                    structure = int(np.searchsorted(dataset.offsets, atom, side="right")) - 1
-                else:
-                    structure = start + row
-                raise InputError(
-                    f"{dataset.path}: data set {name!r}: {rule}, but structure {structure} holds "
-                    f"{np.asarray(values[row]).tolist()}; drop or label it again"
-                )
+            check_values(dataset, name, dataset.column(name, start, stop), block)
         if dataset.has("pbc"):
             lengths = np.linalg.norm(dataset.column("cell", start, stop), axis=2)
             bad = dataset.column("pbc", start, stop).astype(bool) & (lengths == 0)
@@ -146,15 +140,71 @@ def check_labels(dataset: Dataset) -> None:
                 )
     if dataset.has("hessian"):
         for start in range(0, len(dataset), 4096):
-            rows = dataset.hessian_rows(np.arange(start, min(start + 4096, len(dataset))))
-            for name in ("direction", "product"):
-                if not bool(getattr(rows, name).isfinite().all()):
-                    raise InputError(
-                        f"{dataset.path}: data set 'hessian/{name}': must be finite, but a row of structures {start} "
-                        "and after is not; drop or label it again"
-                    )
+            dataset.hessian_rows(np.arange(start, min(start + 4096, len(dataset))))
     if dataset.split is not None:
         check_split(dataset.split, dataset.molecule_id, str(dataset.path))
+
+
+def check_values(dataset: Dataset, name: str, values: Array, wanted: Indices) -> None:
+    """Refuse values that cannot be right.
+
+    Parameters
+    ----------
+    dataset
+        Where they come from.
+    name
+        Of the HDF5 data set.
+    values
+        Its rows of the wanted structures, shape (n_structures, …) or (n_atoms, …), in the layout's unit.
+    wanted
+        Which structures these are, shape (n_structures,), no unit.
+
+    Raises
+    ------
+    InputError
+        Names the data set, the rule and the first of the structures that breaks it.
+    """
+    bad, rule = _broken(name, values)
+    if not bad.any():
+        return
+    row = place = int(np.flatnonzero(bad.reshape(len(values), -1).any(axis=1))[0])
+    if COLUMNS[name].per == "atom":
+        place = int(np.searchsorted(np.cumsum(dataset.n_atoms_of(wanted)), row, side="right"))
+    _refuse_value(dataset, name, rule, int(wanted[place]), values[row])
+
+
+def check_hessian_values(dataset: Dataset, rows: HessianRows, wanted: Indices) -> None:
+    """Refuse rows of Hessians that are not finite.
+
+    Parameters
+    ----------
+    dataset
+        Where they come from.
+    rows
+        Of the wanted structures.
+    wanted
+        Which structures these are, shape (n_structures,), no unit.
+
+    Raises
+    ------
+    InputError
+        Names the data set and the first of the structures.
+    """
+    for name in ("direction", "product"):
+        values = getattr(rows, name).numpy()
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            atom = int(np.flatnonzero(bad)[0])
+            owner = wanted[rows.system.numpy()]
+            row = int(np.searchsorted(np.cumsum(dataset.n_atoms_of(owner)), atom, side="right"))
+            _refuse_value(dataset, f"hessian/{name}", "must be finite", int(owner[row]), values[atom])
+
+
+def _refuse_value(dataset: Dataset, name: str, rule: str, structure: int, value: Array) -> NoReturn:
+    raise InputError(
+        f"{dataset.path}: data set {name!r}: {rule}, but structure {structure} holds {np.asarray(value).tolist()}; "
+        "drop or label it again"
+    )
 
 
 def _broken(name: str, values: Array) -> tuple[Array, str]:

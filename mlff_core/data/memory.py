@@ -29,6 +29,25 @@ def pieces(dataset: Dataset, indices: Indices) -> Iterator[Indices]:
         start = stop
 
 
+def check_rows(dataset: Dataset, indices: Indices) -> None:
+    """Read structures, and refuse labels that cannot be right before hours are spent on the others.
+
+    Parameters
+    ----------
+    dataset
+        Where they are read from.
+    indices
+        Which structures, shape (n,), no unit.
+
+    Raises
+    ------
+    InputError
+        Names the data set and the structure.
+    """
+    for piece in pieces(dataset, indices):
+        dataset.read(piece)
+
+
 class Rows:
     """Structures of a data set in memory.
 

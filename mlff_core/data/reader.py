@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from mlff_core.batch import AtomicBatch
-from mlff_core.data.check import check_labels, check_layout
+from mlff_core.data.check import check_hessian_values, check_labels, check_layout, check_values
 from mlff_core.data.digest import file_sha256
 from mlff_core.data.hessian import HessianRows
 from mlff_core.data.hessian_table import HessianTable
@@ -167,10 +167,10 @@ class Dataset:
         Raises
         ------
         InputError
-            The set is not labelled.
+            The set is not labelled, or one of the energies is not finite.
         """
         self._labels("energy")
-        return self._rows("energy", self._checked(indices))
+        return self._sound_rows("energy", self._checked(indices))
 
     @cached_property
     def elements(self) -> tuple[int, ...]:
@@ -283,14 +283,15 @@ class Dataset:
         Raises
         ------
         InputError
-            An index outside the set, no index at all, or a set without labels.
+            An index outside the set, no index at all, a set without labels, or values that cannot be right, such as a
+            label that is not finite; the message names the data set and the structure.
         """
         wanted = self._checked(indices)
         for name in ("energy", "forces"):
             self._labels(name)
 
         def tensor(name: str, kind: torch.dtype) -> torch.Tensor:
-            return torch.from_numpy(self._rows(name, wanted)).to(kind)
+            return torch.from_numpy(self._sound_rows(name, wanted)).to(kind)
 
         def optional(name: str, kind: torch.dtype) -> torch.Tensor | None:
             return tensor(name, kind) if self.has(name) else None
@@ -335,10 +336,17 @@ class Dataset:
             Which structures, shape (n_systems,), no unit.
         dtype
             Of directions and products.
+
+        Raises
+        ------
+        InputError
+            A row is not finite; the message names the structure.
         """
         wanted = self._checked(indices)
         if self.has("hessian"):
-            return self._hessian.read(self._file["hessian"], wanted, dtype)
+            rows = self._hessian.read(self._file["hessian"], wanted, dtype)
+            check_hessian_values(self, rows, wanted)
+            return rows
         return HessianRows(torch.empty(0, dtype=torch.int64), *(torch.empty(0, 3, dtype=dtype) for _ in range(2)))
 
     def _checked(self, indices: Sequence[int] | Array) -> npt.NDArray[np.int64]:
@@ -354,6 +362,11 @@ class Dataset:
     def _rows(self, name: str, wanted: npt.NDArray[np.int64]) -> Array:
         """Return the rows of a data set that belong to the wanted structures, in their order."""
         return read_rows(self._file[name], wanted, self.offsets if COLUMNS[name].per == "atom" else None)
+
+    def _sound_rows(self, name: str, wanted: npt.NDArray[np.int64]) -> Array:
+        rows = self._rows(name, wanted)
+        check_values(self, name, rows, wanted)
+        return rows
 
     def validate(self) -> None:
         """Read everything and check every value; the layout itself is checked when the file is opened.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mlff_core.batch import AtomicBatch
 from mlff_core.batch import split as singles
 from mlff_core.data.hdf5 import Dataset, LabelledBatch
+from mlff_core.data.memory import check_rows
 from mlff_core.distill import metrics
 from mlff_core.distill.evaluation import AtomSample, Evaluation, StructureTable
 from mlff_core.distill.metrics import Array
@@ -55,12 +56,13 @@ def evaluate(
     Raises
     ------
     InputError
-        The split is empty, or no structure of it could be judged.
+        The split is empty, a label of it cannot be right, or no structure of it could be judged.
     """
     started = time.perf_counter()
     indices = dataset.indices(split)
     if len(indices) == 0:
         raise InputError(f"{dataset.path} has no structures in split {split!r}; nothing can be judged")
+    check_rows(dataset, indices)
     limit = atoms_per_batch or ATOMS_PER_BATCH.get(potential.device.type, ATOMS_PER_BATCH["cpu"])
     collected = _Collected(skipped=Counter())
     n_done = 0

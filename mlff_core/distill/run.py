@@ -15,7 +15,7 @@ import torch
 
 from mlff_core.config import save_config, to_dict
 from mlff_core.data.loader import BatchLoader, TrainingBatch
-from mlff_core.data.memory import Indices
+from mlff_core.data.memory import Indices, check_rows
 from mlff_core.data.reader import Dataset
 from mlff_core.distill.lineage import save_model
 from mlff_core.distill.log import TrainingLog
@@ -110,6 +110,7 @@ class Run:
         replay = None if config.data.replay is None else Dataset(config.data.replay)
         train, held_out = training_and_validation(self.dataset, config.data)
         if state is None:
+            check_rows(self.dataset, held_out)  # the others are read at once, these after the first epoch
             others = () if replay is None else (replay,)
             model, parent = starting_model(config.model, self.dataset, train, config.seed, others)
         else:

@@ -269,6 +269,20 @@ def test_broken_values_are_refused_by_validate(path, name, change, words):
         Dataset(path).validate()
 
 
+@pytest.mark.parametrize(("name", "row"), [("energy", 7), ("forces", 30), ("positions", 30), ("weight", 7)])
+def test_a_value_that_is_no_number_is_refused_where_it_is_read_and_only_there(path, name, row):
+    spoil(path, name, put(row, np.nan))
+    dataset = Dataset(path)
+    structure = row if name in ("energy", "weight") else int(np.searchsorted(dataset.offsets, row, side="right")) - 1
+    with pytest.raises(InputError, match=f"data set '{name}': must be finite.*, but structure {structure} holds"):
+        dataset.read([structure + 1, structure, 0])
+    others = [k for k in range(len(dataset)) if k != structure]
+    assert len(dataset.read(others).energy) == len(others)
+    if name == "energy":
+        with pytest.raises(InputError, match=f"but structure {structure} holds nan"):
+            dataset.energy_of(np.arange(len(dataset)))
+
+
 @pytest.mark.parametrize("name", ["offsets", "positions", "kind", "atomic_numbers"])
 def test_a_missing_column_is_named(path, name):
     with h5py.File(path, "r+") as file:

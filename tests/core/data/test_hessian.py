@@ -133,5 +133,9 @@ def test_rows_that_fit_no_structure_are_refused(path, change, words):
 def test_a_row_that_is_not_finite_is_found(path):
     with h5py.File(path, "r+") as file:
         file["hessian/product"][2, 1] = np.nan
-    with Dataset(path) as data, pytest.raises(InputError, match="'hessian/product': must be finite"):
-        data.validate()
+    with Dataset(path) as data:
+        owner = int(data.hessian_rows_per_structure.nonzero()[0][0])
+        words = f"'hessian/product': must be finite, but structure {owner} holds"
+        for refused in (data.validate, lambda: data.read([0, owner])):
+            with pytest.raises(InputError, match=words):
+                refused()

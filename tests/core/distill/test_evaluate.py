@@ -116,6 +116,24 @@ def test_a_model_that_can_judge_nothing_is_an_error(springs, labelled_file):
         evaluate(springs(elements=(17,)), labelled_file())
 
 
+@pytest.mark.parametrize(("column", "row"), [("energy", 3), ("forces", 7)])
+def test_a_label_that_is_no_number_is_refused_before_anything_is_predicted(springs, labelled_file, column, row):
+    import h5py
+
+    dataset = labelled_file()
+    dataset.close()
+    with h5py.File(dataset.path, "a") as file:
+        file[column][row] = np.nan
+    structure = 3  # of two atoms each
+
+    class Silent(springs):
+        def _predict(self, batch, want, edges):
+            raise AssertionError("nothing should be predicted")
+
+    with pytest.raises(InputError, match=f"data set '{column}': must be finite, but structure {structure} holds"):
+        evaluate(Silent(), dataset)
+
+
 def test_an_unknown_split_is_an_error(springs, labelled_file):
     with pytest.raises(InputError, match="validation"):
         evaluate(springs(), labelled_file(), "validation")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -189,6 +190,43 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_batch(settings, tm
     batch = torch.load(tmp_path / "run" / "bad_batch.pt", weights_only=True)
     assert 0 in batch["index"]
     assert float(batch["forces"].max()) > 1e29
+
+
+@pytest.fixture
+def spoiled_set(morse_set, tmp_path):
+    """Make a copy of the set with one number of one of its columns replaced by NaN."""
+
+    def make(name, row):
+        import h5py
+
+        path = tmp_path / "spoiled.h5"
+        shutil.copyfile(morse_set, path)
+        with h5py.File(path, "a") as file:
+            file[name][row] = math.nan
+        return {"path": str(path)}
+
+    return make
+
+
+@pytest.mark.parametrize("reference", ["fresh", "fit"])
+def test_a_label_that_is_no_number_is_named_before_anything_is_fitted_to_it(settings, spoiled_set, tmp_path, reference):
+    model = {}
+    if reference == "fit":
+        parent = Trainer(settings(out=str(tmp_path / "parent"), stop={"max_steps": 2})).fit()
+        model = {"init_from": str(parent.model), "reference": "fit"}
+    with pytest.raises(InputError, match=r"spoiled\.h5: data set 'energy': must be finite, but structure 3 holds nan"):
+        Trainer(settings(data=spoiled_set("energy", 3), model=model)).fit()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_label_that_is_no_number_is_named_before_the_first_step(
+    settings, spoiled_set, morse_set, tmp_path
+):
+    dataset = Dataset(morse_set)
+    structure = int(dataset.indices("validation")[-1])
+    with pytest.raises(InputError, match=rf"data set 'forces': must be finite, but structure {structure} holds \[nan"):
+        Trainer(settings(data=spoiled_set("forces", int(dataset.offsets[structure])))).fit()
+    assert not (tmp_path / "run").exists()
 
 
 def test_fine_tuning_starts_where_the_parent_ended(settings, tmp_path):
