@@ -27,7 +27,7 @@ from mlff_core.distill.replay import merged
 from mlff_core.distill.settings import TrainConfig
 from mlff_core.distill.start import starting_model
 from mlff_core.distill.state import Learner, check_same_run, model_of, read_state
-from mlff_core.distill.step import GradientStep
+from mlff_core.distill.step import GradientStep, step_kind
 from mlff_core.distill.subsets import training_and_validation
 from mlff_core.errors import InputError
 
@@ -120,7 +120,8 @@ class Run:
             self.learner.restore(state)
         self.place = self.learner.place
         self.before = self.place.minutes
-        self.step = GradientStep(self.learner.model, config.loss, config.step, self._autocast)
+        self.kind, self.obstacle = step_kind(config.step, self.learner.model, config.precision)
+        self.step = GradientStep(self.learner.model, config.loss, self.kind, self._autocast)
         self._open_loaders(train, held_out, replay)
         group.barrier()  # nobody reads the old state any more
         if group.is_first:
@@ -155,6 +156,8 @@ class Run:
         with self.reporter:
             if self.place.step:
                 self.reporter.message(f"resuming {self.config.out} at step {self.place.step}")
+            if self.obstacle:
+                self.reporter.message(f"a step takes several times as long as by the CPU kernel: {self.obstacle}")
             status: Status = "finished"
             if not self.place.is_finished:
                 status = self._loop()
@@ -263,7 +266,7 @@ class Run:
         model = self.learner.average if self.config.optimizer.ema_decay else self.learner.model
         with contextlib.closing(self.held_out.epoch(0)) as batches:
             moved = (item.to(device, dtype) for item in batches)
-            by_kernel = self.config.step == "kernel"
+            by_kernel = self.kind == "kernel"
             return validate(model, moved, self.config.loss, self.group.sum_weights, by_kernel=by_kernel)
 
     def _ensure_model(self) -> None:
@@ -276,7 +279,9 @@ class Run:
 
     def _save_model(self, metrics: dict[str, float]) -> None:
         model = self.learner.average if self.config.optimizer.ema_decay else self.learner.model
-        save_model(self.config, model, self.dataset, self.learner.parent, self.place, metrics, len(self.held_out))
+        # The card says which step it was.
+        config = replace(self.config, step=self.kind)
+        save_model(config, model, self.dataset, self.learner.parent, self.place, metrics, len(self.held_out))
 
     def _save(self) -> None:
         if self.group.is_first:

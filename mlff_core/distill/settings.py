@@ -16,6 +16,9 @@ from mlff_core.errors import InputError
 from mlff_core.model.painn import PaiNNConfig
 from mlff_core.model.presets import PRESETS, preset
 
+StepKind = Literal["auto", "double-backward", "compiled", "finite-difference", "kernel"]
+"""Ways to make the gradient of a loss; see :mod:`mlff_core.distill.step`."""
+
 
 def _check(config: Any, least: dict[str, float], *, open_end: tuple[str, ...] = ()) -> None:
     """Refuse settings below their least value; those in ``open_end`` must be above it."""
@@ -254,9 +257,9 @@ class TrainConfig:
     precision
         ``"float32"``, ``"float64"``, ``"tf32"`` (GPU), or ``"bf16"`` (autocast where the device has it).
     step
-        ``"double-backward"`` through the forces, ``"compiled"`` (the same, traced once and compiled by torch.compile),
-        ``"finite-difference"``, or ``"kernel"`` (the same by the fused CPU kernel, in float32 or float64 on a CPU); see
-        :mod:`mlff_core.distill.step`.
+        ``"auto"``: ``"kernel"`` where it can be had, else ``"double-backward"``, which goes through the forces;
+        ``"compiled"``, the same, traced once and compiled by torch.compile; ``"finite-difference"``; or ``"kernel"``,
+        the same by the fused CPU kernel, in float32 or float64 on a CPU; see :mod:`mlff_core.distill.step`.
     model, batch, loss, optimizer, schedule, stop, log, card
         See each section.
     """
@@ -267,7 +270,7 @@ class TrainConfig:
     seed: int = 0
     device: str = "auto"
     precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
-    step: Literal["double-backward", "compiled", "finite-difference", "kernel"] = "double-backward"
+    step: StepKind = "auto"
     model: ModelSection = field(default_factory=ModelSection)
     batch: BatchConfig = field(default_factory=BatchConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -284,7 +287,8 @@ class TrainConfig:
             raise InputError(f"seed must lie in 0–2147483647, got {self.seed}")
         if self.step == "finite-difference" and self.loss.hessian_weight > 0:
             raise InputError(
-                "step must be double-backward, compiled or kernel with loss.hessian_weight, got 'finite-difference'"
+                "step must be auto, double-backward, compiled or kernel with loss.hessian_weight, got "
+                "'finite-difference'"
             )
         if self.step == "kernel" and self.precision not in ("float32", "float64"):
             raise InputError(f"precision must be float32 or float64 with step = 'kernel', got {self.precision!r}")

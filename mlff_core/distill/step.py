@@ -15,6 +15,8 @@ Rows of Hessians (``hessian_weight``) are differences of the student's forces on
 which stand behind the structures in the same batch.
 
 ``kernel`` is a finite difference too, by the fused CPU kernel; see :mod:`mlff_core.distill.kernel_step`.
+
+``auto`` is the kernel's step where it can be had, and double backward elsewhere; see :func:`step_kind`.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ from mlff_core.data.loader import TrainingBatch
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.distill.kernel_step import KernelGradient
 from mlff_core.distill.loss import LossConfig, Outputs, loss_sums
+from mlff_core.distill.settings import StepKind
+from mlff_core.errors import UnsupportedError
+from mlff_core.kernels.build import BuildError
 from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.model.derivatives import (
     energies_and_edge_gradients,
@@ -79,6 +84,29 @@ def outputs_of(
         stress=sigma,
         atom_energies=atom_energies,
     )
+
+
+def step_kind(wanted: StepKind, model: PaiNN, precision: str) -> tuple[StepKind, str]:
+    """Return the kind of step that a setting means, and what keeps ``"auto"`` on a CPU from the kernel, or "".
+
+    Parameters
+    ----------
+    wanted
+        The setting ``step``.
+    model
+        The network, on its device and in its precision.
+    precision
+        The setting: in bf16 the kernel does not compute.
+    """
+    if wanted != "auto":
+        return wanted, ""
+    if model.scale.device.type != "cpu" or precision not in ("float32", "float64"):
+        return "double-backward", ""
+    try:
+        KernelGradient(model)
+    except (BuildError, UnsupportedError) as error:
+        return "double-backward", str(error)
+    return "kernel", ""
 
 
 class GradientStep:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mlff_core.batch import concatenate, single
-from mlff_core.config import from_dict
+from mlff_core.checkpoint import load_checkpoint
+from mlff_core.config import from_dict, load_config
 from mlff_core.data.edges import find_edges
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.loader import BatchConfig, BatchLoader, TrainingBatch
@@ -25,7 +26,8 @@ from mlff_core.distill.start import starting_model
 from mlff_core.distill.state import read_state
 from mlff_core.distill.step import GradientStep
 from mlff_core.distill.trainer import TrainConfig, Trainer
-from mlff_core.errors import InputError
+from mlff_core.errors import InputError, MissingDependencyError
+from mlff_core.kernels import build
 
 
 def gradient(model, item, kind, config):
@@ -194,6 +196,36 @@ def test_precisions_and_devices_without_the_kernel_are_refused(settings):
         settings(precision="bf16")
     with pytest.raises(InputError, match="step = 'kernel' needs device = 'cpu', got meta"):
         Trainer(settings(device="meta"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind"), [("float32", "kernel"), ("float64", "kernel"), ("bf16", "double-backward")]
+)
+def test_unless_told_otherwise_a_run_takes_the_kernel_where_it_computes_the_precision(settings, precision, kind):
+    assert TrainConfig.__dataclass_fields__["step"].default == "auto"
+    result = Trainer(settings(step="auto", precision=precision, stop={"max_steps": 3})).fit()
+    _, card = load_checkpoint(result.model)
+    assert card.training["step"] == kind
+    assert load_config(TrainConfig, result.out / "config.toml").step == "auto"
+
+
+def test_a_run_that_must_do_without_the_kernel_says_why_and_ends_with_a_model(settings, monkeypatch, tmp_path):
+    class Listener(Reporter):
+        heard = ()
+
+        def message(self, text):
+            self.heard += (text,)
+
+    monkeypatch.setattr(build, "installed_library", lambda: tmp_path / "none.so")
+    monkeypatch.setenv("MLFF_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    listener = Listener()
+    result = Trainer(settings(step="auto", stop={"max_steps": 3}), listener).fit()
+    assert load_checkpoint(result.model)[1].training["step"] == "double-backward"
+    assert len(listener.heard) == 1
+    assert "several times as long as by the CPU kernel: no C++ compiler was found" in listener.heard[0]
+    with pytest.raises(MissingDependencyError, match=r"no C\+\+ compiler was found"):
+        Trainer(settings(step="kernel")).fit(resume=False)
 
 
 def test_the_smallest_pull_there_is_moves_atoms_to_nowhere_else(example):

@@ -104,10 +104,11 @@ def test_ctrl_c_saves_the_state(morse_set, tmp_path):
     assert read_state(tmp_path / "run" / "state.pt")["place"]["step"] > saved
 
 
-def test_two_processes_take_the_steps_of_one(morse_set, tmp_path):
+@pytest.mark.parametrize("step", ["auto", pytest.param("double-backward", marks=pytest.mark.slow)])
+def test_two_processes_take_the_steps_of_one(morse_set, tmp_path, step):
     if not torch.distributed.is_available():
         pytest.skip("this torch has no torch.distributed")
-    more = ["--set", "precision=float64", "--fresh"]
+    more = ["--set", "precision=float64", "--set", f"step={step}", "--fresh"]
     one = _train(_config(tmp_path / "one.toml", morse_set, steps=30, atoms=60), tmp_path / "one", *more)
     _, words = one.communicate(timeout=120)
     assert one.returncode == 0, words
