@@ -47,6 +47,14 @@ def test_every_command_is_there_and_its_first_line_matches_the_listing(name):
     assert command.get_short_help_str(limit=200) == COMMANDS[name]
 
 
+def test_no_product_of_a_run_is_tracked_beside_the_project_files():
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", ":(glob)*"], capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    products = {".xyz", ".extxyz", ".traj", ".pt", ".h5", ".log", ".csv", ".json", ".html", ".png"}
+    assert not [name for name in listed.stdout.split() if Path(name).suffix in products]
+
+
 def test_no_file_has_a_name_that_says_nothing():
     banned = {"utils.py", "helpers.py", "common.py", "misc.py"}
     found = [path for folder in ("mlff_core", "mlff_plugins") for path in (ROOT / folder).rglob("*.py")]

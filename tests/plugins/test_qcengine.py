@@ -50,6 +50,13 @@ def registered():
     register()
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The current folder of each test: geomeTRIC writes its trajectory there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def molecule(atoms=None):
     atoms = ethanol() if atoms is None else atoms
     return {
@@ -211,7 +218,7 @@ def served(potential):
     return MLFFHarness.serve(potential)
 
 
-def test_geometric_finds_the_minimum_that_bfgs_finds():
+def test_geometric_finds_the_minimum_that_bfgs_finds(folder):
     pytest.importorskip("geometric")
     potential = PairPotential(dtype=torch.float64)
     atoms = ethanol()
@@ -224,6 +231,7 @@ def test_geometric_finds_the_minimum_that_bfgs_finds():
     }
     result = qcengine.compute_procedure(task, "geometric", raise_error=True)
     assert result.energies[-1] * EV_PER_HARTREE == pytest.approx(atoms.get_potential_energy(), abs=1e-4)
+    assert (folder / "qce_optim.xyz").exists()  # else the fixture has become needless
 
 
 def test_a_torsiondrive_equals_ases_constrained_scan_of_the_same_model():
