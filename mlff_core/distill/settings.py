@@ -39,20 +39,21 @@ class ModelSection:
     Parameters
     ----------
     preset
-        ``"original"``, ``"tiny"`` or ``"ultra-tiny"``.
+        ``"original"`` (if nothing is said), ``"tiny"`` or ``"ultra-tiny"``.
     elements
         Chemical symbols; empty takes those of the data set.
     init_from
-        A ``model.pt`` whose weights to start from (fine-tuning); the preset and everything below are then its own.
+        A ``model.pt`` whose weights to start from (fine-tuning). The network is then the file's: preset, elements and
+        the changes below need not be said, and are refused where they are others than the file's.
     reference
         Reference energies of a model that is fine-tuned: ``"keep"`` them, or ``"fit"`` them to the new labels, for a
         teacher with another zero of energy. A fresh model is always fitted.
     hidden, n_layers, n_radial, cutoff, radial_basis, shared_filters, core
-        Changes to the preset; see :class:`~mlff_core.model.painn.PaiNNConfig`. The core of ``init_from`` can be changed
-        too, since no weight depends on it.
+        Changes to the preset; see :class:`~mlff_core.model.painn.PaiNNConfig`. The core of ``init_from`` alone can be
+        changed, since no weight depends on it.
     """
 
-    preset: str = "original"
+    preset: str | None = None
     elements: tuple[str, ...] = ()
     init_from: Path | None = None
     reference: Literal["keep", "fit"] = "keep"
@@ -65,7 +66,7 @@ class ModelSection:
     core: float | None = None
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
+        if self.preset is not None and self.preset not in PRESETS:
             raise InputError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
         unknown = [symbol for symbol in self.elements if symbol not in atomic_numbers or symbol == "X"]
         if unknown:
@@ -76,10 +77,13 @@ class ModelSection:
         """Return the network's configuration for these atomic numbers, or for those of ``elements`` where set."""
         if self.elements:
             elements = tuple(sorted({atomic_numbers[symbol] for symbol in self.elements}))
-        base = preset(self.preset, elements)
+        base = preset(self.preset or "original", elements)
+        return PaiNNConfig(**{**base.__dict__, **self.changes()})
+
+    def changes(self) -> dict[str, Any]:
+        """Return the changes to the preset, by name."""
         names = ("hidden", "n_layers", "n_radial", "cutoff", "radial_basis", "shared_filters", "core")
-        changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return PaiNNConfig(**{**base.__dict__, **changes})
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 @dataclass(frozen=True)

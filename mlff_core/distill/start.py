@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 
 from mlff_core.checkpoint import file_sha256, load_checkpoint
 from mlff_core.data.edges import find_edges
@@ -15,7 +17,8 @@ from mlff_core.distill.reference import composition, fit_reference_energies, fit
 from mlff_core.distill.settings import ModelSection
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.model.derivatives import sum_over_systems
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.model.presets import preset
 from mlff_core.neighbors import edge_vectors
 from mlff_core.registry import resolve
 
@@ -46,7 +49,7 @@ def starting_model(
     Raises
     ------
     InputError
-        The data hold elements that the network does not know.
+        The data hold elements that the network does not know, or settings say of the network what its file does not.
     UnsupportedError
         The data hold charges or open shells, which a student does not tell apart.
     CheckpointError
@@ -67,6 +70,7 @@ def starting_model(
     else:
         path = resolve(section.init_from)
         model, _ = load_checkpoint(path)
+        _check_network(section, model.config)
         model, parent = model.float(), file_sha256(path)
         if section.core is not None:
             weights = model.state_dict()
@@ -100,9 +104,28 @@ def _energies(model: PaiNN, dataset: Dataset, indices: Indices) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _check_elements(model: PaiNN, elements: tuple[int, ...], dataset: Dataset) -> None:
-    from ase.data import chemical_symbols
+def _check_network(section: ModelSection, held: PaiNNConfig) -> None:
+    """Refuse what is said of a network where ``init_from`` holds another one; the core can be changed."""
 
+    def refuse(name: str, value: object, found: str) -> NoReturn:
+        raise InputError(
+            f"model.{name} = {value!r}, but {section.init_from} has {found}; with model.init_from the network is the "
+            f"file's: leave model.{name} out, or train a new one without init_from"
+        )
+
+    said = {name: value for name, value in section.changes().items() if name != "core"}
+    for name, value in said.items():
+        if value != getattr(held, name):
+            refuse(name, value, f"{name} = {getattr(held, name)!r}")
+    if section.elements and section.painn(()).elements != held.elements:
+        refuse("elements", list(section.elements), f"elements = {[chemical_symbols[z] for z in held.elements]!r}")
+    if section.preset is not None:
+        for name, value in preset(section.preset).__dict__.items():
+            if name not in ("elements", "core", *said) and value != getattr(held, name):
+                refuse("preset", section.preset, f"{name} = {getattr(held, name)!r}, not {value!r}")
+
+
+def _check_elements(model: PaiNN, elements: tuple[int, ...], dataset: Dataset) -> None:
     missing = [chemical_symbols[number] for number in elements if number not in model.config.elements]
     if missing:
         known = ", ".join(chemical_symbols[number] for number in model.config.elements)

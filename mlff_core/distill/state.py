@@ -167,11 +167,12 @@ def check_same_run(old: dict[str, Any], config: TrainConfig) -> None:
         A setting of :data:`RESUMABLE` differs from those saved with the state.
     """
     current = to_dict(config)
-    defaults = {"loss": to_dict(LossConfig())}
+    defaults = {"loss": to_dict(LossConfig()), "model": {"preset": "original"}}
     for section in RESUMABLE:
         before, now = old.get(section), current.get(section)
-        if section in defaults and isinstance(before, dict):
-            before = {**defaults[section], **before}  # a setting that is newer than the state had its default
+        if section in defaults and isinstance(before, dict) and isinstance(now, dict):
+            # A setting that is newer than the state had its default then; one that was written out may be left out now.
+            before, now = {**defaults[section], **before}, {**defaults[section], **now}
         if before == now:
             continue
         if isinstance(before, dict) and isinstance(now, dict):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from mlff_core.config import from_dict, load_config, to_dict
 from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
 from mlff_core.distill.log import read_log
 from mlff_core.distill.progress import Reporter
-from mlff_core.distill.state import read_state
+from mlff_core.distill.settings import ModelSection
+from mlff_core.distill.state import check_same_run, read_state
 from mlff_core.distill.trainer import TrainConfig, Trainer
 from mlff_core.errors import InputError, UnsupportedError
 
@@ -237,6 +239,40 @@ def test_fine_tuning_starts_where_the_parent_ended(settings, tmp_path):
     _, card = load_checkpoint(child.model)
     assert card.parent == file_sha256(parent.model)
     assert child.metrics["force_mae"] == pytest.approx(parent.metrics["force_mae"], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"hidden": 77}, r"model\.hidden = 77, but .*model\.pt has hidden = 8;"),
+        ({"hidden": 8, "cutoff": 4.0}, r"model\.cutoff = 4\.0, but .* has cutoff = 5\.0;"),
+        ({"shared_filters": False}, r"model\.shared_filters = False, but .* has shared_filters = True;"),
+        ({"preset": "tiny", "hidden": 8, "shared_filters": True}, None),
+        ({"preset": "ultra-tiny"}, r"model\.preset = 'ultra-tiny', but .* has hidden = 8, not 24;"),
+        (
+            {"elements": ["H", "C", "N", "O"]},
+            r"model\.elements = \['H', 'C', 'N', 'O'\], but .* elements = \['H', 'C', 'O'\]",
+        ),
+        ({"elements": ["O", "H", "C"], "hidden": 8, "core": 0.6}, None),
+    ],
+)
+def test_a_network_other_than_that_of_the_file_is_refused(settings, tmp_path, said, words):
+    parent = Trainer(settings(out=str(tmp_path / "parent"), stop={"max_steps": 1})).fit()
+    config = replace(settings(stop={"max_steps": 1}), model=ModelSection(init_from=parent.model, **said))
+    if words is None:
+        child, _ = load_checkpoint(Trainer(config).fit().model)
+        assert (child.config.hidden, child.config.core) == (8, said.get("core", 0.7))
+        return
+    with pytest.raises(InputError, match=words + r".*leave model\.\w+ out"):
+        Trainer(config).fit()
+
+
+def test_a_run_whose_preset_was_not_said_is_resumed_when_it_is(settings):
+    said = Trainer(settings(stop={"max_steps": 1})).config
+    unsaid = replace(said, model=replace(said.model, preset=None))
+    check_same_run(to_dict(replace(said, model=replace(said.model, preset="original"))), unsaid)
+    with pytest.raises(InputError, match=r"model\.preset = 'ultra-tiny', now it is 'original'"):
+        check_same_run(to_dict(said), unsaid)
 
 
 def test_fine_tuning_can_move_to_another_zero_of_energy(settings, tmp_path, morse_set):
