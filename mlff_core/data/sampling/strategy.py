@@ -91,6 +91,8 @@ def at(start: LabelledStructure, positions: Array, kind: str, cell: Array | None
         forces=None,
         stress=None,
         atom_energies=None,
+        hessian_direction=None,
+        hessian_product=None,
     )
 
 

@@ -8,8 +8,10 @@ import pytest
 
 from mlff_core.config import from_dict
 from mlff_core.data.generate import generate
-from mlff_core.data.hdf5 import Dataset
+from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
+from mlff_core.data.label import label_structures
 from mlff_core.data.recipe import GenerateConfig
+from mlff_core.data.sampling import STRATEGIES
 from mlff_core.errors import InputError, MissingDependencyError
 from mlff_core.testing.reference_potential import PairPotential
 
@@ -174,6 +176,20 @@ def test_a_trajectory_is_one_molecule_and_needs_no_rdkit(tmp_path, monkeypatch):
     assert set(dataset.molecule_id) == {0, 1}
     assert {"given", "rattle", "md", "descent"} <= set(dataset.kinds)
     assert not dataset.has("cell")
+
+
+def test_geometries_made_from_a_labelled_set_carry_none_of_its_labels(tmp_path):
+    from ase.build import molecule
+
+    atoms = molecule("H2O")
+    water = LabelledStructure(atoms.numbers, atoms.positions, molecule_id=0)
+    labelled = label_structures(PairPotential(), [water], hessian_rows=2, atom_energies=True).structures
+    write_dataset(tmp_path / "in.h5", labelled, teacher={"name": "pair"})
+    kinds = {kind: {"enabled": kind in ("minimum", "rattle")} for kind in STRATEGIES}
+    generate(tmp_path / "in.h5", tmp_path / "out.h5", from_dict(GenerateConfig, {"kinds": kinds}))
+    dataset = Dataset(tmp_path / "out.h5")
+    assert len(dataset) > 1
+    assert not [name for name in ("energy", "forces", "atom_energies", "hessian") if dataset.has(name)]
 
 
 def test_crystals_are_strained_and_labelled_with_stress(tmp_path):

@@ -77,7 +77,26 @@ def test_the_same_seed_gives_the_same_geometries_and_the_start_is_left_alone(kin
         )
     np.testing.assert_array_equal(start.positions, before)
     assert all(made.kind == ("minimum" if kind == "minimum" else kind) for made in first)
-    assert all(made.energy is None and made.positions.dtype == np.float32 for made in first)
+    assert all(made.positions.dtype == np.float32 for made in first)
+
+
+@pytest.mark.parametrize("kind", list(STRATEGIES))
+def test_no_label_of_the_start_is_left_on_a_geometry(kind):
+    if kind in ("md", "cluster"):
+        pytest.importorskip("gfnff")
+    strategy = STRATEGIES[kind](**({"probability": 1.0} if kind in ("dimer", "cluster") else {}))
+    start = ETHANOL if strategy.molecules else CRYSTAL
+    labels = {
+        "energy": 1.0,
+        "forces": np.ones((start.n_atoms, 3)),
+        "stress": np.ones((3, 3)),
+        "atom_energies": np.ones(start.n_atoms),
+        "hessian_direction": np.ones((2, start.n_atoms, 3)),
+        "hessian_product": np.ones((2, start.n_atoms, 3)),
+    }
+    made = strategy.sample(replace(start, **labels), rng(1), AIDS)
+    assert made
+    assert all(getattr(structure, name) is None for structure in made for name in labels)
 
 
 def test_a_rattle_is_as_wide_as_it_says():
