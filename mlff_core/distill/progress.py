@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from mlff_core.distill.loss import TERMS
+
 
 class Reporter:
     """Is told how a run goes, and says nothing; the command line's says it to the terminal."""
@@ -73,8 +75,9 @@ class TerminalReporter(Reporter):
 
     def step(self, step: int, progress: float, values: dict[str, float], rate: float, seconds_left: float) -> None:
         """Show the live line."""
+        terms = ", ".join(f"{name.replace('_', ' ')} {values[name]:.3g}" for name in TERMS if name in values)
         text = (
-            f"step {step}, epoch {values['epoch']:.2f}, loss {values['loss']:.4g}, lr {values['lr']:.2g}, "
+            f"step {step}, epoch {values['epoch']:.2f}, loss {values['loss']:.4g} ({terms}), lr {values['lr']:.2g}, "
             f"{rate:.0f} structures/s, {_clock(seconds_left)} left"
         )
         self._live.update(self._task, completed=progress, text=text)
