@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
+
+from torch import Tensor
 
 from mlff_core.checkpoint import write_by_rename
 from mlff_core.data.structure import LabelledBatch
@@ -12,6 +15,10 @@ from mlff_core.errors import InputError
 
 def refuse(labels: LabelledBatch, values: dict[str, float], step: int, out: Path, rank: int) -> NoReturn:
     """Save a batch whose loss or gradient is not finite as a dict of tensors, and end the run.
+
+    The keys are the names in :class:`~mlff_core.batch.AtomicBatch` and in
+    :class:`~mlff_core.data.structure.LabelledBatch`, and for rows of Hessians ``hessian_system``,
+    ``hessian_direction`` and ``hessian_product``.
 
     Parameters
     ----------
@@ -33,14 +40,12 @@ def refuse(labels: LabelledBatch, values: dict[str, float], step: int, out: Path
     """
     path = out / f"bad_batch{rank or ''}.pt"
     content = {}
-    for owner, names in (
-        (labels.batch, ("positions", "atomic_numbers", "cell", "pbc", "system_idx")),
-        (labels, ("energy", "forces", "stress", "weight", "atom_energies", "index")),
-    ):
-        for name in names:
-            tensor = getattr(owner, name)
-            if tensor is not None:
-                content[name] = tensor.cpu()
+    for owner, prefix in ((labels.batch, ""), (labels, ""), (labels.hessian, "hessian_")):
+        # Whatever there is, so that nothing a later label brings is forgotten.
+        for each in fields(owner) if owner is not None else ():
+            value = getattr(owner, each.name)
+            if isinstance(value, Tensor):
+                content[prefix + each.name] = value.cpu()
     write_by_rename(path, content)
     shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     raise InputError(

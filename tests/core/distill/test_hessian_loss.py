@@ -17,6 +17,7 @@ from mlff_core.data.hessian import HessianRows
 from mlff_core.data.label import label_structures
 from mlff_core.data.loader import BatchConfig, BatchLoader, TrainingBatch
 from mlff_core.distill.loss import LossConfig
+from mlff_core.distill.refusal import refuse
 from mlff_core.distill.replay import merged
 from mlff_core.distill.settings import ModelSection
 from mlff_core.distill.start import starting_model
@@ -49,6 +50,22 @@ def fixture_example(with_rows):
     item = next(BatchLoader(data, np.arange(48), 5.0, BatchConfig(atoms=60, prefetch=0), seed=1).epoch(0))
     assert 0 < len(item.labels.hessian.system) < 2 * len(item.labels.energy)
     return model, item
+
+
+def test_a_batch_that_is_refused_is_saved_with_its_rows_charges_and_multiplicities(example, tmp_path):
+    _, item = example
+    labels = item.labels
+    n = labels.batch.n_systems
+    batch = replace(labels.batch, charge=torch.zeros(n), spin_multiplicity=torch.ones(n, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"must be finite, got loss nan at step 7"):
+        refuse(replace(labels, batch=batch), {"loss": float("nan")}, 7, tmp_path, rank=0)
+    saved = torch.load(tmp_path / "bad_batch.pt", weights_only=True)
+    geometry = {"positions", "atomic_numbers", "cell", "pbc", "system_idx", "charge", "spin_multiplicity"}
+    rows = {"hessian_system", "hessian_direction", "hessian_product"}
+    assert set(saved) == geometry | rows | {"energy", "forces", "index"}
+    assert torch.equal(saved["hessian_product"], labels.hessian.product)
+    assert torch.equal(saved["charge"], batch.charge)
+    assert torch.equal(saved["positions"], batch.positions)
 
 
 def pull(model, item, kind, config=CONFIG):
