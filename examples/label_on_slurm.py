@@ -17,6 +17,42 @@ from mlff_core.cli.data_run import teacher_factory
 from mlff_core.data.label import LabelConfig, label
 
 
+def seconds(walltime: str) -> int:
+    """Return the length of ``[days-]hours[:minutes[:seconds]]``, or without days ``[[hours:]minutes:]seconds``, in s.
+
+    A number alone means minutes, as it does for SLURM.
+    """
+    days, dash, rest = walltime.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if len(parts) > 3 or min(parts) < 0:
+        raise ValueError(walltime)
+    if not dash and len(parts) < 3:
+        parts = [0, *parts]
+    hours, minutes, rest_seconds = (*parts, 0, 0)[:3]
+    return (((int(days) if dash else 0) * 24 + hours) * 60 + minutes) * 60 + rest_seconds
+
+
+def walltime(text: str) -> str:
+    """Return the text if it is a time that SLURM understands and a worker can live within."""
+    try:
+        length = seconds(text)
+    except ValueError:
+        length = 0
+    if length < 300:
+        raise argparse.ArgumentTypeError(f"must be five minutes or more, such as 04:00:00 or 1-12, got {text!r}")
+    return text
+
+
+def leaving_in_time(walltime: str) -> list[str]:
+    """Return arguments by which a worker leaves before SLURM kills it, so that its batch goes to another in time.
+
+    They leave one after the other within a twelfth of the time, the last a fiftieth of it (or five minutes) before its
+    end.
+    """
+    spread = min(600, seconds(walltime) // 25)
+    return ["--lifetime", f"{seconds(walltime) - 3 * spread // 2}s", "--lifetime-stagger", f"{spread}s"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
@@ -24,7 +60,7 @@ def main() -> None:
     parser.add_argument("--teacher", default="so3lr")
     parser.add_argument("--jobs", type=int, default=10, help="SLURM jobs, a worker each")
     parser.add_argument("--queue", help="SLURM partition")
-    parser.add_argument("--walltime", default="04:00:00")
+    parser.add_argument("--walltime", default="04:00:00", type=walltime, help="of a job, in any of SLURM's forms")
     parser.add_argument("--memory", default="4GB")
     parser.add_argument("--local", type=int, default=0, help="workers on this machine instead of jobs")
     options = parser.parse_args()
@@ -42,8 +78,7 @@ def main() -> None:
             processes=1,
             memory=options.memory,
             walltime=options.walltime,
-            # A worker leaves before SLURM kills it, so that its batch goes to another in time.
-            worker_extra_args=["--lifetime", "225m", "--lifetime-stagger", "10m"],
+            worker_extra_args=leaving_in_time(options.walltime),
             job_script_prologue=["export OMP_NUM_THREADS=1"],
         )
         cluster.scale(jobs=options.jobs)
