@@ -14,7 +14,6 @@ pytestmark = [
 ]
 
 
-@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(chains, tmp_path, deadly_teacher):
     distributed = pytest.importorskip("distributed")
     factory, flag = deadly_teacher
@@ -29,7 +28,7 @@ def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(chains, tmp_pat
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # waits for twenty seconds
 def test_a_scheduler_that_does_not_answer_is_named(chains, tmp_path):
     pytest.importorskip("distributed")
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1"):
