@@ -99,6 +99,18 @@ class Ensemble(Potential):
         if "forces_std" in want:
             asked.add("forces")
         found = [m.predict(batch, want=asked, edges=edges if self.uses_edges else None) for m in self.members]
+        return self.combined(found, want)
+
+    def combined(self, found: Sequence[Prediction], want: Collection[str]) -> Prediction:
+        """Return the mean of the members' predictions, and their calibrated spread where it is wanted.
+
+        Parameters
+        ----------
+        found
+            Of each member for the same structures.
+        want
+            As :meth:`~mlff_core.potential.Potential.predict`; ``"forces_std"`` takes forces of every member.
+        """
         energies = torch.stack([one.energy for one in found])
         forces = _stacked([one.forces for one in found])
         stress = _stacked([one.stress for one in found])
@@ -106,8 +118,8 @@ class Ensemble(Potential):
         return Prediction(
             energy=energies.mean(dim=0),
             forces=None if forces is None or "forces" not in want else forces.mean(dim=0),
-            stress=None if stress is None else stress.mean(dim=0),
-            atom_energies=None if atom_energies is None else atom_energies.mean(dim=0),
+            stress=None if stress is None or "stress" not in want else stress.mean(dim=0),
+            atom_energies=None if atom_energies is None or "atom_energies" not in want else atom_energies.mean(dim=0),
             energy_std=self.calibration.energy * energies.std(dim=0) if "energy_std" in want else None,
             forces_std=None
             if forces is None or "forces_std" not in want

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Collection
 from typing import Literal, get_args
 
+from torch import Tensor
+
 from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, UncertaintyError, UnsupportedError
 from mlff_core.neighbors import EdgeList
@@ -87,7 +89,7 @@ class WatchedPotential(Potential):
 
     def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
         found = self.potential._predict(batch, frozenset(want) | self._limits.keys(), edges)
-        self._look(found)
+        self.look(found, batch)
         return Prediction(
             energy=found.energy,
             forces=found.forces,
@@ -97,12 +99,27 @@ class WatchedPotential(Potential):
             forces_std=found.forces_std if "forces_std" in want else None,
         )
 
-    def _look(self, prediction: Prediction) -> None:
-        largest = {
-            name: float(tensor.max())
+    def look(self, prediction: Prediction, batch: AtomicBatch) -> None:
+        """Hold a prediction against the limits, for a caller that has asked the members themselves.
+
+        Parameters
+        ----------
+        prediction
+            With the deviations that are limited.
+        batch
+            What it is of.
+
+        Raises
+        ------
+        UncertaintyError
+            A deviation is above its limit, or no number, and ``on_uncertain`` is ``"stop"``.
+        """
+        looked_at = {
+            name: tensor
             for name, tensor in (("forces_std", prediction.forces_std), ("energy_std", prediction.energy_std))
             if name in self._limits and tensor is not None
         }
+        largest = {name: float(tensor.max()) for name, tensor in looked_at.items()}
         self.n_predictions += 1
         self.worst_forces_std = max(self.worst_forces_std, largest.get("forces_std", 0.0))
         self.worst_energy_std = max(self.worst_energy_std, largest.get("energy_std", 0.0))
@@ -114,6 +131,7 @@ class WatchedPotential(Potential):
         units = {"forces_std": "eV/Å", "energy_std": "eV"}
         words = " and ".join(
             f"{name} is {largest[name]:.3g} {units[name]}, above the limit of {self._limits[name]:g} {units[name]}"
+            f"{_place(name, looked_at[name], batch)}"
             for name in above
         )
         if self.on_uncertain == "stop":
@@ -127,3 +145,13 @@ class WatchedPotential(Potential):
                 UncertaintyWarning,
                 stacklevel=2,
             )
+
+
+def _place(name: str, deviations: Tensor, batch: AtomicBatch) -> str:
+    """Return where the largest deviation is; atoms are counted through all structures, as in every message."""
+    row = int(deviations.argmax()) // deviations[0].numel()
+    if name == "energy_std":
+        return f" (structure {row + 1} of {batch.n_systems})" if batch.n_systems > 1 else ""
+    if batch.n_systems == 1:
+        return f" (atom {row})"
+    return f" (atom {row}, structure {int(batch.system_idx[row]) + 1} of {batch.n_systems})"

@@ -109,5 +109,7 @@ def test_md_stops_and_warns_above_max_uncertainty(folder):
         warned = mlff(*run, "-o", "warn", "--max-uncertainty", "1e-6")
     assert "predictions were above the limit" in warned.stderr
     assert "0 of " in mlff(*run, "-o", "sure", "--max-uncertainty", "1e6").stderr
+    many = [*run, "--replicas", "2", "-o", "many", "--max-uncertainty", "1e-6", "--on-uncertain", "stop"]
+    assert "structure 1 of 2" in mlff(*many, status=1).stderr
     alone = mlff("md", "models/0.pt", *run[2:], "-o", "alone", "--max-uncertainty", "1.0", status=1)
     assert "use a committee" in alone.stderr

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mlff_core.errors import InputError, UncertaintyError, UnsupportedError
-from mlff_core.md import MDSettings, run_md
+from mlff_core.md import MDSettings, run_md, run_replicas
 from mlff_core.potential import VerletPotential
 from mlff_core.testing import small_student, structures
 from mlff_core.uncertainty import Ensemble
@@ -39,6 +39,22 @@ def test_below_its_limit_it_gives_the_wrapped_potentials_numbers_and_no_more(com
     assert watched.predict(molecule, want=ALL).energy_std is not None
     assert watched.worst_forces_std == pytest.approx(deviation)
     assert (watched.n_predictions, watched.n_uncertain) == (2, 0)
+
+
+def test_a_message_says_which_atom_of_which_structure_it_is(committee, molecule):
+    moved = structures.ethanol()
+    moved.positions[7] += 0.3
+    pair = structures.to_batch([structures.ethanol(), moved])
+    found = committee.predict(pair, want=ALL)
+    atom, which = int(found.forces_std.amax(dim=1).argmax()), int(found.energy_std.argmax())
+    limit = float(found.forces_std.max()) / 2
+    with pytest.raises(UncertaintyError, match=rf"\(atom {atom}, structure {atom // 9 + 1} of 2\)"):
+        WatchedPotential(committee, max_forces_std=limit, on_uncertain="stop").predict(pair)
+    with pytest.raises(UncertaintyError, match=rf"\(structure {which + 1} of 2\)"):
+        WatchedPotential(committee, max_energy_std=float(found.energy_std.max()) / 2, on_uncertain="stop").predict(pair)
+    atom = int(committee.predict(molecule, want=ALL).forces_std.amax(dim=1).argmax())
+    with pytest.raises(UncertaintyError, match=rf"\(atom {atom}\)"):
+        WatchedPotential(committee, max_forces_std=1e-6, on_uncertain="stop").predict(molecule)
 
 
 def test_above_its_limit_it_stops_with_both_numbers(committee, molecule, deviation):
@@ -93,4 +109,13 @@ def test_dynamics_ends_at_the_last_step_that_was_sure_enough(committee, tmp_path
     with pytest.raises(InputError, match=r"stopped after step \d+ .*not sure enough"):
         run_md(watched, structures.ethanol(), settings, tmp_path / "run")
     assert watched.n_predictions > 1
+    assert (tmp_path / "run" / "restart.npz").exists()
+
+
+def test_dynamics_of_many_structures_ends_and_says_which_was_not_sure_enough(committee, tmp_path, deviation):
+    settings = MDSettings("nve", 200, temperature_kelvin=300.0)
+    watched = WatchedPotential(committee, max_forces_std=1.02 * deviation, on_uncertain="stop")
+    with pytest.raises(InputError, match=r"stopped after step \d+ .*not sure enough.*structure \d of 2"):
+        run_replicas(watched, [structures.ethanol()] * 2, settings, tmp_path / "run")
+    assert watched.n_uncertain == 1
     assert (tmp_path / "run" / "restart.npz").exists()
