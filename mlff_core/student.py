@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,3 +96,11 @@ class StudentPotential(Potential):
             ]
         hessian = torch.stack(rows)
         return 0.5 * (hessian + hessian.T)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A kernel may hold compiled code, which cannot be pickled; its name can.
+        return _again, (self.model, self.card, self.device, self.dtype, self.kernel.name)
+
+
+def _again(model: PaiNN, card: ModelCard, device: torch.device, dtype: torch.dtype, kernel: str) -> StudentPotential:
+    return StudentPotential(model, card, device=device, dtype=dtype, kernel=kernel)

@@ -13,7 +13,6 @@ from openmm import unit
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.potential import Potential, VerletPotential
-from mlff_core.student import StudentPotential
 from mlff_plugins.openmm.convert import from_prediction, to_batch
 
 
@@ -56,11 +55,6 @@ class PotentialFunction:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        potential, *rest = self._arguments
-        if isinstance(potential, StudentPotential):
-            # A kernel may hold compiled code, which cannot be pickled; its name can.
-            parts = (potential.model, potential.card, potential.device, potential.dtype, potential.kernel.name)
-            return _with_student, (parts, rest)
         return type(self), self._arguments
 
     def __call__(self, state: openmm.State) -> tuple[float, npt.NDArray[np.float64]]:
@@ -89,11 +83,6 @@ def _same_box(box: npt.NDArray[np.float64] | None, other: npt.NDArray[np.float64
     if box is None or other is None:
         return box is other
     return np.array_equal(box, other)
-
-
-def _with_student(parts: tuple[Any, ...], rest: list[Any]) -> PotentialFunction:
-    model, card, device, dtype, kernel = parts
-    return PotentialFunction(StudentPotential(model, card, device=device, dtype=dtype, kernel=kernel), *rest)
 
 
 def python_force(function: PotentialFunction, periodic: bool, particles: Sequence[int] | None) -> openmm.PythonForce:

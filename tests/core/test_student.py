@@ -1,5 +1,7 @@
 """A trained network behind the one interface."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -62,3 +64,10 @@ def test_the_kernel_can_be_named():
     assert student(kernel="reference").kernel.name == "reference"
     with pytest.raises(InputError, match="abacus"):
         student(kernel="abacus")
+
+
+def test_a_copy_through_a_pickle_has_the_same_kernel_and_numbers():
+    one, batch = student(), structures.to_batch(structures.ethanol())
+    other = pickle.loads(pickle.dumps(one))
+    assert other.kernel.name == one.kernel.name
+    assert torch.equal(other.predict(batch).forces, one.predict(batch).forces)
