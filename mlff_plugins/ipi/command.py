@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.watching import tell_uncertain, watch_options, watched
+
 
 @click.command("serve-ipi")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
@@ -21,6 +23,7 @@ import click
 )
 @click.option("--wait-s", type=float, default=60.0, show_default=True, help="Longest wait for i-PI to listen, s.")
 @click.option("--idle-s", type=float, default=3600.0, show_default=True, help="Longest silence of i-PI after that, s.")
+@watch_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 def serve_ipi(
@@ -33,6 +36,8 @@ def serve_ipi(
     batch: str,
     wait_s: float,
     idle_s: float,
+    max_uncertainty: float | None,
+    on_uncertain: str,
     device: str,
     dtype: str,
 ) -> None:
@@ -40,7 +45,8 @@ def serve_ipi(
 
     What is not given is read from the i-PI input in the working folder: the address, and the structure file that says
     which atoms they are. i-PI may be started before or after. Several models are a committee: i-PI gets their mean, and
-    what each of them says in the extras.
+    what each of them says in the extras. Where a committee that is not sure enough stops, the driver ends; i-PI
+    ends too if its <ffsocket> has <exit_on_disconnect>, and waits for another driver otherwise.
     """
     from mlff_core import load
     from mlff_core.errors import InputError
@@ -69,12 +75,14 @@ def serve_ipi(
         address = Address(host=host or "localhost", port=port)
     loaded = [load(model, device=device, dtype=dtype) for model in models]
     potential = loaded[0] if len(loaded) == 1 else Ensemble(loaded)
+    potential = watched(potential, max_uncertainty, on_uncertain)
     driver = Driver(potential, batch_from_atoms(atoms), None if batch == "auto" else int(batch))
     click.echo(f"{potential.card.name}, {atoms.get_chemical_formula()}: waiting for i-PI at {address}", err=True)
     client = Client(connect(address, wait_s), driver, driver.n_atoms, idle_s)
     click.echo("connected", err=True)
     client.serve()
     click.echo(f"i-PI has finished; {client.n_evaluations} structures computed", err=True)
+    tell_uncertain(potential)
 
 
 @click.command("ipi-pes-path")

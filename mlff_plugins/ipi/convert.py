@@ -116,26 +116,27 @@ def from_prediction(prediction: Prediction, structures: Structures, volumes: Seq
     else:
         # Relative to an atom: the sum of the forces is zero, but only to the last digit.
         np.matmul(results.forces.transpose(0, 2, 1), positions - positions[:, :1], out=results.virials)
-    if prediction.energy_std is None:
+    deviations = _deviations(prediction, positions.shape)
+    if deviations:
+        results.extras = [
+            json.dumps({"energy": energy, **{name: values[k] for name, values in deviations.items()}})
+            for k, energy in enumerate(energies)
+        ]
+    else:
         # As json.dumps writes a number; the client refuses one that is not finite.
         results.extras = [f'{{"energy": {energy!r}}}' for energy in energies]
-    else:
-        results.extras = [
-            json.dumps({"energy": energy, "energy_std": deviation})
-            for energy, deviation in zip(energies, prediction.energy_std.tolist(), strict=True)
-        ]
     return results
 
 
-def committee(members: Sequence[Results], calibration: float) -> Results:
+def committee(members: Sequence[Results], combined: Prediction) -> Results:
     """Return the mean of several models' results, with each model's own in the extras, as i-PI's committees have them.
 
     Parameters
     ----------
     members
         Of two or more models for the same structures.
-    calibration
-        Factor from the spread of the energies to ``energy_std``, no unit.
+    combined
+        Of the same models for the same structures, for its ``energy_std`` and ``forces_std``.
     """
     energies = np.stack([member.energies for member in members], axis=1)
     forces = np.stack([member.forces for member in members], axis=1)
@@ -144,12 +145,12 @@ def committee(members: Sequence[Results], calibration: float) -> Results:
     results = Results(n, n_atoms)
     for name, values in (("energies", energies), ("forces", forces), ("virials", virials)):
         np.mean(values, axis=1, out=getattr(results, name))
-    deviations = calibration * energies.std(axis=1, ddof=1)
+    deviations = _deviations(combined, (n, n_atoms, 3))
     results.extras = [
         json.dumps(
             {
                 "energy": float(results.energies[k]) * EV_PER_HARTREE,
-                "energy_std": float(deviations[k]) * EV_PER_HARTREE,
+                **{name: values[k] for name, values in deviations.items()},
                 "committee_pot": energies[k].tolist(),
                 "committee_force": forces[k].reshape(n_members, -1).tolist(),
                 "committee_virial": virials[k].tolist(),
@@ -158,6 +159,16 @@ def committee(members: Sequence[Results], calibration: float) -> Results:
         for k in range(n)
     ]
     return results
+
+
+def _deviations(prediction: Prediction, shape: tuple[int, ...]) -> dict[str, list[Any]]:
+    """Return the deviations that were asked for, a list of one entry a structure each, eV and eV/Å."""
+    found: dict[str, list[Any]] = {}
+    if prediction.energy_std is not None:
+        found["energy_std"] = prediction.energy_std.tolist()
+    if prediction.forces_std is not None:
+        found["forces_std"] = _array(prediction.forces_std).reshape(shape).tolist()
+    return found
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.potential import Potential, VerletPotential, check_has_volume, volume
 from mlff_core.uncertainty import Ensemble
+from mlff_core.watch import WatchedPotential
 from mlff_plugins.ipi.convert import Copies, committee, from_prediction, to_batch
 from mlff_plugins.ipi.protocol import Results, Structures, all_finite
 
@@ -18,13 +19,16 @@ SMALLEST_VOLUME = 1e-3
 """bohr³; cells below are looked at closely."""
 
 
+DEVIATIONS = frozenset({"energy_std", "forces_std"})
+
+
 class Driver:
     """Computes the structures of i-PI's messages, all of a batch together.
 
     Parameters
     ----------
     potential
-        What computes.
+        What computes; may be watched.
     template
         One structure: its elements, in i-PI's order, its periodicity, charge and multiplicity.
     batch
@@ -48,10 +52,11 @@ class Driver:
         if lacking:
             raise UnsupportedError(f"i-PI needs {' and '.join(lacking)}, which {potential.card.name} does not give")
         self.potential = potential
+        self._inner, self._watches = _unwrapped(potential)
         self.n_atoms = template.n_atoms
         self._template = template.to(potential.device, potential.dtype)
         self._has_cell = bool(template.pbc.any())
-        self._want = frozenset({"energy", *needed} | (potential.supports & {"energy_std"}))
+        self._want = frozenset({"energy", *needed} | (potential.supports & DEVIATIONS))
         self._batch = batch
         # A list of neighbours for each part of a batch, which is the same beads at every step.
         self._parts: list[VerletPotential] = []
@@ -64,6 +69,8 @@ class Driver:
         ------
         InputError, UnsupportedError
             As :meth:`mlff_core.potential.Potential.predict`.
+        UncertaintyError
+            The potential is watched and not sure enough.
         """
         n = len(structures.positions)
         if self._batch is None or n <= self._batch:
@@ -94,11 +101,22 @@ class Driver:
             batch.validate_values()
         if self._has_cell and min(volumes) < SMALLEST_VOLUME:
             check_has_volume(batch)
-        if not isinstance(self.potential, Ensemble):
+        if not isinstance(self._inner, Ensemble):
             return from_prediction(potential.predict_checked(batch, self._want), structures, volumes)
-        edges, want = potential.edges(batch), self._want - {"energy_std"}
-        members = [
-            from_prediction(member.predict_checked(batch, want, edges), structures, volumes)
-            for member in self.potential.members
-        ]
-        return committee(members, self.potential.calibration.energy)
+        # The members one by one, since i-PI's committees want to hear each of them.
+        edges, want = potential.edges(batch), self._want - DEVIATIONS
+        found = [member.predict_checked(batch, want, edges) for member in self._inner.members]
+        combined = self._inner.combined(found, DEVIATIONS)
+        for watch in self._watches:
+            watch.look(combined, batch)
+        return committee([from_prediction(one, structures, volumes) for one in found], combined)
+
+
+def _unwrapped(potential: Potential) -> tuple[Potential, list[WatchedPotential]]:
+    """Return what computes, and what watches it."""
+    watches = []
+    while isinstance(potential, VerletPotential | WatchedPotential):
+        if isinstance(potential, WatchedPotential):
+            watches.append(potential)
+        potential = potential.potential
+    return potential, watches

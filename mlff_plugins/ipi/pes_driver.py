@@ -5,6 +5,8 @@ i-PI looks for ``__DRIVER_CLASS__`` and loads the file by its path (``mlff ipi-p
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError
 from mlff_core.potential import Potential
 from mlff_core.structures import batch_from_atoms
+from mlff_core.watch import Action, WatchedPotential
 from mlff_plugins.ipi.driver import Driver
 from mlff_plugins.ipi.input_file import read_template
 from mlff_plugins.ipi.protocol import Structures
@@ -37,13 +40,17 @@ class MLFFDriver:
         A name, a path, or a potential.
     device, dtype
         As in :func:`mlff_core.load`; a potential keeps its own.
+    max_uncertainty
+        Largest standard deviation of a force component, eV/Å, of a model that is a committee; None for no limit.
+    on_uncertain
+        ``"warn"`` or ``"stop"``: what happens above it.
     i_pi
         What else i-PI passes, such as its ``verbosity``; of no effect.
 
     Raises
     ------
     InputError, UnsupportedError
-        The model cannot serve the template, or template or model are not given.
+        The model cannot serve the template or be watched, or template or model are not given.
     """
 
     def __init__(
@@ -52,11 +59,15 @@ class MLFFDriver:
         model: str | Path | Potential | None = None,
         device: str = "auto",
         dtype: str = "float32",
+        max_uncertainty: float | None = None,
+        on_uncertain: Action = "warn",
         **i_pi: Any,
     ) -> None:
         if template is None or model is None:
             raise InputError("<parameters> must hold template and model: {template:start.xyz, model:model.pt}")
         potential = model if isinstance(model, Potential) else load(model, device=device, dtype=dtype)
+        if max_uncertainty is not None:
+            potential = WatchedPotential(potential, max_forces_std=_number(max_uncertainty), on_uncertain=on_uncertain)
         batch = template if isinstance(template, AtomicBatch) else batch_from_atoms(read_template(template))
         self._driver = Driver(potential, batch)
 
@@ -78,7 +89,16 @@ class MLFFDriver:
         ------
         InputError
             Energy, forces or virial are not finite, or the structure is bad.
+        UncertaintyError
+            The model is not sure enough, and is to stop.
         """
+        try:
+            return self._computed(cell, pos)
+        except Exception as error:
+            _end_ipi(error)
+            raise
+
+    def _computed(self, cell: Any, pos: Any) -> Result | list[Result]:
         many = isinstance(cell, list)
         cells, positions = (cell, pos) if many else ([cell], [pos])
         found = self._driver(Structures(np.asarray(cells, dtype=np.float64), np.asarray(positions, dtype=np.float64)))
@@ -92,3 +112,22 @@ class MLFFDriver:
             (float(found.energies[k]), found.forces[k], found.virials[k], found.extras[k]) for k in range(len(cells))
         ]
         return results if many else results[0]
+
+
+def _number(value: Any) -> float:
+    # i-PI makes a number of what looks like one, and hands on the rest as text.
+    try:
+        return float(value)
+    except ValueError:
+        raise InputError(f"max_uncertainty must be a number, eV/Å, got {value!r}") from None
+
+
+def _end_ipi(error: Exception) -> None:
+    """End the simulation where the caller is a thread of i-PI's, for whose answer it would wait for ever."""
+    # Not imported: a caller that is i-PI has it, and another needs none.
+    module = sys.modules.get("ipi.utils.softexit")
+    if module is None or all(thread is not threading.current_thread() for thread, _ in module.softexit.tlist):
+        return
+    # In a thread of its own, as i-PI ends where a driver disconnects: it waits for all others.
+    message = f"{type(error).__name__}: {error}."
+    threading.Thread(target=module.softexit.trigger, kwargs={"message": message}, daemon=True).start()

@@ -135,6 +135,7 @@ def test_atoms_are_read_from_the_file_that_the_input_names(tmp_path):
         (["--unix", "a", "--port", "5"], 2, "either --unix"),
         (["--host", "a"], 2, "--host needs --port"),
         (["--unix", "a", "--template", "start.extxyz", "--batch", "many"], 1, "auto or a number"),
+        (["--unix", "a", "--template", "start.extxyz", "--max-uncertainty", "1"], 1, "use a committee"),
         (["--unix", "a", "--template", "absent.xyz"], 1, "absent.xyz"),
         (["--unix", "/nowhere/a", "--template", "start.extxyz", "--wait-s", "0.1"], 1, "within 0.1 s"),
     ],

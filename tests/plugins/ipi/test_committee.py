@@ -50,6 +50,7 @@ def test_two_drivers_and_one_with_both_models_make_the_same_committee(ipi, tmp_p
     parse = "<parse_json>True</parse_json>"
     both = ipi(atoms, "both", output=OUTPUT, forcefield=committee(ipi.socket, names[:1], parse)).start()
     arguments = ["--unix", f"{both.name}-a", "--template", "start.extxyz", "--dtype", "float64", "--device", "cpu"]
+    arguments += ["--max-uncertainty", "1e-6"]
     served = subprocess.run(
         [sys.executable, "-m", "mlff_core.cli", "serve-ipi", *map(str, files), *arguments],
         cwd=both.folder,
@@ -59,6 +60,8 @@ def test_two_drivers_and_one_with_both_models_make_the_same_committee(ipi, tmp_p
     )
     assert served.returncode == 0, served.stderr
     assert "small-student and 1 more" in served.stderr
+    assert "UncertaintyWarning" in served.stderr
+    assert "21 of 21 predictions were above the limit" in served.stderr
     for client in clients:
         assert client.end().n_evaluations == 21
     one, other = (
