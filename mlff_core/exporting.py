@@ -40,10 +40,15 @@ def edge_graph(potential: Potential) -> EdgeGraph:
     Raises
     ------
     UnsupportedError
-        The potential is no student: a teacher or an exported file has no network to write.
+        The potential is no student: a teacher or an exported file has no network to write, a committee several.
     """
     if isinstance(potential, VerletPotential):
         potential = potential.potential
+    if "forces_std" in potential.supports:
+        raise UnsupportedError(
+            f"{potential.card.name} is a committee, but a file holds one network, so it cannot be exported or watched. "
+            "Export its members one by one, or run it where the engine calls Python"
+        )
     if not isinstance(potential, StudentPotential):
         raise UnsupportedError(
             f"{potential.card.name} cannot be exported: only a student (a model.pt) holds a network to write"

@@ -83,7 +83,7 @@ def write_model(potential: Potential, path: Path) -> None:
     if not isinstance(potential, StudentPotential):
         raise UnsupportedError(
             f"pair_style mlff runs students, but {potential.card.name} is a {type(potential).__name__}; "
-            "give the name or the .pt file of a student"
+            "give the name or the .pt file of a student, of a committee's members one"
         )
     elements = potential.card.elements
     head = MAGIC + struct.pack("=i", len(elements))

