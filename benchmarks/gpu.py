@@ -23,6 +23,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.kernels.triton.arrays import Tiling
 from mlff_core.kernels.triton.graph import Graph
 from mlff_core.kernels.triton.kernel import TritonKernel
+from mlff_core.kernels.triton.parameters import read_parameters
 from mlff_core.kernels.triton.search import NeighborSearch
 from mlff_core.kernels.triton.stepper import Stepper
 from mlff_core.model.painn import PaiNN, PaiNNConfig
@@ -69,6 +71,10 @@ class Bench:
         """Return the network with random weights, the same at every call."""
         torch.manual_seed(0)
         return PaiNN(self.config).to(self.device, dtype).eval().requires_grad_(False)
+
+    def stepper(self, batch: AtomicBatch, *, fast: bool = False, **options: Any) -> Stepper:
+        """Return a stepper in float32."""
+        return Stepper(read_parameters(self.model(), fast=fast), self.on(batch), **options)
 
     def on(self, batch: AtomicBatch, dtype: torch.dtype = torch.float32) -> AtomicBatch:
         """Return structures on the device."""
@@ -202,11 +208,12 @@ def neighbor_search(bench: Bench) -> dict[str, Any]:
 
 def graph_and_plain(bench: Bench) -> dict[str, Any]:
     """One CUDA graph and the same kernels started one by one: the same bits, and the time of each."""
-    stepper = Stepper(bench.model(), bench.on(bench.molecule(50)))
-    plain = Graph(stepper._evaluate, bench.device, captures=False)
-    given, truth = stepper._graph(), plain()
+    stepper = bench.stepper(bench.molecule(50))
+    plain, graph = Graph(partial(stepper._evaluate, False), bench.device, captures=False), stepper._evaluation(False)
+    graph()  # a plain one, as every first call
+    given, truth = graph(), plain()
     rows = {"forces": {"error": float(not torch.equal(given.forces, truth.forces)), "limit": 0.0}}
-    return {**_checked(rows), "graph": bench.wall_ms(stepper._graph, 200), "plain": bench.wall_ms(plain, 50)}
+    return {**_checked(rows), "graph": bench.wall_ms(graph, 200), "plain": bench.wall_ms(plain, 50)}
 
 
 def conservation(bench: Bench) -> dict[str, Any]:
@@ -219,7 +226,7 @@ def conservation(bench: Bench) -> dict[str, Any]:
         model = bench.model(dtype)
         model.scale.fill_(0.05)  # random forces of a few tenths of an eV/Å
         batch = bench.on(bench.molecule(20), dtype)
-        stepper = Stepper(model, batch, fast=fast)
+        stepper = Stepper(read_parameters(model, fast=fast), batch)
         energies = _run_nve(stepper, batch, n_steps, timestep=0.02)
         tail = energies[len(energies) // 4 :]
         slope = np.polyfit(np.arange(len(tail)), tail, 1)[0] if len(tail) > 1 else 0.0
@@ -252,7 +259,7 @@ def _run_nve(stepper: Stepper, batch: AtomicBatch, n_steps: int, timestep: float
 def _moving(bench: Bench, batch: AtomicBatch, repeats: int, *, fast: bool, **options: Any) -> dict[str, Any]:
     """Return the time of whole steps with moving atoms, neighbours included, and atoms a second."""
     at = bench.on(batch)
-    stepper = Stepper(bench.model(), at, fast=fast, **options)
+    stepper = bench.stepper(batch, fast=fast, **options)
     path = [at.positions + 0.01 * torch.randn_like(at.positions) for _ in range(4)]
     count = iter(range(10**9))
     times = bench.wall_ms(lambda: stepper.step(path[next(count) % 4]), repeats)
@@ -319,7 +326,7 @@ def many_molecules(bench: Bench) -> dict[str, Any]:
         model = bench.model()
         model.scale.fill_(0.05)
         batch = bench.on(bench.molecules(2000, 50))
-        stepper = Stepper(model, batch, fast=mode == "fast")
+        stepper = Stepper(read_parameters(model, fast=mode == "fast"), batch)
         _run_nve(stepper, batch, 2, timestep=0.01)
         bench.wait()
         start, n_steps = time.perf_counter(), 2 if bench.dry else 200

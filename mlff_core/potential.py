@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,6 +27,36 @@ PROPERTIES = ("energy", "forces", "stress", "atom_energies", "energy_std", "forc
 
 NUMPY_PAYS = 30_000
 """Numbers in a tensor below which NumPy sums them sooner than torch does."""
+
+
+class Stepper(Protocol):
+    """Evaluates the same structures again and again while their atoms and cells move, neighbours included.
+
+    Attributes
+    ----------
+    n_searches
+        Neighbour searches so far.
+    """
+
+    n_searches: int
+
+    def step(self, positions: Tensor, cell: Tensor, *, stress: bool) -> Prediction:
+        """Return energies, forces, energies of atoms and, if it is asked for, stresses; the next step overwrites them.
+
+        Parameters
+        ----------
+        positions
+            Shape (n_atoms, 3), Å.
+        cell
+            Shape (n_systems, 3, 3), Å, rows are lattice vectors.
+        stress
+            Compute the stress too.
+
+        Raises
+        ------
+        InputError
+            Positions or a cell that are not finite, or overlapping atoms.
+        """
 
 
 class Potential(ABC):
@@ -132,6 +163,27 @@ class Potential(ABC):
     def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
         """Return the properties in ``want`` of a batch that has passed the checks."""
 
+    def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper | None:
+        """Return what is faster than :meth:`predict` for structures that move; None where there is no such thing.
+
+        Parameters
+        ----------
+        batch
+            The structures, on the potential's device and in its precision.
+        skin
+            Extra reach of its neighbour search, Å.
+        before
+            What was returned for the last batch; it is returned again while it serves.
+
+        Raises
+        ------
+        InputError
+            No atoms, or positions or a cell that are not finite.
+        UnsupportedError
+            An element, charge or multiplicity that this potential cannot serve.
+        """
+        return None
+
     def hessian(self, batch: AtomicBatch) -> Tensor:
         """Return the second derivatives of the energy of one structure, shape (3·n_atoms, 3·n_atoms), eV/Å².
 
@@ -177,7 +229,8 @@ class Potential(ABC):
 class VerletPotential(Potential):
     """A potential for a run of nearly equal structures: the neighbours are kept under a Verlet skin.
 
-    Gives exactly what the wrapped potential gives. Holds the list of the last batch, so each simulation needs its own.
+    Gives what the wrapped potential gives. Where that has a stepper, as students on a GPU do, the stepper has the
+    neighbours; else they are a list here. Either is of the last batch, so each simulation needs its own.
 
     Parameters
     ----------
@@ -196,6 +249,15 @@ class VerletPotential(Potential):
         self.uses_edges = potential.uses_edges
         self.selects_edges = potential.selects_edges
         self.neighbors = VerletNeighborList(potential.card.cutoff, skin) if potential.uses_edges else None
+        self.skin = skin
+        self._stepper: Stepper | None = None
+
+    @property
+    def n_searches(self) -> int:
+        """Neighbour searches so far; where a stepper makes them, those for the present structures."""
+        if self._stepper is not None:
+            return self._stepper.n_searches
+        return 0 if self.neighbors is None else self.neighbors.n_builds
 
     def predict(
         self,
@@ -207,8 +269,20 @@ class VerletPotential(Potential):
         """Return what the wrapped potential gives; see :meth:`Potential.predict`."""
         if edges is None and self.neighbors is not None:
             batch = batch.to(self.device, self.dtype)
+            stepper = self._follow(batch)
+            if stepper is not None:
+                wanted = self._check_want(want)
+                check_state(self.card, batch)
+                if "stress" in wanted:
+                    check_has_volume(batch)
+                return _step(stepper, batch, wanted)
             edges = self.edges(batch)
         return self.potential.predict(batch, want=want, edges=edges)
+
+    def _follow(self, batch: AtomicBatch) -> Stepper | None:
+        """Return the stepper of these structures, if the wrapped potential has one."""
+        self._stepper = self.potential.stepper(batch, self.skin, self._stepper)
+        return self._stepper
 
     def edges(self, batch: AtomicBatch) -> EdgeList | None:
         """Return the neighbours that the wrapped potential wants; None if it takes none."""
@@ -217,11 +291,29 @@ class VerletPotential(Potential):
         return self.neighbors.candidates(batch) if self.potential.selects_edges else self.neighbors.edges(batch)
 
     def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
-        return self.potential._predict(batch, want, self.edges(batch) if edges is None else edges)
+        if edges is None:
+            stepper = self._follow(batch)
+            if stepper is not None:
+                return _step(stepper, batch, want)
+            edges = self.edges(batch)
+        return self.potential._predict(batch, want, edges)
 
     def hessian(self, batch: AtomicBatch) -> Tensor:
         """Return the wrapped potential's Hessian, shape (3·n_atoms, 3·n_atoms), eV/Å²."""
         return self.potential.hessian(batch)
+
+
+def _step(stepper: Stepper, batch: AtomicBatch, want: Collection[str]) -> Prediction:
+    """Return own copies of what a step gives and is wanted."""
+    given = stepper.step(batch.positions.detach(), batch.cell.detach(), stress="stress" in want)
+
+    def own(name: str) -> Tensor | None:
+        tensor: Tensor | None = getattr(given, name) if name in want else None
+        return None if tensor is None else tensor.clone()
+
+    return Prediction(
+        energy=given.energy.clone(), forces=own("forces"), stress=own("stress"), atom_energies=own("atom_energies")
+    )
 
 
 def check_elements(card: ModelCard, atomic_numbers: Iterable[int]) -> None:
@@ -252,6 +344,17 @@ def check_supported(card: ModelCard, batch: AtomicBatch) -> None:
     numbers = batch.atomic_numbers
     # A set beats sorting on a CPU; from a GPU only the few different numbers are brought over.
     check_elements(card, set(numbers.tolist()) if numbers.device.type == "cpu" else torch.unique(numbers).tolist())
+    check_state(card, batch)
+
+
+def check_state(card: ModelCard, batch: AtomicBatch) -> None:
+    """Refuse charges and multiplicities outside the card.
+
+    Raises
+    ------
+    UnsupportedError
+        Says what came and what the card allows.
+    """
     if card.charges == "neutral" and batch.charge is not None and bool((batch.charge != 0).any()):
         worst = batch.charge[batch.charge != 0][0].item()
         raise UnsupportedError(

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from mlff_core.batch import AtomicBatch
 from mlff_core.card import ModelCard
-from mlff_core.kernels.choose import choose_kernel
+from mlff_core.kernels.choose import SteppingKernel, choose_kernel
 from mlff_core.model.painn import PaiNN
 from mlff_core.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.potential import (
     Potential,
+    Stepper,
     check_distances,
     check_finite,
     check_one_system,
@@ -58,6 +59,7 @@ class StudentPotential(Potential):
         self.device = self.model.embedding.weight.device
         self.kernel = choose_kernel(self.model, kernel)
         self.selects_edges = self.kernel.selects_edges
+        self._stepping = self.kernel if isinstance(self.kernel, SteppingKernel) else None
 
     def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
         if edges is None:
@@ -66,6 +68,16 @@ class StudentPotential(Potential):
             with torch.no_grad():
                 check_distances(batch, edges, edge_vectors(batch, edges))
         return self.kernel.evaluate(batch, edges, want)
+
+    def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper | None:
+        """Return the kernel's stepper, if it has one; see :meth:`mlff_core.potential.Potential.stepper`."""
+        if self._stepping is None:
+            return None
+        if before is not None and self._stepping.keeps(before, batch):
+            return before
+        check_finite(batch)
+        check_supported(self.card, batch)
+        return self._stepping.stepper(batch, skin)
 
     def hessian(self, batch: AtomicBatch) -> Tensor:
         """Return exact second derivatives of the energy of one structure, shape (3·n_atoms, 3·n_atoms), eV/Å².

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
@@ -19,6 +19,9 @@ from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN
 from mlff_core.neighbors import EdgeList
 from mlff_core.prediction import Prediction
+
+if TYPE_CHECKING:
+    from mlff_core.kernels.triton.stepper import Stepper
 
 logger = logging.getLogger("mlff_core.kernels")
 
@@ -42,6 +45,17 @@ class Kernel(Protocol):
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
         """Return what is in ``want`` for a batch and its edges."""
+
+
+@runtime_checkable
+class SteppingKernel(Kernel, Protocol):
+    """A kernel that has something faster for structures that move than :meth:`Kernel.evaluate` with edges."""
+
+    def stepper(self, batch: AtomicBatch, skin: float) -> Stepper:
+        """Return what evaluates the structures again and again; its search reaches further by the skin, Å."""
+
+    def keeps(self, stepper: object, batch: AtomicBatch) -> bool:
+        """Return whether a stepper made before is the one for these structures."""
 
 
 def _triton(model: PaiNN, *, fast: bool = False) -> Kernel:

@@ -84,7 +84,7 @@ class Surface:
     @property
     def n_builds(self) -> int:
         """Neighbour searches since the last :meth:`forget`."""
-        return 0 if self._verlet.neighbors is None else self._verlet.neighbors.n_builds
+        return self._verlet.n_searches
 
     def evaluate(self, positions: Array, cell: Array, *, want_stress: bool) -> tuple[float, Array, Array | None]:
         """Return energy (eV, of all structures together), forces (n_atoms, 3) eV/Å and stress (3, 3) eV/Å³ or None.

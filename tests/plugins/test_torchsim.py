@@ -1,5 +1,6 @@
 """torch-sim: the contract, its own check of models, and runs by its integrators."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,14 @@ import pytest
 torch_sim = pytest.importorskip("torch_sim")
 
 import torch
+from ase import Atoms
 from ase.build import bulk
 from torch_sim.models.interface import validate_model_outputs
 
 from mlff_core.card import ModelCard
 from mlff_core.checkpoint import save_checkpoint
 from mlff_core.errors import UnsupportedError
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import preset
 from mlff_core.potential import Potential
 from mlff_core.prediction import Prediction
@@ -23,6 +25,9 @@ from mlff_core.student import StudentPotential
 from mlff_core.testing import EngineContract, PairPotential, small_student, structures
 from mlff_plugins.torchsim import TorchSimEngine, TorchSimModel
 
+# Triton reads it when it is imported: where there is no GPU its kernels are interpreted.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 IS_OLD = not hasattr(torch_sim, "Integrator")
 
 
@@ -123,6 +128,30 @@ def test_a_run_at_constant_energy_conserves_it_for_each_system():
     assert drift.max() < 2e-4
     # The neighbours are kept under a skin, not searched at every step.
     assert 0 < model._running.neighbors.n_builds < 30
+
+
+def test_a_run_on_the_gpu_kernels_searches_where_it_computes(monkeypatch):
+    pytest.importorskip("triton")
+    config = PaiNNConfig(elements=(1, 8), hidden=16, n_layers=1, n_radial=4, cutoff=2.5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = PaiNN(config)
+    card = ModelCard(name="small", elements=config.elements, cutoff=config.cutoff)
+    frames = [Atoms("OH", [[0, 0, 0], [1.0, 0, 0]]), Atoms("H2", [[0, 0, 0], [0.8, 0, 0]])]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def run(kernel):
+        model = TorchSimModel(StudentPotential(network, card, kernel=kernel, dtype=torch.float64, device=device))
+        torch.manual_seed(0)
+        integrator = torch_sim.nve if IS_OLD else torch_sim.Integrator.nve
+        return torch_sim.integrate(frames, model, integrator=integrator, n_steps=3, timestep=0.0005, temperature=100)
+
+    truth = run("reference")
+    monkeypatch.setattr("mlff_core.potential.find_neighbors", None)
+    monkeypatch.setattr("mlff_core.neighbors.find_neighbors", None)
+    given = run("triton")
+    torch.testing.assert_close(given.positions, truth.positions, rtol=0, atol=1e-9)
+    torch.testing.assert_close(given.energy, truth.energy, rtol=1e-9, atol=1e-9)
 
 
 def test_its_cell_relaxation_takes_the_pressure_out_of_crystals():

@@ -13,7 +13,9 @@ WARM_UP = 2
 
 
 class Graph(Generic[T]):
-    """A function of tensors that stay in their places, captured at its first call on a GPU and replayed from then on.
+    """A function of tensors that stay in their places, captured at its second call on a GPU and replayed from then on.
+
+    The first call is a plain one: what is evaluated once is not worth a capture.
 
     Parameters
     ----------
@@ -26,30 +28,34 @@ class Graph(Generic[T]):
     """
 
     def __init__(self, function: Callable[[], T], device: torch.device, *, captures: bool = True) -> None:
-        self.function = function
+        self._function: Callable[[], T] | None = function
         self.device = device
         self.captures = captures and device.type == "cuda"
+        self._was_called = False
         self._graph: Any = None
         self._result: T | None = None
 
     def __call__(self) -> T:
         """Return the function's result; from a graph it is overwritten by the next call."""
-        if not self.captures:
-            return self.function()
-        if self._graph is None:
-            self._capture()
+        if self._function is not None:
+            if not self.captures or not self._was_called:
+                self._was_called = True
+                return self._function()
+            self._capture(self._function)
+            # Most functions are bound to what holds this graph; as a cycle it would keep the GPU's memory for long.
+            self._function = None
         self._graph.replay()
         assert self._result is not None
         return self._result
 
-    def _capture(self) -> None:
+    def _capture(self, function: Callable[[], T]) -> None:
         stream = torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
-                self.function()
+                function()
         torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._result = self.function()
+            self._result = function()
         self._graph = graph

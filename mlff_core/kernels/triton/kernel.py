@@ -16,7 +16,8 @@ from mlff_core.kernels.triton.graph import Graph
 from mlff_core.kernels.triton.launch import check_device, interpreted
 from mlff_core.kernels.triton.network import CHUNK, evaluate
 from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, padded_neighbors
-from mlff_core.kernels.triton.parameters import Parameters, read_parameters
+from mlff_core.kernels.triton.parameters import Parameters, check_size, read_parameters
+from mlff_core.kernels.triton.stepper import SEARCHED_EVERY_STEP, Stepper
 from mlff_core.model.painn import PaiNN
 from mlff_core.neighbors import OVERLAP, EdgeList, edge_vectors, overlap_error
 from mlff_core.prediction import Prediction
@@ -31,21 +32,6 @@ def bucket(n: int, least: int = 16) -> int:
     """Return the size that stands for ``n``: at most an eighth more, and few different ones."""
     step = max(least, (1 << (n - 1).bit_length()) // 8)
     return -(-n // step) * step
-
-
-def check_size(parameters: Parameters, n_atoms: int, capacity: int) -> None:
-    """Refuse what 32-bit offsets cannot reach.
-
-    Raises
-    ------
-    UnsupportedError
-        Says how many atoms there may be.
-    """
-    most = 2**31 // (6 * parameters.config.hidden)
-    if n_atoms >= most:
-        raise UnsupportedError(f"the kernel 'triton' takes fewer than {most} atoms, got {n_atoms}; divide the batch")
-    if n_atoms * capacity >= 2**31:
-        raise UnsupportedError(f"{n_atoms} atoms with {capacity} neighbours are too many for the kernel 'triton'")
 
 
 class TritonKernel:
@@ -85,12 +71,35 @@ class TritonKernel:
     def _read_versions(self) -> list[int]:
         return [tensor._version for tensor in self._tensors]
 
-    def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
-        """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
+    def _refresh(self) -> None:
+        """Copy the weights anew where they have changed."""
         versions = self._read_versions()
         if versions != self._versions:
             self.parameters, self._versions = read_parameters(self.model, fast=self.fast), versions
             self._buckets.clear()
+
+    def stepper(self, batch: AtomicBatch, skin: float) -> Stepper:
+        """Return what evaluates these structures again and again while their atoms and cells move.
+
+        Parameters
+        ----------
+        batch
+            The structures, on the model's device and in its precision.
+        skin
+            Extra reach of the search, Å, where the systems are too large to be searched at every step.
+        """
+        self._refresh()
+        is_small = max(batch.atoms_per_system()) <= SEARCHED_EVERY_STEP
+        return Stepper(self.parameters, batch, skin=None if is_small else skin, tiling=self.tiling)
+
+    def keeps(self, stepper: object, batch: AtomicBatch) -> bool:
+        """Return whether a stepper made before is the one for these structures and the weights as they are now."""
+        self._refresh()
+        return isinstance(stepper, Stepper) and stepper.parameters is self.parameters and stepper.follows(batch)
+
+    def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
+        """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
+        self._refresh()
         with torch.no_grad(), torch.cuda.device_of(batch.positions):
             species = self.parameters.species_of_number[batch.atomic_numbers.clamp(0, 118)]
             padded = self._neighbors(batch, edges)

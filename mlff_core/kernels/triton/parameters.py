@@ -91,6 +91,21 @@ class Parameters:
         return self.embedding.dtype
 
 
+def check_size(parameters: Parameters, n_atoms: int, capacity: int) -> None:
+    """Refuse what 32-bit offsets cannot reach.
+
+    Raises
+    ------
+    UnsupportedError
+        Says how many atoms there may be.
+    """
+    most = 2**31 // (6 * parameters.config.hidden)
+    if n_atoms >= most:
+        raise UnsupportedError(f"the kernel 'triton' takes fewer than {most} atoms, got {n_atoms}; divide the batch")
+    if n_atoms * capacity >= 2**31:
+        raise UnsupportedError(f"{n_atoms} atoms with {capacity} neighbours are too many for the kernel 'triton'")
+
+
 def read_parameters(model: PaiNN, *, fast: bool) -> Parameters:
     """Return a copy of a network's numbers.
 

@@ -59,7 +59,7 @@ class SortedAtoms:
 
 
 class NeighborSearch:
-    """Finds all neighbours within a cutoff of structures whose cells stay as they are.
+    """Finds all neighbours within a cutoff of structures that move.
 
     Parameters
     ----------
@@ -82,19 +82,13 @@ class NeighborSearch:
         self.n_atoms, self.n_systems = batch.n_atoms, batch.n_systems
         self.device, self.dtype = batch.device, batch.dtype
         self.system_idx = batch.system_idx.clone()
-        self.cell = batch.cell.detach().clone()
         counts = torch.bincount(batch.system_idx, minlength=self.n_systems)
         self.by_bins = int(counts.max()) > FEW_ATOMS if by_bins is None else by_bins
-        full = _complete_cells(batch.cell.detach().cpu().double(), batch.pbc.cpu())
-        inverse = torch.linalg.inv(full)
-        # The columns of the inverse are the normals of the cell's faces, as long as one over the distance between them.
-        heights = 1.0 / torch.linalg.vector_norm(inverse, dim=1)
-        images = (2 * torch.ceil(cutoff / heights) + 1).where(batch.pbc.cpu(), torch.ones(()).double()).prod(dim=1)
-        if not bool((images < MAX_IMAGES).all()):
-            raise InputError(f"a periodic cell has next to no volume: {int(images.max())} images lie within {cutoff} Å")
-        self.full_cell = full.to(self.device, self.dtype)
-        self.inverse = inverse.to(self.device, self.dtype)
-        self.heights = heights.to(self.device, self.dtype)
+        # Not like the batch's, which may be a transposed view: kernels read rows.
+        self.full_cell = torch.empty(self.n_systems, 3, 3, dtype=self.dtype, device=self.device)
+        self.inverse = torch.empty_like(self.full_cell)
+        self.heights = torch.empty(self.n_systems, 3, dtype=self.dtype, device=self.device)
+        self._describe_cell(batch)
         self.periodic = batch.pbc.clone()
         self.all_periodic = bool(batch.pbc.all())
         starts = torch.zeros(self.n_systems + 1, dtype=torch.int32, device=self.device)
@@ -106,6 +100,32 @@ class NeighborSearch:
             torch.arange(self.n_systems, dtype=torch.int32, device=self.device),
         )
 
+    def change_cell(self, batch: AtomicBatch) -> None:
+        """Take other cells for the same structures; every tensor stays in its place, for the sake of a CUDA graph.
+
+        Raises
+        ------
+        InputError
+            A cell is not finite, or has no volume or next to none.
+        """
+        batch.validate_values()
+        self._describe_cell(batch)
+
+    def _describe_cell(self, batch: AtomicBatch) -> None:
+        pbc = batch.pbc.cpu()
+        full = _complete_cells(batch.cell.detach().cpu().double(), pbc)
+        inverse = torch.linalg.inv(full)
+        # The columns of the inverse are the normals of the cell's faces, as long as one over the distance between them.
+        heights = 1.0 / torch.linalg.vector_norm(inverse, dim=1)
+        images = (2 * torch.ceil(self.cutoff / heights) + 1).where(pbc, torch.ones(()).double()).prod(dim=1)
+        if not bool((images < MAX_IMAGES).all()):
+            raise InputError(
+                f"a periodic cell has next to no volume: {int(images.max())} images lie within {self.cutoff} Å"
+            )
+        self.full_cell.copy_(full)
+        self.inverse.copy_(inverse)
+        self.heights.copy_(heights)
+
     def sort(self, positions: Tensor) -> SortedAtoms:
         """Return the atoms in their bins.
 
@@ -114,7 +134,7 @@ class NeighborSearch:
         positions
             Shape (n_atoms, 3), Å.
         """
-        idx, periodic = self.system_idx, self.periodic
+        positions, idx, periodic = positions.contiguous(), self.system_idx, self.periodic
         fractions = torch.einsum("ai,aij->aj", positions, self.inverse[idx])
         wraps = torch.where(periodic[idx], fractions.floor(), torch.zeros_like(fractions))
         wrapped = positions - torch.einsum("ai,aij->aj", wraps, self.full_cell[idx])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,13 +13,11 @@ from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.kernels.triton.arrays import PaddedInputs, Tiling
 from mlff_core.kernels.triton.graph import Graph
-from mlff_core.kernels.triton.kernel import check_size
 from mlff_core.kernels.triton.launch import check_device
 from mlff_core.kernels.triton.network import evaluate
 from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, rounded_capacity
-from mlff_core.kernels.triton.parameters import read_parameters
+from mlff_core.kernels.triton.parameters import Parameters, check_size
 from mlff_core.kernels.triton.search import NeighborSearch
-from mlff_core.model.painn import PaiNN
 from mlff_core.neighbors import OVERLAP
 from mlff_core.prediction import Prediction
 
@@ -35,28 +34,26 @@ class _Fixed:
     """What a graph writes at the same places at every step."""
 
     energy: Tensor
+    atom_energies: Tensor
     forces: Tensor
     stress: Tensor | None
     flags: Tensor
 
 
 class Stepper:
-    """Evaluates one batch of structures again and again while its atoms move; cells and species stay.
+    """Evaluates one batch of structures again and again while its atoms and cells move; species stay.
 
     Each call waits for the GPU once, to read three numbers: the closest pair, how far an atom has moved since the last
     search, and the most neighbours an atom has. Where the list was stale or too narrow it is made anew and the step is
-    done again, so what is returned is always right.
+    done again, so what is returned is always right. Other cells take a search, and a question to the GPU whether they
+    are others, which structures without any are spared.
 
     Parameters
     ----------
-    model
-        The network; its weights are copied.
+    parameters
+        The network.
     batch
-        The structures, on the model's device and in its precision.
-    fast
-        tf32 products and float16 storage.
-    stress
-        Give the stress too; every structure then needs a cell.
+        The structures, on the network's device and in its precision.
     skin
         Extra reach of the search, Å; None searches small systems at every step and takes 1 Å for larger ones.
     tiling
@@ -65,16 +62,14 @@ class Stepper:
 
     def __init__(
         self,
-        model: PaiNN,
+        parameters: Parameters,
         batch: AtomicBatch,
         *,
-        fast: bool = False,
-        stress: bool = False,
         skin: float | None = None,
         tiling: Tiling | None = None,
     ) -> None:
         check_device(batch.device)
-        self.parameters = read_parameters(model, fast=fast)
+        self.parameters = parameters
         if batch.device != self.parameters.embedding.device or batch.dtype != self.parameters.dtype:
             raise InputError(
                 f"the structures are {batch.dtype} on {batch.device}, but the model is {self.parameters.dtype} on "
@@ -85,16 +80,23 @@ class Stepper:
             number = int(batch.atomic_numbers[int(species.argmin())])
             raise UnsupportedError(f"the model does not know atomic number {number}")
         self._species = species
-        self._stress = stress
         self._tiling = tiling
         self._largest = max(batch.atoms_per_system())
         self.searches_every_step = skin is None and self._largest <= SEARCHED_EVERY_STEP
         self.skin = MARGIN if self.searches_every_step else 1.0 if skin is None else skin
-        cutoff = model.cutoff + max(self.skin, MARGIN)
+        cutoff = parameters.config.cutoff + max(self.skin, MARGIN)
         self._search = NeighborSearch(batch, cutoff, by_bins=False if self.searches_every_step else None)
         self.n_searches = 0
-        self._positions = batch.positions.detach().clone()
-        self._cell = batch.cell.detach().clone()
+        # Not like the batch's, which may be transposed views: kernels read rows.
+        self._positions = torch.empty(batch.n_atoms, 3, dtype=batch.dtype, device=batch.device)
+        self._positions.copy_(batch.positions.detach())
+        self._cell = torch.empty(batch.n_systems, 3, 3, dtype=batch.dtype, device=batch.device)
+        self._cell.copy_(batch.cell.detach())
+        # Own copies: an engine may write into its arrays between calls.
+        self._batch = AtomicBatch(
+            self._positions, batch.atomic_numbers.clone(), self._cell, batch.pbc.clone(), self._search.system_idx
+        )
+        self._has_cell = bool(batch.pbc.any())
         self._sorted = torch.empty_like(self._positions)
         self._searched_at = self._positions.clone()
         self._sorted_species = species.clone()
@@ -109,25 +111,54 @@ class Stepper:
         """Neighbours an atom may have before the slots are widened."""
         return self._slots.capacity
 
-    def step(self, positions: Tensor) -> Prediction:
-        """Return energies, forces and, if they were asked for, stresses; the next step overwrites them.
+    def follows(self, batch: AtomicBatch) -> bool:
+        """Return whether these are the structures this was made for, wherever their atoms and cells are by now."""
+        own = self._batch
+        if (
+            own.positions.shape != batch.positions.shape
+            or own.cell.shape != batch.cell.shape
+            or own.dtype != batch.dtype
+            or own.device != batch.device
+        ):
+            return False
+        same = (own.atomic_numbers == batch.atomic_numbers).all() & (own.system_idx == batch.system_idx).all()
+        return bool(same & (own.pbc == batch.pbc).all())
+
+    def step(self, positions: Tensor, cell: Tensor | None = None, *, stress: bool = False) -> Prediction:
+        """Return energies, forces and, if it is asked for, the stress; the next step overwrites them.
 
         Parameters
         ----------
         positions
             Shape (n_atoms, 3), Å.
+        cell
+            Shape (n_systems, 3, 3), Å; None where no cell has changed.
+        stress
+            Compute the stress too; that of a structure without a cell is no number.
 
         Raises
         ------
         InputError
-            Positions are not finite, or atoms overlap.
+            Positions or a cell that are not finite, overlapping atoms, or a cell of no volume.
         """
         with torch.no_grad(), torch.cuda.device_of(positions):
             self._positions.copy_(positions)
-            fixed = self._graph()
+            if cell is not None and self._has_cell and not torch.equal(cell, self._cell):
+                # Checked first, so that a cell that is refused leaves the last one.
+                self._search.change_cell(replace(self._batch, cell=cell.detach()))
+                self._cell.copy_(cell)
+                self._rebuild()
+            fixed = self._evaluation(stress)()
             while not self._holds(fixed):
-                fixed = self._graph()
-        return Prediction(energy=fixed.energy, forces=fixed.forces, stress=fixed.stress)
+                fixed = self._evaluation(stress)()
+        return Prediction(
+            energy=fixed.energy, forces=fixed.forces, stress=fixed.stress, atom_energies=fixed.atom_energies
+        )
+
+    def _evaluation(self, stress: bool) -> Graph[_Fixed]:
+        if stress not in self._graphs:
+            self._graphs[stress] = Graph(partial(self._evaluate, stress), self._positions.device)
+        return self._graphs[stress]
 
     def _holds(self, fixed: _Fixed) -> bool:
         """Return whether the list the step was done with was right; make it anew otherwise."""
@@ -183,9 +214,9 @@ class Stepper:
             n_candidates=self._slots.n_candidates,
             largest=self._largest,
         )
-        self._graph = Graph(self._evaluate, device)
+        self._graphs: dict[bool, Graph[_Fixed]] = {}
 
-    def _evaluate(self) -> _Fixed:
+    def _evaluate(self, stress: bool) -> _Fixed:
         """Do one step; asks the GPU for nothing, so that a graph may hold it."""
         if self.searches_every_step:
             self._sorted.copy_(self._positions)
@@ -195,11 +226,15 @@ class Stepper:
         else:
             torch.index_select(self._positions, 0, self._order, out=self._sorted)
             moved = (self._positions - self._searched_at).square().sum(dim=1).amax()
-        outputs = evaluate(self.parameters, self._inputs, derivatives=True, virial=self._stress, tiling=self._tiling)
+        outputs = evaluate(self.parameters, self._inputs, derivatives=True, virial=stress, tiling=self._tiling)
         assert outputs.forces is not None
         most = self._slots.n_candidates.amax().to(moved.dtype)
-        forces = outputs.forces if self.searches_every_step else outputs.forces.index_select(0, self._inverse)
-        stress = None
+        forces, atom_energies = outputs.forces, outputs.atom_energies
+        if not self.searches_every_step:
+            forces = forces.index_select(0, self._inverse)
+            atom_energies = atom_energies.index_select(0, self._inverse)
+        strain = None
         if outputs.virial is not None:
-            stress = stress_from_virial(outputs.virial.to(self._cell.dtype), self._cell)
-        return _Fixed(outputs.energy, forces, stress, torch.stack([outputs.closest.amin(), moved, most]))
+            strain = stress_from_virial(outputs.virial.to(self._cell.dtype), self._cell)
+        flags = torch.stack([outputs.closest.amin(), moved, most])
+        return _Fixed(outputs.energy, atom_energies, forces, strain, flags)

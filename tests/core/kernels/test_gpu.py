@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -55,14 +57,37 @@ def test_a_graph_gives_the_same_bits_at_every_replay(make_model, make_structure)
 @pytest.mark.parametrize("skin", [None, 0.5])
 @pytest.mark.parametrize("what", ["molecule", "crystal", "batch"])
 def test_steps_of_moving_atoms_are_the_reference(what, skin, make_model, make_structure, truth):
+    from mlff_core.kernels.triton.parameters import read_parameters
     from mlff_core.kernels.triton.stepper import Stepper
 
     batch = make_structure(what)
     model = make_model(PRESETS["tiny"])
-    stepper = Stepper(make_model(PRESETS["tiny"]).to(GPU), batch.to(GPU), skin=skin)
+    stepper = Stepper(read_parameters(make_model(PRESETS["tiny"]).to(GPU), fast=False), batch.to(GPU), skin=skin)
     noise = torch.Generator().manual_seed(0)
     for size in (0.0, 0.02, 0.05):
         shift = size * torch.randn(batch.positions.shape, generator=noise, dtype=torch.float64)
         now = batch.with_positions(batch.positions + shift)
         expected, _ = truth(model, now, ("energy", "forces"))
         assert relative(stepper.step(now.positions.to(GPU)).forces, expected.forces) <= 1e-9
+
+
+@pytest.mark.parametrize("what", ["molecule", "crystal", "batch"])
+def test_structures_that_move_through_a_potential_are_the_reference(what, make_model, make_structure, truth):
+    from mlff_core.card import ModelCard
+    from mlff_core.potential import VerletPotential
+    from mlff_core.student import StudentPotential
+
+    batch, config = make_structure(what), PRESETS["tiny"]
+    card = ModelCard(name="tiny", elements=config.elements, cutoff=config.cutoff)
+    moving = VerletPotential(StudentPotential(make_model(config), card, device=GPU, dtype=torch.float64))
+    noise = torch.Generator().manual_seed(0)
+    periodic = bool(batch.pbc.all())
+    want = ("energy", "forces", "stress") if periodic else ("energy", "forces")
+    for stretch in (1.0, 1.0, 1.0, 1.01, 1.02):
+        shift = 0.02 * torch.randn(batch.positions.shape, generator=noise, dtype=torch.float64)
+        now = replace(batch, positions=stretch * (batch.positions + shift), cell=stretch * batch.cell)
+        expected, _ = truth(make_model(config), now, want)
+        given = moving.predict(now.to(GPU), want=want)
+        assert relative(given.forces, expected.forces) <= 1e-9
+        assert not periodic or relative(given.stress, expected.stress) <= 3e-9
+    assert moving.neighbors.n_builds == 0

@@ -14,10 +14,16 @@ from mlff_core.batch import concatenate, single
 from mlff_core.errors import InputError
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.kernels.triton.padded import padded_neighbors, reverse_edges
+from mlff_core.kernels.triton.parameters import read_parameters
 from mlff_core.kernels.triton.search import NeighborSearch
 from mlff_core.kernels.triton.stepper import Stepper
 from mlff_core.model.painn import PaiNNConfig
 from mlff_core.neighbors import find_neighbors
+
+
+def stepper_of(model, batch, **options):
+    return Stepper(read_parameters(model, fast=False), batch, **options)
+
 
 SMALL = PaiNNConfig(hidden=16, n_layers=2, n_radial=6, cutoff=2.5)
 
@@ -113,7 +119,7 @@ def test_steps_of_moving_atoms_are_the_reference(skin, make_model):
     points = np.array([[0, 0, 0], [1.3, 0, 0], [0, 1.4, 0.2]])
     crystal = single(points[:2], [8, 1], np.diag([2.9, 3.1, 3.3]), True, dtype=torch.float64)
     batch = concatenate([crystal, single(points, [6, 1, 1], dtype=torch.float64)])
-    stepper = Stepper(model, batch, skin=skin)
+    stepper = stepper_of(model, batch, skin=skin)
     assert stepper.searches_every_step == (skin is None)
     for seed, size in ((1, 0.01), (2, 0.15)):
         now = moved(batch, seed, size)
@@ -128,7 +134,7 @@ def test_slots_grow_when_a_structure_contracts(make_model):
     model = make_model(PaiNNConfig(hidden=16, n_layers=1, n_radial=4, cutoff=1.5))
     side = np.stack(np.meshgrid(*[np.arange(3.0)] * 3), -1).reshape(-1, 3)[:18]
     wide = single(2.0 * side, [1] * 18, dtype=torch.float64)
-    stepper = Stepper(model, wide)
+    stepper = stepper_of(model, wide)
     assert stepper.capacity == 16
     near = wide.with_positions(wide.positions * 0.35)
     given = stepper.step(near.positions)
@@ -140,17 +146,17 @@ def test_a_step_gives_the_stress_where_it_was_asked_for(make_model):
     model = make_model(SMALL)
     batch = single([[0, 0, 0], [1.3, 0.4, 0.2]], [8, 1], np.diag([2.9, 3.1, 3.3]), True, dtype=torch.float64)
     expected = truth_of(model, batch, ("energy", "forces", "stress"))
-    given = Stepper(model, batch, stress=True).step(batch.positions)
+    given = stepper_of(model, batch).step(batch.positions, stress=True)
     torch.testing.assert_close(given.stress, expected.stress, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # the interpreter computes with numpy
 def test_a_step_refuses_overlaps_and_what_is_no_number(make_model):
     batch = single([[0, 0, 0], [1.3, 0.4, 0.2]], [8, 1], dtype=torch.float64)
-    stepper = Stepper(make_model(SMALL), batch)
+    stepper = stepper_of(make_model(SMALL), batch)
     with pytest.raises(InputError, match=r"overlap: they are 0\.10\d Å apart"):
         stepper.step(batch.positions * 0.0737)
     with pytest.raises(InputError, match="positions must be finite, but atom 1"):
         stepper.step(batch.positions + torch.tensor([[0.0], [float("inf")]], dtype=torch.float64))
     with pytest.raises(InputError, match="bring them together"):
-        Stepper(make_model(SMALL, torch.float32), batch)
+        stepper_of(make_model(SMALL, torch.float32), batch)
