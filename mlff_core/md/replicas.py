@@ -6,15 +6,18 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from mlff_core.batch import concatenate
 from mlff_core.errors import InputError, MlffError, UnsupportedError
 from mlff_core.md.files import COLUMNS, LOG, RunFolder
-from mlff_core.md.integrators import check_jump
+from mlff_core.md.integrators import LONGEST_JUMP, check_jump
+from mlff_core.md.noise import Noise
 from mlff_core.md.run import SystemRun
 from mlff_core.md.settings import MDSettings
 from mlff_core.md.state import Array, MDState
@@ -52,7 +55,7 @@ class ReplicasReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReplicasState:
-    """One moment of all structures, atoms one after the other.
+    """One moment of all structures, atoms one after the other; float64, on the potential's device.
 
     Parameters
     ----------
@@ -73,12 +76,24 @@ class ReplicasState:
     """
 
     step: int
-    positions: Array
-    velocities: Array
-    energies: Array
-    forces: Array
-    stresses: Array | None
-    bath_energies: Array
+    positions: Tensor
+    velocities: Tensor
+    energies: Tensor
+    forces: Tensor
+    stresses: Tensor | None
+    bath_energies: Tensor
+
+    def on_host(self) -> ReplicasState:
+        """Return the same moment in the host's memory."""
+        return ReplicasState(
+            step=self.step,
+            positions=self.positions.cpu(),
+            velocities=self.velocities.cpu(),
+            energies=self.energies.cpu(),
+            forces=self.forces.cpu(),
+            stresses=None if self.stresses is None else self.stresses.cpu(),
+            bath_energies=self.bath_energies.cpu(),
+        )
 
 
 def run_replicas(
@@ -178,21 +193,29 @@ class _Replicas:
             SystemRun(potential, atoms, replace(settings, seed=settings.seed + k)) for k, atoms in enumerate(frames)
         ]
         self.batch = concatenate([run.surface.batch for run in self.runs])
+        self.device = self.batch.device
         self.cell: Array = self.batch.cell.double().cpu().numpy()
-        self.starts = np.cumsum([0, *(len(atoms) for atoms in frames)])
-        self.masses: Array = np.concatenate([run.masses for run in self.runs])
-        self.mobile = np.concatenate(
-            [np.ones((len(run.masses), 1), dtype=bool) if run.mobile is None else run.mobile for run in self.runs]
+        counts = [len(atoms) for atoms in frames]
+        self.starts = np.cumsum([0, *counts])
+        self.counts = torch.tensor(counts, device=self.device)
+        self.masses = self._on_device([run.masses for run in self.runs])
+        self.mobile = self._on_device(
+            [np.ones_like(run.masses) if run.mobile is None else run.mobile for run in self.runs]
         )
         self.has_pressure = all(run.has_pressure for run in self.runs)
         self.timestep = settings.timestep_fs / FS_PER_TIME_UNIT
-        self.keep, self.kick = 1.0, np.zeros_like(self.masses)
+        self.keep, self.kick = 1.0, torch.zeros_like(self.masses)
         if settings.ensemble == "nvt" and settings.temperature_kelvin is not None:
             friction = settings.friction_per_ps * FS_PER_TIME_UNIT / 1000.0
             self.keep = float(np.exp(-friction * self.timestep))
             thermal_energy = EV_PER_KELVIN * settings.temperature_kelvin
-            self.kick = np.sqrt((1.0 - self.keep**2) * thermal_energy / self.masses) * self.mobile
+            self.kick = ((1.0 - self.keep**2) * thermal_energy / self.masses).sqrt() * self.mobile
+        self.noise = Noise([run.random for run in self.runs], counts, self.device)
         self._forget()
+
+    def _on_device(self, arrays: Sequence[npt.NDArray[Any]]) -> Tensor:
+        """Return arrays of all structures, one after the other, as a float64 tensor where the potential computes."""
+        return torch.from_numpy(np.concatenate(arrays).astype(np.float64, copy=False)).to(self.device)
 
     def _forget(self) -> None:
         self._verlet = VerletPotential(self.potential)
@@ -200,9 +223,10 @@ class _Replicas:
     def start(self) -> ReplicasState:
         """Return the first state."""
         states = [run.start() for run in self.runs]
-        positions = np.concatenate([state.positions for state in states])
-        velocities = np.concatenate([state.velocities for state in states])
-        return self._arrived(0, positions, velocities, np.zeros(len(self.runs)))
+        positions = self._on_device([state.positions for state in states])
+        velocities = self._on_device([state.velocities for state in states])
+        nothing = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
+        return self._arrived(0, positions, velocities, nothing)
 
     def resume(self, files: RunFolder) -> ReplicasState:
         """Return the state of the last checkpoint, computed anew."""
@@ -210,9 +234,9 @@ class _Replicas:
         old = checkpoint.state
         if old.positions.shape != self.batch.positions.shape or len(checkpoint.bath_energies) != len(self.runs):
             raise InputError(f"{files.folder} holds a run of other structures; give those the run was begun with")
-        for run, random in zip(self.runs, checkpoint.random["generators"], strict=True):
-            run.random.bit_generator.state = random
-        return self._arrived(old.step, old.positions, old.velocities, checkpoint.bath_energies)
+        self.noise.resume(checkpoint.random["generators"])
+        positions, velocities = self._on_device([old.positions]), self._on_device([old.velocities])
+        return self._arrived(old.step, positions, velocities, self._on_device([checkpoint.bath_energies]))
 
     def advance(self, state: ReplicasState) -> ReplicasState:
         """Return the state one step later: the steps of ``VelocityVerlet`` and ``Langevin``, all structures at once."""
@@ -223,63 +247,70 @@ class _Replicas:
             positions = state.positions + self.timestep * velocities
         else:
             positions = state.positions + half * velocities
-            noise = [run.random.standard_normal((len(run.masses), 3)) for run in self.runs]
-            stirred = self.keep * velocities + self.kick * np.concatenate(noise)
-            heat = 0.5 * (self.masses * (stirred**2 - velocities**2)).sum(axis=1)
-            bath_energies = bath_energies + np.add.reduceat(heat, self.starts[:-1])
+            stirred = self.keep * velocities + self.kick * self.noise.draw()
+            heat = 0.5 * (self.masses * (stirred**2 - velocities**2)).sum(dim=1)
+            # Not index_add, whose order, and so its last bit, is another one at every call on a GPU.
+            bath_energies = bath_energies + torch.segment_reduce(heat, "sum", lengths=self.counts, unsafe=True)
             velocities = stirred
             positions = positions + half * stirred
-        check_jump(state.positions, positions)
+        # `not <=` so that NaN counts as a jump.
+        if not float((positions - state.positions).square().sum(dim=1).amax()) <= LONGEST_JUMP**2:
+            check_jump(state.positions.cpu().numpy(), positions.cpu().numpy())
         arrived = self._arrived(state.step + 1, positions, velocities, bath_energies)
         return replace(arrived, velocities=velocities + half * arrived.forces / self.masses)
 
-    def _arrived(self, step: int, positions: Array, velocities: Array, bath_energies: Array) -> ReplicasState:
+    def _arrived(self, step: int, positions: Tensor, velocities: Tensor, bath_energies: Tensor) -> ReplicasState:
         """Return a state with energies, forces and stresses computed."""
         wants_stress = self.has_pressure and (step % self.settings.log_every == 0 or step >= self.settings.n_steps)
-        moved = torch.as_tensor(positions, dtype=self.batch.dtype, device=self.batch.device)
+        moved = positions.to(self.batch.dtype)
         want = {"energy", "forces", "stress"} if wants_stress else {"energy", "forces"}
         prediction = self._verlet.predict(self.batch.with_positions(moved), want=want)
         if prediction.forces is None:
             raise UnsupportedError(f"{self.potential.card.name} gives no forces, so nothing can move under it")
-        energies = prediction.energy.double().cpu().numpy()
-        forces = prediction.forces.double().cpu().numpy()
-        if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
+        energies, forces = prediction.energy.double(), prediction.forces.double()
+        if not bool(energies.isfinite().all() & forces.isfinite().all()):
             raise InputError(f"{self.potential.card.name} gave an energy or a force that is not a finite number")
-        stresses = None if prediction.stress is None else prediction.stress.double().cpu().numpy()
+        stresses = None if prediction.stress is None else prediction.stress.double()
         return ReplicasState(step, positions, velocities, energies, forces * self.mobile, stresses, bath_energies)
 
     def write(self, files: RunFolder, state: ReplicasState, *, last: bool = False) -> ReplicasState:
         """Write what is due at this step; return the state as a process that reads the files would have it."""
         settings = self.settings
         last = last or state.step >= settings.n_steps
-        if (last or state.step % settings.log_every == 0) and files.last_row != state.step:
+        writes_rows = (last or state.step % settings.log_every == 0) and files.last_row != state.step
+        writes_frames = (last or state.step % settings.frame_every == 0) and files.last_frame != state.step
+        writes_checkpoint = last or state.step % settings.checkpoint_every == 0
+        if not (writes_rows or writes_frames or writes_checkpoint):
+            return state
+        here = state.on_host()
+        if writes_rows:
             for k, run in enumerate(self.runs):
-                files.append_row({**run.row(self._of(state, k)), "replica": k})
-        if (last or state.step % settings.frame_every == 0) and files.last_frame != state.step:
+                files.append_row({**run.row(self._of(here, k)), "replica": k})
+        if writes_frames:
             for k, run in enumerate(self.runs):
-                atoms = run.frame(self._of(state, k))
+                atoms = run.frame(self._of(here, k))
                 atoms.info["replica"] = k
                 files.append_frame(atoms, state.step)
-        if last or state.step % settings.checkpoint_every == 0:
-            whole = MDState(state.step, state.positions, state.velocities, self.cell, 0.0, state.forces)
-            generators = [run.random.bit_generator.state for run in self.runs]
-            files.write_checkpoint(whole, {"generators": generators}, state.bath_energies)
+        if writes_checkpoint:
+            positions, velocities = here.positions.numpy(), here.velocities.numpy()
+            whole = MDState(state.step, positions, velocities, self.cell, 0.0, here.forces.numpy())
+            files.write_checkpoint(whole, {"generators": self.noise.states()}, here.bath_energies.numpy())
             # A resumed run has no neighbours under a skin, whose order decides the last bit of every sum; nor has this.
             self._forget()
             state = self._arrived(state.step, state.positions, state.velocities, state.bath_energies)
         return state
 
     def _of(self, state: ReplicasState, k: int) -> MDState:
-        """Return the state of one structure."""
+        """Return the state of one structure, from one in the host's memory."""
         own = slice(self.starts[k], self.starts[k + 1])
         return MDState(
             step=state.step,
-            positions=state.positions[own],
-            velocities=state.velocities[own],
+            positions=state.positions[own].numpy(),
+            velocities=state.velocities[own].numpy(),
             cell=self.cell[k : k + 1],
             energy=float(state.energies[k]),
-            forces=state.forces[own],
-            stress=None if state.stresses is None else state.stresses[k],
+            forces=state.forces[own].numpy(),
+            stress=None if state.stresses is None else state.stresses[k].numpy(),
             bath_energy=float(state.bath_energies[k]),
         )
 
