@@ -10,8 +10,24 @@ import click
 @click.command("merge")
 @click.argument("datasets", nargs=-1, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The data set to write.")
-def command(datasets: tuple[Path, ...], output: Path) -> None:
+@click.option(
+    "--weight",
+    "weights",
+    multiple=True,
+    metavar="DATASET=W",
+    help="Multiply the weights of this one's structures in a loss; may be given several times.",
+)
+def command(datasets: tuple[Path, ...], output: Path, weights: tuple[str, ...]) -> None:
     """Join DATASETS into one; molecules with the same SMILES become one, splits are not carried over."""
     from mlff_core.data.merge import merge
 
-    click.echo(f"{output}: {merge(datasets, output)} structures of {len(datasets)} data sets")
+    factors = dict(_weight(text) for text in weights)
+    click.echo(f"{output}: {merge(datasets, output, factors)} structures of {len(datasets)} data sets")
+
+
+def _weight(text: str) -> tuple[Path, float]:
+    name, equals, value = text.rpartition("=")
+    try:
+        return Path(name), float(value if equals else "none")
+    except ValueError:
+        raise click.BadParameter(f"wanted DATASET=NUMBER, got {text!r}", param_hint="--weight") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from mlff_core.data.writer import write_dataset
 from mlff_core.errors import InputError
 
 
-def merge(sources: Sequence[str | Path], output: str | Path) -> int:
+def merge(
+    sources: Sequence[str | Path], output: str | Path, weights: Mapping[str | Path, float] | None = None
+) -> int:
     """Write all structures of several data sets as one, and return how many there are.
 
     Molecules with the same SMILES become one; those without stay apart. A split is not carried over, since a molecule
@@ -24,12 +26,20 @@ def merge(sources: Sequence[str | Path], output: str | Path) -> int:
         Data sets, all labelled by one teacher or none labelled.
     output
         The data set to make.
+    weights
+        By source: what the weights of its structures in a loss are multiplied by, no unit; 1 unless told otherwise.
 
     Raises
     ------
     InputError
-        Fewer than two sets, or sets of different teachers.
+        Fewer than two sets, sets of different teachers, or a weight that is not above 0 or of no source.
     """
+    factors = {Path(source): weight for source, weight in (weights or {}).items()}
+    for source, weight in factors.items():
+        if source not in map(Path, sources):
+            raise InputError(f"a weight is given for {source}, which is none of the data sets to merge")
+        if not 0 < weight < float("inf"):
+            raise InputError(f"weights must be above 0, got {weight:g} for {source}")
     if len(sources) < 2:
         raise InputError(f"at least two data sets are needed to merge, got {len(sources)}")
     datasets = [Dataset(path) for path in sources]
@@ -57,9 +67,16 @@ def merge(sources: Sequence[str | Path], output: str | Path) -> int:
         renamed.append(new)
 
     def structures() -> Iterator[LabelledStructure]:
-        for dataset, new in zip(datasets, renamed, strict=True):
+        for source, dataset, new in zip(sources, datasets, renamed, strict=True):
+            factor = factors.get(Path(source), 1.0)
             for k, structure in enumerate(dataset.structures()):
-                yield replace(structure, molecule_id=new[int(dataset.molecule_id[k])], smiles=None, split=None)
+                yield replace(
+                    structure,
+                    molecule_id=new[int(dataset.molecule_id[k])],
+                    weight=factor * structure.weight,
+                    smiles=None,
+                    split=None,
+                )
 
     kinds = list(dict.fromkeys(kind for dataset in datasets for kind in dataset.kinds))
     licenses = list(dict.fromkeys(dataset.license for dataset in datasets if dataset.license))
@@ -71,7 +88,15 @@ def merge(sources: Sequence[str | Path], output: str | Path) -> int:
         smiles=smiles if table else None,
         created={
             "command": "merge",
-            "sources": [{"name": d.path.name, "sha256": d.sha256(), "created": d.created} for d in datasets],
+            "sources": [
+                {
+                    "name": dataset.path.name,
+                    "sha256": dataset.sha256(),
+                    "weight": factors.get(Path(source), 1.0),
+                    "created": dataset.created,
+                }
+                for source, dataset in zip(sources, datasets, strict=True)
+            ],
         },
         license="; ".join(licenses),
     )

@@ -130,6 +130,23 @@ def test_merged_sets_share_their_molecules(path, tmp_path):
         assert merged.license == "CC0"
 
 
+def test_the_weights_of_a_merged_set_are_multiplied(path, tmp_path):
+    write_dataset(tmp_path / "more.h5", [replace(s, weight=0.5) for s in structures(2, ["CCO"])], teacher={"name": "t"})
+    merge([path, tmp_path / "more.h5"], tmp_path / "all.h5", {tmp_path / "more.h5": 3.0})
+    with Dataset(tmp_path / "all.h5") as merged:
+        assert [merged.structure(k).weight for k in (0, 59, 60, 61)] == [1, 1, 1.5, 1.5]
+        assert [source["weight"] for source in merged.created["sources"]] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "words"), [("more.h5", 2.0, "none of the data sets"), ("all.h5", 0.0, "above 0")]
+)
+def test_impossible_weights_are_refused(path, tmp_path, name, weight, words):
+    write_dataset(tmp_path / "all.h5", structures(2, ["CCO"]), teacher={"name": "t"})
+    with pytest.raises(InputError, match=words):
+        merge([path, tmp_path / "all.h5"], tmp_path / "out.h5", {tmp_path / name: weight})
+
+
 def test_merged_sets_without_smiles_keep_their_molecules_apart(tmp_path):
     for name in ("a.h5", "b.h5"):
         write_dataset(tmp_path / name, [replace(s, smiles=None) for s in structures(2, ["C", "CC"])])
