@@ -9,15 +9,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mlff_core.distill.definitions import FIGURES, number
+from mlff_core.distill.definitions import FIGURES, OLDER, number
 
 if TYPE_CHECKING:
     from mlff_core.distill.evaluation import Evaluation
-    from mlff_core.distill.physics.result import PhysicsReport
+    from mlff_core.distill.physics.result import Check, PhysicsReport
 
 
 def evaluation_tables(evaluation: Evaluation) -> None:
-    """Print the figures, by element and by kind, on stdout."""
+    """Print the figures, what the older convention and the one beside it mean, by element and by kind, on stdout."""
     console = stdout_console()
     found = evaluation.to_json()
     where = found["data"]["file"] + (f", split {found['data']['split']}" if found["data"]["split"] else "")
@@ -32,6 +32,10 @@ def evaluation_tables(evaluation: Evaluation) -> None:
         low, high = found["intervals"].get(name, (None, None))
         overall.add_row(label, number(found[name]), "" if low is None else f"{number(low)} to {number(high)}", unit)
     console.print(overall)
+    older = [figure for figure in FIGURES.values() if figure.unit == OLDER]
+    for label, unit, definition in (FIGURES["force_r2"], *older):
+        _define(console, f"{label}, {unit}" if unit else label, definition)
+    console.print()
     for title, rows in (("by element", found["by_element"]), ("by kind of geometry", found["by_kind"])):
         columns = list(next(iter(rows.values())))
         table = _table(title, "", *(_header(column) for column in columns))
@@ -60,7 +64,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> None:
 
 
 def physics_table(report: PhysicsReport) -> None:
-    """Print the physics checks on stdout."""
+    """Print the physics checks on stdout, and how the older convention and the one beside it are defined."""
     table = _table("physics checks", "check", "found", "limit", "unit", "")
     for check in report.checks:
         verdict = {True: "[green]passed[/green]", False: "[red]failed[/red]", None: ""}[check.passed]
@@ -68,9 +72,23 @@ def physics_table(report: PhysicsReport) -> None:
         table.add_row(check.name, number(check.value), limit, check.unit, verdict)
     console = stdout_console()
     console.print(table)
+    for name, definition in _conventions(report.checks).items():
+        _define(console, name, definition)
     for check in report.checks:
         if check.value is None:
             console.print(f"{check.name}: {check.definition}", style="red", highlight=False, markup=False)
+
+
+def _conventions(checks: Sequence[Check]) -> dict[str, str]:
+    """Return what each figure of an older convention, and the figure it stands beside, is defined as."""
+    # The same figure is measured in several places, which stand in brackets; what follows the semicolon is about these.
+    found = {check.name.split(" (")[0]: check.definition.split(";")[0] for check in checks if check.value is not None}
+    pairs = [(name.removesuffix(f", {OLDER}"), name) for name in found if name.endswith(OLDER)]
+    return {name: found[name] for pair in pairs for name in pair if name in found}
+
+
+def _define(console: Console, name: str, definition: str) -> None:
+    console.print(f"  {name}: {definition}", style="dim", highlight=False, markup=False)
 
 
 def stdout_console() -> Console:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+OLDER = "older convention"
+"""Stands where a unit would, and at the end of a check's name."""
+
 
 class Figure(NamedTuple):
     """Name, unit and definition of a figure, for people."""
@@ -35,7 +38,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "force_r2_magnitude": Figure(
         "R² of |force|",
-        "older convention",
+        OLDER,
         "R² over the lengths of the forces, whatever their direction",
     ),
 }

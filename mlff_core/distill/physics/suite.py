@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mlff_core.batch import AtomicBatch, concatenate
+from mlff_core.distill.definitions import OLDER
 from mlff_core.distill.physics.dimer import dimer_curves
 from mlff_core.distill.physics.frequencies import compare_frequencies, harmonic_frequencies
 from mlff_core.distill.physics.nve import EnergyDrift, boxed, equilibrated, nve
@@ -222,7 +223,7 @@ def _drift_checks(report: PhysicsReport, runs: Sequence[NVERun], where: str) -> 
             "|slope| × length / σ(kinetic energy), mlipaudit's ratio",
         ),
         (
-            "NVE drift, older convention",
+            f"NVE drift, {OLDER}",
             max(drift.drift_percent_of_total for drift in drifts),
             "% of |E|",
             None,

@@ -9,8 +9,12 @@ from click.testing import CliRunner
 
 from mlff_core.card import ModelCard
 from mlff_core.checkpoint import save_checkpoint
+from mlff_core.cli.judging_tables import physics_table
 from mlff_core.cli.main import cli
 from mlff_core.data.hdf5 import LabelledStructure, write_dataset
+from mlff_core.distill.physics.nve import energy_drift
+from mlff_core.distill.physics.result import NVERun, PhysicsReport
+from mlff_core.distill.physics.suite import _drift_checks
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 
 
@@ -59,6 +63,22 @@ def test_validate_prints_tables(folder):
     assert "12 structures of 4 molecules" in result.stdout
     assert "force RMSE" in result.stdout
     assert "rattle" in result.stdout
+    words = " ".join(result.stdout.split())
+    assert "R² of |force|, older convention: R² over the lengths of the forces, whatever their direction" in words
+    assert "force R²: 1 − Σ(error²) / Σ(F − mean F)² over the Cartesian components of all atoms" in words
+
+
+def test_the_older_drift_is_printed_with_its_definition_and_that_of_the_honest_one(capsys):
+    times = np.linspace(0.0, 2.0, 20)
+    drift = energy_drift(times, -2000.0 + 1e-4 * times, 0.1 + 0.01 * np.sin(9.0 * times), 3)
+    report = PhysicsReport()
+    for where in ("vacuum, float64", "vacuum, float32"):
+        _drift_checks(report, [NVERun("water", "float64", False, drift)], where)
+    physics_table(report)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines.count("NVE drift: slope of a line fitted to E(t)") == 1
+    older = "NVE drift, older convention: 100 |E(end) − E(0)| / |E(0)|, depends on the zero of energy"
+    assert lines.count(older) == 1
 
 
 def test_a_missing_file_is_one_line_and_status_1(folder):
