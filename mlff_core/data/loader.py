@@ -1,8 +1,9 @@
 """Batches for training: packed by atoms and edges, in an order fixed by a seed, from a data set of any size.
 
-What fits into ``cache_mib`` is read once and shuffled as a whole. A larger set is cut into blocks of neighbouring
-structures; each epoch draws the blocks in a new order, reads as many as fit into a quarter of the cache, and shuffles
-those while a thread reads the next ones: memory stays bounded, and any two structures may still meet in a batch.
+What fits into ``cache_mib`` is read once and shuffled as a whole, and its edges are searched once where they fit too. A
+larger set is cut into blocks of neighbouring structures; each epoch draws the blocks in a new order, reads as many as
+fit into a quarter of the cache, and shuffles those while a thread reads the next ones: memory stays bounded, and any
+two structures may still meet in a batch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from mlff_core.batch import AtomicBatch
+from mlff_core.data.edge_store import EdgeStore
 from mlff_core.data.edges import find_edges
 from mlff_core.data.memory import Indices, Rows, bytes_per_structure
 from mlff_core.data.reader import Dataset
@@ -40,7 +43,7 @@ class BatchConfig:
     atoms, edges
         Most atoms and most directed edges of a batch; a structure larger than that is a batch of its own.
     cache_mib
-        Memory for structures, MiB.
+        Memory for structures, and for their edges where both fit, MiB.
     prefetch
         Batches made ahead in a thread; 0 makes each when it is asked for.
     """
@@ -130,15 +133,22 @@ class BatchLoader:
         self.rank, self.world = rank, world
         self._n_edges = np.full(len(self.indices), -1, dtype=np.int32)
         self._whole: Rows | None = None
+        self._edges: EdgeStore | None = None
 
     def __len__(self) -> int:
         """Return the number of structures of an epoch."""
         return len(self.indices)
 
     @cached_property
+    def room(self) -> int:
+        """What all structures leave of the memory for them, bytes; negative where they do not fit."""
+        size = int(bytes_per_structure(self.dataset, self.indices).sum(dtype=np.int64))
+        return (self.config.cache_mib << 20) - size
+
+    @property
     def fits(self) -> bool:
         """True if all structures are kept in memory."""
-        return int(bytes_per_structure(self.dataset, self.indices).sum(dtype=np.int64)) <= self.config.cache_mib << 20
+        return self.room >= 0
 
     def epoch(self, epoch: int, position: int = 0) -> Generator[TrainingBatch, None, None]:
         """Yield the batches of an epoch, from the one after ``position`` structures on."""
@@ -176,8 +186,14 @@ class BatchLoader:
             for start, stop in self._packed(group, rows, order):
                 if begin + start < position:
                     continue
-                labels = rows.gather(order[start:stop][self.rank :: self.world])
-                yield TrainingBatch(labels, find_edges(labels.batch, self.cutoff), begin + stop)
+                members = order[start:stop][self.rank :: self.world]
+                labels = rows.gather(members)
+                yield TrainingBatch(labels, self._edges_of(members, labels.batch), begin + stop)
+
+    def _edges_of(self, members: Indices, batch: AtomicBatch) -> EdgeList:
+        if self._edges is not None:
+            return self._edges.gather(members, batch)
+        return find_edges(batch, self.cutoff)
 
     def _groups(self, epoch: int) -> list[list[tuple[int, int]]]:
         """Return ranges of ``indices`` that are held in memory together, each group's rising, in this epoch's order."""
@@ -209,15 +225,21 @@ class BatchLoader:
         return self._whole
 
     def _count_edges(self, group: Indices, rows: Rows) -> None:
-        """Fill in the number of edges of each structure of a group, once in a run."""
+        """Fill in the number of edges of each structure of a group, once in a run; keep the edges if they fit too."""
         if bool((self._n_edges[group] >= 0).all()):
             return
         ends = rows.offsets[1:]
+        store = EdgeStore(self.room, has_cells=self.dataset.has("cell")) if self.fits else None
         for part in np.split(np.arange(len(group)), np.flatnonzero(np.diff(ends // COUNT_ATOMS)) + 1):
             batch = rows.gather(part).batch
-            centers = find_edges(batch, self.cutoff).centers
-            counts = torch.bincount(batch.system_idx[centers], minlength=batch.n_systems)
-            self._n_edges[group[part]] = counts.numpy()
+            edges = find_edges(batch, self.cutoff)
+            counts = torch.bincount(batch.system_idx[edges.centers], minlength=batch.n_systems).numpy()
+            self._n_edges[group[part]] = counts
+            if store is not None and not store.add(batch, edges, counts):
+                store = None
+        if store is not None:
+            store.close()
+        self._edges = store
 
     def _packed(self, group: Indices, rows: Rows, order: Indices) -> list[tuple[int, int]]:
         """Return the ranges of ``order`` that are one batch each."""

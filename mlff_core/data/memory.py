@@ -111,7 +111,7 @@ class Rows:
     def gather(self, rows: Indices) -> LabelledBatch:
         """Return the structures at ``rows``, shape (n_systems,), no unit, of these in memory, in that order."""
         counts = self.offsets[rows + 1] - self.offsets[rows]
-        atoms = _ranges(self.offsets, rows)
+        atoms = ranges(self.offsets, rows)
         systems = torch.from_numpy(rows)
         n_systems = len(rows)
 
@@ -143,13 +143,13 @@ class Rows:
     def _hessian(self, rows: Indices) -> HessianRows:
         """Return the rows of the Hessians of the structures at ``rows``, shape (n_systems,), no unit."""
         system = np.repeat(np.arange(len(rows)), self._first_row[rows + 1] - self._first_row[rows])
-        atoms = _ranges(self._row_offsets, _ranges(self._first_row, rows).numpy())
+        atoms = ranges(self._row_offsets, ranges(self._first_row, rows).numpy())
         return HessianRows(
             torch.from_numpy(system), self._row_atoms["direction"][atoms], self._row_atoms["product"][atoms]
         )
 
 
-def _ranges(bounds: Indices, members: Indices) -> torch.Tensor:
+def ranges(bounds: Indices, members: Indices) -> torch.Tensor:
     """Return all whole numbers from bounds[k] to bounds[k + 1] for k in ``members``, shape (n,), no unit."""
     counts = bounds[members + 1] - bounds[members]
     begin = np.cumsum(counts) - counts

@@ -161,6 +161,63 @@ def test_processes_share_the_batches_of_one(ragged_set):
         assert whole.position == first.position == second.position
 
 
+@pytest.fixture
+def searches(monkeypatch):
+    """Structures whose edges were searched."""
+    counted = []
+
+    def counting(batch, cutoff):
+        counted.append(batch.n_systems)
+        return find_edges(batch, cutoff)
+
+    monkeypatch.setattr("mlff_core.data.loader.find_edges", counting)
+    return counted
+
+
+@pytest.mark.parametrize("chosen", [np.arange(400), np.flatnonzero(np.arange(400) % 10)])
+def test_edges_are_searched_once_and_those_of_each_batch_are_right(ragged_set, searches, chosen):
+    loader = BatchLoader(Dataset(ragged_set), chosen, 5.0, BatchConfig(atoms=100))
+    for epoch in range(2):
+        for item in loader.epoch(epoch):
+            assert item.edges.cell_shifts.dtype == item.labels.batch.dtype
+            assert _same_edges(item.edges, find_neighbors(item.labels.batch, 5.0))
+            assert bool((item.edges.centers[1:] >= item.edges.centers[:-1]).all())
+    assert sum(searches) == len(chosen)
+
+
+def test_edges_are_kept_within_the_memory_that_structures_leave(ragged_set, searches, monkeypatch):
+    def batches():
+        loader = BatchLoader(Dataset(ragged_set), np.arange(400), 4.0, BatchConfig(atoms=100))
+        return list(loader.epoch(0))
+
+    kept = batches()
+    assert sum(searches) == 400
+    needed = sum(7 * item.edges.n_edges for item in kept) + 8 * 400
+    for room, times in ((needed, 1), (needed - 1, 2)):
+        searches.clear()
+        monkeypatch.setattr(BatchLoader, "room", room)
+        again = batches()
+        assert sum(searches) == 400 * times
+        for one, two in zip(kept, again, strict=True):
+            assert torch.equal(one.labels.index, two.labels.index)
+            assert _same_edges(one.edges, two.edges)
+
+
+def test_a_cell_whose_images_are_too_many_for_a_byte_is_searched_anew(tmp_path, searches):
+    thin = LabelledStructure(
+        atomic_numbers=np.array([1]),
+        positions=np.zeros((1, 3), dtype=np.float32),
+        energy=0.0,
+        forces=np.zeros((1, 3), dtype=np.float32),
+        cell=np.diag([0.03, 10.0, 10.0]),
+        pbc=np.array([True, False, False]),
+    )
+    write_dataset(tmp_path / "thin.h5", [thin] * 3, teacher={"name": "none"})
+    (item,) = BatchLoader(Dataset(tmp_path / "thin.h5"), np.arange(3), 5.0).epoch(0)
+    assert float(item.edges.cell_shifts.abs().max()) > 127
+    assert sum(searches) == 6
+
+
 def test_an_empty_split_is_refused(ragged_set):
     with pytest.raises(InputError, match="no structures to load"):
         BatchLoader(Dataset(ragged_set), np.arange(0), 4.0)
