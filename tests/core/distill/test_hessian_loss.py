@@ -166,5 +166,5 @@ def test_a_student_taught_by_rows_bends_like_its_teacher(with_rows, tmp_path):
 
 def test_a_step_that_cannot_learn_rows_says_which_can(with_rows):
     plain = {"data": {"path": str(with_rows)}, "step": "finite-difference", "loss": {"hessian_weight": 1.0}}
-    with pytest.raises(InputError, match="step must be double-backward, compiled or kernel"):
+    with pytest.raises(InputError, match="step must be auto, double-backward, compiled or kernel"):
         from_dict(TrainConfig, plain)
