@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 
 import numpy as np
@@ -15,9 +16,10 @@ from mlff_core.distill.start import starting_model
 from mlff_core.distill.step import GradientStep
 
 
-def _gradient(path, kind, config, dtype=torch.float64):
+def _gradient(path, kind, config, dtype=torch.float64, **changes):
     dataset = Dataset(path)
-    model, _ = starting_model(ModelSection(preset="ultra-tiny", hidden=8), dataset, np.arange(48), seed=3)
+    section = ModelSection(preset="ultra-tiny", **{"hidden": 8, **changes})
+    model, _ = starting_model(section, dataset, np.arange(48), seed=3)
     model = model.to(dtype)
     batches = BatchLoader(dataset, np.arange(48), 5.0, BatchConfig(atoms=60, prefetch=0), seed=1).epoch(0)
     step = GradientStep(model, config, kind, contextlib.nullcontext)
@@ -59,12 +61,21 @@ def test_atomic_energies_pull_too(morse_set_with_atom_energies):
     assert float((close - exact).norm() / exact.norm()) < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "n_layers"),
+    [
+        ("aot_eager", 1),  # the whole way but the last: no machine code is made
+        pytest.param("inductor", 3, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.timeout(1800)  # a busy machine compiles for many minutes
-def test_the_compiled_step_gives_the_gradient_of_double_backward_for_any_size(morse_set):
+def test_the_compiled_step_gives_the_gradient_of_double_backward_for_any_size(
+    morse_set, monkeypatch, backend, n_layers
+):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     config = LossConfig()
-    _, exact, _, step = _gradient(morse_set, "double-backward", config)
-    _, same, _, compiled = _gradient(morse_set, "compiled", config)
+    _, exact, _, step = _gradient(morse_set, "double-backward", config, n_layers=n_layers)
+    _, same, _, compiled = _gradient(morse_set, "compiled", config, n_layers=n_layers)
     assert float((same - exact).norm() / exact.norm()) < 1e-6
     loader = BatchLoader(Dataset(morse_set), np.arange(48), 5.0, BatchConfig(atoms=24, prefetch=0), seed=2)
     for item in itertools.islice(loader.epoch(0), 4):

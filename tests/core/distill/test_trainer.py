@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -17,7 +18,7 @@ from mlff_core.distill.log import read_log
 from mlff_core.distill.progress import Reporter
 from mlff_core.distill.settings import ModelSection
 from mlff_core.distill.state import check_same_run, read_state
-from mlff_core.distill.trainer import TrainConfig, Trainer
+from mlff_core.distill.trainer import TrainConfig, Trainer, _matmul_precision
 from mlff_core.errors import InputError, UnsupportedError
 
 
@@ -334,6 +335,44 @@ def test_training_in_float64_and_bf16_works(settings, step):
 def test_tf32_needs_a_gpu(settings):
     with pytest.raises(InputError, match="precision must be float32, float64 or bf16 on cpu"):
         Trainer(settings(precision="tf32"))
+
+
+def test_the_switch_for_tf32_is_on_while_a_run_lasts_and_then_as_it_was():
+    before = torch.get_float32_matmul_precision()
+    for precision, inside in (("tf32", "high"), ("float32", before)):
+        with contextlib.suppress(KeyError), _matmul_precision(precision):
+            assert torch.get_float32_matmul_precision() == inside
+            raise KeyError
+        assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU is here")
+def test_training_in_tf32_learns_what_float32_learns(settings, tmp_path):
+    seen = {}
+
+    class Watcher(Reporter):
+        def step(self, step, progress, values, rate, seconds_left):
+            seen.setdefault(precision, []).append((values["loss"], torch.get_float32_matmul_precision()))
+
+    before = torch.get_float32_matmul_precision()
+    for precision in ("float32", "tf32"):
+        config = settings(
+            device="cuda",
+            precision=precision,
+            out=str(tmp_path / precision),
+            model={"hidden": 32},
+            stop={"max_steps": 120},
+        )
+        result = Trainer(config, Watcher()).fit()
+        assert load_checkpoint(result.model)[1].training["precision"] == precision
+        assert torch.get_float32_matmul_precision() == before
+    exact, rounded = ([loss for loss, _ in seen[precision]] for precision in ("float32", "tf32"))
+    assert {switch for _, switch in seen["float32"]} == {before}
+    assert {switch for _, switch in seen["tf32"]} == {"high"}
+    assert rounded[0] == pytest.approx(exact[0], rel=1e-2)
+    assert np.mean(rounded[-20:]) < 0.3 * rounded[0]
+    assert np.mean(rounded[-20:]) == pytest.approx(np.mean(exact[-20:]), rel=0.5)
 
 
 def test_an_element_outside_the_model_is_named(settings):
