@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,15 @@ def test_the_quickstart_trains_on_what_its_commands_make_and_every_smiles_parses
     molecules = (folder / "molecules.smi").read_text().split()
     assert len(set(molecules)) == 80
     assert all(Chem.MolFromSmiles(smiles) is not None for smiles in molecules)
+
+
+def test_the_three_commands_of_the_readme_are_run_before_every_merge():
+    root = FOLDER.parents[1]
+    commands = re.findall(r"^\$ (mlff .*)$", (root / "README.md").read_text(), flags=re.MULTILINE)
+    assert [command.split()[1] for command in commands] == ["data", "train", "validate"]
+    lines = [line.strip() for line in (root / ".ci" / "run").read_text().splitlines()]
+    for command in commands:
+        assert any(line.startswith(command) for line in lines), command
 
 
 @pytest.mark.slow
