@@ -215,7 +215,7 @@ def ethanol() -> LabelledStructure:
 
 
 def training(dataset: Path, out: Path) -> TrainConfig:
-    """Return settings that take about a minute on one core."""
+    """Return settings that take a minute at most."""
     return TrainConfig(
         data=DataSection(path=dataset),
         out=out,
@@ -227,7 +227,7 @@ def training(dataset: Path, out: Path) -> TrainConfig:
         stop=StopSection(max_steps=4000, budget_minutes=1.0),
         log=LogSection(every_steps=25, validate_every_steps=200),
         card=CardSection(
-            description="A demonstration: ethanol only, a minute of training.",
+            description="A demonstration: ethanol only, a minute of training at most.",
             limits=("It has seen one molecule, ethanol, and knows nothing else.",),
         ),
     )
