@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,6 +73,62 @@ def test_one_kernel_serves_several_threads_at_once(make_model, large, make_struc
     for worker in workers:
         worker.join()
     assert wrong == []
+
+
+def test_three_models_in_six_threads_are_each_as_alone(make_model, large, make_structure, threads):
+    threads(2)
+    small = make_structure(19).to(dtype=torch.float32)
+    calls = [large, (small, find_neighbors(small, 5.0))]
+    kernels = [CPUKernel(make_model(PRESETS[name], torch.float32)) for name in ("original", "tiny", "ultra-tiny")]
+    expected = [[kernel.evaluate(*call, ALL) for call in calls] for kernel in kernels]
+    start = threading.Barrier(6)
+    wrong, done = [], []
+
+    def work(which):
+        start.wait()
+        for k in range(6):
+            # Two threads at each model, one at the small structure while the other is at the large one.
+            model, n = which % 3, (which // 3 + k) % 2
+            if not same(kernels[model].evaluate(*calls[n], ALL), expected[model][n]):
+                wrong.append((which, k))
+        done.append(which)
+
+    workers = [threading.Thread(target=work, args=(which,)) for which in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+    assert sorted(done) == list(range(6))
+
+
+def multiplications(config, n_atoms, n_edges):
+    """Return the work of an evaluation as docs/kernels.md counts it against 25 million for each thread."""
+    return config.n_layers * config.hidden * (30 * config.hidden * n_atoms + 66 * n_edges)
+
+
+def n_threads():
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's threads")
+def test_a_second_thread_is_woken_from_25_million_multiplications_on(make_model, make_structure, threads):
+    threads(4)
+    config = PRESETS["original"]
+    model = make_model(config, torch.float32)
+    counts = {}
+    for n_atoms in range(4, 60, 4):
+        batch = make_structure(n_atoms).to(dtype=torch.float32)
+        edges = find_neighbors(batch, 5.0)
+        kernel = CPUKernel(model)  # its threads are its own, and live as long as it does
+        before = n_threads()
+        kernel.evaluate(batch, edges, ALL)
+        share = multiplications(config, n_atoms, edges.n_edges) / 25e6
+        counts[n_atoms] = (n_threads() - before, min(int(share), 3))
+        del kernel
+    assert all(woken == wanted for woken, wanted in counts.values()), counts
+    # Both sides of the threshold were seen, and the limit torch sets.
+    assert {wanted for _, wanted in counts.values()} == {0, 1, 2, 3}
 
 
 def test_idle_threads_use_no_time(make_model, large, threads):
