@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+def platform_tag() -> str:
+    """Return the platform that a library compiled here runs on, such as ``linux_x86_64``.
+
+    A macOS Python may be for both processors, but the compiler makes code for the one at hand.
+    """
+    return sysconfig.get_platform().replace("universal2", platform.machine()).replace("-", "_").replace(".", "_")
 
 
 class CPUKernelHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -33,7 +42,6 @@ class CPUKernelHook(BuildHookInterface):  # type: ignore[type-arg]
             self.app.display_warning(f"the CPU kernel is not in this build, and is compiled on first use: {error}")
             return
         if version != "editable":
-            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{platform}"
+            build_data["tag"] = f"py3-none-{platform_tag()}"
             build_data["artifacts"].append(str(target.relative_to(Path(self.root)).as_posix()))
