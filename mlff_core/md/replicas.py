@@ -85,15 +85,10 @@ class ReplicasState:
 
     def on_host(self) -> ReplicasState:
         """Return the same moment in the host's memory."""
-        return ReplicasState(
-            step=self.step,
-            positions=self.positions.cpu(),
-            velocities=self.velocities.cpu(),
-            energies=self.energies.cpu(),
-            forces=self.forces.cpu(),
-            stresses=None if self.stresses is None else self.stresses.cpu(),
-            bath_energies=self.bath_energies.cpu(),
-        )
+        stresses = None if self.stresses is None else self.stresses.cpu()
+        positions, velocities, forces = self.positions.cpu(), self.velocities.cpu(), self.forces.cpu()
+        energies, bath_energies = self.energies.cpu(), self.bath_energies.cpu()
+        return ReplicasState(self.step, positions, velocities, energies, forces, stresses, bath_energies)
 
 
 def run_replicas(
