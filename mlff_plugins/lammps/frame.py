@@ -91,7 +91,15 @@ class Frame:
         self._batch: AtomicBatch | None = None
 
     def holds(self, tags: npt.NDArray[np.int64], types: npt.NDArray[np.int64], box: tuple[Any, ...]) -> bool:
-        """Return whether nothing but positions can differ."""
+        """Return whether nothing but positions can differ.
+
+        Parameters
+        ----------
+        tags, types
+            As LAMMPS holds its atoms now, shape (n_atoms,), no unit.
+        box
+            As :meth:`Box.read` gives it.
+        """
         return box == self._box and np.array_equal(tags, self._tags) and np.array_equal(types, self._types)
 
     def batch(self, positions: Array, dtype: torch.dtype, device: torch.device) -> AtomicBatch:

@@ -2,7 +2,8 @@
 
 Two molecules of the list, half of the time two that both can give a hydrogen bond, are brought together at random and
 relaxed by a student, many pairs at once. Written are the relaxed pair and the same two pushed apart or together along
-the line between them, so that energies are learned where molecules bind and how they part.
+the line between them, so that energies are learned where molecules bind and how they part; and into the file that
+``--apart`` names the two out of each other's reach, where what binds them is measured from.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ LONGEST = 0.08
 """Å, the longest step of an atom."""
 
 MOST_ATOMS = 40
+
+OUT_OF_REACH = 30.0
+"""Å; what the teacher's dipoles still do to each other there is below 0.1 meV an atom."""
 
 
 def relaxed(potential: Potential, batch: AtomicBatch) -> AtomicBatch:
@@ -77,6 +81,7 @@ def main() -> None:
     parser.add_argument("list", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--pairs", type=int, required=True)
+    parser.add_argument("--apart", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     rng = np.random.default_rng(asked.seed)
@@ -85,7 +90,7 @@ def main() -> None:
     molecules = [molecule for smiles in lines for molecule in conformer(smiles, asked.seed)]
     giving = [molecule for molecule in molecules if gives_hydrogen_bond(molecule)]
     print(f"{len(molecules)} molecules, {len(giving)} of them give hydrogen bonds", flush=True)
-    frames = []
+    frames, apart = [], []
     while len(frames) < 3 * asked.pairs:
         pairs, firsts = [], []
         while len(pairs) < TOGETHER:
@@ -98,8 +103,11 @@ def main() -> None:
         for pair, n_first in zip(split(relaxed(potential, batch)), firsts, strict=True):
             shifts = (0.0, rng.uniform(-0.3, 0.4), rng.uniform(0.4, 3.0))
             frames.extend(Atoms(pair.atomic_numbers, shifted(pair, n_first, away).positions) for away in shifts)
+            apart.append(Atoms(pair.atomic_numbers, shifted(pair, n_first, OUT_OF_REACH).positions))
         print(f"{len(frames) // 3} of {asked.pairs} pairs", flush=True)
     ase.io.write(asked.out, frames)
+    if asked.apart:
+        ase.io.write(asked.apart, apart)
 
 
 def gives_hydrogen_bond(molecule: LabelledStructure) -> bool:

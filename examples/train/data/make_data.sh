@@ -35,9 +35,11 @@ make contacts contacts contacts.smi
     python "$here/pick_starts.py" "$out/contacts.extxyz" "$out/starts.extxyz" 1200 34
 make contacts_near contacts_near "$out/contacts.extxyz"
 make contacts_bound contacts_bound "$out/starts.extxyz"
-[ -e "$out/bound.extxyz" ] ||
-    python "$here/bound_pairs.py" organic-original "$here/contacts.smi" "$out/bound.extxyz" --pairs 2500
+[ -e "$out/apart.extxyz" ] ||
+    python "$here/bound_pairs.py" organic-original "$here/contacts.smi" "$out/bound.extxyz" --pairs 2500 \
+        --apart "$out/apart.extxyz"
 make bound near_minima "$out/bound.extxyz"
+make apart as_given "$out/apart.extxyz"
 [ -e "$out/torsions.smi" ] ||
     python "$here/torsion_fragments.py" "$here"/{contacts.smi,extra.smi,molecules.smi.gz} -o "$out/torsions.smi" -n 10000 \
         --without "$here/../../../benchmarks/physics/molecules.smi" --without-scaffolds "$here/test_scaffolds.smi"
@@ -61,4 +63,6 @@ for name in collisions pairs pairs_near; do
 done
 [ -e "$out/organic.h5" ] ||
     mlff data merge "$out"/{molecules,extra,pairs_kept,pairs_near_kept,collisions_kept}.h5 \
-        "$out"/{contacts,contacts_near,contacts_bound,clashes,bound,torsions,turnable,turned}.h5 -o "$out/organic.h5"
+        "$out"/{contacts,contacts_near,contacts_bound,clashes,bound,apart,torsions,turnable,turned}.h5 -o "$out/organic.h5" \
+        --weight "$out/bound.h5=3" --weight "$out/apart.h5=5" --weight "$out/torsions.h5=1.5" \
+        --weight "$out/turnable.h5=4" --weight "$out/turned.h5=2"
