@@ -3,8 +3,8 @@
     python benchmarks/training_step.py DATA.h5 [--preset original] [--atoms 41] [--kinds …] [--json FILE]
 
 A batch of 8 structures of so many atoms; the kinds take turns, and the least time of each counts. ``gradient_error`` is
-the distance of the parameter gradient from that of double backward, relative. Before the steps, what its edges cost: all
-pairs in one go (molecules), structure by structure (cells), and from memory.
+the distance of the parameter gradient from that of double backward, relative. Before the steps, what its edges cost:
+all pairs in one go (molecules), structure by structure (cells), and from memory.
 """
 
 from __future__ import annotations
