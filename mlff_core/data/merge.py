@@ -13,7 +13,7 @@ from mlff_core.errors import InputError
 
 
 def merge(
-    sources: Sequence[str | Path], output: str | Path, weights: Mapping[str | Path, float] | None = None
+    sources: Sequence[str | Path], output: str | Path, weights: Mapping[str, float] | Mapping[Path, float] | None = None
 ) -> int:
     """Write all structures of several data sets as one, and return how many there are.
 
