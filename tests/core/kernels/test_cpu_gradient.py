@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mlff_core.errors import UnsupportedError
-from mlff_core.kernels.cpu_gradient import CPUGradientKernel
+from mlff_core.kernels.cpu_gradient import N_INTERVALS, CPUGradientKernel
 from mlff_core.kernels.cpu_kernel import CPUKernel, variants
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import PRESETS
@@ -133,7 +133,7 @@ def test_a_step_against_the_gradient_is_seen_at_the_next_refresh(make_model, mak
     kernel.refresh()
     energies, forces, virial = kernel.evaluate(batch, edges, virial=True)
     assert float(before - energies.sum()) == pytest.approx(rate * float(gradient @ gradient), rel=1e-3)
-    fresh = CPUKernel(model).evaluate(batch, edges, ("forces",))
+    fresh = CPUKernel(model, n_intervals=N_INTERVALS[torch.float64]).evaluate(batch, edges, ("forces",))
     torch.testing.assert_close(forces, fresh.forces, rtol=1e-8, atol=1e-10)
     assert virial.shape == (batch.n_systems, 3, 3)
 
