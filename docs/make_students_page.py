@@ -136,8 +136,8 @@ python examples/train/ship.py runs data/test_scaffolds.h5 && python docs/make_st
 The shipped files were trained on a CPU in stages of these settings, each within `stop.budget_minutes` and from the
 weights of the one before (`model.init_from`): first on the molecules, then with collisions, which taught them the
 wall of the potential, then with a core (`model.core`) on the data without the teacher's own wells and with contacts of
-small molecules, `loss.energy_weight` doubled halfway, and shortly with clashes within molecules too; last with fragments
-whose bonds turn and with pairs as they bind, which weigh more than the rest (`make_data.sh`). The stages
+small molecules, `loss.energy_weight` doubled halfway, and shortly with clashes within molecules too; last with
+fragments whose bonds turn and with pairs as they bind, which weigh more than the rest (`make_data.sh`). The stages
 divide their molecules for validation anew, so that a later one's may have been trained on in an earlier one; the test
 set above never was. The `molecules` part was labelled by the same recipe before the generator had it: made anew, it has
 other random numbers. The settings of the last stage are on the cards:
