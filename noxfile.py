@@ -23,6 +23,13 @@ def one_extra(session, extra):
 
 
 @nox.session
+def docs(session):
+    """Build the site, every warning an error."""
+    session.install("-e", ".[all,docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "docs", "site")
+
+
+@nox.session
 def lint(session):
     """Run lint, types and layers."""
     session.install("-e", ".[all,dev]")

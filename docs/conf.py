@@ -1,0 +1,38 @@
+"""Settings of the site: ``sphinx-build -W docs site``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import make_api_pages
+
+import mlff_core
+
+project = "mlff-hub"
+author = "mlff-hub developers"
+version = release = mlff_core.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+root_doc = "index"
+# README.md is the index for who reads the folder; index.md takes it in.
+exclude_patterns = ["README.md"]
+
+html_theme = "furo"
+html_title = f"mlff-hub {release}"
+
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_class_signature = "mixed"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+# Attributes in a list: some of them have an entry of their own too.
+napoleon_use_ivar = True
+
+# Made anew at each build and kept out of git: the list of public names is in the code.
+make_api_pages.write(Path(__file__).parent / "api")
