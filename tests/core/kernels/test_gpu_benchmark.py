@@ -107,6 +107,6 @@ def test_without_a_gpu_a_dry_run_must_be_asked_for(gpu, monkeypatch, tmp_path, c
 
 @pytest.mark.slow  # the interpreter takes minutes
 def test_every_section_runs_dry(gpu, monkeypatch, tmp_path):
-    code, record = run(gpu, monkeypatch, tmp_path, "--dry-run", "--budget-s", "100000")
+    code, record = run(gpu, monkeypatch, tmp_path, "--dry-run")
     assert code == 0
     assert set(record["sections"]) == set(gpu.SECTIONS)
