@@ -27,7 +27,18 @@ def read(name: str) -> dict[str, Any]:
 
 def page() -> str:
     """Return the page."""
-    parts = [HEADER, *peers(), *memory(), *floor(), *threads(), *engines(), *growth(), *drift(), *training()]
+    parts = [
+        HEADER,
+        *peers(),
+        *memory(),
+        *floor(),
+        *threads(),
+        *engines(),
+        *profiles(),
+        *growth(),
+        *drift(),
+        *training(),
+    ]
     return "\n".join(parts) + "\n"
 
 
@@ -173,6 +184,31 @@ def engines() -> Iterator[str]:
         for row in content["rows"]
     ]
     yield table(["", "step", "model alone", "engine alone", "ratio"], rows)
+    yield about(content)
+
+
+def profiles() -> Iterator[str]:
+    """Give the section on the files that cannot call the CPU kernel."""
+    if not (RESULTS / "profiles.json").exists():
+        return
+    content = read("profiles.json")
+    yield (
+        f"## Where a file's step goes\n\nTorchForce and ONNX Runtime run the network of `{content['model']}` as a\n"
+        "graph of operators, since no Python and no kernel of ours is there: every array of an edge's channels goes\n"
+        "to memory and back between two of them. Processor time on one thread, ms, with the kernel's beside it, and\n"
+        "shares of the time in operators.\n"
+    )
+    kinds = list(content["rows"][0]["shares"])
+    rows = [
+        [
+            f"{row['file']}, {row['system']} atoms",
+            f"{row['step_ms']:.1f}",
+            f"{row['kernel_ms']:.1f}",
+            *(f"{row['shares'][kind]:.0%}" for kind in kinds),
+        ]
+        for row in content["rows"]
+    ]
+    yield table(["", "step", "kernel", *kinds], rows)
     yield about(content)
 
 
