@@ -160,6 +160,8 @@ def _limits() -> Iterator[str]:
   (`python -m benchmarks.physics dimers` lists them).
 - Barriers of turning bonds are off by {_physics("torsions", 0, "{:.1f}")} kcal/mol in the mean of twenty molecules,
   most where a barrier is high and rare in the data: amides and disulfides are too easy to turn.
+- Relaxed geometries are {_physics("relaxation", 0, "{:.2f}")} Å from the teacher's in the mean of twenty molecules:
+  flexible ones slide along soft torsions, some into the next valley.
 - Attraction between molecules is too weak: S66 energies are {_physics("s66", 0, "{:.1f}")} kcal/mol from the teacher's.
   [Physics](physics.md) has this and the other checks.
 - No periodic structure and no stress was in the training data: liquids rest on clusters.
