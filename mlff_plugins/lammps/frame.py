@@ -46,6 +46,8 @@ class Frame:
     ----------
     tags, types
         As LAMMPS holds its atoms, shape (n_atoms,), no unit.
+    positions
+        Shape (n_atoms, 3), Å, in LAMMPS' order.
     box
         As :meth:`Box.read` gives it.
     numbers
@@ -54,6 +56,8 @@ class Frame:
         From the model's frame to LAMMPS', shape (3, 3), no unit; None where they are one.
     charge, spin_multiplicity
         Of the whole system, e and 2S + 1.
+    dtype, device
+        Of the model's tensors.
 
     Attributes
     ----------
@@ -65,17 +69,22 @@ class Frame:
         Å³.
     is_periodic
         Whether any direction is.
+    batch
+        The structure as the model takes it.
     """
 
     def __init__(
         self,
         tags: npt.NDArray[np.int64],
         types: npt.NDArray[np.int64],
+        positions: Array,
         box: tuple[Any, ...],
         numbers: npt.NDArray[np.int64],
         rotation: Array | None,
         charge: float | None,
         spin_multiplicity: int | None,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
         self._tags, self._types, self._box = tags.copy(), types.copy(), box
         self._rotation = rotation
@@ -85,10 +94,15 @@ class Frame:
         self.cell[1, 0], self.cell[2, 0], self.cell[2, 1] = xy, xz, yz
         self.volume = float(abs(np.linalg.det(self.cell)))
         self.is_periodic = any(periodic)
-        self._pbc = np.array(periodic, dtype=bool)
-        self._atomic_numbers = numbers[types[self.order]]
-        self._charge, self._spin_multiplicity = charge, spin_multiplicity
-        self._batch: AtomicBatch | None = None
+        self.batch = to_batch(
+            positions[self.order],
+            numbers[types[self.order]],
+            self.cell,
+            np.array(periodic, dtype=bool),
+            rotation=rotation,
+            charge=charge,
+            spin_multiplicity=spin_multiplicity,
+        ).to(device, dtype)
 
     def holds(self, tags: npt.NDArray[np.int64], types: npt.NDArray[np.int64], box: tuple[Any, ...]) -> bool:
         """Return whether nothing but positions can differ.
@@ -102,20 +116,8 @@ class Frame:
         """
         return box == self._box and np.array_equal(tags, self._tags) and np.array_equal(types, self._types)
 
-    def batch(self, positions: Array, dtype: torch.dtype, device: torch.device) -> AtomicBatch:
-        """Return the structure with positions (n_atoms, 3), Å, in LAMMPS' order, for a model."""
+    def at(self, positions: Array) -> AtomicBatch:
+        """Return the same atoms at positions (n_atoms, 3), Å, in LAMMPS' order, for a model."""
         mine = positions[self.order]
-        if self._batch is None:
-            made = to_batch(
-                mine,
-                self._atomic_numbers,
-                self.cell,
-                self._pbc,
-                rotation=self._rotation,
-                charge=self._charge,
-                spin_multiplicity=self._spin_multiplicity,
-            )
-            self._batch = made.to(device, dtype)
-            return self._batch
         mine = mine if self._rotation is None else mine @ self._rotation
-        return self._batch.with_positions(torch.from_numpy(mine).to(device, dtype))
+        return self.batch.with_positions(torch.from_numpy(mine).to(self.batch.device, self.batch.dtype))

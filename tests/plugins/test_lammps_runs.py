@@ -203,6 +203,27 @@ def test_bad_input_stops_the_run_with_our_error(tmp_path, potential, own):
         assert "The model stops LAMMPS: atoms" in (tmp_path / "log").read_text()
 
 
+def test_every_run_refuses_what_the_model_cannot_serve(tmp_path, crystal):
+    lmp = start(tmp_path, crystal)
+    attach(lmp, small_student(dtype=torch.float64), SPECIES, charge=1.0)
+    for _ in range(2):
+        with pytest.raises(UnsupportedError, match=r"total charge is \+1 e.*LAMMPS step 0\)"):
+            lmp.command("run 5")
+    lmp.close()
+
+
+def test_positions_that_are_not_finite_stop_the_run(tmp_path, potential):
+    """Where LAMMPS does not look for them itself, and without a neighbour through which they would be seen."""
+    lone = Atoms("H", positions=[[5.0, 5.0, 5.0]], cell=[10.0, 10.0, 10.0], pbc=True)
+    lmp = start(tmp_path, lone)
+    attach(lmp, potential, SPECIES)
+    lmp.commands_list(["neigh_modify every 1000 delay 1000 check no", "set atom 1 vx 1e300", "timestep 1e9"])
+    lmp.command("fix move all nve")
+    with pytest.raises(InputError, match=r"finite.*LAMMPS step 1\)"):
+        lmp.command("run 10")
+    lmp.close()
+
+
 class Interrupted(PairPotential):
     """Meets Ctrl-C at its tenth evaluation."""
 
