@@ -35,8 +35,13 @@ FLAGS = (
     "-fno-trapping-math",
     "-ffp-contract=fast",
 )
-_AVX512 = ("-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx2", "-mfma", "-mprefer-vector-width=512")
-X86_VARIANTS = {"avx512": (64, 32, _AVX512), "avx2": (32, 16, ("-mavx2", "-mfma")), "generic": (16, 16, ())}
+_AVX512 = ("-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx2", "-mfma")
+X86_VARIANTS = {
+    "avx512": (64, 32, (*_AVX512, "-mprefer-vector-width=512")),
+    "avx512vl": (32, 32, (*_AVX512, "-mprefer-vector-width=256")),
+    "avx2": (32, 16, ("-mavx2", "-mfma")),
+    "generic": (16, 16, ()),
+}
 OTHER_VARIANTS = {"generic": (16, 32, ())}
 """Name → bytes of a vector, vector registers, flags. On 64-bit ARM the compiler's own vectors are NEON."""
 

@@ -13,14 +13,14 @@ struct Kept {
 };
 
 /* Eqs. 9 and 10: z.s (its first half) and z.v are changed in place. */
-static void update(const Model &m, const Layer &layer, int rows, Scratch &z, const Kept &kept) {
+static void update(const Model &m, const Layer &layer, int atoms, Scratch &z, const Kept &kept) {
     const int C = m.C, Fp = m.Fp;
     real *hidden = kept.h ? kept.h : z.h;
-    if (kept.v) memcpy(kept.v, z.v, sizeof(real) * size_t(rows) * 3 * size_t(Fp));
-    multiply(z.v, Fp, 3 * rows, layer.mix.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    if (kept.v) memcpy(kept.v, z.v, sizeof(real) * size_t(atoms) * 3 * size_t(Fp));
+    multiply(z.v, Fp, 3 * atoms, layer.mix.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         store(kept.uw + (row * 2 * C + chunk) * W, value);
     });
-    for (int row = 0; row < rows; row++)
+    for (int row = 0; row < atoms; row++)
         for (int chunk = 0; chunk < C; chunk++) {
             const real *u = kept.uw + (row * 6 * C + chunk) * W, *w = u + Fp;
             vec dot = {}, square = splat(m.smoothing);
@@ -32,14 +32,14 @@ static void update(const Model &m, const Layer &layer, int rows, Scratch &z, con
             store(z.s + (row * 2 * C + C + chunk) * W, square_root(square));
             store(z.dot + (row * C + chunk) * W, dot);
         }
-    if (kept.norms) memcpy(kept.norms, z.s, sizeof(real) * size_t(rows) * 2 * size_t(Fp));
-    multiply(z.s, 2 * Fp, rows, layer.a1.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    if (kept.norms) memcpy(kept.norms, z.s, sizeof(real) * size_t(atoms) * 2 * size_t(Fp));
+    multiply(z.s, 2 * Fp, atoms, layer.a1.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         vec slope;
         const vec h = silu(value + load(layer.a1.bias + chunk * W), slope);
         store(hidden + (row * C + chunk) * W, h);
         store(kept.slope + (row * C + chunk) * W, slope);
     });
-    multiply(hidden, Fp, rows, layer.a2.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    multiply(hidden, Fp, atoms, layer.a2.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         value += load(layer.a2.bias + chunk * W);
         if (chunk < C) {
             real *s = z.s + (row * 2 * C + chunk) * W;
@@ -48,7 +48,7 @@ static void update(const Model &m, const Layer &layer, int rows, Scratch &z, con
         }
         store(kept.gates + (row * 2 * C + chunk - C) * W, value);
     });
-    for (int row = 0; row < rows; row++)
+    for (int row = 0; row < atoms; row++)
         for (int chunk = 0; chunk < C; chunk++) {
             const real *gates = kept.gates + (row * 2 * C + chunk) * W;
             real *s = z.s + (row * 2 * C + chunk) * W;
@@ -63,10 +63,10 @@ static void update(const Model &m, const Layer &layer, int rows, Scratch &z, con
 }
 
 /* From z.gs and z.gv after the block to those before it, in place; adds to `learned` over the atoms, if it is there. */
-static void update_back(const Model &m, const Layer &layer, int atoms, int rows, Scratch &z, const Kept &kept,
+static void update_back(const Model &m, const Layer &layer, int atoms, Scratch &z, const Kept &kept,
                         const LayerGradient *learned) {
     const int C = m.C, Fp = m.Fp, parts = layer.writes_vectors ? 3 : 2;
-    for (int row = 0; row < rows; row++)
+    for (int row = 0; row < atoms; row++)
         for (int chunk = 0; chunk < C; chunk++) {
             vec dot = {}, g_vv = {};
             for (int c = 0; c < 3; c++) {
@@ -81,15 +81,15 @@ static void update_back(const Model &m, const Layer &layer, int atoms, int rows,
             if (layer.writes_vectors) store(a + 2 * Fp, g_vv);
         }
     if (learned) learned->a2.add(z.a, kept.h, Fp, atoms);
-    multiply(z.a, parts * Fp, rows, layer.a2.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    multiply(z.a, parts * Fp, atoms, layer.a2.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         const int64_t at = (row * C + chunk) * W;
         store(z.h + at, value * load(kept.slope + at));
     });
     if (learned) learned->a1.add(z.h, kept.norms, 2 * Fp, atoms);
-    multiply(z.h, Fp, rows, layer.a1.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    multiply(z.h, Fp, atoms, layer.a1.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         store(z.s + (row * 2 * C + chunk) * W, value);
     });
-    for (int row = 0; row < rows; row++)
+    for (int row = 0; row < atoms; row++)
         for (int chunk = 0; chunk < C; chunk++) {
             const real *gates = kept.gates + (row * 2 * C + chunk) * W;
             const vec gs = load(z.gs + (row * C + chunk) * W), g_dot = gs * load(gates);
@@ -114,59 +114,59 @@ static void update_back(const Model &m, const Layer &layer, int atoms, int rows,
         }
     if (learned) learned->mix.add(z.guw, kept.v, Fp, 3 * atoms);
     const bool adds = layer.writes_vectors;
-    multiply(z.guw, 2 * Fp, 3 * rows, layer.mix.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    multiply(z.guw, 2 * Fp, 3 * atoms, layer.mix.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         real *gv = z.gv + (row * C + chunk) * W;
         store(gv, adds ? value + load(gv) : value);
     });
 }
 
 /* φ(s) for the next layer's messages, with v beside it, as neighbours read them: xv (rows, C, 6, W). */
-static void publish(const Model &m, const Layer &layer, int rows, Scratch &z, real *xv, real *slope_p, real *hidden) {
+static void publish(const Model &m, const Layer &layer, int atoms, Scratch &z, real *xv, real *slope_p, real *hidden) {
     const int C = m.C, Fp = m.Fp;
-    multiply(z.s, 2 * Fp, rows, layer.phi1.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    multiply(z.s, 2 * Fp, atoms, layer.phi1.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         vec slope;
         const vec h = silu(value + load(layer.phi1.bias + chunk * W), slope);
         store(hidden + (row * C + chunk) * W, h);
         store(slope_p + (row * C + chunk) * W, slope);
     });
-    multiply(hidden, Fp, rows, layer.phi2.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    multiply(hidden, Fp, atoms, layer.phi2.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         const int part = chunk >= 2 * C ? 2 : chunk >= C, at = chunk - part * C;
         store(xv + ((row * C + at) * 6 + part) * W, value + load(layer.phi2.bias + chunk * W));
     });
-    for (int row = 0; row < rows; row++)
+    for (int row = 0; row < atoms; row++)
         for (int c = 0; c < 3; c++)
             for (int chunk = 0; chunk < C; chunk++)
                 store(xv + ((row * C + chunk) * 6 + 3 + c) * W, load(z.v + ((row * 3 + c) * C + chunk) * W));
 }
 
-/* Energies of the atoms from z.s, added to `energies`; and, for the way back, dE/ds into z.gs, E being the sum of the
- * energies or, where `factors` are given, of their products with these. */
-static void readout(const Model &m, int atoms, int rows, bool backward, Scratch &z, double *energies, const double *factors,
+/* Energies of the owned atoms from z.s, added to `energies`; and, for the way back, dE/ds into z.gs, E being the sum of
+ * the energies or, where `factors` are given, of their products with these. */
+static void readout(const Model &m, int owned, int atoms, bool backward, Scratch &z, double *energies, const double *factors,
                     const Gradient *learned) {
     const int C = m.C, Cr = m.readout_chunks;
     real factor[TILE];
-    for (int row = 0; row < rows; row++) factor[row] = row >= atoms ? real(0) : m.scale * (factors ? real(factors[row]) : real(1));
-    multiply(z.s, 2 * m.Fp, rows, m.readout.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    for (int row = 0; row < atoms; row++) factor[row] = row >= owned ? real(0) : m.scale * (factors ? real(factors[row]) : real(1));
+    multiply(z.s, 2 * m.Fp, atoms, m.readout.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         vec slope;
         const vec h = silu(value + load(m.readout.bias + chunk * W), slope), weight = load(m.readout_weight + chunk * W);
         store(z.h + (row * Cr + chunk) * W, h);
         store(z.a + (row * Cr + chunk) * W, slope * weight * factor[row]);
     });
-    for (int row = 0; row < atoms; row++) {
+    for (int row = 0; row < owned; row++) {
         vec total = {};
         for (int chunk = 0; chunk < Cr; chunk++) total += load(z.h + (row * Cr + chunk) * W) * load(m.readout_weight + chunk * W);
         energies[row] += double((sum(total) + m.readout_bias) * m.scale);
     }
     if (!backward) return;
     if (learned) {
-        learned->readout.add(z.a, z.s, 2 * m.Fp, atoms);
-        for (int row = 0; row < atoms; row++) {
+        learned->readout.add(z.a, z.s, 2 * m.Fp, owned);
+        for (int row = 0; row < owned; row++) {
             *learned->readout_bias += factor[row];
             for (int k = 0; k < Cr * W; k += W)
                 store(learned->readout_weight + k, load(learned->readout_weight + k) + factor[row] * load(z.h + row * Cr * W + k));
         }
     }
-    multiply(z.a, Cr * W, rows, m.readout.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    multiply(z.a, Cr * W, atoms, m.readout.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         store(z.gs + (row * C + chunk) * W, value);
     });
 }

@@ -42,9 +42,9 @@ static void receive(const Job &j, int k, int t, Scratch &z) {
 }
 
 /* z.gs and z.gv to where neighbours read them. */
-static void publish_gradients(const Model &m, int rows, const Scratch &z, real *g) {
+static void publish_gradients(const Model &m, int atoms, const Scratch &z, real *g) {
     const int C = m.C;
-    for (int row = 0; row < rows; row++)
+    for (int row = 0; row < atoms; row++)
         for (int chunk = 0; chunk < C; chunk++) {
             real *to = g + (row * C + chunk) * 4 * W;
             store(to, load(z.gs + (row * C + chunk) * W));
@@ -68,32 +68,28 @@ static void forward_tile(void *context, int64_t t, int thread) {
     const Step &step = *static_cast<Step *>(context);
     Job &j = *step.job;
     const Model &m = *j.m;
-    const int k = step.layer, C = m.C, atoms = j.atoms_in(int(t)), rows = j.rows_in(int(t));
+    const int k = step.layer, C = m.C, atoms = j.atoms_in(int(t));
     const int64_t start = t * j.tile;
     Scratch z(m, thread_scratch(j, thread));
     if (k == 0) receive<2>(j, k, int(t), z);
     else receive<3>(j, k, int(t), z);
-    for (int row = atoms; row < rows; row++) {
-        memset(z.s + row * 2 * C * W, 0, sizeof(real) * 2 * size_t(C) * W);
-        memset(z.v + row * 3 * C * W, 0, sizeof(real) * 3 * size_t(C) * W);
-    }
     const Kept keep = kept(j, k, start, z);
-    update(m, m.layers[k], rows, z, keep);
+    update(m, m.layers[k], atoms, z, keep);
     if (k + 1 < m.n_layers) {
         real *slope_p = j.backward ? j.slope_p[k + 1] + start * m.Fp : z.slope;
         real *hidden = j.trains ? j.h_p[k + 1] + start * m.Fp : z.h;
-        publish(m, m.layers[k + 1], rows, z, j.xv[k + 1] + start * 6 * m.Fp, slope_p, hidden);
-        for (int row = 0; row < rows; row++)
+        publish(m, m.layers[k + 1], atoms, z, j.xv[k + 1] + start * 6 * m.Fp, slope_p, hidden);
+        for (int row = 0; row < atoms; row++)
             memcpy(j.s[k + 1] + (start + row) * m.Fp, z.s + row * 2 * C * W, sizeof(real) * size_t(m.Fp));
         return;
     }
     const double *factors = j.in->cotangents ? j.in->cotangents + start : nullptr;
     /* Nothing flows back from atoms that are only there to be seen. */
     const int64_t left = j.n_owned() - start;
-    readout(m, left < atoms ? int(left) : atoms, rows, j.backward, z, j.atom_energies + start, factors, step.learned);
+    readout(m, left < atoms ? int(left) : atoms, atoms, j.backward, z, j.atom_energies + start, factors, step.learned);
     if (!j.backward) return;
-    update_back(m, m.layers[k], atoms, rows, z, keep, step.learned ? step.learned->layers + k : nullptr);
-    publish_gradients(m, rows, z, j.g[k & 1] + start * 4 * m.Fp);
+    update_back(m, m.layers[k], atoms, z, keep, step.learned ? step.learned->layers + k : nullptr);
+    publish_gradients(m, atoms, z, j.g[k & 1] + start * 4 * m.Fp);
 }
 
 /* The gradients of φ(s), v and s before layer k's messages into z.a, z.gv and z.gs; g holds those after them. */
@@ -140,7 +136,7 @@ static void backward_tile(void *context, int64_t t, int thread) {
     const Step &step = *static_cast<Step *>(context);
     Job &j = *step.job;
     const Model &m = *j.m;
-    const int k = step.layer, C = m.C, Fp = m.Fp, atoms = j.atoms_in(int(t)), rows = j.rows_in(int(t));
+    const int k = step.layer, C = m.C, Fp = m.Fp, atoms = j.atoms_in(int(t));
     const int64_t start = t * j.tile;
     const Layer &layer = m.layers[k];
     const real *g = j.g[k & 1];
@@ -153,25 +149,20 @@ static void backward_tile(void *context, int64_t t, int thread) {
         return;
     }
     send_back(j, k, int(t), g, z, step.learned);
-    for (int row = atoms; row < rows; row++) {
-        memset(z.a + row * 3 * C * W, 0, sizeof(real) * 3 * size_t(Fp));
-        memset(z.gv + row * 3 * C * W, 0, sizeof(real) * 3 * size_t(Fp));
-        memset(z.gs + row * C * W, 0, sizeof(real) * size_t(Fp));
-    }
     const real *slope_p = j.slope_p[k] + start * Fp;
     const LayerGradient *learned = step.learned ? step.learned->layers : nullptr;
     if (learned) learned[k].phi2.add(z.a, j.h_p[k] + start * Fp, Fp, atoms);
-    multiply(z.a, 3 * Fp, rows, layer.phi2.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    multiply(z.a, 3 * Fp, atoms, layer.phi2.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         const int64_t at = (row * C + chunk) * W;
         store(z.h + at, value * load(slope_p + at));
     });
     if (learned) learned[k].phi1.add(z.h, j.s[k] + start * Fp, Fp, atoms);
-    multiply(z.h, Fp, rows, layer.phi1.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+    multiply(z.h, Fp, atoms, layer.phi1.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         real *gs = z.gs + (row * C + chunk) * W;
         store(gs, load(gs) + value);
     });
-    update_back(m, m.layers[k - 1], atoms, rows, z, kept(j, k - 1, start, z), learned ? learned + k - 1 : nullptr);
-    publish_gradients(m, rows, z, j.g[(k - 1) & 1] + start * 4 * Fp);
+    update_back(m, m.layers[k - 1], atoms, z, kept(j, k - 1, start, z), learned ? learned + k - 1 : nullptr);
+    publish_gradients(m, atoms, z, j.g[(k - 1) & 1] + start * 4 * Fp);
 }
 
 /* Rows of an array (padded atoms, width) that layer k's tiles do not write: neighbours read them, times zero. */
@@ -202,10 +193,10 @@ static void take_share(void *context, int64_t share, int thread) {
     Step step = *static_cast<Step *>(context);
     const Job &j = *step.job;
     step.learned = j.gradients + share;
-    for (int64_t t = j.n_tiles * share / j.n_shares; t < j.n_tiles * (share + 1) / j.n_shares; t++) step.tile(&step, t, thread);
+    for (int t = j.share_start(share); t < j.share_start(share + 1); t++) step.tile(&step, t, thread);
 }
 
-static int64_t lay_out(Job &j, char *memory, double *&force, double *&virial, int n_threads) {
+static int64_t lay_out(Job &j, char *memory, int n_threads) {
     const Model &m = *j.m;
     const int64_t n = j.n_atoms, e = j.in->n_edges, padded = int64_t(j.n_tiles) * j.tile, F = m.Fp;
     Layout at{memory};
@@ -218,8 +209,8 @@ static int64_t lay_out(Job &j, char *memory, double *&force, double *&virial, in
     j.slopes = at.take<EdgeGradient>(j.backward && !j.trains ? e : 0);
     j.scratch_size = Scratch::size(m);
     j.scratch = at.take<real>(j.scratch_size * n_threads);
-    force = at.take<double>(j.backward && !j.trains ? 3 * n : 0);
-    virial = at.take<double>(j.backward && !j.trains ? 9 * j.in->n_systems : 0);
+    j.force = at.take<double>(j.backward && !j.trains ? 3 * n * j.n_shares : 0);
+    j.virial = at.take<double>(j.backward && !j.trains ? 9 * j.in->n_systems * j.n_shares : 0);
     const struct {
         real ***layers;
         int width;
@@ -268,8 +259,7 @@ static Job planned(const Model &m, mlff_batch *in, const mlff::Parallel &paralle
 
 static int64_t needed_bytes(const void *model, mlff_batch *in, const mlff::Parallel &parallel) {
     Job j = planned(*static_cast<const Model *>(model), in, parallel);
-    double *force = nullptr, *virial = nullptr;
-    return lay_out(j, nullptr, force, virial, parallel.n_threads) + 64;
+    return lay_out(j, nullptr, parallel.n_threads) + 64;
 }
 
 static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel &parallel, mlff::Arena &arena) {
@@ -277,7 +267,6 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
     for (int64_t k = 0, most = in->n_atoms; in->n_centers && k < m.n_layers; most = in->n_centers[k++])
         if (in->n_centers[k] < 0 || in->n_centers[k] > most) return MLFF_BAD_REQUEST;
     Job j = planned(m, in, parallel);
-    double *force = nullptr, *virial = nullptr;
     const int64_t needed = needed_bytes(model, in, parallel);
     if (arena.size < needed) {
         free(arena.data);
@@ -288,7 +277,7 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
         }
         arena = {static_cast<char *>(memory), needed};
     }
-    lay_out(j, arena.data, force, virial, parallel.n_threads);
+    lay_out(j, arena.data, parallel.n_threads);
 
     index_edges(j);
     if (j.status) return j.status;
@@ -320,7 +309,9 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
         }
         clear_others(j, 0, j.g[0], 4 * m.Fp);
         parallel(j.n_tiles, backward_tile, &step);
-        collect(j, force, virial);
+        parallel(j.n_shares, collect, &j);
+        write_sums(j, j.force, 3 * in->n_atoms, in->forces);
+        write_sums(j, j.virial, 9 * in->n_systems, in->virial);
     }
     if (in->energy) memset(in->energy, 0, sizeof(double) * size_t(in->n_systems));
     const int n_owned = j.n_owned();

@@ -17,40 +17,46 @@ struct Matrix {
     int width(int group) const { return chunks / groups + (group < chunks % groups); }
 };
 
-template <int N, class Finish>
+template <int M, int N, class Finish>
 static MLFF_INLINE void product(const real *a, int64_t lda, int depth, const real *b, int row, int chunk, Finish &finish) {
-    vec sum[MR][N] = {};
+    vec sum[M][N] = {};
     for (int k = 0; k < depth; k++, b += N * W) {
         vec w[N];
 #pragma GCC unroll 4
         for (int n = 0; n < N; n++) w[n] = load(b + n * W);
 #pragma GCC unroll 8
-        for (int m = 0; m < MR; m++) {
+        for (int m = 0; m < M; m++) {
             const vec x = splat(a[m * lda + k]);
 #pragma GCC unroll 4
             for (int n = 0; n < N; n++) sum[m][n] += x * w[n];
         }
     }
 #pragma GCC unroll 8
-    for (int m = 0; m < MR; m++)
+    for (int m = 0; m < M; m++)
 #pragma GCC unroll 4
         for (int n = 0; n < N; n++) finish(row + m, chunk + n, sum[m][n]);
 }
 
-/* finish(row, chunk, value) for every vector of a (rows, depth) · b; rows is a multiple of MR. */
+/* All rows of one group of N vectors: MR at a time, then two, then the last. */
+template <int N, class Finish>
+static MLFF_INLINE void columns(const real *a, int64_t lda, int rows, int depth, const real *panel, int chunk, Finish &finish) {
+    int row = 0;
+    for (; row + MR <= rows; row += MR) product<MR, N>(a + row * lda, lda, depth, panel, row, chunk, finish);
+    for (; row + 2 <= rows; row += 2) product<2, N>(a + row * lda, lda, depth, panel, row, chunk, finish);
+    if (row < rows) product<1, N>(a + row * lda, lda, depth, panel, row, chunk, finish);
+}
+
+/* finish(row, chunk, value) for every vector of a (rows, depth) · b. */
 template <class Finish>
 static inline void multiply(const real *a, int64_t lda, int rows, const Matrix &b, Finish finish) {
     const real *panel = b.data;
     for (int group = 0, chunk = 0; group < b.groups; group++) {
         const int width = b.width(group);
-        for (int row = 0; row < rows; row += MR) {
-            const real *top = a + row * lda;
-            if (width == 1) product<1>(top, lda, b.depth, panel, row, chunk, finish);
-            if (width == 2) product<2>(top, lda, b.depth, panel, row, chunk, finish);
-            if constexpr (NR > 2) {
-                if (width == 3) product<3>(top, lda, b.depth, panel, row, chunk, finish);
-                if (width == 4) product<4>(top, lda, b.depth, panel, row, chunk, finish);
-            }
+        if (width == 1) columns<1>(a, lda, rows, b.depth, panel, chunk, finish);
+        if (width == 2) columns<2>(a, lda, rows, b.depth, panel, chunk, finish);
+        if constexpr (NR > 2) {
+            if (width == 3) columns<3>(a, lda, rows, b.depth, panel, chunk, finish);
+            if (width == 4) columns<4>(a, lda, rows, b.depth, panel, chunk, finish);
         }
         chunk += width;
         panel += int64_t(b.depth) * width * W;

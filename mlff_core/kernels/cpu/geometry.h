@@ -20,21 +20,23 @@ static void index_edges(Job &j) {
         const real sum = x[3 * i] * 0 + x[3 * i + 1] * 0 + x[3 * i + 2] * 0; /* NaN unless all are finite */
         if (!(sum == 0)) return j.fail(MLFF_NOT_FINITE, i);
     }
+    /* Edges as neighbour searches give them, by centre, need one look. */
     bool sorted = true;
-    int64_t last = 0;
+    int64_t next = 0;
     for (int64_t e = 0; e < n_edges; e++) {
         const int64_t i = in.centers[e], k = in.neighbors[e];
         if (i < 0 || i >= n || k < 0 || k >= n) return j.fail(MLFF_BAD_INDEX, e);
-        if (i < last) sorted = false;
-        last = i;
+        if (i + 1 < next) sorted = false;
+        while (next <= i) j.first[next++] = e;
+    }
+    if (sorted) {
+        while (next <= n) j.first[next++] = n_edges;
+        j.order = nullptr;
+        return;
     }
     for (int64_t i = 0; i <= n; i++) j.first[i] = 0;
     for (int64_t e = 0; e < n_edges; e++) j.first[in.centers[e] + 1]++;
     for (int64_t i = 0; i < n; i++) j.first[i + 1] += j.first[i];
-    if (sorted) {
-        j.order = nullptr;
-        return;
-    }
     for (int64_t e = 0; e < n_edges; e++) j.order[j.first[in.centers[e]]++] = e;
     for (int64_t i = n; i > 0; i--) j.first[i] = j.first[i - 1];
     j.first[0] = 0;
@@ -161,12 +163,14 @@ static void prepare_tile(Job &j, int t, real *memory) {
     for (int g = 0; g * GROUP < j.atoms_in(t); g++) prepare_group(j, j.group(t, g), unsorted, capacity, places);
 }
 
-/* Forces and virial from the edges' gradients, in one fixed order whatever the number of threads. */
-static void collect(Job &j, double *force, double *virial) {
+/* Adds what the edges of one share of the tiles give to forces and virials of its own. */
+static void collect(void *context, int64_t share, int) {
+    Job &j = *static_cast<Job *>(context);
     const mlff_batch &in = *j.in;
+    double *force = j.force + share * 3 * in.n_atoms, *virial = j.virial + share * 9 * in.n_systems;
     memset(force, 0, sizeof(double) * 3 * size_t(in.n_atoms));
     memset(virial, 0, sizeof(double) * 9 * size_t(in.n_systems));
-    for (int t = 0; t < j.n_tiles; t++)
+    for (int t = j.share_start(share); t < j.share_start(share + 1); t++)
         for (int g = 0; g * GROUP < j.atoms_in(t); g++) {
             const Job::Group group = j.group(t, g);
             for (int e = 0; e < *group.count; e++) {
@@ -185,10 +189,16 @@ static void collect(Job &j, double *force, double *virial) {
                 }
             }
         }
-    if (real *out = static_cast<real *>(in.forces))
-        for (int64_t k = 0; k < 3 * in.n_atoms; k++) out[k] = real(force[k]);
-    if (real *out = static_cast<real *>(in.virial))
-        for (int64_t k = 0; k < 9 * in.n_systems; k++) out[k] = real(virial[k]);
+}
+
+/* The sums (n_shares, n) over the shares, in their order. */
+static void write_sums(const Job &j, const double *sums, int64_t n, void *out) {
+    if (!out) return;
+    for (int64_t k = 0; k < n; k++) {
+        double total = sums[k];
+        for (int share = 1; share < j.n_shares; share++) total += sums[share * n + k];
+        static_cast<real *>(out)[k] = real(total);
+    }
 }
 
 }  // namespace MLFF_NAMESPACE

@@ -41,6 +41,7 @@ struct Job {
     Edge *edges;                /* within the cutoff, from first[i] on for the group that starts with atom i */
     EdgeGradient *slopes;       /* as `edges`, unless this trains */
     double *atom_energies;      /* (n_atoms) */
+    double *force, *virial;     /* unless this trains: (n_shares, n_atoms, 3) and (n_shares, n_systems, 3, 3) */
     real **s;                   /* what each layer's messages are added to, (padded atoms, Fp); one array for all unless this trains */
     real **xv;                  /* each layer but the first: (padded atoms, C, 6, W): φ(s) and v that neighbours read */
     real **uw;                  /* each layer but the last: (padded atoms, 3, 2 Fp) */
@@ -48,8 +49,8 @@ struct Job {
     real **slope_a, **slope_p;  /* derivative of each SiLU, (padded atoms, Fp) */
     real **norms, **v;          /* inputs of each update if this trains, (padded atoms, 2 Fp) and (padded atoms, 3, Fp) */
     real **h_a, **h_p;          /* what the SiLUs gave if this trains, (padded atoms, Fp) */
-    Gradient *gradients;        /* one for each share of the tiles */
-    int n_shares;
+    int n_shares;               /* of the tiles, each of which is summed alone */
+    Gradient *gradients;        /* one for each share */
     real *g[2];                 /* (padded atoms, C, 4, W): dE/ds and dE/dv after a layer's messages */
     real *scratch;              /* one for each thread */
     int64_t scratch_size;
@@ -61,7 +62,7 @@ struct Job {
     int n_owned() const { return n_centers(m->n_layers - 1); }
 
     int atoms_in(int t) const { return n_atoms - t * tile < tile ? n_atoms - t * tile : tile; }
-    int rows_in(int t) const { return round_up(atoms_in(t), MR); }
+    int share_start(int64_t share) const { return int(n_tiles * share / n_shares); }
     int groups() const { return (tile + GROUP - 1) / GROUP; }
 
     /* Atoms and edges of group g of tile t. */

@@ -1,17 +1,30 @@
 #include "pool.h"
 
+#include <chrono>
 #include <unistd.h>
 
 namespace mlff {
+
+/* To wake a sleeping thread takes tens of microseconds, and they meet once a layer: so one that waits looks again for as
+ * long before it sleeps, each time after the processor was offered to whoever else has work. */
+constexpr std::chrono::microseconds AWAKE{50};
+
+template <class Condition>
+static void look_for(Condition met) {
+    const auto end = std::chrono::steady_clock::now() + AWAKE;
+    while (!met() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+}
 
 struct Pool::Crew {
     pid_t process = getpid();
     std::mutex mutex;
     std::condition_variable start, done;
     std::vector<std::thread> threads;
-    uint64_t round = 0;
-    int wanted = 0, working = 0;
-    bool closing = false;
+    /* Changed under the mutex, and looked at without it. */
+    std::atomic<uint64_t> round{0};
+    std::atomic<int> working{0};
+    std::atomic<bool> closing{false};
+    int wanted = 0;
     Task task = nullptr;
     void *context = nullptr;
     int64_t n_items = 0;
@@ -23,9 +36,11 @@ struct Pool::Crew {
 
     void live(int thread) {
         uint64_t seen = 0;
-        std::unique_lock<std::mutex> lock(mutex);
+        const auto called = [&] { return closing || round != seen; };
         for (;;) {
-            start.wait(lock, [&] { return closing || round != seen; });
+            if (seen) look_for(called);
+            std::unique_lock<std::mutex> lock(mutex);
+            start.wait(lock, called);
             if (closing) return;
             seen = round;
             if (thread >= wanted) continue;
@@ -91,6 +106,7 @@ void Pool::run(void *pool, int n_threads, int64_t n_items, Task task, void *cont
     }
     crew.start.notify_all();
     crew.work(0);
+    look_for([&] { return crew.working == 0; });
     std::unique_lock<std::mutex> lock(crew.mutex);
     crew.done.wait(lock, [&] { return crew.working == 0; });
 }
