@@ -38,6 +38,15 @@ def same(a, b):
     return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("energy", "forces", "atom_energies"))
 
 
+def in_threads(n, work):
+    """Call work(k) for k below n, each in a thread of its own, and wait for all."""
+    workers = [threading.Thread(target=work, args=(which,)) for which in range(n)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
 def test_a_repeated_call_is_the_same_bit_for_bit(make_model, large):
     kernel = CPUKernel(make_model(PRESETS["original"], torch.float32))
     first = kernel.evaluate(*large, ALL)
@@ -67,11 +76,7 @@ def test_one_kernel_serves_several_threads_at_once(make_model, large, make_struc
             if not same(kernel.evaluate(*calls[n], ALL), expected[n]):
                 wrong.append((which, k))
 
-    workers = [threading.Thread(target=work, args=(which,)) for which in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    in_threads(4, work)
     assert wrong == []
 
 
@@ -93,11 +98,7 @@ def test_three_models_in_six_threads_are_each_as_alone(make_model, large, make_s
                 wrong.append((which, k))
         done.append(which)
 
-    workers = [threading.Thread(target=work, args=(which,)) for which in range(6)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    in_threads(6, work)
     assert wrong == []
     assert sorted(done) == list(range(6))
 
