@@ -54,8 +54,8 @@ struct Handle {
     int64_t flops_per_atom, flops_per_edge;
 };
 
-/* Work, in multiplications, that a second thread must find to be worth waking: about a millisecond. */
-constexpr int64_t WORTH_A_THREAD = 25'000'000;
+/* Work, in multiplications, that a second thread must find to be worth waking: a good millisecond. */
+constexpr int64_t WORTH_A_THREAD = 45'000'000;
 
 int threads_for(const Handle &handle, const mlff_batch &batch) {
     const int64_t work = handle.flops_per_atom * batch.n_atoms + handle.flops_per_edge * batch.n_edges;
