@@ -100,6 +100,12 @@ class Run:
     def properties(self):
         return np.loadtxt(self.folder / "run.out")
 
+    def served_by_command(self, *models, arguments=()):
+        """Serve the run by ``mlff serve-ipi`` and return the finished process."""
+        command = [sys.executable, "-m", "mlff_core.cli", "serve-ipi", *map(str, models), "--template", "start.extxyz"]
+        command += ["--dtype", "float64", "--device", "cpu", *arguments]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=300)
+
     def close(self):
         if self.process is not None and self.process.poll() is None:
             self.process.kill()

@@ -1,8 +1,6 @@
 """i-PI's committees: of several drivers, and of one driver with several models."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -49,15 +47,7 @@ def test_two_drivers_and_one_with_both_models_make_the_same_committee(ipi, tmp_p
     ]
     parse = "<parse_json>True</parse_json>"
     both = ipi(atoms, "both", output=OUTPUT, forcefield=committee(ipi.socket, names[:1], parse)).start()
-    arguments = ["--unix", f"{both.name}-a", "--template", "start.extxyz", "--dtype", "float64", "--device", "cpu"]
-    arguments += ["--max-uncertainty", "1e-6"]
-    served = subprocess.run(
-        [sys.executable, "-m", "mlff_core.cli", "serve-ipi", *map(str, files), *arguments],
-        cwd=both.folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    served = both.served_by_command(*files, arguments=["--unix", f"{both.name}-a", "--max-uncertainty", "1e-6"])
     assert served.returncode == 0, served.stderr
     assert "small-student and 1 more" in served.stderr
     assert "UncertaintyWarning" in served.stderr

@@ -1,8 +1,5 @@
 """A committee that is watched while the real i-PI moves atoms: its deviations in the extras, a warning, an end."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -108,14 +105,9 @@ def test_a_driver_that_stops_leaves_the_run_to_one_that_warns(ipi, opened, devia
 def test_the_command_stops_and_ends_an_i_pi_that_is_to_end_with_it(ipi, committee, deviation):
     ending = "<exit_on_disconnect>True</exit_on_disconnect>"
     run = ipi(boxed(), steps=MANY, timestep=0.5, socket=ending).start()
-    arguments = ["--unix", run.name, "--template", "start.extxyz", "--dtype", "float64", "--device", "cpu"]
-    arguments += ["--max-uncertainty", str(1.02 * deviation), "--on-uncertain", "stop"]
-    served = subprocess.run(
-        [sys.executable, "-m", "mlff_core.cli", "serve-ipi", str(committee), *arguments],
-        cwd=run.folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
+    limit = str(1.02 * deviation)
+    served = run.served_by_command(
+        committee, arguments=["--unix", run.name, "--max-uncertainty", limit, "--on-uncertain", "stop"]
     )
     assert served.returncode == 1, served.stderr
     assert "not sure enough" in served.stderr
