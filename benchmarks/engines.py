@@ -51,9 +51,11 @@ TIMESTEP_FS = 0.5
 TURN_S = 0.1
 N_FRAMES = 40
 BEADS = 8
+CONNECTING = 5
+"""Requests after a connection that are not timed: i-PI looks for new clients a few times a second."""
 
-Run = Callable[[int], None]
-"""Does so many steps."""
+Run = Callable[[int], float | None]
+"""Does so many steps; returns how long they took, s, where that is not the time of the call."""
 
 
 @dataclass
@@ -63,7 +65,12 @@ class Trio:
     step: Run
     zero: Run
     direct: Run
-    clock: Callable[[], float] = time.process_time
+
+    def spent(self, what: str, n: int) -> float:
+        """Return the time of n steps, s."""
+        began = time.process_time()
+        own = getattr(self, what)(n)
+        return time.process_time() - began if own is None else own
 
 
 class Zeros(Calculator):
@@ -350,10 +357,22 @@ def ipi(frame: Atoms, model: str) -> Iterator[Trio]:
     noise = [beads.positions + 1e-3 * torch.randn(shape, generator=torch.Generator().manual_seed(k)) for k in range(8)]
     want = wants(frame)
 
-    def step(n: int) -> None:
-        counted.most, counted.asked = n, []
+    predict = cycle(noise, lambda positions: running.predict(beads.with_positions(positions), want=want))
+
+    def step(n: int) -> float:
+        counted.most, counted.asked = n + CONNECTING, []
         with contextlib.suppress(BlockIsOverError):
             Client(connect(address), driver, driver.n_atoms).serve()
+        return counted.asked[-1] - counted.asked[CONNECTING]
+
+    def zero(n: int) -> float:
+        asked, _ = bare(address, frame, n + CONNECTING, BEADS)
+        return asked[-1] - asked[CONNECTING]
+
+    def direct(n: int) -> float:
+        began = time.perf_counter()
+        predict(n)
+        return time.perf_counter() - began
 
     with tempfile.TemporaryDirectory() as folder:
         boxed = frame.copy()
@@ -364,12 +383,7 @@ def ipi(frame: Atoms, model: str) -> Iterator[Trio]:
         (Path(folder) / "input.xml").write_text(text)
         server = subprocess.Popen([Path(sys.executable).with_name("i-pi"), "input.xml"], cwd=folder)
         try:
-            yield Trio(
-                step,
-                lambda n: bare(address, frame, n, BEADS) and None,
-                cycle(noise, lambda positions: running.predict(beads.with_positions(positions), want=want)),
-                clock=time.perf_counter,
-            )
+            yield Trio(step, zero, direct)
         finally:
             server.kill()
             server.wait()
@@ -391,17 +405,12 @@ def measure(trio: Trio, seconds: float) -> dict[str, float]:
     times: dict[str, list[float]] = {"step": [], "zero": [], "direct": []}
     counts = {}
     for what in times:
-        run: Run = getattr(trio, what)
-        run(3)  # what the first calls load, tune or compile
-        began = trio.clock()
-        run(5)
-        counts[what] = min(1000, max(2, round(TURN_S / ((trio.clock() - began) / 5))))
+        trio.spent(what, 3)  # what the first calls load, tune or compile
+        counts[what] = min(1000, max(2, round(TURN_S / (trio.spent(what, 5) / 5))))
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(times["step"]) < 3:
         for what, spent in times.items():
-            began = trio.clock()
-            getattr(trio, what)(counts[what])
-            spent.append(1e3 * (trio.clock() - began) / counts[what])
+            spent.append(1e3 * trio.spent(what, counts[what]) / counts[what])
     ratios = [step / (zero + direct) for step, zero, direct in zip(*times.values(), strict=True)]
     medians = {f"{what}_ms": statistics.median(spent) for what, spent in times.items()}
     return {**medians, "ratio": statistics.median(ratios), "n_turns": len(ratios)}
