@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "growth.svg"
 
+Content = dict[str, Any]
+
 HEADER = """# Benchmarks
 
 Made by `python benchmarks/tables.py` from `benchmarks/results/*.json`; a test compares them. `benchmarks/README.md`
@@ -20,25 +22,17 @@ says how each figure is taken.
 """
 
 
-def read(name: str) -> dict[str, Any]:
+def read(name: str) -> Content:
     """Return the content of a file of results."""
     return json.loads((RESULTS / name).read_text())
 
 
 def page() -> str:
-    """Return the page."""
-    parts = [
-        HEADER,
-        *peers(),
-        *memory(),
-        *floor(),
-        *threads(),
-        *engines(),
-        *profiles(),
-        *growth(),
-        *drift(),
-        *training(),
-    ]
+    """Return the page, of what has been measured."""
+    parts = [HEADER]
+    for name, section in SECTIONS:
+        if (RESULTS / name).exists():
+            parts += section(read(name))
     return "\n".join(parts) + "\n"
 
 
@@ -55,32 +49,33 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def peers() -> Iterator[str]:
-    """Give the sections on other programs."""
+def peers(content: Content) -> Iterator[str]:
+    """Give the section on the peers that are always there."""
     yield "## Beside other programs\n"
     yield (
         "Processor time of a whole step with moving atoms, ms, one thread: median, and in brackets how many times\n"
         "that of `mlff-hub`, from turns next to each other. Molecules of 22 and 49 atoms, 32 molecules of 49 in a\n"
         "batch, periodic water of 504 and 2001 atoms. The model is `original`.\n"
     )
-    for name in ("peers.json", "peers_more.json"):
-        if not (RESULTS / name).exists():
-            continue
-        content = read(name)
-        rows = content["rows"]
-        systems = list(dict.fromkeys(row["system"] for row in rows))
-        found = {(row["peer"], row["system"]): row for row in rows}
-        lines = [[peer, *(cell(found[peer, system]) for system in systems)] for peer in content["about"]]
-        yield table(["", *(system.replace("x", " × ") for system in systems)], lines)
-        missing = sorted({row["message"] for row in rows if row["message"]})
-        if missing:
-            yield "\n".join(f"- Not timed: {message}" for message in missing) + "\n"
-        yield about(content)
-        for peer, words in content["about"].items():
-            if "model" in words:
-                versions = ", ".join(f"{key} {value}" for key, value in words["versions"].items())
-                yield f"- {peer}: {words['model']}. Neighbours: {words['neighbours']}. {versions}."
-        yield ""
+    yield from comparison(content)
+
+
+def comparison(content: Content) -> Iterator[str]:
+    """Give the table of one run beside peers, and what they are."""
+    rows = content["rows"]
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    found = {(row["peer"], row["system"]): row for row in rows}
+    lines = [[peer, *(cell(found[peer, system]) for system in systems)] for peer in content["about"]]
+    yield table(["", *(system.replace("x", " × ") for system in systems)], lines)
+    missing = sorted({row["message"] for row in rows if row["message"]})
+    if missing:
+        yield "\n".join(f"- Not timed: {message}" for message in missing) + "\n"
+    yield about(content)
+    for peer, words in content["about"].items():
+        if "model" in words:
+            versions = ", ".join(f"{key} {value}" for key, value in words["versions"].items())
+            yield f"- {peer}: {words['model']}. Neighbours: {words['neighbours']}. {versions}."
+    yield ""
 
 
 def cell(row: dict[str, Any]) -> str:
@@ -92,20 +87,16 @@ def cell(row: dict[str, Any]) -> str:
     return text if row["peer"] == "mlff-hub" else f"{text} ({row['ratio']:.1f}×)"
 
 
-def memory() -> Iterator[str]:
+def memory(content: Content) -> Iterator[str]:
     """Give the section on memory."""
-    content = read("peers.json")
     peaks, idle = content["peak_memory_mib"], content["idle_memory_mib"]
     yield f"## Memory\n\nMost memory a fresh process holds, water of {content['memory_system']} atoms, MiB.\n"
     rows = [[peer, f"{idle[peer]:.0f}", f"{peaks[peer]:.0f}", f"{peaks[peer] - idle[peer]:.0f}"] for peer in peaks]
     yield table(["", "before the first step", "after three", "difference"], rows)
 
 
-def floor() -> Iterator[str]:
+def floor(content: Content) -> Iterator[str]:
     """Give the section on how near the kernel is to what the processor can do."""
-    content = read("cpu_kernel.json")
-    if "machine" not in content:
-        return
     yield (
         "## The floor\n\nA step with moving atoms, one thread, random weights: processor time, ms, of the CPU kernel\n"
         f"(variant `{content['variant']}`), of the reference, and of torch's own matrix product for as many\n"
@@ -123,11 +114,8 @@ def floor() -> Iterator[str]:
     yield about(content)
 
 
-def threads() -> Iterator[str]:
+def threads(content: Content) -> Iterator[str]:
     """Give the section on a second thread."""
-    content = read("threads.json")
-    if "machine" not in content:
-        return
     yield "## A second thread\n\nA step with moving atoms, by the clock, ms, one thread and two in turns.\n"
     rows = [
         [
@@ -142,11 +130,8 @@ def threads() -> Iterator[str]:
     yield about(content)
 
 
-def training() -> Iterator[str]:
+def training(content: Content) -> Iterator[str]:
     """Give the section on training steps."""
-    if not (RESULTS / "training_step.json").exists():
-        return
-    content = read("training_step.json")
     yield (
         "## Training\n\nOne step of the trainer, energies and forces, one thread, 8 structures of "
         f"{content['n_atoms'] // 8} atoms:\nprocessor time, and how far the gradient is from that of double backward.\n"
@@ -165,11 +150,8 @@ def training() -> Iterator[str]:
     yield about(content)
 
 
-def engines() -> Iterator[str]:
+def engines(content: Content) -> Iterator[str]:
     """Give the section on what engines add."""
-    if not (RESULTS / "engines.json").exists():
-        return
-    content = read("engines.json")
     yield (
         f"## Engines\n\nA step through each engine with `{content['model']}`, the same form of the model called\n"
         "alone, and the engine with a force of zero: ms on one thread, processor time, i-PI's by the clock. The ratio\n"
@@ -187,11 +169,8 @@ def engines() -> Iterator[str]:
     yield about(content)
 
 
-def profiles() -> Iterator[str]:
+def profiles(content: Content) -> Iterator[str]:
     """Give the section on the files that cannot call the CPU kernel."""
-    if not (RESULTS / "profiles.json").exists():
-        return
-    content = read("profiles.json")
     yield (
         f"## Where a file's step goes\n\nTorchForce and ONNX Runtime run the network of `{content['model']}` as a\n"
         "graph of operators, since no Python and no kernel of ours is there: every array of an edge's channels goes\n"
@@ -212,11 +191,8 @@ def profiles() -> Iterator[str]:
     yield about(content)
 
 
-def growth() -> Iterator[str]:
+def growth(content: Content) -> Iterator[str]:
     """Give the section on growth."""
-    if not (RESULTS / "growth.json").exists():
-        return
-    content = read("growth.json")
     yield (
         "## Growth\n\nPeriodic water at one density, one thread: processor time of a step served by the list under\n"
         "the skin and of one that searches, and memory added to that of an idle process.\n"
@@ -240,11 +216,8 @@ def growth() -> Iterator[str]:
     yield about(content)
 
 
-def drift() -> Iterator[str]:
+def drift(content: Content) -> Iterator[str]:
     """Give the section on the drift of the energy."""
-    if not (RESULTS / "drift.json").exists():
-        return
-    content = read("drift.json")
     yield (
         f"## Drift\n\nVelocity Verlet, {content['timestep_fs']} fs, float32, {content['system']}, {content['steps']}\n"
         f"steps from 300 K, `{content['model']}`: slope of the total energy, and what is left beside it.\n"
@@ -263,6 +236,21 @@ def drift() -> Iterator[str]:
         )
     yield table(["kernel", "drift, meV/atom/ps, each run", "mean size", "fluctuation, meV/atom"], lines)
     yield about(content)
+
+
+SECTIONS: tuple[tuple[str, Callable[[Content], Iterator[str]]], ...] = (
+    ("peers.json", peers),
+    ("peers_more.json", comparison),
+    ("peers.json", memory),
+    ("cpu_kernel.json", floor),
+    ("threads.json", threads),
+    ("engines.json", engines),
+    ("profiles.json", profiles),
+    ("growth.json", growth),
+    ("drift.json", drift),
+    ("training_step.json", training),
+)
+"""In the order of the page; a file that is missing leaves its section out."""
 
 
 def plot() -> None:
