@@ -2,9 +2,9 @@
 
     python benchmarks/threads.py [--presets original,tiny,ultra-tiny] [--seconds 10] [--json FILE]
 
-Each turn is a quarter of a second of steps with moving atoms, neighbour search under a skin included, timed by the clock:
-processor time does not get less with threads. So nothing else may run. The ratio is the median over turns of one
-thread's turn over two threads' next to it.
+Each turn is a quarter of a second of steps with moving atoms, neighbour search under a skin included, timed by the
+clock: processor time does not get less with threads. So nothing else may run. The ratio is the median over turns of
+one thread's turn over two threads' next to it.
 """
 
 from __future__ import annotations
