@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -249,6 +250,14 @@ class VerletNeighborList:
             or not torch.equal(old.system_idx, batch.system_idx)
         ):
             return True
-        moved = (batch.positions.detach() - old.positions).square().sum(dim=1).max()
         # `not <=` so that NaN counts as stale and is then refused by the search.
-        return not bool(moved <= (self.skin / 2) ** 2)
+        return not _largest_move(old.positions, batch.positions.detach()) <= (self.skin / 2) ** 2
+
+
+def _largest_move(before: Tensor, after: Tensor) -> float:
+    """Return the largest squared distance between positions (n_atoms, 3), Å², and others."""
+    if after.device.type == "cpu":
+        # A small student's step takes a tenth of a millisecond, of which torch's five calls would be a fifth.
+        moves = after.numpy() - before.numpy()
+        return float(np.einsum("ij,ij->i", moves, moves).max())
+    return float((after - before).square().sum(dim=1).max())
