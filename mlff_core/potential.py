@@ -251,6 +251,7 @@ class VerletPotential(Potential):
         self.neighbors = VerletNeighborList(potential.card.cutoff, skin) if potential.uses_edges else None
         self.skin = skin
         self._stepper: Stepper | None = None
+        self._checked_build = 0
 
     @property
     def n_searches(self) -> int:
@@ -267,17 +268,27 @@ class VerletPotential(Potential):
         edges: EdgeList | None = None,
     ) -> Prediction:
         """Return what the wrapped potential gives; see :meth:`Potential.predict`."""
-        if edges is None and self.neighbors is not None:
-            batch = batch.to(self.device, self.dtype)
-            stepper = self._follow(batch)
-            if stepper is not None:
-                wanted = self._check_want(want)
-                check_state(self.card, batch)
-                if "stress" in wanted:
-                    check_has_volume(batch)
-                return _step(stepper, batch, wanted)
-            edges = self.edges(batch)
-        return self.potential.predict(batch, want=want, edges=edges)
+        if edges is not None or self.neighbors is None:
+            return self.potential.predict(batch, want=want, edges=edges)
+        batch = batch.to(self.device, self.dtype)
+        stepper = self._follow(batch)
+        if stepper is not None:
+            return _step(stepper, batch, self._check_rest(batch, want))
+        edges = self.edges(batch)
+        if self._checked_build == self.neighbors.n_builds:
+            # The list has just found the atoms near where they were checked, the same ones in the same cell.
+            return self.potential.predict_checked(batch, self._check_rest(batch, want), edges)
+        prediction = self.potential.predict(batch, want=want, edges=edges)
+        self._checked_build = self.neighbors.n_builds
+        return prediction
+
+    def _check_rest(self, batch: AtomicBatch, want: Iterable[str]) -> frozenset[str]:
+        """Return what is wanted, after the checks that who follows the atoms does not make."""
+        wanted = self._check_want(want)
+        check_state(self.card, batch)
+        if "stress" in wanted:
+            check_has_volume(batch)
+        return wanted
 
     def _follow(self, batch: AtomicBatch) -> Stepper | None:
         """Return the stepper of these structures, if the wrapped potential has one."""

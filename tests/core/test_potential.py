@@ -105,6 +105,25 @@ def test_under_a_skin_everything_is_as_without():
     assert 1 < skin.neighbors.n_builds < 12
 
 
+def test_under_a_skin_every_call_refuses_what_the_first_refused():
+    """What the list of neighbours sees for itself is not looked at twice, and nothing else is taken for seen."""
+    skin = VerletPotential(student())
+    for _ in range(2):
+        with pytest.raises(UnsupportedError, match="does not know Si"):
+            skin.predict(single(WATER, [8, 1, 14]))
+    water = single(WATER, [8, 1, 1])
+    for _ in range(2):
+        skin.predict(water)
+    with pytest.raises(UnsupportedError, match="neutral"):
+        skin.predict(single(WATER, [8, 1, 1], charge=-1))
+    with pytest.raises(InputError, match="unknown property"):
+        skin.predict(water, want=("dipole",))
+    with pytest.raises(InputError, match="periodic cell"):
+        skin.predict(water, want=("stress",))
+    with pytest.raises(InputError, match="finite"):
+        skin.predict(water.with_positions(water.positions * torch.nan))
+
+
 def test_predicting_leaves_inputs_and_torch_as_they_were():
     potential, batch = student(), structures.to_batch(structures.triclinic_crystal())
     before = [t.clone() for t in (batch.positions, batch.cell)]
