@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Make the shipped students' training data and their test set; killed and run again, it goes on where it was.
 #
-#   examples/train/data/make_data.sh [OUT] [PROCESSES]
+#   examples/train/data/make_data.sh [OUT] [PROCESSES] [LIMIT]
 #
-# About three core-hours. OUT/organic.h5 is what the students learn from, OUT/test_scaffolds.h5 what they are
-# judged by.
+# About three core-hours; LIMIT, the most starts of each kind, makes a rehearsal of minutes. OUT/organic.h5 is what the
+# students learn from, OUT/test_scaffolds.h5 what they are judged by.
 #
 # molecules.smi.gz    9,014 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
 # extra.smi           1,236 where those are thin: phosphorus, sulphur, up to four heavy atoms, zwitterions, amino acids
@@ -17,6 +17,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-data}
 processes=${2:-1}
+limit=${3:-}
 mkdir -p "$out"
 
 make() { # name, recipe, starts, more settings
@@ -24,7 +25,7 @@ make() { # name, recipe, starts, more settings
     shift 3
     [ -e "$starts" ] || starts=$here/$starts
     [ -e "$out/$name.h5" ] || mlff data generate "$starts" "$out/$name.h5" --teacher so3lr \
-        --config "$here/$recipe.toml" --processes "$processes" "$@"
+        --config "$here/$recipe.toml" --processes "$processes" ${limit:+--limit "$limit"} "$@"
 }
 make test_scaffolds recipe test_scaffolds.smi
 make molecules recipe molecules.smi.gz --seed 13
@@ -36,12 +37,12 @@ make contacts contacts contacts.smi
 make contacts_near contacts_near "$out/contacts.extxyz"
 make contacts_bound contacts_bound "$out/starts.extxyz"
 [ -e "$out/apart.extxyz" ] ||
-    python "$here/bound_pairs.py" organic-original "$here/contacts.smi" "$out/bound.extxyz" --pairs 2500 \
+    python "$here/bound_pairs.py" organic-original "$here/contacts.smi" "$out/bound.extxyz" --pairs "${limit:-2500}" \
         --apart "$out/apart.extxyz"
 make bound near_minima "$out/bound.extxyz"
 make apart as_given "$out/apart.extxyz"
 [ -e "$out/torsions.smi" ] ||
-    python "$here/torsion_fragments.py" "$here"/{contacts.smi,extra.smi,molecules.smi.gz} -o "$out/torsions.smi" -n 10000 \
+    python "$here/torsion_fragments.py" "$here"/{contacts.smi,extra.smi,molecules.smi.gz} -o "$out/torsions.smi" -n "${limit:-10000}" \
         --without "$here/../../../benchmarks/physics/molecules.smi" --without-scaffolds "$here/test_scaffolds.smi"
 make torsions torsions "$out/torsions.smi"
 make turnable torsions turnable.smi --seed 47 --set conformers=4 --set kinds.torsion.n=12
@@ -49,12 +50,13 @@ for name in torsions turnable; do
     [ -e "$out/$name.extxyz" ] || mlff data convert "$out/$name.h5" "$out/$name.extxyz"
 done
 [ -e "$out/turned.extxyz" ] ||
-    python "$here/pick_starts.py" "$out"/{torsions,turnable,turned}.extxyz 9000 99 torsion
+    python "$here/pick_starts.py" "$out"/{torsions,turnable,turned}.extxyz 9000 99 --kind torsion
 make turned near_minima "$out/turned.extxyz" --seed 53
 [ -e "$out/clashes.smi" ] || { gunzip -c "$here/molecules.smi.gz" | awk 'NR % 9 == 1' && awk 'NR % 2 == 1' "$here/extra.smi"; } > "$out/clashes.smi"
 make clashes clashes "$out/clashes.smi"
 make collisions collisions extra.smi
-make pairs collisions pairs.extxyz --set kinds.collision.n=80 \
+# Of light atoms many come closer than a teacher may be asked.
+make pairs collisions pairs.extxyz --set max_failed_share=1 --set kinds.collision.n=80 \
     --set kinds.collision.contact_min=0.2 --set kinds.collision.contact_max=2.0
 make pairs_near collisions pairs.extxyz --seed 31 --set kinds.collision.n=200 --set kinds.collision.weight=0.3 \
     --set kinds.collision.contact_min=0.6 --set kinds.collision.contact_max=1.2

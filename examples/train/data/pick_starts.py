@@ -1,8 +1,11 @@
-"""Draw structures to start from, always the same: ``python pick_starts.py IN.extxyz… OUT.extxyz N MOST [KIND]``."""
+"""Draw structures to start from, always the same: ``python pick_starts.py IN.extxyz… OUT.extxyz N MOST [--kind KIND]``.
+
+Of all structures of at most MOST atoms, and of KIND if it is given, N are drawn.
+"""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import ase.io
@@ -10,11 +13,17 @@ import numpy as np
 
 
 def main() -> None:
-    *sources, target, count, most, kind = sys.argv[1:] if sys.argv[-2].isdigit() else [*sys.argv[1:], ""]
-    found = [atoms for source in sources for atoms in ase.io.read(source, ":")]
-    fitting = [atoms for atoms in found if len(atoms) <= int(most) and kind in ("", atoms.info.get("kind"))]
-    drawn = np.random.default_rng(0).permutation(len(fitting))[: int(count)]
-    ase.io.write(Path(target), [fitting[k] for k in drawn])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="+")
+    parser.add_argument("target", type=Path)
+    parser.add_argument("n", type=int)
+    parser.add_argument("most", type=int)
+    parser.add_argument("--kind")
+    asked = parser.parse_args()
+    found = [atoms for source in asked.sources for atoms in ase.io.read(source, ":")]
+    fitting = [atoms for atoms in found if len(atoms) <= asked.most and asked.kind in (None, atoms.info.get("kind"))]
+    drawn = np.random.default_rng(0).permutation(len(fitting))[: asked.n]
+    ase.io.write(asked.target, [fitting[k] for k in drawn])
 
 
 if __name__ == "__main__":
