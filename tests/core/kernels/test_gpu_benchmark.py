@@ -106,6 +106,7 @@ def test_without_a_gpu_a_dry_run_must_be_asked_for(gpu, monkeypatch, tmp_path, c
 
 
 @pytest.mark.slow  # the interpreter takes minutes
+@pytest.mark.filterwarnings("ignore:`vesin.torch` is deprecated:DeprecationWarning")  # torch-sim's own
 def test_every_section_runs_dry(gpu, monkeypatch, tmp_path):
     code, record = run(gpu, monkeypatch, tmp_path, "--dry-run")
     assert code == 0
