@@ -163,6 +163,7 @@ def main() -> None:
                 "preset": name,
                 "system": system,
                 "n_edges": n_edges,
+                "variant": potentials["cpu"].kernel.variant,
                 **{f"{kernel}_min_ms": min(values) for kernel, values in times.items()},
                 **{f"{kernel}_median_ms": statistics.median(values) for kernel, values in times.items()},
                 "gemm_ms": gemm_ms(multiplications(config, batch.n_atoms, n_edges)),
@@ -181,7 +182,6 @@ def main() -> None:
         about = {
             "machine": machine(torch.device("cpu")),
             "commit": commit(),
-            "variant": CPUKernel(random_student(config, "reference").model).variant,
             "threads": arguments.threads,
         }
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

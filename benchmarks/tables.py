@@ -99,18 +99,19 @@ def floor(content: Content) -> Iterator[str]:
     """Give the section on how near the kernel is to what the processor can do."""
     yield (
         "## The floor\n\nA step with moving atoms, one thread, random weights: processor time, ms, of the CPU kernel\n"
-        f"(variant `{content['variant']}`), of the reference, and of torch's own matrix product for as many\n"
+        "with its instruction set, of the reference, and of torch's own matrix product for as many\n"
         "multiplications. The share is that of the product in the kernel's shortest step, neighbours and all.\n"
     )
     rows = [
         [
             f"{row['preset']}, {row['system']}",
+            f"`{row['variant']}`",
             *(f"{row[key]:.3g}" for key in ("reference_median_ms", "cpu_median_ms", "cpu_min_ms", "gemm_ms")),
             f"{row['gemm_ms'] / row['cpu_min_ms']:.0%}",
         ]
         for row in content["rows"]
     ]
-    yield table(["", "reference, median", "kernel, median", "kernel, shortest", "product", "share"], rows)
+    yield table(["", "instructions", "reference, median", "kernel, median", "kernel, shortest", "product", "share"], rows)
     yield about(content)
 
 
