@@ -1,3 +1,4 @@
+import json
 import runpy
 import subprocess
 import sys
@@ -22,3 +23,24 @@ def test_the_page_of_benchmarks_is_what_the_results_say():
 def test_the_page_of_students_is_what_was_measured():
     students = runpy.run_path(str(DOCS / "make_students_page.py"))
     assert (DOCS / "students.md").read_text() == students["page"](), "run: python docs/make_students_page.py"
+
+
+def test_the_readme_says_what_was_measured():
+    def rows(name):
+        return json.loads((DOCS.parent / "benchmarks" / "results" / name).read_text())["rows"]
+
+    kernel = {(row["preset"], row["system"]): row["cpu_median_ms"] for row in rows("cpu_kernel.json")}
+    ratio = {row["system"]: row["ratio"] for row in rows("peers.json") if row["peer"] == "schnetpack"}
+    readme = " ".join((DOCS.parent / "README.md").read_text().split())
+    for preset in ("original", "tiny", "ultra-tiny"):
+        errors = json.loads((DOCS / "students" / f"organic-{preset}.json").read_text())
+        assert f"on {errors['n_molecules']} molecules" in readme
+        found = readme.split(f"| `{preset}` |")[1]
+        assert found.split(" | ")[4:8] == [
+            f"{errors['force_mae']:.3f} eV/Å",
+            f"{errors['energy_mae_mev_per_atom']:.1f} meV/atom",
+            f"{kernel[preset, '49 atoms']:.2g} ms",
+            f"{kernel[preset, 'water 2001']:.0f} ms",
+        ]
+    assert f"{ratio['49']:.0f} times less than SchNetPack's PaiNN of that size at 49 atoms" in readme
+    assert f"and {ratio['2001']:.0f} times at 2,001" in readme
