@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mlff_core import load
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.potential import Potential, VerletPotential, check_elements, check_finite
+from mlff_core.potential import Potential, VerletPotential, check_elements
 from mlff_plugins.lammps.convert import energy_unit, from_prediction
 from mlff_plugins.lammps.frame import Box, Frame
 from mlff_plugins.lammps.loader import load_lammps, open_library
@@ -238,14 +238,11 @@ class Driver:
         box = self._box.read()
         if self._frame is not None and self._frame.holds(tags, types, box):
             frame, batch = self._frame, self._frame.at(positions)
-            # What predict checks of the atoms and the box it has seen when they were new.
-            check_finite(batch)
-            prediction = self._running.predict_checked(batch, self._wanted(frame))
         else:
-            frame = self._new_frame(tags, types, positions, box)
-            prediction = self._running.predict(frame.batch, want=self._wanted(frame))
-            # Kept only now: what was refused is looked at again by the next run.
-            self._frame = frame
+            frame = self._frame = self._new_frame(tags, types, positions, box)
+            batch = frame.batch
+        want = self._want | {"stress"} if self._has_stress and frame.is_periodic else self._want
+        prediction = self._running.predict(batch, want=want)
         results = from_prediction(prediction, frame.volume, self._unit, self._rotation)
         forces[frame.order] = results.forces
         # The library itself, past wrappers that make lists of what arrays hold.
@@ -257,9 +254,6 @@ class Driver:
             energies[frame.order] = results.atom_energies
             lmp.lib.lammps_fix_external_set_energy_peratom(lmp.lmp, self._name, energies.ctypes.data_as(_DOUBLES))
         self.n_calls += 1
-
-    def _wanted(self, frame: Frame) -> Collection[str]:
-        return self._want | {"stress"} if self._has_stress and frame.is_periodic else self._want
 
     def _new_frame(self, tags: Any, types: Any, positions: Any, box: tuple[Any, ...]) -> Frame:
         state = self._rotation, self._charge, self._spin_multiplicity
