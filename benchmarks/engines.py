@@ -88,7 +88,12 @@ def ase_steps(frame: Atoms, calculator: Calculator) -> Run:
     """Return steps of ASE."""
     atoms = frame.copy()
     atoms.calc = calculator
-    return VelocityVerlet(atoms, TIMESTEP_FS * units.fs).run
+    dynamics = VelocityVerlet(atoms, TIMESTEP_FS * units.fs)
+
+    def run(n: int) -> None:
+        dynamics.run(n)  # which returns whether it has converged, no time
+
+    return run
 
 
 def still(frame: Atoms) -> Atoms:
