@@ -126,7 +126,14 @@ class AtomicBatch:
 
     def with_positions(self, positions: Tensor) -> AtomicBatch:
         """Return the same structures at other positions, shape (n_atoms, 3), Å."""
-        return replace(self, positions=positions)
+        mine = self.positions
+        if positions.shape != mine.shape or positions.dtype != mine.dtype or positions.device != mine.device:
+            return replace(self, positions=positions)
+        # The rest was checked when it was made; to check it at each step costs a small model a few percent.
+        moved = object.__new__(type(self))
+        for name in self.__slots__:
+            object.__setattr__(moved, name, positions if name == "positions" else getattr(self, name))
+        return moved
 
     def validate_values(self) -> None:
         """Check the numbers themselves; reads every tensor back from its device.

@@ -107,21 +107,23 @@ def from_prediction(prediction: Prediction, volume: float, unit: float, rotation
     """
     if prediction.forces is None:
         raise UnsupportedError("the model gives no forces, so LAMMPS cannot run it")
-    forces, virial = prediction.forces.detach().cpu().double().numpy(), None
+    forces, virial = _in_unit(prediction.forces, unit), None
     if rotation is not None:
         forces = forces @ rotation.T
     if prediction.stress is not None:
-        stress = prediction.stress[0].detach().cpu().double().numpy()
+        stress = _in_unit(prediction.stress[0], -volume * unit)
         if rotation is not None:
             stress = rotation @ stress @ rotation.T
-        virial = (-volume * unit) * stress[_ROWS, _COLUMNS]
+        virial = stress[_ROWS, _COLUMNS]
     energies = prediction.atom_energies
     return Results(
-        float(prediction.energy[0]) * unit,
-        forces * unit,
-        virial,
-        None if energies is None else energies.detach().cpu().double().numpy() * unit,
+        prediction.energy.item() * unit, forces, virial, None if energies is None else _in_unit(energies, unit)
     )
+
+
+def _in_unit(values: torch.Tensor, unit: float) -> Array:
+    product: Array = np.multiply(values.detach().cpu().numpy(), unit, dtype=np.float64)
+    return product
 
 
 def restricted_cell(cell: Array, pbc: npt.NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from mlff_core import load
 from mlff_core.errors import InputError, MlffError, UnsupportedError
 from mlff_core.potential import Potential, VerletPotential, check_elements
 from mlff_plugins.lammps.convert import energy_unit, from_prediction
-from mlff_plugins.lammps.frame import Box, Frame
+from mlff_plugins.lammps.frame import Frame, Held, Reader, Told
 from mlff_plugins.lammps.loader import load_lammps, open_library
 from mlff_plugins.lammps.species import atomic_numbers_of_types
 
@@ -26,10 +25,6 @@ _WARNING = 0
 """LAMMPS' kind of message that goes to its screen and log and has no other effect."""
 
 _STOP = "0.0/v_{name}_good"
-
-_DOUBLES = ctypes.POINTER(ctypes.c_double)
-
-_NO_VIRIAL = np.zeros(6)
 
 
 @cache
@@ -181,8 +176,9 @@ class Driver:
         self._fix_id = fix_id
         self._name = fix_id.encode()
         self._is_stopped = False
-        self._box = Box(lmp)
+        self._reader = Reader(lmp)
         self._frame: Frame | None = None
+        self._virial = Told(6)
         self._want = {"energy", "forces", "atom_energies"} & (potential.supports | {"energy", "forces"})
         self._has_stress = "stress" in potential.supports
         self._unit = energy_unit(lmp.extract_global("units"))
@@ -234,32 +230,29 @@ class Driver:
 
     def _evaluate(self, tags: Any, positions: Any, forces: Any) -> None:
         lmp = self._lmp
-        types = lmp.numpy.extract_atom("type")[: len(tags)]
-        box = self._box.read()
-        if self._frame is not None and self._frame.holds(tags, types, box):
+        held = self._reader.read(tags)
+        if self._frame is not None and self._frame.held == held:
             frame, batch = self._frame, self._frame.at(positions)
         else:
-            frame = self._frame = self._new_frame(tags, types, positions, box)
+            frame = self._frame = self._new_frame(held, tags, positions)
             batch = frame.batch
         want = self._want | {"stress"} if self._has_stress and frame.is_periodic else self._want
         prediction = self._running.predict(batch, want=want)
         results = from_prediction(prediction, frame.volume, self._unit, self._rotation)
         forces[frame.order] = results.forces
-        # The library itself, past wrappers that make lists of what arrays hold.
+        # The library itself, past wrappers that make lists and pointers anew.
         lmp.lib.lammps_fix_external_set_energy_global(lmp.lmp, self._name, results.energy)
-        told = _NO_VIRIAL if results.virial is None else results.virial
-        lmp.lib.lammps_fix_external_set_virial_global(lmp.lmp, self._name, told.ctypes.data_as(_DOUBLES))
+        self._virial.values[:] = 0.0 if results.virial is None else results.virial
+        lmp.lib.lammps_fix_external_set_virial_global(lmp.lmp, self._name, self._virial.pointer)
         if results.atom_energies is not None:
-            energies = np.empty(len(tags))
-            energies[frame.order] = results.atom_energies
-            lmp.lib.lammps_fix_external_set_energy_peratom(lmp.lmp, self._name, energies.ctypes.data_as(_DOUBLES))
+            frame.energies.values[frame.order] = results.atom_energies
+            lmp.lib.lammps_fix_external_set_energy_peratom(lmp.lmp, self._name, frame.energies.pointer)
         self.n_calls += 1
 
-    def _new_frame(self, tags: Any, types: Any, positions: Any, box: tuple[Any, ...]) -> Frame:
+    def _new_frame(self, held: Held, tags: Any, positions: Any) -> Frame:
         state = self._rotation, self._charge, self._spin_multiplicity
-        return Frame(
-            tags, types, positions, box, self._numbers, *state, dtype=self._running.dtype, device=self._running.device
-        )
+        device, dtype = self._running.device, self._running.dtype
+        return Frame(held, tags, positions, self._numbers, *state, dtype=dtype, device=device)
 
 
 def _at_step(error: BaseException, step: int) -> BaseException:

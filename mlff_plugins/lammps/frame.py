@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,32 @@ import torch
 from mlff_core.batch import AtomicBatch
 from mlff_plugins.lammps.convert import Array, to_batch
 
+_TYPE = np.dtype(np.int32)
+"""Of an atom type in LAMMPS."""
 
-class Box:
-    """LAMMPS' box, read into the same memory each time.
+
+class Held(NamedTuple):
+    """What LAMMPS holds besides positions, as bytes, which are compared in no time."""
+
+    tags: bytes
+    types: bytes
+    box: bytes
+
+
+class Box(ctypes.Structure):
+    """LAMMPS' box: corners and tilts in Å, and which directions are periodic."""
+
+    _fields_ = (
+        ("low", ctypes.c_double * 3),
+        ("high", ctypes.c_double * 3),
+        ("tilts", ctypes.c_double * 3),
+        ("periodic", ctypes.c_int * 3),
+        ("changes", ctypes.c_int),
+    )
+
+
+class Reader:
+    """Reads what LAMMPS holds through its C library: the arrays that its Python module makes cost more.
 
     Parameters
     ----------
@@ -24,17 +47,38 @@ class Box:
 
     def __init__(self, lmp: Any) -> None:
         self._lmp = lmp
-        self._corners = (ctypes.c_double * 3)(), (ctypes.c_double * 3)()
-        self._tilts = tuple(ctypes.c_double() for _ in range(3))
-        self._periodic, self._changes = (ctypes.c_int * 3)(), ctypes.c_int()
-        references = (*map(ctypes.byref, self._tilts), self._periodic, ctypes.byref(self._changes))
-        self._arguments = (*self._corners, *references)
+        self._box = Box()
+        doubles, integers = ctypes.POINTER(ctypes.c_double), ctypes.POINTER(ctypes.c_int)
+        at = [ctypes.addressof(self._box) + getattr(Box, name).offset for name, _ in Box._fields_]
+        tilts = [at[2] + k * ctypes.sizeof(ctypes.c_double) for k in range(3)]
+        self._arguments = (
+            *(ctypes.cast(place, doubles) for place in (at[0], at[1], *tilts)),
+            *(ctypes.cast(place, integers) for place in at[3:]),
+        )
+        # A function of our own: LAMMPS' module changes its one's type of result with every array that it reads.
+        prototype = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+        self._extract_atom = prototype(("lammps_extract_atom", lmp.lib))
 
-    def read(self) -> tuple[Any, ...]:
-        """Return low and high corners (3 each), the tilts xy, yz, xz, Å, and which directions are periodic."""
-        self._lmp.lib.lammps_extract_box(self._lmp.lmp, *self._arguments)
-        corners, tilts = (list(corner) for corner in self._corners), (tilt.value for tilt in self._tilts)
-        return (*corners, *tilts, list(self._periodic))
+    def read(self, tags: npt.NDArray[np.int64]) -> Held:
+        """Return what LAMMPS holds now; tags as it gives them, shape (n_atoms,), no unit."""
+        lmp = self._lmp
+        lmp.lib.lammps_extract_box(lmp.lmp, *self._arguments)
+        types = ctypes.string_at(self._extract_atom(lmp.lmp, b"type"), _TYPE.itemsize * len(tags))
+        return Held(tags.tobytes(), types, bytes(self._box))
+
+
+class Told:
+    """Numbers handed to LAMMPS at each step, in a place of their own: to make a pointer costs more than to fill it.
+
+    Parameters
+    ----------
+    n
+        How many.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.values = np.zeros(n)
+        self.pointer = self.values.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
 
 
 class Frame:
@@ -44,12 +88,12 @@ class Frame:
 
     Parameters
     ----------
-    tags, types
+    held
+        As :meth:`Reader.read` gives it.
+    tags
         As LAMMPS holds its atoms, shape (n_atoms,), no unit.
     positions
         Shape (n_atoms, 3), Å, in LAMMPS' order.
-    box
-        As :meth:`Box.read` gives it.
     numbers
         Atomic number of each type, shape (n_types + 1,), no unit.
     rotation
@@ -61,6 +105,8 @@ class Frame:
 
     Attributes
     ----------
+    held
+        What it was made of; while LAMMPS holds the same, only positions can differ.
     order
         The atoms by tag, shape (n_atoms,), no unit.
     cell
@@ -71,14 +117,15 @@ class Frame:
         Whether any direction is.
     batch
         The structure as the model takes it.
+    energies
+        What LAMMPS is told of each atom, in its order and unit.
     """
 
     def __init__(
         self,
+        held: Held,
         tags: npt.NDArray[np.int64],
-        types: npt.NDArray[np.int64],
         positions: Array,
-        box: tuple[Any, ...],
         numbers: npt.NDArray[np.int64],
         rotation: Array | None,
         charge: float | None,
@@ -86,38 +133,27 @@ class Frame:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self._tags, self._types, self._box = tags.copy(), types.copy(), box
+        self.held = held
         self._rotation = rotation
         self.order = np.argsort(tags)
-        low, high, xy, yz, xz, periodic = box
-        self.cell = np.diag(np.subtract(high, low))
-        self.cell[1, 0], self.cell[2, 0], self.cell[2, 1] = xy, xz, yz
+        self.energies = Told(len(tags))
+        box, types = Box.from_buffer_copy(held.box), np.frombuffer(held.types, _TYPE)
+        self.cell = np.diag(np.subtract(box.high, box.low))
+        self.cell[1, 0], self.cell[2, 1], self.cell[2, 0] = box.tilts
         self.volume = float(abs(np.linalg.det(self.cell)))
-        self.is_periodic = any(periodic)
+        self.is_periodic = any(box.periodic)
         self.batch = to_batch(
             positions[self.order],
             numbers[types[self.order]],
             self.cell,
-            np.array(periodic, dtype=bool),
+            np.array(box.periodic, dtype=bool),
             rotation=rotation,
             charge=charge,
             spin_multiplicity=spin_multiplicity,
         ).to(device, dtype)
 
-    def holds(self, tags: npt.NDArray[np.int64], types: npt.NDArray[np.int64], box: tuple[Any, ...]) -> bool:
-        """Return whether nothing but positions can differ.
-
-        Parameters
-        ----------
-        tags, types
-            As LAMMPS holds its atoms now, shape (n_atoms,), no unit.
-        box
-            As :meth:`Box.read` gives it.
-        """
-        return box == self._box and np.array_equal(tags, self._tags) and np.array_equal(types, self._types)
-
     def at(self, positions: Array) -> AtomicBatch:
         """Return the same atoms at positions (n_atoms, 3), Å, in LAMMPS' order, for a model."""
-        mine = positions[self.order]
+        mine = positions.take(self.order, axis=0)
         mine = mine if self._rotation is None else mine @ self._rotation
         return self.batch.with_positions(torch.from_numpy(mine).to(self.batch.device, self.batch.dtype))
