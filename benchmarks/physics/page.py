@@ -83,6 +83,8 @@ def page_text(found: dict[str, Results]) -> str:
         for name, (unit, goal) in rows.items():
             cells = [_cell(results, check, name) for results in found.values()]
             lines.append(f"| {name}{f', {unit}' if unit else ''} | {goal} | " + " | ".join(cells) + " |")
+    if missing := [text for name, results in found.items() if (text := _not_run(name, results))]:
+        lines += ["", f"Not measured on these files: {'; '.join(missing)}."]
     lines += ["", "## What was measured", ""]
     measured = [check for check in CHECKS if any(check in results for results in found.values())]
     lines += [f"- {CHECKS[check]}" for check in measured]
@@ -101,6 +103,12 @@ def page_text(found: dict[str, Results]) -> str:
     for name in found:
         lines += ["", f"## {name}", "", f"![Six panels of the physics of {name}](figures/physics-{name}.png)"]
     return "\n".join(lines) + "\n"
+
+
+def _not_run(name: str, results: Results) -> str:
+    """Return which checks a model still lacks, or nothing."""
+    lacking = [check for check in CHECKS if check not in results]
+    return f"{name} {', '.join(lacking)}" if lacking else ""
 
 
 def _cell(results: Results, check: str, name: str) -> str:

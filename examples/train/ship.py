@@ -1,9 +1,9 @@
-"""Put trained students among the shipped ones: ``python examples/train/ship.py RUNS TEST.h5 [NAME …]``.
+"""Put trained students among the shipped ones: ``python examples/train/ship.py RUNS DATA [NAME …]``.
 
-For each folder ``RUNS/NAME`` that ``mlff train`` wrote: judges its ``model.pt`` on the test set, writes the errors with
-their intervals on the card, exports ONNX and TorchScript, and enters all in ``mlff_core/pretrained/index.json``. The
-errors in full, the six panels and the log go to ``docs/students``, from which ``docs/make_students_page.py`` makes the
-page.
+For each folder ``RUNS/NAME`` that ``mlff train`` wrote: judges its ``model.pt`` on ``test_scaffolds.h5`` and
+``test_liquids.h5`` of the folder DATA, writes the errors with their intervals on the card, exports ONNX and
+TorchScript, and enters all in ``mlff_core/pretrained/index.json``. The errors in full, the six panels and the log go to
+``docs/students``, from which ``docs/make_students_page.py`` makes the page.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from mlff_core import plugins
 from mlff_core.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.distill.evaluate import evaluate
+from mlff_core.distill.evaluation import Evaluation
 from mlff_core.distill.report.figures import force_figure, png
 from mlff_core.opening import load
 
@@ -25,39 +28,30 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "mlff_core" / "pretrained"
 PAGES = ROOT / "docs" / "students"
 NAMES = ("organic-original", "organic-tiny", "organic-ultra-tiny")
+TESTS = ("test_scaffolds", "test_liquids")
 ON_CARD = (
     "force_r2", "force_mae", "force_rmse", "force_angle_mean_deg",
     "energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "relative_energy_mae_mev_per_atom",
+    "stress_mae", "pressure_error_mean_bar",
 )  # fmt: skip
 
 
-def ship(run: Path, name: str, dataset: Dataset) -> dict[str, object]:
+def ship(run: Path, name: str, tests: Sequence[Dataset]) -> dict[str, object]:
     """Write everything that is shipped of one student; return its row in the index."""
-    found = evaluate(load(run / "model.pt", device="cpu"), dataset)
-    figures = found.to_json()
+    found = {dataset.path.stem: evaluate(load(run / "model.pt", device="cpu"), dataset) for dataset in tests}
     network, card = load_checkpoint(run / "model.pt")
-    tested = {
-        "data": {
-            "name": dataset.path.stem,
-            "sha256": figures["data"]["sha256"],
-            "n_structures": figures["n_structures"],
-        },
-        "interval_definition": figures["interval_definition"],
-        **{key: {"value": figures[key], "interval": figures["intervals"][key]} for key in ON_CARD},
-    }
-    path = save_checkpoint(
-        SHIPPED / f"{name}.pt",
-        network,
-        replace(card, name=name, metrics={**card.metrics, dataset.path.stem: tested}),
-    )
+    metrics = {**card.metrics, **{test: on_card(evaluation) for test, evaluation in found.items()}}
+    path = save_checkpoint(SHIPPED / f"{name}.pt", network, replace(card, name=name, metrics=metrics))
     exports = []
     for kind in ("onnx", "torchscript"):
         exporter = plugins.exporter(kind)
         exports.append(exporter.export(load(path, device="cpu", kernel="reference"), path.with_suffix(exporter.suffix)))
     PAGES.mkdir(parents=True, exist_ok=True)
-    del figures["seconds"]  # of this machine
-    (PAGES / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (PAGES / f"{name}.png").write_bytes(png(force_figure(found)))
+    for test, evaluation in found.items():
+        figures = evaluation.to_json()
+        del figures["seconds"]  # of this machine
+        (PAGES / f"{name}.{test}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (PAGES / f"{name}.png").write_bytes(png(force_figure(found[TESTS[0]])))
     for log in run.glob("*.csv"):  # log.csv, and those of earlier stages
         shutil.copyfile(log, PAGES / f"{name}.{log.name}")
     return {
@@ -68,12 +62,25 @@ def ship(run: Path, name: str, dataset: Dataset) -> dict[str, object]:
     }
 
 
-def main(runs: str, test_set: str, *names: str) -> None:
+def on_card(evaluation: Evaluation) -> dict[str, object]:
+    """Return what the card says of a test set."""
+    figures = evaluation.to_json()
+    told = [key for key in ON_CARD if figures[key] is not None]
+    data = {"name": Path(figures["data"]["file"]).stem, "sha256": figures["data"]["sha256"]}
+    return {
+        "data": {**data, "n_structures": figures["n_structures"]},
+        "interval_definition": figures["interval_definition"],
+        **{key: {"value": figures[key], "interval": figures["intervals"][key]} for key in told},
+    }
+
+
+def main(runs: str, data: str, *names: str) -> None:
     index = SHIPPED / "index.json"
     rows = {row["name"]: row for row in json.loads(index.read_text())["models"]}
-    with Dataset(test_set) as dataset:
+    with ExitStack() as stack:
+        tests = [stack.enter_context(Dataset(Path(data) / f"{test}.h5")) for test in TESTS]
         for name in names or NAMES:
-            rows[name] = ship(Path(runs) / name, name, dataset)
+            rows[name] = ship(Path(runs) / name, name, tests)
             print(f"shipped {name}")
     ordered = [rows[name] for name in NAMES if name in rows]
     index.write_text(json.dumps({"models": ordered}, indent=2) + "\n")

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Begin or resume the three shipped students in turn, each within a time limit; run it again until all have finished.
 #
-#   examples/train/train_all.sh DATA.h5 MINUTES_EACH [OUT] [more settings, as in step=double-backward …]
+#   examples/train/train_all.sh DATA MINUTES_EACH [OUT] [more settings, as in step=double-backward …]
 #
-# On a CPU let it run in the background; on a lent GPU choose the minutes so that the state is saved before the machine goes.
-# A student that has finished is passed over at once.
+# DATA is the folder that data/make_data.sh wrote: organic.h5 and liquids.h5 are taken from it. On a CPU let it run in the
+# background; on a lent GPU choose the minutes so that the state is saved before the machine goes. A student that has
+# finished is passed over at once.
 set -euo pipefail
 
-data=${1:?usage: train_all.sh DATA.h5 MINUTES_EACH [OUT] [KEY=VALUE ...]}
-minutes=${2:?usage: train_all.sh DATA.h5 MINUTES_EACH [OUT] [KEY=VALUE ...]}
+data=${1:?usage: train_all.sh DATA MINUTES_EACH [OUT] [KEY=VALUE ...]}
+minutes=${2:?usage: train_all.sh DATA MINUTES_EACH [OUT] [KEY=VALUE ...]}
 out=${3:-runs}
 shift $(($# < 3 ? $# : 3))
 
@@ -19,5 +20,6 @@ for setting in "$@"; do
 done
 for student in ultra-tiny tiny original; do
     mlff train "$here/organic-$student.toml" --resume --out "$out/organic-$student" \
-        --set "data.path='$data'" --set "stop.max_minutes=$minutes" "${settings[@]}"
+        --set "data.path='$data/organic.h5'" --set "data.replay='$data/liquids.h5'" \
+        --set "stop.max_minutes=$minutes" "${settings[@]}"
 done

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mlff_core.distill.definitions import FIGURES, OLDER, number
+from mlff_core.distill.definitions import FIGURES, OLDER, measured, number
 
 if TYPE_CHECKING:
     from mlff_core.distill.evaluation import Evaluation
@@ -28,7 +28,7 @@ def evaluation_tables(evaluation: Evaluation) -> None:
         "95 % interval",
         "unit",
     )
-    for name, (label, unit, _) in FIGURES.items():
+    for name, (label, unit, _) in measured(found):
         low, high = found["intervals"].get(name, (None, None))
         overall.add_row(label, number(found[name]), "" if low is None else f"{number(low)} to {number(high)}", unit)
     console.print(overall)
@@ -54,7 +54,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> None:
     table = _table(title, "", *(evaluation.card.name for evaluation in evaluations), "unit")
     counts = [evaluation.card.n_parameters or None for evaluation in evaluations]
     table.add_row("parameters", *("–" if count is None else f"{count:,}" for count in counts), "")
-    for name, (label, unit, _) in FIGURES.items():
+    for name, (label, unit, _) in measured(*(evaluation.figures for evaluation in evaluations)):
         table.add_row(label, *(number(evaluation.figures[name]) for evaluation in evaluations), unit)
     if any(evaluation.skipped for evaluation in evaluations):
         table.add_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 OLDER = "older convention"
@@ -36,6 +37,10 @@ FIGURES: dict[str, Figure] = {
         "energy errors less their mean over the structures of a molecule (same composition), then the mean of the size "
         "per atom: the zero of energy is free",
     ),
+    "stress_mae": Figure("stress MAE", "eV/Å³", "mean over components of the stress of periodic structures"),
+    "pressure_error_mean_bar": Figure(
+        "pressure error", "bar", "mean of P(model) − P(teacher) over the same, P = −tr(stress)/3; its sign is kept"
+    ),
     "force_r2_magnitude": Figure(
         "R² of |force|",
         OLDER,
@@ -43,6 +48,11 @@ FIGURES: dict[str, Figure] = {
     ),
 }
 """In the order of tables; the keys are those of the JSON."""
+
+
+def measured(*found: Mapping[str, float | int | None]) -> list[tuple[str, Figure]]:
+    """Return keys and figures, in their order, that at least one of several sets of figures has a number for."""
+    return [(key, figure) for key, figure in FIGURES.items() if any(one.get(key) is not None for one in found)]
 
 
 def number(value: float | int | None) -> str:

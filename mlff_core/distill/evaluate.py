@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.batch import split as singles
 from mlff_core.data.hdf5 import Dataset, LabelledBatch
 from mlff_core.data.memory import check_rows
@@ -112,10 +111,11 @@ def _chunks(
 
 @dataclass(frozen=True, eq=False)
 class _Predicted:
-    """Predictions of a batch as arrays: (n_systems,) eV and (n_atoms, 3) eV/Å, deviations where there are any."""
+    """Predictions of a batch as arrays: (n_systems,) eV and (n_atoms, 3) eV/Å, and what else there is."""
 
     energy: Array
     forces: Array
+    stress: Array | None
     energy_std: Array | None
     forces_std: Array | None
 
@@ -133,12 +133,14 @@ def _predict(
     batch = labelled.batch
     owner = batch.system_idx.numpy()
     try:
-        found = _arrays(potential, batch)
+        found = None if _is_mixed(labelled) else _arrays(potential, labelled)
     except MlffError as error:
         if batch.n_systems == 1:
             skipped[str(error)] += 1
             return np.zeros(1, dtype=bool), None
-        # One structure is to blame: judge them one by one, so that the others still count.
+        found = None
+    if found is None:
+        # One structure is to blame, or some have a stress: judge them one by one, so that each counts as it should.
         parts = [_predict(potential, _only(labelled, k), skipped) for k in range(batch.n_systems)]
         kept = np.concatenate([part[0] for part in parts])
         sizes = batch.atoms_per_system()
@@ -152,39 +154,53 @@ def _predict(
 def _only(labelled: LabelledBatch, k: int) -> LabelledBatch:
     atoms = labelled.batch.system_idx == k
     alone = singles(labelled.batch)[k]
-    return LabelledBatch(alone, labelled.energy[k : k + 1], labelled.forces[atoms], labelled.index[k : k + 1])
+    stress = None if labelled.stress is None else labelled.stress[k : k + 1]
+    forces = labelled.forces[atoms]
+    return LabelledBatch(alone, labelled.energy[k : k + 1], forces, labelled.index[k : k + 1], stress=stress)
+
+
+def _is_mixed(labelled: LabelledBatch) -> bool:
+    """Return whether only some of the structures have a stress."""
+    if labelled.stress is None:
+        return False
+    return len(set(labelled.batch.pbc.any(dim=1).tolist())) > 1
 
 
 def _joined(parts: list[_Predicted | None], sizes: list[int]) -> _Predicted | None:
     """Return predictions one after the other, NaN where there is none; None if there are none at all."""
-    some = next((part for part in parts if part is not None), None)
-    if some is None:
+    if all(part is None for part in parts):
         return None
 
     def join(name: str) -> Array | None:
-        if getattr(some, name) is None:
+        found = [None if part is None else getattr(part, name) for part in parts]
+        if all(array is None for array in found):
             return None
-        shapes = [(1,) if name.startswith("energy") else (size, 3) for size in sizes]
-        return np.concatenate(
-            [np.full(shape, np.nan) if p is None else getattr(p, name) for p, shape in zip(parts, shapes, strict=True)]
-        )
+        shapes = [{"energy": (1,), "energy_std": (1,), "stress": (1, 3, 3)}.get(name, (size, 3)) for size in sizes]
+        filled = [
+            np.full(shape, np.nan) if array is None else array for array, shape in zip(found, shapes, strict=True)
+        ]
+        return np.concatenate(filled)
 
     energy, forces = join("energy"), join("forces")
     if energy is None or forces is None:
         return None
-    return _Predicted(energy, forces, join("energy_std"), join("forces_std"))
+    return _Predicted(energy, forces, join("stress"), join("energy_std"), join("forces_std"))
 
 
-def _arrays(potential: Potential, batch: AtomicBatch) -> _Predicted:
+def _arrays(potential: Potential, labelled: LabelledBatch) -> _Predicted:
     want = {"energy", "forces", *({"energy_std", "forces_std"} & potential.supports)}
-    prediction = potential.predict(batch, want=want)
-    energy, forces, energy_std, forces_std = (
+    if labelled.stress is not None and bool(labelled.batch.pbc.any()):
+        want |= {"stress"} & potential.supports
+    prediction = potential.predict(labelled.batch, want=want)
+    energy, forces, *others = (
         None if tensor is None else tensor.detach().cpu().double().numpy()
-        for tensor in (prediction.energy, prediction.forces, prediction.energy_std, prediction.forces_std)
-    )
+        for tensor in (
+            prediction.energy, prediction.forces, prediction.stress, prediction.energy_std, prediction.forces_std
+        )
+    )  # fmt: skip
     if energy is None or forces is None:
         raise InputError(f"{potential.card.name} gives no forces, so they cannot be judged")
-    return _Predicted(energy, forces, energy_std, forces_std)
+    return _Predicted(energy, forces, *others)
 
 
 @dataclass
@@ -211,7 +227,10 @@ class _Collected:
         numbers = labelled.batch.atomic_numbers.numpy()[atoms]
         reference, predicted = labelled.forces.double().numpy()[atoms], found.forces[atoms]
         label = labelled.energy.numpy()[kept]
-        composition = np.zeros(int(kept.sum()), dtype=np.int64)
+        stress_error = np.full((len(label), 3, 3), np.nan)
+        if labelled.stress is not None and found.stress is not None:
+            stress_error[:] = (found.stress - labelled.stress.double().numpy())[kept]
+        composition = np.zeros(len(label), dtype=np.int64)
         np.add.at(composition, row, _COMPOSITION_KEYS[numbers])
         self.rows.append(
             {
@@ -220,7 +239,7 @@ class _Collected:
                 "energy": label,
                 "energy_error": found.energy[kept] - label,
                 **({} if found.energy_std is None else {"energy_std": found.energy_std[kept]}),
-                "sums": metrics.force_sums(reference, predicted, row, int(kept.sum())),
+                "sums": metrics.force_sums(reference, predicted, row, len(label)) + metrics.stress_sums(stress_error),
             }
         )
         self.element_sums += metrics.force_sums(reference, predicted, numbers, 119)

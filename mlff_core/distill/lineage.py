@@ -25,6 +25,7 @@ def model_card(
     config: TrainConfig,
     model: PaiNN,
     dataset: Dataset,
+    replay: Dataset | None,
     parent: str,
     place: Place,
     metrics: dict[str, float],
@@ -38,7 +39,7 @@ def model_card(
         The run's settings.
     model
         The network that is saved.
-    dataset
+    dataset, replay
         What it learned from.
     parent
         SHA-256 of the model file it started from, or "".
@@ -61,12 +62,7 @@ def model_card(
         description=config.card.description,
         n_parameters=count_parameters(model),
         teacher=dataset.teacher,
-        dataset={
-            "name": dataset.path.name,
-            "sha256": _sha256(dataset.path, dataset.path.stat().st_mtime_ns),
-            "n_structures": len(dataset),
-            "licence": dataset.license,
-        },
+        dataset=_about(dataset) if replay is None else {**_about(dataset), "replay": _about(replay)},
         training=training,
         metrics={"validation": {**metrics, "n_structures": n_validation}},
         limits=(*LIMITS, *config.card.limits),
@@ -80,14 +76,24 @@ def save_model(
     config: TrainConfig,
     model: PaiNN,
     dataset: Dataset,
+    replay: Dataset | None,
     parent: str,
     place: Place,
     metrics: dict[str, float],
     n_validation: int,
 ) -> Path:
     """Write ``model.pt`` with its card into the run's folder, and return the path; see :func:`model_card`."""
-    card = model_card(config, model, dataset, parent, place, metrics, n_validation)
+    card = model_card(config, model, dataset, replay, parent, place, metrics, n_validation)
     return save_checkpoint(config.out / "model.pt", model, card)
+
+
+def _about(dataset: Dataset) -> dict[str, object]:
+    return {
+        "name": dataset.path.name,
+        "sha256": _sha256(dataset.path, dataset.path.stat().st_mtime_ns),
+        "n_structures": len(dataset),
+        "licence": dataset.license,
+    }
 
 
 @lru_cache(maxsize=4)

@@ -12,6 +12,8 @@ y the reference, ŷ the prediction, e = ŷ − y:
 - ``energy_mae_mev_per_atom``, ``energy_rmse_mev_per_atom``: over structures, of e / n_atoms.
 - ``relative_energy_mae_mev_per_atom``: mean of |e − ē| / n_atoms, ē the mean error over the structures of the same
   molecule and composition, which frees the zero of energy; molecules with one structure do not count.
+- ``stress_mae``: mean of |e| over components, eV/Å³, of periodic structures whose stress is known.
+- ``pressure_error_mean_bar``: mean of P̂ − P over the same, P = −tr(stress)/3 without the atoms' motion, bar.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from mlff_core.units import BAR_PER_EV_PER_ANGSTROM3
 
 Array = npt.NDArray[np.float64]
 
@@ -42,8 +46,12 @@ COLUMNS = (
     "energy_squared_errors",
     "n_relative",
     "relative_abs_errors",
+    "n_stresses",
+    "stress_abs_errors",
+    "pressure_errors",
 )
-"""What is summed: forces in eV/Å and its powers, angles in degrees, energies in eV/atom and its powers."""
+"""What is summed: forces in eV/Å and its powers, angles in degrees, energies in eV/atom and its powers, stresses in
+eV/Å³."""
 
 N_FORCE_COLUMNS = COLUMNS.index("n_structures")
 ANGLE_BIN_DEG = 0.01
@@ -134,6 +142,23 @@ def energy_sums(errors: npt.ArrayLike, n_atoms: npt.ArrayLike, groups: npt.Array
     return sums
 
 
+def stress_sums(errors: npt.ArrayLike) -> Array:
+    """Return the sums of each structure, shape (n_structures, n_columns); other columns are zero.
+
+    Parameters
+    ----------
+    errors
+        Predicted less reference stress, shape (n_structures, 3, 3), eV/Å³; NaN where there is none.
+    """
+    error = np.asarray(errors, dtype=np.float64)
+    known = np.isfinite(error).all(axis=(1, 2))
+    sums = np.zeros((len(error), len(COLUMNS)))
+    sums[:, COLUMNS.index("n_stresses")] = known
+    sums[known, COLUMNS.index("stress_abs_errors")] = np.abs(error[known]).mean(axis=(1, 2))
+    sums[known, COLUMNS.index("pressure_errors")] = -np.trace(error[known], axis1=1, axis2=2) / 3.0
+    return sums
+
+
 def figures(sums: npt.ArrayLike) -> dict[str, Any]:
     """Return every figure but the median angle from sums; NaN where nothing was counted.
 
@@ -163,6 +188,8 @@ def figures(sums: npt.ArrayLike) -> dict[str, Any]:
             "energy_mae_mev_per_atom": 1e3 * s["energy_abs_errors"] / s["n_structures"],
             "energy_rmse_mev_per_atom": 1e3 * np.sqrt(s["energy_squared_errors"] / s["n_structures"]),
             "relative_energy_mae_mev_per_atom": 1e3 * s["relative_abs_errors"] / s["n_relative"],
+            "stress_mae": s["stress_abs_errors"] / s["n_stresses"],
+            "pressure_error_mean_bar": BAR_PER_EV_PER_ANGSTROM3 * s["pressure_errors"] / s["n_stresses"],
         }
 
 

@@ -15,7 +15,7 @@ from mlff_core.neighbors import EdgeList
 def merged(own: TrainingBatch, replay: TrainingBatch, weight: float) -> TrainingBatch:
     """Return one batch of both, the structures of ``replay`` weighing ``weight`` times as much.
 
-    Labels that only one of the two has are left out.
+    Labels that only one of the two has are left out; a stress is none for the other if nothing in it is periodic.
     """
     first, second = own.labels, replay.labels
 
@@ -32,7 +32,7 @@ def merged(own: TrainingBatch, replay: TrainingBatch, weight: float) -> Training
         energy=torch.cat([first.energy, second.energy]),
         forces=torch.cat([first.forces, second.forces]),
         index=torch.cat([first.index, second.index]),
-        stress=both("stress"),
+        stress=_stresses(first, second),
         weight=torch.cat([weights[0], weight * weights[1]]),
         atom_energies=both("atom_energies"),
         hessian=_joined(first, second),
@@ -44,6 +44,18 @@ def merged(own: TrainingBatch, replay: TrainingBatch, weight: float) -> Training
         torch.cat([own.edges.cell_shifts, replay.edges.cell_shifts]),
     )
     return TrainingBatch(labels, edges, own.position)
+
+
+def _stresses(first: LabelledBatch, second: LabelledBatch) -> Tensor | None:
+    """Return the stresses of both, shape (n_systems, 3, 3), eV/Å³; a loss reads those of periodic structures only."""
+    if first.stress is None and second.stress is None:
+        return None
+    parts = []
+    for labels in (first, second):
+        if labels.stress is None and bool(labels.batch.pbc.any()):
+            return None
+        parts.append(torch.zeros_like(labels.batch.cell) if labels.stress is None else labels.stress)
+    return torch.cat(parts)
 
 
 def _joined(first: LabelledBatch, second: LabelledBatch) -> HessianRows | None:

@@ -107,7 +107,7 @@ class Run:
         if state is not None:
             check_same_run(state["settings"], config)
         self.dataset = Dataset(config.data.path)
-        replay = None if config.data.replay is None else Dataset(config.data.replay)
+        self.replayed = replay = None if config.data.replay is None else Dataset(config.data.replay)
         train, held_out = training_and_validation(self.dataset, config.data)
         if state is None:
             check_rows(self.dataset, held_out)  # the others are read at once, these after the first epoch
@@ -281,7 +281,8 @@ class Run:
         model = self.learner.average if self.config.optimizer.ema_decay else self.learner.model
         # The card says which step it was.
         config = replace(self.config, step=self.kind)
-        save_model(config, model, self.dataset, self.learner.parent, self.place, metrics, len(self.held_out))
+        sets = self.dataset, self.replayed
+        save_model(config, model, *sets, self.learner.parent, self.place, metrics, len(self.held_out))
 
     def _save(self) -> None:
         if self.group.is_first:

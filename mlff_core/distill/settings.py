@@ -104,9 +104,11 @@ class DataSection:
     max_validation
         Validate on so many structures at most, drawn at random.
     replay
-        A second data set, of what a fine-tuned model must not forget: each step takes a share of its structures too.
+        A second data set, of which each batch has a share however small the set is: what a fine-tuned model must not
+        forget, or a few large structures beside many small ones. Labels that only one of the two has are left
+        out, but for stresses beside molecules, which have none.
     replay_share
-        Size of that share, as a fraction of the batch.
+        Size of that share, as a fraction of ``batch.atoms`` and ``batch.edges``.
     replay_weight
         Weight of its structures in the loss.
     """

@@ -89,14 +89,18 @@ def small_cell() -> Atoms:
 
 
 def cluster(n_atoms: int = 200) -> Atoms:
-    """Return a compact cluster of H C N O with no two atoms closer than 1 Å, no cell."""
+    """Return a compact cluster of H C N O with no two atoms closer than 1.6 Å, no cell.
+
+    Denser, it would be like nothing that a student has seen: forces of a thousand eV/Å, in which single precision
+    rounds by more than two correct implementations may differ.
+    """
     from ase import Atoms
 
     side = 2 * int(np.ceil(n_atoms ** (1 / 3))) + 1
     grid = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3) - side // 2
     order = np.argsort((grid**2).sum(axis=1), kind="stable")[:n_atoms]
     jitter = np.random.RandomState(7).uniform(-0.2, 0.2, size=(n_atoms, 3))
-    positions = 1.7 * grid[order] + jitter
+    positions = 2.0 * grid[order] + jitter
     numbers = np.array([1, 6, 1, 7, 1, 8])[np.arange(n_atoms) % 6]
     return Atoms(numbers=numbers, positions=positions)
 

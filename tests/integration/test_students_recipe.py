@@ -33,10 +33,13 @@ def test_two_commands_make_the_data_and_the_students(tmp_path):
         assert {"md", "dimer", "torsion", "collision", "minimum"} <= set(organic.kinds)
         assert len(organic) > 500
         assert len(test) > 20
+    with Dataset(data / "liquids.h5") as liquids, Dataset(data / "test_liquids.h5") as test:
+        assert set(liquids.kinds) == set(test.kinds) == {"liquid"}
+        assert all(liquids[k].pbc.all() for k in range(3))
     before = (data / "organic.h5").stat().st_mtime_ns
     bash("data/make_data.sh", data, 1, 2)
     assert (data / "organic.h5").stat().st_mtime_ns == before
-    bash("train_all.sh", data / "organic.h5", 0.1, runs)
+    bash("train_all.sh", data, 0.1, runs)
     for name in ("organic-original", "organic-tiny", "organic-ultra-tiny"):
         student = load(runs / name / "model.pt", device="cpu")
         assert student.card.symbols == ("H", "C", "N", "O", "F", "P", "S", "Cl")

@@ -3,14 +3,16 @@
 #
 #   examples/train/data/make_data.sh [OUT] [PROCESSES] [LIMIT]
 #
-# About three core-hours; LIMIT, the most starts of each kind, makes a rehearsal of minutes. OUT/organic.h5 is what the
-# students learn from, OUT/test_scaffolds.h5 what they are judged by.
+# About four core-hours; LIMIT, the most starts of each kind, makes a rehearsal of minutes. OUT/organic.h5 and
+# OUT/liquids.h5 are what the students learn from, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 what they are judged by.
 #
 # molecules.smi.gz    9,014 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
 # extra.smi           1,236 where those are thin: phosphorus, sulphur, up to four heavy atoms, zwitterions, amino acids
 # contacts.smi        148 small molecules, two of them beside each other; those of the S66 set are among them
 # turnable.smi        117 more small molecules with a bond that can turn; none is in the tests of barriers
 # pairs.extxyz        every pair of the eight elements, two atoms alone: with extra.smi, the starts of collisions
+# liquids.smi         27 liquids and five mixtures with water, each with its density
+# test_liquids.smi    other boxes of water, and eleven liquids that are in no other list of liquids
 # test_scaffolds.smi  400 of MOSES test_scaffolds, drawn at random; no scaffold of theirs is in the other lists
 set -euo pipefail
 
@@ -68,3 +70,11 @@ done
         "$out"/{contacts,contacts_near,contacts_bound,clashes,bound,apart,torsions,turnable,turned}.h5 -o "$out/organic.h5" \
         --weight "$out/bound.h5=3" --weight "$out/apart.h5=5" --weight "$out/torsions.h5=1.5" \
         --weight "$out/turnable.h5=4" --weight "$out/turned.h5=2"
+
+liquids() { # name, boxes of each line, seed
+    [ -e "$out/$1.extxyz" ] || python "$here/liquids.py" organic-tiny "$here/$1.smi" "$out/$1.extxyz" \
+        --boxes "$2" --seed "$3" ${limit:+--limit "$limit"}
+    [ -e "$out/$1.h5" ] || mlff data label "$out/$1.extxyz" "$out/$1.h5" --teacher so3lr --processes "$processes"
+}
+liquids liquids "${limit:-4}" 1
+liquids test_liquids 1 2

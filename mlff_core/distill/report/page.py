@@ -14,7 +14,7 @@ from typing import Any
 
 from mlff_core import __version__
 from mlff_core.atomic_write import write_atomically
-from mlff_core.distill.definitions import FIGURES, number
+from mlff_core.distill.definitions import FIGURES, measured, number
 from mlff_core.distill.evaluation import Evaluation
 from mlff_core.distill.physics.result import PhysicsReport
 from mlff_core.distill.report.figures import force_figure, png, reliability_figure
@@ -88,7 +88,7 @@ def comparison(judged: Sequence[Judged]) -> str:
     """Return the table of models side by side as HTML."""
     cards = [one.evaluation.card for one in judged]
     rows = [["parameters", *(number(card.n_parameters or None) for card in cards)]]
-    for name, (label, unit, _) in FIGURES.items():
+    for name, (label, unit, _) in measured(*(one.evaluation.figures for one in judged)):
         rows.append([f"{label} {unit}", *(number(one.evaluation.figures[name]) for one in judged)])
     return table(["", *(card.name for card in cards)], rows)
 
@@ -120,7 +120,7 @@ def _model(one: Judged) -> list[str]:
         for reason, count in found["skipped"].items()
     ]
     rows = []
-    for name, (label, unit, _) in FIGURES.items():
+    for name, (label, unit, _) in measured(found):
         low, high = found["intervals"].get(name, (None, None))
         interval = "" if low is None else f"{number(low)} to {number(high)}"
         rows.append([f"{label} {unit}", number(found[name]), interval])

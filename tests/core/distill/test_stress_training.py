@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,15 @@ import torch
 from mlff_core import load
 from mlff_core.batch import single
 from mlff_core.config import from_dict
+from mlff_core.data.edges import find_edges
 from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
+from mlff_core.data.loader import TrainingBatch
+from mlff_core.distill.evaluate import evaluate
+from mlff_core.distill.loss import Outputs, errors
+from mlff_core.distill.replay import merged
 from mlff_core.distill.trainer import TrainConfig, Trainer
 from mlff_core.testing.reference_potential import PairPotential
+from mlff_core.units import BAR_PER_EV_PER_ANGSTROM3
 
 CELL = np.array([[4.4, 0.3, -0.2], [-0.5, 4.6, 0.4], [0.2, 0.6, 4.8]])
 SITES = np.stack(np.meshgrid(*[[0.1, 0.6]] * 3), axis=-1).reshape(-1, 3)
@@ -74,3 +82,35 @@ def test_a_student_learns_the_stress_of_crystals_it_never_saw(crystals, tmp_path
     # Better than the mean stress of all crystals, by far, in the model file as in the log.
     assert error < 0.35 * spread, (errors, spread)
     assert error == pytest.approx(result.metrics["stress_mae"], rel=1e-3)
+
+
+def test_judging_finds_a_planted_error_of_the_stress_beside_molecules_that_have_none(crystals, morse_set, tmp_path):
+    planted = 1e-3
+    periodic = [replace(one, stress=one.stress + planted * np.eye(3)) for one in Dataset(crystals).structures(range(5))]
+    molecules = [replace(one, smiles=None, molecule_id=9) for one in Dataset(morse_set).structures(range(4))]
+    teacher = PairPotential(cutoff=4.0, dtype=torch.float64)
+    for name, structures in {"alone": periodic, "mixed": [*molecules, *periodic]}.items():
+        write_dataset(tmp_path / f"{name}.h5", structures, teacher={"name": "pair-potential"}, license="CC0-1.0")
+        found = evaluate(teacher, Dataset(tmp_path / f"{name}.h5")).to_json()
+        assert found["stress_mae"] == pytest.approx(planted / 3, rel=1e-3), name
+        # A tension that the labels have more is a pressure that they have less.
+        assert found["pressure_error_mean_bar"] == pytest.approx(planted * BAR_PER_EV_PER_ANGSTROM3, rel=1e-3)
+        assert found["n_skipped"] == 0
+    assert evaluate(teacher, Dataset(morse_set)).figures["stress_mae"] is None
+
+
+def test_stresses_are_learned_beside_molecules_that_have_none(crystals, morse_set):
+    def read(path):
+        labels = Dataset(path).read(np.arange(3))
+        return TrainingBatch(labels, find_edges(labels.batch, 4.0), 0)
+
+    molecules, periodic = read(morse_set), read(crystals)
+    labels = merged(molecules, periodic, 1.0).labels
+    nothing = torch.zeros_like(labels.batch.cell)
+    outputs = Outputs(energy=labels.energy, forces=labels.forces, stress=nothing, atom_energies=labels.energy)
+    found, weight = errors(outputs, labels)["stress"]
+    assert weight.tolist() == [0, 0, 0, 1, 1, 1]
+    torch.testing.assert_close(found[3:], -periodic.labels.stress)
+    # Where a crystal was not asked for its stress, nobody's can be learned: zero would be a lie.
+    unasked = replace(periodic.labels, stress=None)
+    assert merged(periodic, TrainingBatch(unasked, periodic.edges, 0), 1.0).labels.stress is None

@@ -307,6 +307,8 @@ def test_replay_mixes_the_old_data_in(settings, morse_set, tmp_path):
     plain = {"path": str(tmp_path / "water.h5")}
     alone = Trainer(settings(out=str(tmp_path / "alone"), data=plain, model={"elements": ["H", "C", "O"]})).fit()
     mixed = Trainer(settings(data={**plain, "replay": str(morse_set), "replay_share": 1.0})).fit()
+    _, card = load_checkpoint(mixed.model)
+    assert card.dataset["replay"]["sha256"] == file_sha256(morse_set)
     dataset = Dataset(morse_set)
     labels = dataset.read(np.flatnonzero(dataset.molecule_id > 0))
 
