@@ -7,6 +7,7 @@ after it. So the step is that of one process with the whole batch, up to the ord
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -83,6 +84,10 @@ def _device() -> torch.device:
     return torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
+GRACE_S = 0.2
+"""What threads of a process group are given to finish after it."""
+
+
 @contextmanager
 def processes(device: torch.device) -> Iterator[Processes]:
     """Give the processes that torchrun started, or this one alone.
@@ -104,3 +109,6 @@ def processes(device: torch.device) -> Iterator[Processes]:
     finally:
         if ours:
             dist.destroy_process_group()
+            # gloo's threads may still have to give back a tensor of Python's. One that asks for the interpreter while
+            # it ends is ended itself, and the process with it (pytorch/pytorch#190489).
+            time.sleep(GRACE_S)
