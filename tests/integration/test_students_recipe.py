@@ -35,7 +35,7 @@ def test_two_commands_make_the_data_and_the_students(tmp_path):
         assert len(test) > 20
     with Dataset(data / "liquids.h5") as liquids, Dataset(data / "test_liquids.h5") as test:
         assert set(liquids.kinds) == set(test.kinds) == {"liquid"}
-        assert all(liquids[k].pbc.all() for k in range(3))
+        assert all(one.pbc.all() for one in liquids.structures(range(3)))
     before = (data / "organic.h5").stat().st_mtime_ns
     bash("data/make_data.sh", data, 1, 2)
     assert (data / "organic.h5").stat().st_mtime_ns == before
