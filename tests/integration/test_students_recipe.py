@@ -36,6 +36,11 @@ def test_two_commands_make_the_data_and_the_students(tmp_path):
     with Dataset(data / "liquids.h5") as liquids, Dataset(data / "test_liquids.h5") as test:
         assert set(liquids.kinds) == set(test.kinds) == {"liquid"}
         assert all(one.pbc.all() for one in liquids.structures(range(3)))
+    with Dataset(data / "intermolecular.h5") as both:
+        assert set(both.kinds) == {"liquid", "given"}
+        boxes = [one for one in both.structures() if one.is_periodic]
+        assert boxes
+        assert all(one.stress is not None for one in boxes)
     before = (data / "organic.h5").stat().st_mtime_ns
     bash("data/make_data.sh", data, 1, 2)
     assert (data / "organic.h5").stat().st_mtime_ns == before

@@ -1,9 +1,11 @@
 """Pairs of small molecules as they bind: ``python bound_pairs.py MODEL LIST.smi OUT.extxyz --pairs COUNT``.
 
 Two molecules of the list, half of the time two that both can give a hydrogen bond, are brought together at random and
-relaxed by a student, many pairs at once. Written are the relaxed pair and the same two pushed apart or together along
-the line between them, so that energies are learned where molecules bind and how they part; and into the file that
-``--apart`` names the two out of each other's reach, where what binds them is measured from.
+relaxed by a student, many pairs at once. With ``--tries`` two molecules are brought together so many times; the pair
+that binds best and one other are kept, since a chance meeting seldom finds two hydrogen bonds at once. Written are the
+relaxed pair and the same two pushed apart or together along the line between them, so that energies are learned where
+molecules bind and how they part; and into the file that ``--apart`` names the two out of each other's reach, where what
+binds them is measured from.
 """
 
 from __future__ import annotations
@@ -40,8 +42,11 @@ OUT_OF_REACH = 30.0
 """Å; what the teacher's dipoles still do to each other there is below 0.1 meV an atom."""
 
 
-def relaxed(potential: Potential, batch: AtomicBatch) -> AtomicBatch:
-    """Return all pairs of a batch near their minima, by accelerated descent that starts anew where the energy rises."""
+def relaxed(potential: Potential, batch: AtomicBatch) -> tuple[AtomicBatch, torch.Tensor]:
+    """Return all pairs of a batch near their minima and their energies there, shape (n_systems,), eV.
+
+    By accelerated descent that starts anew where the energy rises.
+    """
     driven = VerletPotential(potential)
     at = batch.positions.double()
     before, age = at.clone(), torch.zeros(batch.n_systems)
@@ -55,7 +60,18 @@ def relaxed(potential: Potential, batch: AtomicBatch) -> AtomicBatch:
         before, at = at, ahead + step
         age = torch.where(found.energy > last, 0.0, age + 1.0)
         last = found.energy
-    return batch.with_positions(at.to(batch.dtype))
+    return batch.with_positions(at.to(batch.dtype)), last
+
+
+def kept(energies: np.ndarray, tries: int, rng: np.random.Generator) -> list[int]:
+    """Return which pairs to keep, of every ``tries`` in a row the lowest in energy and one of the others."""
+    chosen = []
+    for first in range(0, len(energies), tries):
+        order = first + np.argsort(energies[first : first + tries])
+        chosen.append(int(order[0]))
+        if tries > 1:
+            chosen.append(int(rng.choice(order[1:])))
+    return chosen
 
 
 def shifted(pair: AtomicBatch, n_first: int, away: float) -> AtomicBatch:
@@ -82,6 +98,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--pairs", type=int, required=True)
     parser.add_argument("--apart", type=Path)
+    parser.add_argument("--tries", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     rng = np.random.default_rng(asked.seed)
@@ -97,10 +114,11 @@ def main() -> None:
             pool = giving if rng.random() < 0.5 else molecules
             first, second = (pool[k] for k in rng.integers(len(pool), size=2))
             if first.n_atoms + second.n_atoms <= MOST_ATOMS:
-                pairs.append(beside(first, second, rng.uniform(1.6, 2.6), rng))
-                firsts.append(first.n_atoms)
-        batch = batch_from_structures(pairs, dtype=potential.dtype)
-        for pair, n_first in zip(split(relaxed(potential, batch)), firsts, strict=True):
+                pairs.extend(beside(first, second, rng.uniform(1.6, 2.6), rng) for _ in range(asked.tries))
+                firsts.extend([first.n_atoms] * asked.tries)
+        batch, energies = relaxed(potential, batch_from_structures(pairs, dtype=potential.dtype))
+        found = list(zip(split(batch), firsts, strict=True))
+        for pair, n_first in (found[k] for k in kept(energies.numpy(), asked.tries, rng)):
             shifts = (0.0, rng.uniform(-0.3, 0.4), rng.uniform(0.4, 3.0))
             frames.extend(Atoms(pair.atomic_numbers, shifted(pair, n_first, away).positions) for away in shifts)
             apart.append(Atoms(pair.atomic_numbers, shifted(pair, n_first, OUT_OF_REACH).positions))

@@ -4,13 +4,15 @@
 #   examples/train/data/make_data.sh [OUT] [PROCESSES] [LIMIT]
 #
 # About four core-hours; LIMIT, the most starts of each kind, makes a rehearsal of minutes. OUT/organic.h5 and
-# OUT/liquids.h5 are what the students learn from, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 what they are judged by.
+# OUT/intermolecular.h5 are what the students learn from, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 what they are
+# judged by.
 #
 # molecules.smi.gz    9,014 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
 # extra.smi           1,236 where those are thin: phosphorus, sulphur, up to four heavy atoms, zwitterions, amino acids
 # contacts.smi        148 small molecules, two of them beside each other; those of the S66 set are among them
 # turnable.smi        117 more small molecules with a bond that can turn; none is in the tests of barriers
 # pairs.extxyz        every pair of the eight elements, two atoms alone: with extra.smi, the starts of collisions
+# binders.smi         93 that bind each other: acids, amides, nucleobases, alcohols, amines, aromatics, a few alkanes
 # liquids.smi         27 liquids and five mixtures with water, each with its density
 # test_liquids.smi    other boxes of water, and eleven liquids that are in no other list of liquids
 # test_scaffolds.smi  400 of MOSES test_scaffolds, drawn at random; no scaffold of theirs is in the other lists
@@ -78,3 +80,24 @@ liquids() { # name, boxes of each line, seed
 }
 liquids liquids "${limit:-4}" 1
 liquids test_liquids 1 2
+
+pairs() { # part, molecules of the list, pairs, tries
+    local part=$1
+    [ -e "$out/binders_$part.smi" ] || head -n "$2" "$here/binders.smi" > "$out/binders_$part.smi"
+    [ -e "$out/parted_$part.extxyz" ] ||
+        python "$here/bound_pairs.py" organic-tiny "$out/binders_$part.smi" "$out/binding_$part.extxyz" \
+            --pairs "${limit:-$3}" --tries "$4" --seed "$part" --apart "$out/parted_$part.extxyz"
+    for name in "binding_$part" "parted_$part"; do
+        [ -e "$out/$name.h5" ] || mlff data label "$out/$name.extxyz" "$out/$name.h5" --teacher so3lr --processes "$processes"
+    done
+}
+pairs 0 93 1400 6
+pairs 1 93 1400 6
+pairs 2 37 1400 10 # acids, amides, nucleobases and azoles come first in the list: two hydrogen bonds at once
+pairs 3 93 900 10
+weights=(--weight "$out/liquids.h5=2")
+for name in "$out"/binding_?.h5 "$out"/parted_?.h5; do
+    weights+=(--weight "$name=5")
+done
+[ -e "$out/intermolecular.h5" ] ||
+    mlff data merge "$out/liquids.h5" "$out"/binding_?.h5 "$out"/parted_?.h5 -o "$out/intermolecular.h5" "${weights[@]}"
