@@ -176,11 +176,13 @@ of the potential, then with a core (`model.core`) on the data without the teache
 molecules, `loss.energy_weight` doubled halfway, and shortly with clashes within molecules too; then with fragments
 whose bonds turn and with pairs as they bind, which weigh more than the rest (`make_data.sh`); then with a box of a
 liquid in every batch, and with the stress of those too; last with pairs that bind strongly beside the boxes, in two
-rounds, the second sampled by the `tiny` of the first. Half of the boxes were sampled with the `tiny` of the stage
-before, the other half with one that had learned from the first half for eight minutes. The stages divide their
-molecules for validation anew, so that a later one's may have been trained on in an earlier one; the test set above
-never was. The `molecules` part was labelled by the same recipe before the generator had it: made anew, it has other
-random numbers. The cards hold the settings of the last stage (`mlff models show organic-original`).
+rounds, the second sampled by the `tiny` of the first. `ultra-tiny` had then forgotten how some atoms repel when a
+molecule is folded into itself, and had twelve more minutes with the clashes once more in its second set. Half of the
+boxes were sampled with the `tiny` of the stage before, the other half with one that had learned from the first half for
+eight minutes. The stages divide their molecules for validation anew, so that a later one's may have been trained on in
+an earlier one; the test set above never was. The `molecules` part was labelled by the same recipe before the generator
+had it: made anew, it has other random numbers. The cards hold the settings of the last stage (`mlff models show
+organic-original`).
 """
 
 

@@ -101,7 +101,7 @@ def load_checkpoint(path: str | Path) -> tuple[PaiNN, ModelCard]:
         if content["digest"] != _digest(content):
             raise InputError("its content is not what was written")
         model, card = _rebuild(content)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: {_first_line(error)}; get or train it again") from error
     return model, card
 

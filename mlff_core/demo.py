@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_core import load, plugins
+from mlff_core.atomic_write import make_folder
 from mlff_core.benchmark import time_steps
 from mlff_core.checkpoint import file_sha256
 from mlff_core.data.label import label_structures
@@ -131,7 +132,7 @@ def run_demo(
         raise InputError(f"{folder} is not empty; give a new folder with --out, or remove it")
     source = plugins.teacher("so3lr")
     source.ensure_installed()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
 
     say("Labelling: MD of ethanol with the teacher SO3LR")
     began = time.monotonic()

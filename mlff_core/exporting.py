@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mlff_core.agreement import agreement
+from mlff_core.atomic_write import make_folder
 from mlff_core.batch import AtomicBatch
 from mlff_core.card import ModelCard
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError
@@ -96,6 +97,7 @@ def write_checked(
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is no folder; make it first, or give another output path")
+    make_folder(path.parent)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a file name for the export")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:

@@ -11,6 +11,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any, TypeVar
 
+import click
 import pluggy
 
 from mlff_core import hookspecs
@@ -122,11 +123,19 @@ class PluginHost:
             raise PluginError(f"plugin {source} cannot be registered: {error}") from error
         self._sources[name] = source
 
-    def call_commands(self, cli: Any) -> None:
-        """Let every plugin add its commands to the command line."""
+    def call_commands(self, cli: click.Group) -> None:
+        """Let every plugin add its commands to the command line; of two that add the same, the first keeps it."""
+        built_in = set(cli.list_commands(click.Context(cli))) - set(cli.commands)
+        owners = dict.fromkeys(built_in, "mlff itself")
         for source, implementation in self._implementations("mlff_register_commands"):
+            offered = click.Group()
             with self._guard(source):
-                implementation(cli)
+                implementation(offered)
+                for name, command in offered.commands.items():
+                    if name in owners:
+                        raise PluginError(_clash("command", name, [owners[name], str(source)]))
+                    owners[name] = str(source)
+                    cli.add_command(command, name)
 
     def providers(self, kind: str) -> list[Provider]:
         """Return everything registered of a kind (``"engine"``, ``"exporter"``, ``"runtime"``, ``"teacher"``)."""
@@ -140,17 +149,17 @@ class PluginHost:
         PluginError
             Nobody or more than one plugin offers it; the message names what there is, or both providers.
         """
-        found = [
-            (member, source)
-            for provider, source in self._offered(kind)
-            if (member := provider.for_name(name)) is not None
-        ]
+        found: list[tuple[Provider, _Source]] = []
+        for provider, source in self._offered(kind):
+            with self._guard(source):
+                if (member := provider.for_name(name)) is not None:
+                    found.append((member, source))
         if len(found) > 1:
             raise PluginError(_clash(kind, name, [source for _, source in found]))
         if not found:
             known = sorted(provider.name for provider in self.providers(kind))
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f"; did you mean {close[0]!r}?" if close else "."
             broken = "".join(f" Plugin {row.name} is broken: {row.message}." for row in self.broken)
             raise PluginError(f"no {kind} is called {name!r}{hint} There are: {', '.join(known) or 'none'}.{broken}")
         return found[0][0]
@@ -163,12 +172,14 @@ class PluginHost:
             for provider, source in offered:
                 rivals = [other for rival, other in offered if rival.name == provider.name]
                 status, message, hint = "ready", "", ""
-                missing = provider.missing()
-                if len(rivals) > 1:
-                    status, message = "broken", _clash(kind, provider.name, rivals)
-                elif missing:
-                    status, message, hint = "missing", "; ".join(missing), provider.install_hint
-                rows.append(PluginRow(provider.name, kind, source.distribution, source.version, status, message, hint))
+                with self._guard(source, provider.name, kind):
+                    missing = provider.missing()
+                    if len(rivals) > 1:
+                        status, message = "broken", _clash(kind, provider.name, rivals)
+                    elif missing:
+                        status, message, hint = "missing", "; ".join(missing), provider.install_hint
+                    row = PluginRow(provider.name, kind, source.distribution, source.version, status, message, hint)
+                    rows.append(row)
         return rows + self.broken
 
     def _offered(self, kind: str) -> list[tuple[Provider, _Source]]:
@@ -185,16 +196,18 @@ class PluginHost:
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             yield self._sources[implementation.plugin_name], implementation.function
 
-    def _guard(self, source: _Source) -> _Guard:
-        return _Guard(self, source)
+    def _guard(self, source: _Source, name: str | None = None, kind: str = "plugin") -> _Guard:
+        return _Guard(self, source, name or source.name, kind)
 
 
 class _Guard:
     """Turns any exception of a plugin into a broken row."""
 
-    def __init__(self, host: PluginHost, source: _Source) -> None:
+    def __init__(self, host: PluginHost, source: _Source, name: str, kind: str) -> None:
         self.host = host
         self.source = source
+        self.name = name
+        self.kind = kind
 
     def __enter__(self) -> None:
         return None
@@ -206,7 +219,7 @@ class _Guard:
         if os.environ.get("MLFF_STRICT_PLUGINS") == "1":
             return False
         message = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-        row = PluginRow(self.source.name, "plugin", self.source.distribution, self.source.version, "broken", message)
+        row = PluginRow(self.name, self.kind, self.source.distribution, self.source.version, "broken", message)
         if row not in self.host.broken:
             self.host.broken.append(row)
         return True
@@ -234,7 +247,7 @@ def _checked(provider: object, kind: str, source: _Source) -> Provider:
     return provider
 
 
-def _clash(kind: str, name: str, sources: Iterable[_Source]) -> str:
+def _clash(kind: str, name: str, sources: Iterable[_Source | str]) -> str:
     return (
         f"the {kind} {name!r} is offered by {' and by '.join(sorted(str(source) for source in sources))}; "
         "uninstall one, or choose with MLFF_PLUGINS"

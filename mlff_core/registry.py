@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from mlff_core.atomic_write import atomic_stream, write_atomically
+from mlff_core.atomic_write import atomic_stream, make_folder, write_atomically
 from mlff_core.checkpoint import file_sha256, load_checkpoint
 from mlff_core.errors import CheckpointError, InputError
 from mlff_core.model.painn import count_parameters
@@ -202,7 +202,7 @@ def add_model(path: str | Path, name: str | None = None) -> RegisteredModel:
             "give another with --name, or remove that one first"
         )
     folder = user_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     model = RegisteredModel(name, folder / f"{name}{SUFFIX}", file_sha256(path), "user")
     with path.open("rb") as source, atomic_stream(model.path) as copy:
         shutil.copyfileobj(source, copy)

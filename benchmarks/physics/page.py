@@ -36,8 +36,8 @@ CHECKS = {
     "angles with clashes left out; the barrier is the highest less the lowest energy of the scan.",
     "dimers": "Dimers: every pair of elements alone, down to 0.5 Å; the wall begins at 0.7 sums of covalent radii.",
     "s66": "S66: energy of the pair less those of its parts in the same geometry. Geometries and reference energies as "
-    "Psi4 ships them (J. Řezáč et al., J. Chem. Theory Comput. 7, 2427 (2011), doi:10.1021/ct2002946). Its molecules are "
-    "among those whose pairs are learned from, as a student relaxes them; its geometries are not.",
+    "Psi4 ships them (J. Řezáč et al., J. Chem. Theory Comput. 7, 2427 (2011), doi:10.1021/ct2002946). Its "
+    "molecules are among those whose pairs are learned from, as a student relaxes them; its geometries are not.",
 }
 """Each check in the page's words, in the page's order."""
 

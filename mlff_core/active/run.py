@@ -13,7 +13,7 @@ import numpy as np
 from mlff_core.active.frames import sample, usual_deviation
 from mlff_core.active.sets import check_teacher, labelled, write_extended, write_start
 from mlff_core.active.settings import ActiveConfig
-from mlff_core.atomic_write import write_atomically
+from mlff_core.atomic_write import make_folder, write_atomically
 from mlff_core.committee import write_committee
 from mlff_core.config import load_config, save_config, to_dict
 from mlff_core.data.reader import Dataset
@@ -138,7 +138,7 @@ class _Run:
                 )
             self.say(f"going on with the run in {out}")
         else:
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
             save_config(path, self.config)
         if not (out / START).exists():
             write_start(out / START, self.training.data)
@@ -204,7 +204,7 @@ class _Run:
             # Killed between the two last lines of this, perhaps.
             shutil.rmtree(kept, ignore_errors=True)
             return path
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         ensemble = self.trained(before, labels)
         sampling, seed = self.config.sampling, self.config.seed
         with Dataset(labels) as dataset:

@@ -27,6 +27,7 @@ def command(
     Each MODEL is a name or a file.
     """
     from mlff_core import load
+    from mlff_core.atomic_write import make_folder
     from mlff_core.cli.judging import judged, write_report
     from mlff_core.cli.judging_tables import comparison_table
     from mlff_core.data.hdf5 import Dataset
@@ -37,6 +38,8 @@ def command(
     with Dataset(data) as dataset:
         # All are opened before the first is judged: a wrong name is found at once.
         potentials = [load(model, device=device) for model in models]
+        if out is not None:
+            make_folder(out)
         evaluations = [judged(potential, dataset, split) for potential in potentials]
         found = {"models": [evaluation.to_json() for evaluation in evaluations]}
         if out is not None:

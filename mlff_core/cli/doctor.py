@@ -6,11 +6,12 @@ import json
 import os
 import platform
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 
 import click
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from rich.console import Console
 
 from mlff_core import __version__
@@ -101,9 +102,10 @@ def diagnose() -> Diagnosis:
 
 
 def _packages() -> list[str]:
-    asked = {
-        Requirement(text).name for kind in KINDS for provider in host().providers(kind) for text in provider.requires
-    }
+    asked = set()
+    for text in (text for kind in KINDS for provider in host().providers(kind) for text in provider.requires):
+        with suppress(InvalidRequirement):  # the plugin's row says that it is broken
+            asked.add(Requirement(text).name)
     return [*CORE_PACKAGES, *sorted(asked - set(CORE_PACKAGES))]
 
 

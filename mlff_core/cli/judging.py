@@ -84,7 +84,6 @@ def write_report(
     from mlff_core.distill.report.page import Judged, write_page
     from mlff_core.distill.report.worst import worst_structures
 
-    folder.mkdir(parents=True, exist_ok=True)
     pages = [
         Judged(evaluation, worst_structures(evaluation, dataset, potential), checks)
         for potential, evaluation, checks in results

@@ -29,7 +29,7 @@ def command(
     from rich.console import Console
 
     from mlff_core import load
-    from mlff_core.atomic_write import write_atomically
+    from mlff_core.atomic_write import make_folder, write_atomically
     from mlff_core.checkpoint import file_sha256
     from mlff_core.parity import certify
     from mlff_core.plugins import host
@@ -41,6 +41,8 @@ def command(
         if words.is_terminal:
             words.print(f"{row.engine}: {row.case}: {row.status}", markup=False)
 
+    if out is not None:
+        make_folder(out.parent)  # before the minutes, not after
     # In float64 all agree to 1e-8, which a table of filters does not: the network itself is compared with there.
     potential = load(model, device="cpu", dtype=dtype, kernel="reference" if dtype == "float64" else "auto")
     report = certify(potential, host(), sha256=file_sha256(resolve(model)), only=engines, on_row=tell)

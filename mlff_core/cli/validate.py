@@ -28,6 +28,7 @@ def command(
     MODEL is a name or a file, DATA a labelled HDF5 data set.
     """
     from mlff_core import load
+    from mlff_core.atomic_write import make_folder
     from mlff_core.cli.judging import judged, physics, write_report
     from mlff_core.cli.judging_tables import evaluation_tables, physics_table
     from mlff_core.data.hdf5 import Dataset
@@ -37,6 +38,8 @@ def command(
         require_figures()  # before the minutes, not after
     with Dataset(data) as dataset:
         potential = load(model, device=device)
+        if out is not None:
+            make_folder(out)
         evaluation = judged(potential, dataset, split)
         checks = physics(model, potential, dataset, split, device) if with_physics else None
         found = evaluation.to_json()

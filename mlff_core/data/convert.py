@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
+from mlff_core.atomic_write import make_folder
 from mlff_core.data.digest import file_sha256
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledStructure
@@ -181,7 +182,7 @@ def as_dataset(source: Path, folder: Path) -> Dataset:
     """
     if is_hdf5(source):
         return Dataset(source)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     copy, digest = folder / "source.h5", file_sha256(source)
     if copy.exists():
         found = Dataset(copy)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mlff_core.atomic_write import make_folder
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.data.writer import write_dataset
@@ -95,7 +96,7 @@ class Shards:
 
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         path = folder / "job.json"
         wanted = json.loads(json.dumps(job))
         if path.exists():

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mlff_core.atomic_write import make_folder
 from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, HESSIAN, LABELS, LENGTH_UNIT, SPLITS, VERSION
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError
@@ -62,9 +63,11 @@ def write_dataset(
     Raises
     ------
     InputError
-        No structures, a kind that ``kinds`` lacks, or a property that some structures have and others lack.
+        No structures, a kind that ``kinds`` lacks, a property that some structures have and others lack, or a place
+        where nothing can be written.
     """
     path = Path(path)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with h5py.File(temporary, "w") as file:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 
+from mlff_core.atomic_write import make_folder
 from mlff_core.config import save_config, to_dict
 from mlff_core.data.loader import BatchLoader, TrainingBatch
 from mlff_core.data.memory import Indices, check_rows
@@ -125,7 +126,7 @@ class Run:
         self._open_loaders(train, held_out, replay)
         group.barrier()  # nobody reads the old state any more
         if group.is_first:
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
             if state is None:
                 for name in ("model.pt", "state.pt", "log.csv"):
                     (out / name).unlink(missing_ok=True)

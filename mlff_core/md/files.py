@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_core.atomic_write import write_atomically
+from mlff_core.atomic_write import make_folder, write_atomically
 from mlff_core.errors import CheckpointError, InputError
 from mlff_core.md.state import Array, MDState
 
@@ -121,7 +121,7 @@ class RunFolder:
 
     def begin(self, record: Mapping[str, Any]) -> None:
         """Start empty files, and write the record of the run."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         write_atomically(self.folder / RECORD, (json.dumps(record, indent=2) + "\n").encode())
         self.trajectory.unlink(missing_ok=True)
         self._log = (self.folder / LOG).open("wb")

@@ -73,6 +73,54 @@ PLUGINS = {
         def mlff_register_engines():
             return [Abacus()]
     """,
+    "unreadable_requirement": """
+        from mlff_core.engine import Engine
+        from mlff_core.hookspecs import hookimpl
+
+        class Slate(Engine):
+            name = "slate"
+            requires = ("not a requirement !!",)
+            def bind(self, potential, options=None): return potential
+            def evaluate(self, bound, batch): return bound.predict(batch)
+
+        @hookimpl
+        def mlff_register_engines():
+            return [Slate()]
+    """,
+    "crashing_name": """
+        from mlff_core.engine import Engine
+        from mlff_core.hookspecs import hookimpl
+
+        class Slate(Engine):
+            name = "slate"
+            def for_name(self, name): raise ZeroDivisionError("planted crash in a name")
+            def bind(self, potential, options=None): return potential
+            def evaluate(self, bound, batch): return bound.predict(batch)
+
+        @hookimpl
+        def mlff_register_engines():
+            return [Slate()]
+    """,
+    "clashing_command": """
+        from mlff_core.hookspecs import hookimpl
+
+        @hookimpl
+        def mlff_register_commands(cli):
+            import click
+            @cli.command("abacus-count")
+            def count():
+                click.echo("43")
+    """,
+    "takes_md": """
+        from mlff_core.hookspecs import hookimpl
+
+        @hookimpl
+        def mlff_register_commands(cli):
+            import click
+            @cli.command("md")
+            def md():
+                click.echo("mine")
+    """,
     "wrong_type": """
         from mlff_core.hookspecs import hookimpl
 

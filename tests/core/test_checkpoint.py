@@ -347,6 +347,12 @@ def test_parts_that_contradict_each_other_are_refused(file, part, changed, words
     refused(file, words)
 
 
+def test_weights_of_another_shape_are_damage_not_a_crash(file):
+    content = torch.load(file, weights_only=True)
+    sealed(file, state_dict={**content["state_dict"], "filters.0.weight": torch.zeros(3)})
+    refused(file, "damaged")
+
+
 def test_a_file_is_read_from_any_path(file, tmp_path):
     odd = tmp_path / "a name with spaces and ü.model"
     shutil.copy(file, odd)

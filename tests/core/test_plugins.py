@@ -5,7 +5,9 @@ import sys
 import time
 
 import pytest
+from click.testing import CliRunner
 
+from mlff_core.cli.main import LazyGroup
 from mlff_core.errors import PluginError
 from mlff_core.plugins import PluginHost
 
@@ -62,6 +64,40 @@ def test_a_broken_plugin_is_one_row_and_the_others_go_on(installed, only, name, 
     assert (broken[0].name, broken[0].kind, broken[0].distribution) == (name, "plugin", "abacus-plugins")
     assert words in broken[0].message
     assert any(row.name == "abacus" and row.status == "ready" for row in rows)
+
+
+def test_a_requirement_that_cannot_be_read_breaks_its_own_row_only(installed, only):
+    installed("good", "unreadable_requirement")
+    only("good", "unreadable_requirement")
+    host = loaded()
+    for _ in range(2):  # asked again, there is still one row
+        broken = [row for row in host.rows() if row.status == "broken"]
+        assert [(row.name, row.kind, row.distribution) for row in broken] == [("slate", "engine", "abacus-plugins")]
+        assert "InvalidRequirement" in broken[0].message
+    assert any(row.name == "abacus" and row.status == "ready" for row in host.rows())
+
+
+def test_an_engine_that_crashes_on_a_name_hides_no_other(installed, only):
+    installed("good", "crashing_name")
+    only("good", "crashing_name")
+    assert loaded().get("engine", "abacus").name == "abacus"
+
+
+@pytest.mark.parametrize(
+    ("name", "owners"), [("clashing_command", ("abacus-plugins", "other")), ("takes_md", ("mlff itself", "other"))]
+)
+def test_a_command_offered_twice_names_both_and_the_first_keeps_it(installed, only, name, owners):
+    installed(name, distribution="other", version="0.1")
+    installed("good")  # in front of the path, so found first
+    only("good", name)
+    host, group = loaded(), LazyGroup("mlff")
+    host.call_commands(group)
+    host.call_commands(group)
+    clash = next(row for row in host.rows() if row.status == "broken")
+    assert "is offered by" in clash.message
+    assert all(owner in clash.message for owner in owners)
+    assert list(group.commands) == ["abacus-count"]
+    assert CliRunner().invoke(group, ["abacus-count"]).output == "42\n"
 
 
 @pytest.mark.parametrize("name", ["crashing", "misspelt", "crashing_hook"])
