@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_core.atomic_write import write_atomically
+from mlff_core.atomic_write import unwritable, write_atomically
 from mlff_core.batch import split
 from mlff_core.errors import InputError, MlffError
 from mlff_core.potential import Potential
@@ -148,5 +148,5 @@ def write_structures(path: str | Path, frames: Sequence[Atoms]) -> Path:
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
+        raise unwritable(path, error) from error
     return path

@@ -7,6 +7,21 @@ from textwrap import dedent
 
 import pytest
 
+ONE_ENGINE = """
+    from mlff_core.engine import Engine
+    from mlff_core.hookspecs import hookimpl
+
+    class Planted(Engine):
+        name = "{name}"
+        {trait}
+        def bind(self, potential, options=None): return potential
+        def evaluate(self, bound, batch): return bound.predict(batch)
+
+    @hookimpl
+    def mlff_register_engines():
+        return [Planted()]
+"""
+
 PLUGINS = {
     "good": """
         from mlff_core.engine import Engine
@@ -60,47 +75,11 @@ PLUGINS = {
         def mlff_register_engine():
             return []
     """,
-    "clashing": """
-        from mlff_core.engine import Engine
-        from mlff_core.hookspecs import hookimpl
-
-        class Abacus(Engine):
-            name = "abacus"
-            def bind(self, potential, options=None): return potential
-            def evaluate(self, bound, batch): return bound.predict(batch)
-
-        @hookimpl
-        def mlff_register_engines():
-            return [Abacus()]
-    """,
-    "unreadable_requirement": """
-        from mlff_core.engine import Engine
-        from mlff_core.hookspecs import hookimpl
-
-        class Slate(Engine):
-            name = "slate"
-            requires = ("not a requirement !!",)
-            def bind(self, potential, options=None): return potential
-            def evaluate(self, bound, batch): return bound.predict(batch)
-
-        @hookimpl
-        def mlff_register_engines():
-            return [Slate()]
-    """,
-    "crashing_name": """
-        from mlff_core.engine import Engine
-        from mlff_core.hookspecs import hookimpl
-
-        class Slate(Engine):
-            name = "slate"
-            def for_name(self, name): raise ZeroDivisionError("planted crash in a name")
-            def bind(self, potential, options=None): return potential
-            def evaluate(self, bound, batch): return bound.predict(batch)
-
-        @hookimpl
-        def mlff_register_engines():
-            return [Slate()]
-    """,
+    "clashing": ONE_ENGINE.format(name="abacus", trait=""),
+    "unreadable_requirement": ONE_ENGINE.format(name="slate", trait='requires = ("not a requirement !!",)'),
+    "crashing_name": ONE_ENGINE.format(
+        name="slate", trait='def for_name(self, name): raise ZeroDivisionError("planted crash in a name")'
+    ),
     "clashing_command": """
         from mlff_core.hookspecs import hookimpl
 

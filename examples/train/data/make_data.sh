@@ -73,10 +73,13 @@ done
         --weight "$out/bound.h5=3" --weight "$out/apart.h5=5" --weight "$out/torsions.h5=1.5" \
         --weight "$out/turnable.h5=4" --weight "$out/turned.h5=2"
 
+label() { # name
+    [ -e "$out/$1.h5" ] || mlff data label "$out/$1.extxyz" "$out/$1.h5" --teacher so3lr --processes "$processes"
+}
 liquids() { # name, boxes of each line, seed
     [ -e "$out/$1.extxyz" ] || python "$here/liquids.py" organic-tiny "$here/$1.smi" "$out/$1.extxyz" \
         --boxes "$2" --seed "$3" ${limit:+--limit "$limit"}
-    [ -e "$out/$1.h5" ] || mlff data label "$out/$1.extxyz" "$out/$1.h5" --teacher so3lr --processes "$processes"
+    label "$1"
 }
 liquids liquids "${limit:-4}" 1
 liquids test_liquids 1 2
@@ -87,9 +90,8 @@ pairs() { # part, molecules of the list, pairs, tries
     [ -e "$out/parted_$part.extxyz" ] ||
         python "$here/bound_pairs.py" organic-tiny "$out/binders_$part.smi" "$out/binding_$part.extxyz" \
             --pairs "${limit:-$3}" --tries "$4" --seed "$part" --apart "$out/parted_$part.extxyz"
-    for name in "binding_$part" "parted_$part"; do
-        [ -e "$out/$name.h5" ] || mlff data label "$out/$name.extxyz" "$out/$name.h5" --teacher so3lr --processes "$processes"
-    done
+    label "binding_$part"
+    label "parted_$part"
 }
 pairs 0 93 1400 6
 pairs 1 93 1400 6

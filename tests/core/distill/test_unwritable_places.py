@@ -1,5 +1,7 @@
 """Where nothing can be written, every command says so in one line, and before the work rather than after it."""
 
+from pathlib import Path
+
 import pytest
 from ase.build import molecule
 from click.testing import CliRunner
@@ -47,3 +49,13 @@ def test_a_place_that_cannot_be_written_is_one_line(command, no_folder, tmp_path
     lines = [line for line in done.output.splitlines() if "Error" in line]
     assert len(lines) == 1, done.output
     assert "cannot be written" in lines[0] or "is no folder" in lines[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no folder that permits and refuses")
+@pytest.mark.parametrize(
+    "command", ["export {model} --format torchscript -o /proc/m.ts", "data convert {data} /proc/d.h5"]
+)
+def test_a_folder_that_permits_writing_and_refuses_it_is_one_line_too(command, morse_set):
+    done = CliRunner().invoke(build(), command.format(model=STUDENT, data=morse_set).split(), catch_exceptions=False)
+    assert done.exit_code == 1, done.output
+    assert "/proc cannot be written" in done.output
