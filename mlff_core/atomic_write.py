@@ -33,6 +33,19 @@ def unwritable(path: Path, error: OSError) -> InputError:
     return InputError(f"{path} cannot be written: {error.strerror or error}; choose another place")
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place that no file can be written to, before work is done for it; makes the folders it lies in.
+
+    Raises
+    ------
+    InputError
+        It is a folder, or nothing can be written there.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
+    make_folder(path.parent)
+
+
 @contextmanager
 def atomic_stream(path: Path) -> Iterator[BinaryIO]:
     """Open a stream beside ``path``, and rename what was written into place when the block ends without an error.
@@ -40,8 +53,10 @@ def atomic_stream(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     InputError
-        Nothing can be written there.
+        It is a folder, or nothing can be written there.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -61,7 +61,8 @@ class ModelCard:
     Raises
     ------
     InputError
-        No name, an element outside 1–118, a cutoff that is no length, a word that means nothing here, or other units.
+        No name, an element outside 1–118, a cutoff that is no length, a word that means nothing here, other units, or
+        a text, number or table where another of these belongs.
     """
 
     name: str
@@ -83,6 +84,8 @@ class ModelCard:
     parent: str = ""
 
     def __post_init__(self) -> None:
+        if isinstance(self.limits, str):
+            raise InputError(f"limits of a model card must be a list of texts, got {self.limits!r}")
         try:
             object.__setattr__(self, "elements", tuple(int(z) for z in self.elements))
             object.__setattr__(self, "cutoff", float(self.cutoff))
@@ -91,6 +94,7 @@ class ModelCard:
             raise InputError(f"elements, cutoff or limits of the model card cannot be read: {error}") from None
         if not isinstance(self.name, str) or not self.name:
             raise InputError(f"a model card needs a name, got {self.name!r}")
+        self._check_kinds()
         if not self.elements or min(self.elements) < 1 or max(self.elements) > 118:
             raise InputError(f"elements of a model card must be atomic numbers in 1–118, got {self.elements}")
         if not (math.isfinite(self.cutoff) and self.cutoff >= 0):
@@ -100,6 +104,20 @@ class ModelCard:
                 raise InputError(f"{key} of a model card must be one of {', '.join(known)}, got {getattr(self, key)!r}")
         if dict(self.units) != UNITS:
             raise InputError(f"units of a model card must be {UNITS}, got {dict(self.units)}")
+
+    def _check_kinds(self) -> None:
+        wanted = {
+            "a text": (str, ("architecture", "description", "licence", "created", "parent")),
+            "a table": (Mapping, ("units", "teacher", "dataset", "training", "metrics")),
+        }
+        for what, (kind, keys) in wanted.items():
+            for key in keys:
+                if not isinstance(getattr(self, key), kind):
+                    raise InputError(f"{key} of a model card must be {what}, got {getattr(self, key)!r}")
+        if type(self.n_parameters) is not int or self.n_parameters < 0:
+            raise InputError(f"n_parameters of a model card must be a whole number, got {self.n_parameters!r}")
+        if not all(isinstance(limit, str) for limit in self.limits):
+            raise InputError(f"limits of a model card must be texts, got {self.limits!r}")
 
     @property
     def symbols(self) -> tuple[str, ...]:

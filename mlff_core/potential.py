@@ -378,7 +378,10 @@ def check_state(card: ModelCard, batch: AtomicBatch) -> None:
         and bool((batch.spin_multiplicity != 1).any())
     ):
         worst = batch.spin_multiplicity[batch.spin_multiplicity != 1][0].item()
-        raise UnsupportedError(f"{card.name} was made for singlets, but the spin multiplicity is {worst}")
+        raise UnsupportedError(
+            f"{card.name} was made for singlets, but the spin multiplicity is {worst}; "
+            "use a model that takes other multiplicities, or a closed-shell structure"
+        )
 
 
 def check_finite(batch: AtomicBatch) -> None:

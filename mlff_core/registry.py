@@ -98,7 +98,7 @@ def find_model(name: str) -> RegisteredModel:
     if name in models:
         return models[name]
     close = difflib.get_close_matches(name, models, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"names are: {', '.join(models) or 'none so far'}"
+    hint = f"did you mean {close[0]!r}?" if close else f"names are: {', '.join(models) or 'none so far'}."
     raise CheckpointError(f"no file and no model is called {name!r}; {hint} See `mlff models list`")
 
 

@@ -102,4 +102,6 @@ def _number(info: dict[str, object], key: str) -> float | None:
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise InputError(f"atoms.info[{key!r}] must be a number, got {value!r}") from None
+        raise InputError(
+            f"atoms.info[{key!r}] must be a number, got {value!r}; set it to one, or leave it out"
+        ) from None

@@ -77,8 +77,10 @@ def command(
         raise click.UsageError("give the length of the run: either --steps or --time-ps")
     timestep_fs = options["timestep_fs"]
     if n_steps is None:
-        if time_ps is None or not 0 < time_ps < float("inf") or not timestep_fs > 0:
-            raise InputError(f"--time-ps and --timestep-fs must be positive, got {time_ps} and {timestep_fs}")
+        if time_ps is None or not 0 < time_ps < float("inf") or not 0 < timestep_fs < float("inf"):
+            raise InputError(
+                f"--time-ps and --timestep-fs must be positive and finite, got {time_ps} and {timestep_fs}"
+            )
         n_steps = max(1, round(1000 * time_ps / timestep_fs))
     settings = MDSettings(n_steps=n_steps, **options)
     frames = read_structures(file, index=":" if all_frames else "-1")

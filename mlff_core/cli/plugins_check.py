@@ -103,8 +103,9 @@ def as_row(kind: str, name: str, result: ContractResult) -> dict[str, Any]:
 def table_of(results: list[tuple[str, ContractResult]]) -> Table:
     """Return the results as a table for people."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("kind", "test", "status"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("test", overflow="fold")
+    table.add_column("status", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
     for kind, result in results:
         table.add_row(kind, result.name, Text(result.status, style=STYLE[result.status]), f"{result.seconds:.2f}")

@@ -31,10 +31,13 @@ def command(
     their standard deviations too.
     """
     from mlff_core import load
+    from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
     from mlff_core.frames import predict_frames, with_results, write_structures
     from mlff_core.structures import read_structures
 
+    if output is not None:
+        check_place(output)
     frames = read_structures(file)
     potential = load(model, device=device, dtype=dtype)
     want = {"energy", "forces"} | ({"stress"} if stress else set())

@@ -130,7 +130,7 @@ def convert(source: str | Path, output: str | Path, license: str = "") -> int:
     Raises
     ------
     InputError
-        The source cannot be read, or the output's ending means nothing to ASE.
+        The source cannot be read, neither is a data set, or the output's ending means nothing to ASE.
     """
     import ase.io
     from ase.io.formats import UnknownFileTypeError
@@ -142,6 +142,11 @@ def convert(source: str | Path, output: str | Path, license: str = "") -> int:
             Dataset(source).structures() if is_hdf5(source) else structures_from_atoms(read_structures(source)),
             created={"command": "convert", "source": {"name": source.name, "sha256": file_sha256(source)}},
             license=license,
+        )
+    if not is_hdf5(source):
+        raise InputError(
+            f"{source.name} is no data set and {output.name} would be none; "
+            f"give {output.name} the ending .h5 to make one"
         )
     temporary = output.with_name(f".part.{output.name}")
     with Dataset(source) as dataset:

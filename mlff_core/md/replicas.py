@@ -18,7 +18,7 @@ from mlff_core.errors import InputError, MlffError, UnsupportedError
 from mlff_core.md.files import COLUMNS, LOG, RunFolder
 from mlff_core.md.integrators import LONGEST_JUMP, check_jump
 from mlff_core.md.noise import Noise
-from mlff_core.md.run import SystemRun
+from mlff_core.md.run import SystemRun, identity
 from mlff_core.md.settings import MDSettings
 from mlff_core.md.state import Array, MDState
 from mlff_core.potential import Potential, VerletPotential
@@ -140,7 +140,7 @@ def run_replicas(
     record = {
         "model": potential.card.name,
         "model_sha256": model_sha256,
-        "n_atoms": [len(atoms) for atoms in frames],
+        "structure": [identity(atoms) for atoms in frames],
         "settings": asdict(settings),
     }
     if restart and files.holds_restart:

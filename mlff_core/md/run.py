@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def run_md(
     record = {
         "model": potential.card.name,
         "model_sha256": model_sha256,
-        "n_atoms": len(atoms),
+        "structure": identity(atoms),
         "settings": asdict(settings),
     }
     if restart and files.holds_restart:
@@ -136,6 +137,13 @@ def run_md(
     return MDReport(files.folder, first_step, state.step, temperature, drift)
 
 
+def identity(atoms: Atoms) -> str:
+    """Return what stays of a structure through a run, in words: its atoms in their order, and where it repeats."""
+    order = hashlib.sha256(np.asarray(atoms.numbers, dtype="<i8").tobytes()).hexdigest()[:12]
+    axes = "".join(axis for axis, periodic in zip("xyz", atoms.pbc, strict=True) if periodic)
+    return f"{atoms.get_chemical_formula()} (order {order}), periodic in {axes or 'no direction'}"
+
+
 class SystemRun:
     """A structure under an integrator, and how its states are written."""
 
@@ -150,7 +158,10 @@ class SystemRun:
             if "stress" not in potential.supports:
                 raise UnsupportedError(f"{potential.card.name} gives no stress, so it cannot run npt; use nvt")
             if not atoms.pbc.all():
-                raise InputError(f"npt needs a cell that is periodic in all directions, got pbc {atoms.pbc.tolist()}")
+                raise InputError(
+                    f"npt needs a cell that is periodic in all directions, got pbc {atoms.pbc.tolist()}; "
+                    "set the cell in the structure file, or use nvt"
+                )
             check_has_volume(batch)
         self.masses: Array = np.asarray(atoms.get_masses(), dtype=np.float64)[:, None]
         if not (self.masses > 0).all():
@@ -196,7 +207,10 @@ class SystemRun:
         positions = self.atoms.get_positions()
         if self.settings.temperature_kelvin is None:
             if not self.atoms.has("momenta"):
-                raise InputError("the structure has no velocities, so the run needs a temperature to draw them from")
+                raise InputError(
+                    "the structure has no velocities, so the run needs a temperature to draw them from; give "
+                    "temperature_kelvin (--temperature-kelvin), or a structure with velocities"
+                )
             velocities = self.atoms.get_velocities()
             if not np.isfinite(velocities).all():
                 raise InputError("the structure's velocities must be finite; give a temperature to draw others")

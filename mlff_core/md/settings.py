@@ -66,7 +66,9 @@ class MDSettings:
         if self.ensemble not in ENSEMBLES:
             raise InputError(f"ensemble must be one of {', '.join(ENSEMBLES)}, got {self.ensemble!r}")
         if self.ensemble != "nve" and self.temperature_kelvin is None:
-            raise InputError(f"an {self.ensemble} run needs a temperature, got none; give one in kelvin")
+            raise InputError(
+                f"an {self.ensemble} run needs a temperature, got none; give temperature_kelvin (--temperature-kelvin)"
+            )
         if self.full_cell and self.ensemble != "npt":
             raise InputError(f"only npt changes the cell, but the full cell was asked for with {self.ensemble}")
         for name in ("timestep_fs", "friction_per_ps", "barostat_time_fs"):

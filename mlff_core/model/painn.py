@@ -66,8 +66,10 @@ class PaiNNConfig:
         if self.elements[0] < 1 or self.elements[-1] > 118:
             raise InputError(f"elements must lie in 1–118, got {self.elements}")
         for name, least in (("hidden", 2), ("n_layers", 1), ("n_radial", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+            if type(getattr(self, name)) is not int or getattr(self, name) < least:
+                raise InputError(f"{name} must be a whole number, at least {least}, got {getattr(self, name)!r}")
+        if type(self.shared_filters) is not bool:
+            raise InputError(f"shared_filters must be true or false, got {self.shared_filters!r}")
         if not self.cutoff > 0:
             raise InputError(f"cutoff must be positive, in Å, got {self.cutoff}")
         if self.core != 0 and not CORE_WIDTH < self.core <= 0.9:

@@ -149,4 +149,7 @@ def check_charge(potential: Potential, charge: float | None, spin_multiplicity: 
             "use a model that takes charges, or a neutral structure"
         )
     if spin_multiplicity not in (None, 1) and card.spin_multiplicities == "singlet":
-        raise UnsupportedError(f"{card.name} was made for singlets, but the spin multiplicity is {spin_multiplicity}")
+        raise UnsupportedError(
+            f"{card.name} was made for singlets, but the spin multiplicity is {spin_multiplicity}; "
+            "use a model that takes other multiplicities, or a closed-shell structure"
+        )

@@ -9,6 +9,8 @@ import sys
 
 import click
 
+from mlff_core.errors import InputError
+
 
 @click.command("qcengine", context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -28,6 +30,11 @@ def command(context: click.Context, arguments: tuple[str, ...]) -> None:
     try:
         with contextlib.redirect_stdout(printed):
             cli.main()
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the input of `mlff qcengine {' '.join(arguments)}` is no JSON: {error}; give a file that is there, the "
+            "JSON itself, or - to read it from standard input"
+        ) from error
     finally:
         sys.argv = before
         click.echo(printed.getvalue(), nl=False)

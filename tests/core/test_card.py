@@ -41,6 +41,8 @@ def test_what_json_cannot_hold_is_refused():
         {"name": ""}, {"name": 3}, {"elements": ()}, {"elements": (0,)}, {"elements": (119,)}, {"elements": "HO"},
         {"cutoff": -1.0}, {"cutoff": float("nan")}, {"cutoff": "far"}, {"charges": "some"},
         {"spin_multiplicities": "doublet"}, {"units": {"length": "nm", "energy": "eV"}},
+        {"units": None}, {"metrics": None}, {"teacher": 3}, {"n_parameters": "many"}, {"n_parameters": -1},
+        {"description": None}, {"created": 2026}, {"limits": "far"}, {"limits": [3]},
     ],
     ids=str,
 )  # fmt: skip

@@ -330,6 +330,8 @@ def sealed(file, **changed):
         ("config", {"elements": [1, 6]}, "config and weights disagree"),
         ("config", {"elements": ["H", "C", "O"]}, "damaged"),
         ("config", {"flavour": "up"}, "flavour"),
+        ("config", {"shared_filters": "no"}, "shared_filters must be true or false, got 'no'"),
+        ("config", {"n_layers": True}, "n_layers must be a whole number"),
         ("card", {"cutoff": 9.0}, "disagree on elements or cutoff"),
         ("card", {"elements": [1, 6, 7]}, "disagree on elements or cutoff"),
         ("card", {"units": {"length": "nm", "energy": "kJ/mol"}}, "units"),

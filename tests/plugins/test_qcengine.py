@@ -207,6 +207,18 @@ def test_the_command_exits_with_1_on_failure_and_0_on_success(model, tmp_path):
     assert not json.loads(failed.stdout)["success"]
 
 
+@pytest.mark.parametrize("content", [None, "no JSON"])
+def test_an_input_that_is_no_json_is_one_line(tmp_path, content):
+    path = tmp_path / "input.json"
+    if content is not None:
+        path.write_text(content)
+    failed = run("run", "mlff", str(path))
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("Error: ")
+    assert "is no JSON" in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 1
+
+
 def test_info_names_the_program():
     done = run("info", "programs")
     assert done.returncode == 0, done.stderr

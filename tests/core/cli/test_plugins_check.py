@@ -82,6 +82,13 @@ def test_an_honest_engine_exits_with_0(planted):
     assert result.stderr.strip() == "honest: 2 ok, 0 failed, 1 skipped"
 
 
+def test_the_table_is_whole_on_a_narrow_terminal(planted, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = run("honest").stdout
+    assert "…" not in printed
+    assert all(word in printed for word in ("engine", "skipped", "status"))
+
+
 def test_a_wrong_engine_exits_with_1_and_says_what_is_wrong(planted):
     assert "failed: a molecule equals predict: pair-potential, float32, call 1: force" in run("wrong").stdout
     result = run("wrong", "--json")

@@ -169,8 +169,12 @@ def test_a_run_is_not_written_over_and_not_continued_as_another_one(argon, cryst
         run_md(argon, crystal, settings(timestep_fs=4.0), tmp_path, restart=True, model_sha256="a")
     with pytest.raises(InputError, match="model_sha256 was 'a' and is now 'b'"):
         run_md(argon, crystal, settings(), tmp_path, restart=True, model_sha256="b")
-    with pytest.raises(InputError, match="n_atoms was 32 and is now 31"):
+    with pytest.raises(InputError, match=r"structure was 'Ar32 .* and is now 'Ar31 "):
         run_md(argon, crystal[1:], settings(), tmp_path, restart=True, model_sha256="a")
+    alone = crystal.copy()
+    alone.pbc = False
+    with pytest.raises(InputError, match=r"structure was .* periodic in xyz' and is now .* periodic in no direction"):
+        run_md(argon, alone, settings(), tmp_path, restart=True, model_sha256="a")
     assert (tmp_path / "log.csv").read_bytes() == log
 
 
