@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 PAGE = Path(__file__).with_name("students.md")
 FOLDER = Path(__file__).with_name("students")
+EXAMPLES = Path(__file__).parents[1] / "examples" / "train"
 NAMES = ("organic-original", "organic-tiny", "organic-ultra-tiny")
 KINDS = {
     "minimum": "MMFF94 minimum", "rattle": "rattled", "strain": "strained", "torsion": "one torsion turned",
@@ -130,35 +137,68 @@ def _figures() -> Iterator[str]:
 
 def _curves() -> Iterator[str]:
     yield "## Learning curves\n"
-    yield "Force MAE (eV/Å) and energy MAE (meV/atom) on validation molecules, at parts of each run. The logs in full"
-    yield "lie in `docs/students`. From the second stage on collisions are among the validation structures, later"
-    yield "also many pairs of bare atoms, whose energies are far from the rest: compare within a stage only.\n"
-    stages = {path.name.split(".")[1] for path in FOLDER.glob("*.stage*.csv")}
-    stages = sorted(stages, key=lambda stage: int(stage.removeprefix("stage")))
-    for number, stage in enumerate([*stages, "log"], start=1):
-        yield from _stage(number, [_validations(FOLDER / f"{name}.{stage}.csv") for name in NAMES])
+    yield "![Force errors of the three against the minutes they learned](students/learning_curves.png)\n"
+    yield """Each student learned in stages, which begin with the weights of the one before. The tables tell what a
+stage learned from (structures, and those of the second set of which every batch takes a share), settings that changed,
+and the errors on validation molecules at its end. Collisions are among those from the second stage on, later also many
+pairs of bare atoms, whose energies are far from the rest: that is why the curves go up between stages. All settings
+that are not those of `examples/train`, and the hashes of the data, are in `docs/students/*.stages.toml`, the logs in
+full beside them.
+"""
+    for name in NAMES:
+        yield from _stages(name)
 
 
-def _stage(number: int, logs: Sequence[list[dict[str, str]]]) -> Iterator[str]:
-    yield _row(f"stage {number}, part of the run", *NAMES)
-    yield _row(*["---"] * 4)
-    for part in (0.1, 0.25, 0.5, 0.75, 1.0):
-        cells = []
-        for rows in logs:
-            if not rows:
-                cells.append("")
-                continue
-            row = rows[max(0, round(part * len(rows)) - 1)]
-            cells.append(f"{float(row['val_force_mae']):.3f}, {float(row['val_energy_mae_mev_per_atom']):.1f}")
-        yield _row(f"{part:g}", *cells)
-    ends = [rows[-1] if rows else None for rows in logs]
-    for label, key, form in (
-        ("steps", "step", "{:,.0f}"),
-        ("epochs", "epoch", "{:.1f}"),
-        ("minutes on one core of a busy machine", "minutes", "{:.0f}"),
-    ):
-        yield _row(label, *("" if row is None else form.format(float(row[key])) for row in ends))
+def _stages(name: str) -> Iterator[str]:
+    yield f"### {name}\n"
+    yield _row(
+        "stage", "structures", "second set", "learning rate", "energy weight", "core", "steps", "minutes on a core",
+        "force MAE, eV/Å", "energy MAE, meV/atom",
+    )  # fmt: skip
+    yield _row(*["---"] * 10)
+    with (FOLDER / f"{name}.stages.toml").open("rb") as file:
+        stages = tomllib.load(file)["stage"]
+    with (EXAMPLES / f"{name}.toml").open("rb") as file:
+        usual = tomllib.load(file)
+    for number, stage in enumerate(stages, start=1):
+        settings, last = stage["settings"], _validations(name, number)[-1]
+        second = stage["second_data"].get("n_structures")
+        yield _row(
+            str(number),
+            f"{stage['data']['n_structures']:,}",
+            "" if second is None else f"{second:,}",
+            f"{settings.get('optimizer.lr', usual['optimizer']['lr']):g}",
+            f"{settings.get('loss.energy_weight', usual['loss']['energy_weight']):g}",
+            "yes" if settings["model.core"] else "no",
+            f"{int(last['step']):,}",
+            f"{float(last['minutes']):.0f}",
+            f"{float(last['val_force_mae']):.3f}",
+            f"{float(last['val_energy_mae_mev_per_atom']):.1f}",
+        )
     yield ""
+
+
+def draw_curves(path: Path) -> None:
+    """Draw the force MAE of the three over the minutes they learned, all stages in a row."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    for color, name in zip(("C0", "C1", "C2"), NAMES, strict=True):
+        begun, number = 0.0, 1
+        while rows := _validations(name, number):
+            minutes = [begun + float(row["minutes"]) for row in rows]
+            errors = [float(row["val_force_mae"]) for row in rows]
+            axes.plot(minutes, errors, color=color, lw=1.2, label=name if number == 1 else None)
+            axes.plot(minutes[-1], errors[-1], ".", color=color, ms=7)
+            begun, number = minutes[-1], number + 1
+    axes.set(xlabel="minutes on one core", ylabel="force MAE on validation molecules, eV/Å", yscale="log")
+    axes.set_yticks([0.05, 0.07, 0.1, 0.15, 0.2], ["0.05", "0.07", "0.1", "0.15", "0.2"])
+    axes.minorticks_off()
+    axes.legend(title="a point is the end of a stage")
+    figure.savefig(path, dpi=110)
 
 
 def _making() -> Iterator[str]:
@@ -181,8 +221,9 @@ molecule is folded into itself, and had twelve more minutes with the clashes onc
 boxes were sampled with the `tiny` of the stage before, the other half with one that had learned from the first half for
 eight minutes. The stages divide their molecules for validation anew, so that a later one's may have been trained on in
 an earlier one; the test set above never was. The `molecules` part was labelled by the same recipe before the generator
-had it: made anew, it has other random numbers. The cards hold the settings of the last stage (`mlff models show
-organic-original`).
+had it: made anew, it has other random numbers. The cards hold the settings of the last stage in full (`mlff models show
+organic-original`); any other is run again by the student's TOML file with the table above given as `--set`, and the
+model of the stage before as `model.init_from`.
 """
 
 
@@ -222,7 +263,9 @@ def _physics(check: str, number: int, form: str) -> str:
     return " / ".join(form.format(one["figures"][number]["value"]) for one in found)
 
 
-def _validations(path: Path) -> list[dict[str, str]]:
+def _validations(name: str, stage: int) -> list[dict[str, str]]:
+    """Return the validations of a stage out of its log, none if there is no such stage."""
+    path = FOLDER / f"{name}.stage{stage}.csv"
     if not path.exists():
         return []
     with path.open() as file:
@@ -234,4 +277,5 @@ def _row(*cells: str) -> str:
 
 
 if __name__ == "__main__":
+    draw_curves(FOLDER / "learning_curves.png")
     PAGE.write_text(page())

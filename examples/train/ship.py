@@ -2,8 +2,9 @@
 
 For each folder ``RUNS/NAME`` that ``mlff train`` wrote: judges its ``model.pt`` on ``test_scaffolds.h5`` and
 ``test_liquids.h5`` of the folder DATA, writes the errors with their intervals on the card, exports ONNX and
-TorchScript, and enters all in ``mlff_core/pretrained/index.json``. The errors in full, the six panels and the log go to
-``docs/students``, from which ``docs/make_students_page.py`` makes the page.
+TorchScript, and enters all in ``mlff_core/pretrained/index.json``. The errors in full, the six panels, and the settings
+and log of every stage go to ``docs/students``, from which ``docs/make_students_page.py`` makes the page. A student that
+learned in stages has the run folders of the earlier ones inside its own: ``RUNS/NAME/stage1``, ``RUNS/NAME/stage2`` …
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import tomli_w
 
 from mlff_core import plugins
 from mlff_core.checkpoint import file_sha256, load_checkpoint, save_checkpoint
+from mlff_core.config import load_config, read_toml, to_dict
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.distill.evaluate import evaluate
 from mlff_core.distill.evaluation import Evaluation
 from mlff_core.distill.report.figures import force_figure, png
+from mlff_core.distill.settings import TrainConfig
 from mlff_core.opening import load
 
 ROOT = Path(__file__).parents[2]
@@ -52,14 +58,53 @@ def ship(run: Path, name: str, tests: Sequence[Dataset]) -> dict[str, object]:
         del figures["seconds"]  # of this machine
         (PAGES / f"{name}.{test}.json").write_text(json.dumps(figures, indent=1) + "\n")
     (PAGES / f"{name}.png").write_bytes(png(force_figure(found[TESTS[0]])))
-    for log in run.glob("*.csv"):  # log.csv, and those of earlier stages
-        shutil.copyfile(log, PAGES / f"{name}.{log.name}")
+    write_stages(run, name)
     return {
         "name": name,
         "file": path.name,
         "sha256": file_sha256(path),
         "exports": [{"file": report.path.name, "sha256": file_sha256(report.path)} for report in exports],
     }
+
+
+def write_stages(run: Path, name: str) -> None:
+    """Write settings and logs of all stages of a student to ``docs/students``."""
+    earlier = sorted(run.glob("stage*"), key=lambda folder: int(folder.name.removeprefix("stage")))
+    stages = [stage_of(folder, name) for folder in (*earlier, run)]
+    (PAGES / f"{name}.stages.toml").write_text(tomli_w.dumps({"stage": stages}))
+    for old in PAGES.glob(f"{name}.stage*.csv"):
+        old.unlink()
+    for number, folder in enumerate((*earlier, run), start=1):
+        shutil.copyfile(folder / "log.csv", PAGES / f"{name}.stage{number}.csv")
+
+
+def stage_of(folder: Path, name: str) -> dict[str, Any]:
+    """Return what a run learned from, and its settings where they are not those of the student's TOML file.
+
+    Where files lay is left out: the data are told by their hashes, and a stage begins with the weights of the one
+    before.
+    """
+    _, card = load_checkpoint(folder / "model.pt")
+    usual = flat(to_dict(load_config(TrainConfig, ROOT / "examples" / "train" / f"{name}.toml")))
+    used = {"model.core": 0.0, **flat(read_toml(folder / "config.toml"))}  # networks had no core once
+    left_out = {"out", "data.path", "data.replay", "model.init_from", "card.description", "card.limits"}
+    replay = card.dataset.get("replay", {})
+    if not replay:
+        left_out |= {"data.replay_share", "loss.stress_weight"}
+    differing = {key: value for key, value in used.items() if key not in left_out and usual.get(key) != value}
+    return {
+        "data": {key: card.dataset[key] for key in ("n_structures", "sha256")},
+        "second_data": {key: replay[key] for key in ("n_structures", "sha256") if replay},
+        "settings": dict(sorted(differing.items())),
+    }
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as one, with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def on_card(evaluation: Evaluation) -> dict[str, object]:

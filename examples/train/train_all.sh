@@ -3,9 +3,9 @@
 #
 #   examples/train/train_all.sh DATA MINUTES_EACH [OUT] [more settings, as in step=double-backward …]
 #
-# DATA is the folder that data/make_data.sh wrote: organic.h5 and intermolecular.h5 are taken from it. On a CPU let it run in the
-# background; on a lent GPU choose the minutes so that the state is saved before the machine goes. A student that has
-# finished is passed over at once.
+# DATA is the folder that data/make_data.sh wrote: organic.h5 and intermolecular.h5 are taken from it. On a CPU let it
+# run in the background; on a lent GPU choose the minutes so that the state is saved before the machine goes. A student
+# that has finished is passed over at once.
 set -euo pipefail
 
 data=${1:?usage: train_all.sh DATA MINUTES_EACH [OUT] [KEY=VALUE ...]}

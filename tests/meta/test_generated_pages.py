@@ -4,6 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from mlff_core import registry
+from mlff_core.checkpoint import load_checkpoint
+from mlff_core.config import read_toml
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -23,6 +29,18 @@ def test_the_page_of_benchmarks_is_what_the_results_say():
 def test_the_page_of_students_is_what_was_measured():
     students = runpy.run_path(str(DOCS / "make_students_page.py"))
     assert (DOCS / "students.md").read_text() == students["page"](), "run: python docs/make_students_page.py"
+
+
+@pytest.mark.parametrize("name", ["organic-original", "organic-tiny", "organic-ultra-tiny"])
+def test_the_last_stage_told_of_a_student_is_the_one_that_made_its_file(name):
+    stages = read_toml(DOCS / "students" / f"{name}.stages.toml")["stage"]
+    assert sorted((DOCS / "students").glob(f"{name}.stage*.csv")) == sorted(
+        DOCS / "students" / f"{name}.stage{number}.csv" for number in range(1, len(stages) + 1)
+    )
+    _, card = load_checkpoint(registry.find_model(name).path)
+    assert card.dataset["sha256"] == stages[-1]["data"]["sha256"]
+    assert card.dataset["replay"]["sha256"] == stages[-1]["second_data"]["sha256"]
+    assert card.training["optimizer"]["lr"] == stages[-1]["settings"]["optimizer.lr"]
 
 
 def test_the_readme_says_what_was_measured():
