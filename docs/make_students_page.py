@@ -211,19 +211,20 @@ python examples/train/ship.py runs data && python docs/make_students_page.py
 ```
 
 The shipped files were trained on a CPU in stages of these settings, each within `stop.budget_minutes` and from the
-weights of the one before (`model.init_from`): first on the molecules, then with collisions, which taught them the wall
-of the potential, then with a core (`model.core`) on the data without the teacher's own wells and with contacts of small
-molecules, `loss.energy_weight` doubled halfway, and shortly with clashes within molecules too; then with fragments
-whose bonds turn and with pairs as they bind, which weigh more than the rest (`make_data.sh`); then with a box of a
-liquid in every batch, and with the stress of those too; last with pairs that bind strongly beside the boxes, in two
-rounds, the second sampled by the `tiny` of the first. `ultra-tiny` had then forgotten how some atoms repel when a
-molecule is folded into itself, and had twelve more minutes with the clashes once more in its second set. Half of the
-boxes were sampled with the `tiny` of the stage before, the other half with one that had learned from the first half for
-eight minutes. The stages divide their molecules for validation anew, so that a later one's may have been trained on in
-an earlier one; the test set above never was. The `molecules` part was labelled by the same recipe before the generator
-had it: made anew, it has other random numbers. The cards hold the settings of the last stage in full (`mlff models show
-organic-original`); any other is run again by the student's TOML file with the table above given as `--set`, and the
-model of the stage before as `model.init_from`.
+weights of the one before (`model.init_from`): first on the molecules, then with collisions, which taught them the
+wall of the potential, then with a core (`model.core`) on the data without the teacher's own wells and with contacts
+of small molecules, `loss.energy_weight` doubled halfway, and shortly with clashes within molecules too; then with
+fragments whose bonds turn and with pairs as they bind, which weigh more than the rest (`make_data.sh`); then with a
+box of a liquid in every batch, and with the stress of those too; then with pairs that bind strongly beside the boxes,
+in two rounds, the second sampled by the `tiny` of the first; last with clashes and bare pairs of atoms beside those,
+since all three had forgotten how some atoms repel that come too close: two stages, since in the first bare pairs
+weighed too much, at the cost of the forces in molecules; `ultra-tiny` had a stage with clashes before. Half of the
+boxes were sampled with the `tiny` of the stage before, the other half with one that had learned from the first half
+for eight minutes. The stages divide their molecules for validation anew, so that a later one's may have been trained
+on in an earlier one; the test set above never was. The `molecules` part was labelled by the same recipe before the
+generator had it: made anew, it has other random numbers. The cards hold the settings of the last stage in full (`mlff
+models show organic-original`); any other is run again by the student's TOML file with the table above given as
+`--set`, and the model of the stage before as `model.init_from`.
 """
 
 

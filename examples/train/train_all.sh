@@ -3,7 +3,7 @@
 #
 #   examples/train/train_all.sh DATA MINUTES_EACH [OUT] [more settings, as in step=double-backward …]
 #
-# DATA is the folder that data/make_data.sh wrote: organic.h5 and intermolecular.h5 are taken from it. On a CPU let it
+# DATA is the folder that data/make_data.sh wrote: organic.h5 and nonbonded.h5 are taken from it. On a CPU let it
 # run in the background; on a lent GPU choose the minutes so that the state is saved before the machine goes. A student
 # that has finished is passed over at once.
 set -euo pipefail
@@ -20,6 +20,6 @@ for setting in "$@"; do
 done
 for student in ultra-tiny tiny original; do
     mlff train "$here/organic-$student.toml" --resume --out "$out/organic-$student" \
-        --set "data.path='$data/organic.h5'" --set "data.replay='$data/intermolecular.h5'" \
+        --set "data.path='$data/organic.h5'" --set "data.replay='$data/nonbonded.h5'" \
         --set "stop.max_minutes=$minutes" "${settings[@]}"
 done

@@ -44,6 +44,10 @@ FREE_TO_CHANGE = ("n_steps", "log_every", "frame_every")
 """Settings in which a continued run may differ from what it was begun with."""
 
 
+TOLD_DIFFERENCES = 3
+"""Differences that a message names; of a thousand structures a thousand may differ."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What a restart file holds.
@@ -160,8 +164,10 @@ class RunFolder:
             if name not in FREE_TO_CHANGE and before.get(name) != value
         ]
         if differences:
+            told = "; ".join(differences[:TOLD_DIFFERENCES])
+            more = f"; and {len(differences) - TOLD_DIFFERENCES} more" if len(differences) > TOLD_DIFFERENCES else ""
             raise InputError(
-                f"the run in {self.folder} cannot be continued: {'; '.join(differences)}. "
+                f"the run in {self.folder} cannot be continued: {told}{more}. "
                 "Give what it was begun with, or start another run in another folder"
             )
 
@@ -298,7 +304,11 @@ class RunFolder:
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {**record, **record.get("settings", {}), "settings": None}
+    """Return a record with its settings beside the rest, and one entry for each structure of several."""
+    found = {**record, **record.get("settings", {}), "settings": None}
+    if isinstance(structures := found.pop("structures", None), list):
+        found |= {f"structure {k}": structure for k, structure in enumerate(structures)}
+    return found
 
 
 def _cut(path: Path, length: int) -> None:

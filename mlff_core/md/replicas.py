@@ -140,7 +140,8 @@ def run_replicas(
     record = {
         "model": potential.card.name,
         "model_sha256": model_sha256,
-        "structure": [identity(atoms) for atoms in frames],
+        "n_structures": len(frames),
+        "structures": [identity(atoms) for atoms in frames],
         "settings": asdict(settings),
     }
     if restart and files.holds_restart:

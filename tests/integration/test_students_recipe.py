@@ -36,8 +36,8 @@ def test_two_commands_make_the_data_and_the_students(tmp_path):
     with Dataset(data / "liquids.h5") as liquids, Dataset(data / "test_liquids.h5") as test:
         assert set(liquids.kinds) == set(test.kinds) == {"liquid"}
         assert all(one.pbc.all() for one in liquids.structures(range(3)))
-    with Dataset(data / "intermolecular.h5") as both:
-        assert set(both.kinds) == {"liquid", "given"}
+    with Dataset(data / "nonbonded.h5") as both:
+        assert {"liquid", "given", "collision"} <= set(both.kinds)
         boxes = [one for one in both.structures() if one.is_periodic]
         assert boxes
         assert all(one.stress is not None for one in boxes)

@@ -4,7 +4,7 @@
 #   examples/train/data/make_data.sh [OUT] [PROCESSES] [LIMIT]
 #
 # About four core-hours; LIMIT, the most starts of each kind, makes a rehearsal of minutes. OUT/organic.h5 and
-# OUT/intermolecular.h5 are what the students learn from, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 what they are
+# OUT/nonbonded.h5 are what the students learn from, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 what they are
 # judged by.
 #
 # molecules.smi.gz    9,014 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
@@ -97,9 +97,11 @@ pairs 0 93 1400 6
 pairs 1 93 1400 6
 pairs 2 37 1400 10 # acids, amides, nucleobases and azoles come first in the list: two hydrogen bonds at once
 pairs 3 93 900 10
-weights=(--weight "$out/liquids.h5=2")
+weights=(--weight "$out/liquids.h5=2" --weight "$out/clashes.h5=3")
 for name in "$out"/binding_?.h5 "$out"/parted_?.h5; do
     weights+=(--weight "$name=5")
 done
-[ -e "$out/intermolecular.h5" ] ||
-    mlff data merge "$out/liquids.h5" "$out"/binding_?.h5 "$out"/parted_?.h5 -o "$out/intermolecular.h5" "${weights[@]}"
+# Clashes and bare pairs once more: learning to bind alone makes a student forget how atoms repel that come too close.
+[ -e "$out/nonbonded.h5" ] ||
+    mlff data merge "$out"/{liquids,clashes,pairs_near_kept}.h5 "$out"/binding_?.h5 "$out"/parted_?.h5 \
+        -o "$out/nonbonded.h5" "${weights[@]}"

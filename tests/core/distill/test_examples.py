@@ -53,7 +53,7 @@ def test_the_script_takes_all_three_to_their_end(morse_set, tmp_path):
     environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     bash, data = shutil.which("bash"), tmp_path / "data"
     data.mkdir()
-    for part in ("organic.h5", "intermolecular.h5"):
+    for part in ("organic.h5", "nonbonded.h5"):
         shutil.copyfile(morse_set, data / part)
     more = ["step=double-backward", "device=cpu", "model.hidden=4", "stop.max_steps=3"]
     for minutes in ("0.0001", "5"):

@@ -103,8 +103,12 @@ def test_a_run_struck_midway_and_continued_ends_as_one_left_alone(argon, frames,
 
 def test_a_run_is_continued_with_its_own_structures_only(argon, frames, cluster, tmp_path):
     run_replicas(argon, frames, settings(), tmp_path)
-    with pytest.raises(InputError, match="structure was"):
+    with pytest.raises(InputError, match="n_structures was 3 and is now 2"):
         run_replicas(argon, frames[:2], settings(n_steps=30), tmp_path, restart=True)
+    with pytest.raises(InputError, match=r"structure 0 was 'Ar13 .*structure 2 was 'Ar5 .* and is now 'Ar13 "):
+        run_replicas(argon, frames[::-1], settings(n_steps=30), tmp_path, restart=True)
+    with pytest.raises(InputError, match="; and 2 more"):
+        run_replicas(argon, frames[:1] * 3 + [frames[0]], settings(n_steps=30, seed=9), tmp_path, restart=True)
     with pytest.raises(InputError, match="structure was"):
         run_md(argon, cluster, settings(n_steps=30), tmp_path, restart=True)
 
