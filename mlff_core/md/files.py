@@ -307,6 +307,7 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record with its settings beside the rest, and one entry for each structure of several."""
     found = {**record, **record.get("settings", {}), "settings": None}
     if isinstance(structures := found.pop("structures", None), list):
+        found["n_structures"] = len(structures)
         found |= {f"structure {k}": structure for k, structure in enumerate(structures)}
     return found
 

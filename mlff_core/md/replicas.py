@@ -140,7 +140,6 @@ def run_replicas(
     record = {
         "model": potential.card.name,
         "model_sha256": model_sha256,
-        "n_structures": len(frames),
         "structures": [identity(atoms) for atoms in frames],
         "settings": asdict(settings),
     }

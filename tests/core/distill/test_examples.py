@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from mlff_core.card import ModelCard
+from mlff_core.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from mlff_core.config import load_config
 from mlff_core.distill.settings import TrainConfig
 from mlff_core.distill.state import read_state
+from mlff_core.errors import InputError
+from mlff_core.model.painn import PaiNN, PaiNNConfig
 
 FOLDER = Path(__file__).parents[3] / "examples" / "train"
 
@@ -42,6 +48,25 @@ def test_the_three_commands_of_the_readme_are_run_before_every_merge():
     lines = [line.strip() for line in (root / ".ci" / "run").read_text().splitlines()]
     for command in commands:
         assert any(line.startswith(command) for line in lines), command
+
+
+def test_an_average_has_the_mean_of_each_weight_and_tells_whose(tmp_path):
+    average = runpy.run_path(str(FOLDER / "average.py"))["average"]
+    paths = [tmp_path / f"{k}.pt" for k in range(3)]
+    for path, hidden in zip(paths, (8, 8, 12), strict=True):
+        network = PaiNN(PaiNNConfig(elements=(1, 8), hidden=hidden, n_layers=1))
+        save_checkpoint(path, network, ModelCard("drop", (1, 8), 5.0))
+    average(paths[:2], tmp_path / "mean.pt")
+    first, second, (mean, card) = (
+        *(load_checkpoint(path)[0].state_dict() for path in paths[:2]),
+        load_checkpoint(tmp_path / "mean.pt"),
+    )
+    for name, weight in mean.state_dict().items():
+        torch.testing.assert_close(weight, (first[name] + second[name]) / 2)
+    assert card.training["average_of"] == [file_sha256(path) for path in paths[:2]]
+    with pytest.raises(InputError, match="another network"):
+        average(paths, tmp_path / "other.pt")
+    assert not (tmp_path / "other.pt").exists()
 
 
 @pytest.mark.slow
