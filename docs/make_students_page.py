@@ -157,10 +157,10 @@ def _stages(name: str) -> Iterator[str]:
     )  # fmt: skip
     yield _row(*["---"] * 10)
     with (FOLDER / f"{name}.stages.toml").open("rb") as file:
-        stages = tomllib.load(file)["stage"]
+        told = tomllib.load(file)
     with (EXAMPLES / f"{name}.toml").open("rb") as file:
         usual = tomllib.load(file)
-    for number, stage in enumerate(stages, start=1):
+    for number, stage in enumerate(told["stage"], start=1):
         settings, last = stage["settings"], _validations(name, number)[-1]
         second = stage["second_data"].get("n_structures")
         yield _row(
@@ -175,6 +175,8 @@ def _stages(name: str) -> Iterator[str]:
             f"{float(last['val_force_mae']):.3f}",
             f"{float(last['val_energy_mae_mev_per_atom']):.1f}",
         )
+    if numbers := told["average_of"]:
+        yield f"\nThe shipped file is the mean of the weights at the ends of stages {', '.join(map(str, numbers))}."
     yield ""
 
 
@@ -220,7 +222,7 @@ in two rounds, the second sampled by the `tiny` of the first; last with clashes 
 since all three had forgotten how some atoms repel that come too close: two stages and, for `tiny`, three, since in
 the first bare pairs weighed too much, at the cost of the forces in molecules; `ultra-tiny` had a stage with clashes
 before. The last stage of `original` began with the mean of the weights at the ends of the five before
-(`examples/train/average.py`): that alone lowered its force MAE on validation molecules by 2.7 %. Half of the boxes
+(`examples/train/average.py`) and had half their learning rate; what is shipped of it is a mean too. Half of the boxes
 were sampled with the `tiny` of the stage before, the other half with one that had learned from the first half for
 eight minutes. The stages divide their molecules for validation anew, so that a later one's may have been trained on
 in an earlier one; the test set above never was. The `molecules` part was labelled by the same recipe before the

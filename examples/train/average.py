@@ -2,7 +2,7 @@
 
 The ends of stages that begin with each other's weights lie in one valley, and their mean has smaller errors than any of
 them (P. Izmailov et al., *Averaging weights leads to wider optima and better generalization*, UAI 2018,
-arXiv:1803.05407): a place to begin a last stage with a small learning rate (``model.init_from``).
+arXiv:1803.05407): something to ship, or to begin another stage with at a small learning rate (``model.init_from``).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def average(models: Sequence[Path], output: Path) -> None:
     states = [network.state_dict() for network in networks]
     mean = {name: torch.stack([state[name].double() for state in states]).mean(0) for name in states[-1]}
     networks[-1].load_state_dict(mean)  # rounds to the precision of the last
-    whose = {"average_of": [file_sha256(path) for path in models]}
-    save_checkpoint(output, networks[-1], replace(cards[-1], training=whose, metrics={}))
+    training = {**cards[-1].training, "average_of": [file_sha256(path) for path in models]}
+    save_checkpoint(output, networks[-1], replace(cards[-1], training=training, metrics={}))
 
 
 def main() -> None:

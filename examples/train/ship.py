@@ -5,6 +5,7 @@ For each folder ``RUNS/NAME`` that ``mlff train`` wrote: judges its ``model.pt``
 TorchScript, and enters all in ``mlff_core/pretrained/index.json``. The errors in full, the six panels, and the settings
 and log of every stage go to ``docs/students``, from which ``docs/make_students_page.py`` makes the page. A student that
 learned in stages has the run folders of the earlier ones inside its own: ``RUNS/NAME/stage1``, ``RUNS/NAME/stage2`` …
+Where there is ``RUNS/NAME/average.pt``, made of their models by ``average.py``, it is shipped instead of ``model.pt``.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ ON_CARD = (
 
 def ship(run: Path, name: str, tests: Sequence[Dataset]) -> dict[str, object]:
     """Write everything that is shipped of one student; return its row in the index."""
-    found = {dataset.path.stem: evaluate(load(run / "model.pt", device="cpu"), dataset) for dataset in tests}
-    network, card = load_checkpoint(run / "model.pt")
+    model = run / "average.pt" if (run / "average.pt").exists() else run / "model.pt"
+    found = {dataset.path.stem: evaluate(load(model, device="cpu"), dataset) for dataset in tests}
+    network, card = load_checkpoint(model)
     metrics = {**card.metrics, **{test: on_card(evaluation) for test, evaluation in found.items()}}
     path = save_checkpoint(SHIPPED / f"{name}.pt", network, replace(card, name=name, metrics=metrics))
     exports = []
@@ -58,7 +60,7 @@ def ship(run: Path, name: str, tests: Sequence[Dataset]) -> dict[str, object]:
         del figures["seconds"]  # of this machine
         (PAGES / f"{name}.{test}.json").write_text(json.dumps(figures, indent=1) + "\n")
     (PAGES / f"{name}.png").write_bytes(png(force_figure(found[TESTS[0]])))
-    write_stages(run, name)
+    write_stages(run, name, card.training.get("average_of", ()))
     return {
         "name": name,
         "file": path.name,
@@ -67,14 +69,22 @@ def ship(run: Path, name: str, tests: Sequence[Dataset]) -> dict[str, object]:
     }
 
 
-def write_stages(run: Path, name: str) -> None:
-    """Write settings and logs of all stages of a student to ``docs/students``."""
+def write_stages(run: Path, name: str, averaged: Sequence[str]) -> None:
+    """Write settings and logs of all stages of a student to ``docs/students``, and which the shipped file averages.
+
+    ``averaged`` are hashes of their models.
+    """
     earlier = sorted(run.glob("stage*"), key=lambda folder: int(folder.name.removeprefix("stage")))
-    stages = [stage_of(folder, name) for folder in (*earlier, run)]
-    (PAGES / f"{name}.stages.toml").write_text(tomli_w.dumps({"stage": stages}))
+    folders = dict(enumerate((*earlier, run), start=1))
+    hashes = {file_sha256(folder / "model.pt"): number for number, folder in folders.items()}
+    told = {
+        "average_of": [hashes[one] for one in averaged],
+        "stage": [stage_of(folder, name) for folder in folders.values()],
+    }
+    (PAGES / f"{name}.stages.toml").write_text(tomli_w.dumps(told))
     for old in PAGES.glob(f"{name}.stage*.csv"):
         old.unlink()
-    for number, folder in enumerate((*earlier, run), start=1):
+    for number, folder in folders.items():
         shutil.copyfile(folder / "log.csv", PAGES / f"{name}.stage{number}.csv")
 
 

@@ -11,13 +11,13 @@ from mlff_core.structures import batch_from_atoms
 from mlff_core.testing.structures import all_structures, ethanol, triclinic_crystal
 
 PROMISED = {
-    "original": (0.994, 0.051, 5.6, 1.8),
+    "original": (0.9945, 0.051, 5.5, 1.7),
     "tiny": (0.990, 0.072, 7.9, 2.6),
-    "ultra-tiny": (0.982, 0.097, 10.3, 4.0),
+    "ultra-tiny": (0.980, 0.097, 10.3, 4.0),
 }
 """Least force R², most force MAE (eV/Å), mean angle (°) and energy MAE (meV/atom) on unseen scaffolds."""
 SIZES = list(PROMISED)
-MOST_IN_LIQUIDS = {"original": 0.070, "tiny": 0.083, "ultra-tiny": 0.103}
+MOST_IN_LIQUIDS = {"original": 0.070, "tiny": 0.085, "ultra-tiny": 0.103}
 """Force MAE (eV/Å) in boxes of liquids, most of which no student has seen."""
 
 
@@ -63,9 +63,7 @@ def test_errors_in_liquids_are_what_the_readers_are_promised(size):
 def test_all_three_learned_from_the_same_data():
     cards = [mlff_core.load(f"organic-{size}", device="cpu").card for size in SIZES]
     assert len({card.dataset["sha256"] for card in cards}) == 1
-    # The smallest has clashes in its second set once more; they are in the first set of all three.
-    sizes = [card.dataset["replay"]["n_structures"] for card in cards]
-    assert sizes == [22024, 22024, 29632]
+    assert len({card.dataset["replay"]["sha256"] for card in cards}) == 1
 
 
 @pytest.mark.parametrize("size", SIZES)

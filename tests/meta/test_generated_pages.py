@@ -33,7 +33,8 @@ def test_the_page_of_students_is_what_was_measured():
 
 @pytest.mark.parametrize("name", ["organic-original", "organic-tiny", "organic-ultra-tiny"])
 def test_the_last_stage_told_of_a_student_is_the_one_that_made_its_file(name):
-    stages = read_toml(DOCS / "students" / f"{name}.stages.toml")["stage"]
+    told = read_toml(DOCS / "students" / f"{name}.stages.toml")
+    stages = told["stage"]
     assert sorted((DOCS / "students").glob(f"{name}.stage*.csv")) == sorted(
         DOCS / "students" / f"{name}.stage{number}.csv" for number in range(1, len(stages) + 1)
     )
@@ -41,6 +42,7 @@ def test_the_last_stage_told_of_a_student_is_the_one_that_made_its_file(name):
     assert card.dataset["sha256"] == stages[-1]["data"]["sha256"]
     assert card.dataset["replay"]["sha256"] == stages[-1]["second_data"]["sha256"]
     assert card.training["optimizer"]["lr"] == stages[-1]["settings"]["optimizer.lr"]
+    assert len(card.training.get("average_of", ())) == len(told["average_of"])
 
 
 def test_the_readme_says_what_was_measured():
