@@ -3,13 +3,15 @@
 Each line of the list is a molecule, or several with dots between them in equal numbers, and the density of the liquid,
 g/cm³; one that stands more than once gets as many boxes more. A periodic box of about 100 atoms begins thin, is pressed
 to within 8 % of that density while a student moves it, and is then followed at 270 to 450 K, until a molecule breaks.
-Killed and run again, the script goes on with the next box.
+With ``--breaking`` the frames are those on the way to a broken molecule, none where none breaks: labelled, they tell a
+student where it goes wrong. Killed and run again, the script goes on with the next box.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +39,7 @@ TIMESTEP_FS = 0.5
 FRICTION_PER_FS = 0.02
 EQUILIBRATION_STEPS = 2000
 STEPS_BETWEEN_FRAMES = 200
+STEPS_BETWEEN_BREAKING_FRAMES = 16
 LONGEST_BOND = 1.5
 """Over the sum of covalent radii."""
 
@@ -93,24 +96,59 @@ def move(potential: Potential, box: Atoms, n_steps: int, kelvin: float, rng: np.
     box.set_velocities(state.velocities)
 
 
-def frames_of(
-    potential: Potential, box: Atoms, owner: np.ndarray, kelvin: float, n_frames: int, rng: np.random.Generator
-) -> Iterator[Atoms]:
-    """Give frames of the pressed liquid, as long as no molecule breaks."""
-    i, j, reach = bonds_of(box, owner)
+def make_liquid(potential: Potential, box: Atoms, owner: np.ndarray, kelvin: float, rng: np.random.Generator) -> None:
+    """Press a thin box to its density."""
     box.set_velocities(thermal_velocities(box.get_masses()[:, None], kelvin, rng))
     for _ in range(PRESSINGS):
         press(box, owner, THIN ** (-1.0 / PRESSINGS))
         move(potential, box, STEPS_BETWEEN_PRESSINGS, kelvin, rng)
+
+
+def frames_of(
+    potential: Potential, box: Atoms, owner: np.ndarray, kelvin: float, n_frames: int, rng: np.random.Generator
+) -> Iterator[Atoms]:
+    """Give frames of the pressed liquid, as long as no molecule breaks."""
+    bonds = bonds_of(box, owner)
+    make_liquid(potential, box, owner, kelvin, rng)
     move(potential, box, EQUILIBRATION_STEPS, kelvin, rng)
     for _ in range(n_frames):
         move(potential, box, STEPS_BETWEEN_FRAMES, kelvin, rng)
-        if (np.linalg.norm(box.positions[i] - box.positions[j], axis=1) > LONGEST_BOND * reach).any():
+        if is_broken(box, bonds):
             print("  a molecule broke", flush=True)
             return
-        frame = Atoms(box.numbers, box.positions, cell=box.cell, pbc=True)
-        frame.info["kind"] = "liquid"
-        yield frame
+        yield frame_of(box)
+
+
+def breaking_frames_of(
+    potential: Potential, box: Atoms, owner: np.ndarray, kelvin: float, n_frames: int, rng: np.random.Generator
+) -> Iterator[Atoms]:
+    """Give the last frames before a molecule breaks, none where none does in the time of as many usual frames."""
+    bonds, last = bonds_of(box, owner), deque[Atoms](maxlen=n_frames)
+    make_liquid(potential, box, owner, kelvin, rng)
+    try:
+        for _ in range((EQUILIBRATION_STEPS + n_frames * STEPS_BETWEEN_FRAMES) // STEPS_BETWEEN_BREAKING_FRAMES):
+            last.append(frame_of(box))
+            move(potential, box, STEPS_BETWEEN_BREAKING_FRAMES, kelvin, rng)
+            if is_broken(box, bonds):
+                break
+        else:
+            return
+    except MlffError as error:  # what breaks may end with overlapping atoms
+        print(f"  {error}", flush=True)
+    yield from last
+
+
+def is_broken(box: Atoms, bonds: tuple[np.ndarray, np.ndarray, np.ndarray]) -> bool:
+    """Return whether a bond is too long."""
+    i, j, reach = bonds
+    return bool((np.linalg.norm(box.positions[i] - box.positions[j], axis=1) > LONGEST_BOND * reach).any())
+
+
+def frame_of(box: Atoms) -> Atoms:
+    """Return the box as it is now."""
+    frame = Atoms(box.numbers, box.positions, cell=box.cell, pbc=True)
+    frame.info["kind"] = "liquid"
+    return frame
 
 
 def main() -> None:
@@ -120,6 +158,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--boxes", type=int, default=2, help="of each line")
     parser.add_argument("--frames", type=int, default=10, help="of each box")
+    parser.add_argument("--breaking", action="store_true", help="frames on the way to a broken molecule")
     parser.add_argument("--limit", type=int, help="lines of the list")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -139,7 +178,8 @@ def main() -> None:
             box, owner = thin_box(molecules, squeeze * float(density), rng)
             found: list[Atoms] = []
             try:
-                found.extend(frames_of(potential, box, owner, kelvin, asked.frames, rng))
+                follow = breaking_frames_of if asked.breaking else frames_of
+                found.extend(follow(potential, box, owner, kelvin, asked.frames, rng))
             except MlffError as error:  # overlapping atoms, say
                 print(f"  {error}", flush=True)
             save(part, found)

@@ -83,6 +83,12 @@ liquids() { # name, boxes of each line, seed
 }
 liquids liquids "${limit:-4}" 1
 liquids test_liquids 1 2
+# What the liquids of a student look like that break, where STUDENT names its model file; none where none breaks.
+if [ -n "${STUDENT:-}" ] && [ ! -e "$out/breaking.extxyz" ]; then
+    python "$here/liquids.py" "$STUDENT" "$here/liquids.smi" "$out/breaking.extxyz" \
+        --breaking --boxes 2 --frames 12 --seed 3 ${limit:+--limit "$limit"}
+fi
+[ ! -s "$out/breaking.extxyz" ] || label breaking
 
 pairs() { # part, molecules of the list, pairs, tries
     local part=$1
@@ -101,7 +107,12 @@ weights=(--weight "$out/liquids.h5=2" --weight "$out/clashes.h5=3")
 for name in "$out"/binding_?.h5 "$out"/parted_?.h5; do
     weights+=(--weight "$name=5")
 done
+breaking=()
+if [ -e "$out/breaking.h5" ]; then
+    breaking=("$out/breaking.h5")
+    weights+=(--weight "$out/breaking.h5=10")
+fi
 # Clashes and bare pairs once more: learning to bind alone makes a student forget how atoms repel that come too close.
 [ -e "$out/nonbonded.h5" ] ||
-    mlff data merge "$out"/{liquids,clashes,pairs_near_kept}.h5 "$out"/binding_?.h5 "$out"/parted_?.h5 \
+    mlff data merge "$out"/{liquids,clashes,pairs_near_kept}.h5 "${breaking[@]}" "$out"/binding_?.h5 "$out"/parted_?.h5 \
         -o "$out/nonbonded.h5" "${weights[@]}"
