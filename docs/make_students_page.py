@@ -221,16 +221,16 @@ box of a liquid in every batch, and with the stress of those too; then with pair
 in two rounds, the second sampled by the `tiny` of the first; last with clashes and bare pairs of atoms beside those,
 since all three had forgotten how some atoms repel that come too close: two stages and, for `tiny`, three, since in
 the first bare pairs weighed too much, at the cost of the forces in molecules; `ultra-tiny` had a stage with clashes
-before, and a last one with frames of its own breaking water (`liquids.py --breaking`): in all its stages since the
-bound pairs a proton of liquid water at 300 K went over within a picosecond or two, and the box then fell into itself.
-The last stage of `original` began with the mean of the weights at the ends of the five before
-(`examples/train/average.py`) and had half their learning rate; what is shipped of it is a mean too. Half of the boxes
-were sampled with the `tiny` of the stage before, the other half with one that had learned from the first half for
-eight minutes. The stages divide their molecules for validation anew, so that a later one's may have been trained on
-in an earlier one; the test set above never was. The `molecules` part was labelled by the same recipe before the
-generator had it: made anew, it has other random numbers. The cards hold the settings of the last stage in full (`mlff
-models show organic-original`); any other is run again by the student's TOML file with the table above given as
-`--set`, and the model of the stage before as `model.init_from`.
+before, and a last one with frames of its own breaking water (`liquids.py --breaking`): in the stages tried since the
+stresses of liquids, a proton of its water at 300 K went over within 1.3 ps, and the box fell into itself. The last
+stage of `original` began with the mean of the weights at the ends of the five before (`examples/train/average.py`)
+and had half their learning rate; what is shipped of it is a mean too. Half of the boxes were sampled with the `tiny`
+of the stage before, the other half with one that had learned from the first half for eight minutes. The stages divide
+their molecules for validation anew, so that a later one's may have been trained on in an earlier one; the test set
+above never was. The `molecules` part was labelled by the same recipe before the generator had it: made anew, it has
+other random numbers. The cards hold the settings of the last stage in full (`mlff models show organic-original`); any
+other is run again by the student's TOML file with the table above given as `--set`, and the model of the stage before
+as `model.init_from`.
 """
 
 
