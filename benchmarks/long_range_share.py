@@ -1,68 +1,134 @@
-"""The part of the teacher's forces that a cutoff of 5 Å leaves out: ``long_range_share.py SET.h5 [N]``.
+"""What a cutoff of 5 Å leaves out of the teacher, and how much of the students' errors that is.
 
-SO3LR adds Coulomb and dispersion energies over all pairs to what its network says within 4.5 Å. Its forces are taken
-twice on N structures (600) of a set, once with the pairs beyond 5 Å left out: a student with this cutoff knows of the
-difference only what the environments between give away. The cut is a sharp one, which leaves charges unbalanced, so the
-figures bound the part that cannot be learned from above. Prints JSON: the mean absolute difference by component (eV/Å),
-the share of the forces' variance, and the mean absolute difference of the energies (meV/atom) after removing what a sum
-over elements explains.
+``python benchmarks/long_range_share.py SET.h5 [--structures 600] [--s66 S66.py]``. SO3LR adds Coulomb and dispersion
+energies over all pairs to what its network says within 4.5 Å. It is asked twice, once with the pairs beyond 5 Å left
+out; the difference is the far part, of which a student with this cutoff knows only what the environments between give
+away. The cut is a sharp one, which leaves charges unbalanced, so the far part bounds from above what cannot be learned.
+
+What is not learned of it follows from the errors of the shipped students on the same structures: the far part times one
+factor is fitted to the errors. The factor, with its sign turned, is the share of the far part that the student lacks;
+what the fit explains is the share of the squared error that more training within the cutoff cannot take away. The same
+is done for the interaction energies of S66, whose file ``benchmarks/physics/s66.py`` describes.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from mlff_core import plugins
+from benchmarks.physics.s66 import DEBIAN_PATH, interaction_energies, read_s66
+from mlff_core import load, plugins
 from mlff_core.batch import AtomicBatch
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.neighbors import EdgeList, edge_vectors
+from mlff_core.potential import Potential
 from mlff_plugins.teachers import so3lr_potential
 
 CUTOFF = 5.0
 BATCH = 16
+STUDENTS = ("organic-original", "organic-tiny", "organic-ultra-tiny")
+OUT = Path(__file__).parent / "results" / "long_range_share.json"
 
 
-def main(path: str, n: str = "600") -> None:
-    teacher = plugins.teacher("so3lr").load({})
+@contextmanager
+def near_pairs_only() -> Iterator[None]:
+    """Leave the pairs beyond the cutoff out of the teacher while it lasts."""
     all_pairs = so3lr_potential._all_pairs
 
     def near_pairs(batch: AtomicBatch) -> EdgeList:
         pairs = all_pairs(batch)
         return pairs.select((edge_vectors(batch, pairs) ** 2).sum(dim=1) < CUTOFF**2)
 
+    so3lr_potential._all_pairs = near_pairs
+    try:
+        yield
+    finally:
+        so3lr_potential._all_pairs = all_pairs
+
+
+def lacking(errors: np.ndarray, far: np.ndarray) -> dict[str, float]:
+    """Return the share of the far part that is lacking, and the share of the squared error that it explains."""
+    factor = float((errors * far).sum() / (far * far).sum())
+    explained = factor**2 * float((far * far).sum()) / float((errors * errors).sum())
+    return {
+        "mean_error": float(np.abs(errors).mean()),
+        "share_of_far_part_lacking": -factor,
+        "share_of_squared_error": explained,
+    }
+
+
+def of_forces(path: Path, n: int, teacher: Potential, students: dict[str, Potential]) -> dict[str, Any]:
+    """Return the figures of forces and energies of ``n`` structures of a set; forces in eV/Å by component."""
+    whole, far, energies, counts = [], [], [], []
+    errors: dict[str, list[torch.Tensor]] = {name: [] for name in students}
     with Dataset(path) as dataset:
-        rows = np.sort(np.random.default_rng(0).choice(len(dataset), min(int(n), len(dataset)), replace=False))
-        whole, near, energies, counts = [], [], [], []
+        rows = np.sort(np.random.default_rng(0).choice(len(dataset), min(n, len(dataset)), replace=False))
         for start in range(0, len(rows), BATCH):
             batch = dataset.read(rows[start : start + BATCH], dtype=teacher.dtype).batch
-            found = {}
-            for name, pairs in (("whole", all_pairs), ("near", near_pairs)):
-                so3lr_potential._all_pairs = pairs
-                found[name] = teacher.predict(batch)
-            so3lr_potential._all_pairs = all_pairs
-            whole.append(found["whole"].forces)
-            near.append(found["near"].forces)
-            energies.append(found["whole"].energy - found["near"].energy)
+            full = teacher.predict(batch)
+            with near_pairs_only():
+                near = teacher.predict(batch)
+            whole.append(full.forces.double())
+            far.append(full.forces.double() - near.forces.double())
+            energies.append(full.energy - near.energy)
+            for name, student in students.items():
+                errors[name].append(student.predict(batch.to(dtype=student.dtype)).forces.double() - whole[-1])
             for k in range(batch.n_systems):
                 numbers = batch.atomic_numbers[batch.system_idx == k]
                 counts.append(torch.bincount(numbers, minlength=20)[:20].double())
-    forces, rest = torch.cat(whole).double(), torch.cat(whole).double() - torch.cat(near).double()
-    composition, energy = torch.stack(counts), torch.cat(energies)
+    forces, rest = torch.cat(whole), torch.cat(far)
+    # What a sum over elements explains is no error of a student, whose reference energies are fitted.
+    composition, energy = torch.stack(counts), torch.cat(energies).double()
     explained = composition @ torch.linalg.lstsq(composition, energy[:, None], driver="gelsd").solution
     residual = (energy - explained[:, 0]) / composition.sum(dim=1)
-    report = {
-        "cutoff_angstrom": CUTOFF,
+    return {
         "n_structures": len(rows),
         "force_mae_ev_per_angstrom": float(rest.abs().mean()),
         "share_of_force_variance": float((rest**2).sum() / (forces**2).sum()),
         "energy_mae_mev_per_atom": float(residual.abs().mean() * 1000),
+        "students": {name: lacking(torch.cat(found).numpy(), rest.numpy()) for name, found in errors.items()},
     }
+
+
+def of_s66(path: Path, teacher: Potential, students: dict[str, Potential]) -> dict[str, Any]:
+    """Return the figures of the interaction energies of S66, kcal/mol."""
+    pairs = read_s66(path)
+    whole = interaction_energies(teacher, pairs)
+    with near_pairs_only():
+        far = whole - interaction_energies(teacher, pairs)
+    return {
+        "far_part_mean_size": float(np.abs(far).mean()),
+        "far_part_mean": float(far.mean()),
+        "students": {
+            name: lacking(interaction_energies(student, pairs) - whole, far) for name, student in students.items()
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", type=Path)
+    parser.add_argument("--structures", type=int, default=600)
+    parser.add_argument("--s66", type=Path, default=DEBIAN_PATH)
+    parser.add_argument("--out", type=Path, default=OUT)
+    arguments = parser.parse_args()
+    teacher = plugins.teacher("so3lr").load({})
+    students = {name: load(name, device="cpu") for name in STUDENTS}
+    report = {
+        "cutoff_angstrom": CUTOFF,
+        **of_forces(arguments.set, arguments.structures, teacher, students),
+        "s66_kcal_mol": of_s66(arguments.s66, teacher, students),
+    }
+    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -203,7 +203,8 @@ def command(
     """Run 64 molecules of water for 20 ps in each engine and compare their structure."""
     piece_ps = job.size(0.5, 0.05)
     frames = round(1e3 * piece_ps / Bath.timestep_fs / EVERY)
-    equilibration, length = equilibration_ps or job.size(5.0, 0.05), length_ps or job.size(20.0, 0.1)
+    equilibration = job.size(5.0, 0.05) if equilibration_ps is None else equilibration_ps
+    length = length_ps or job.size(20.0, 0.1)
     path = job.work / "start.extxyz"
     if not path.exists():
         atoms = read(start) if start else first_start(job, job.size(64, 8))
@@ -212,7 +213,7 @@ def command(
             _write(before, atoms)
         bath = Run(job, "ours", "equilibration")
         _write(path, bath.run(read(before), round(equilibration / piece_ps), frames))
-        bath.path.unlink()
+        bath.path.unlink(missing_ok=True)
     atoms = read(path)
     side = float(atoms.cell.lengths()[0])
     rows, seconds = [], 0.0
