@@ -57,11 +57,9 @@ def main() -> None:
                 unseen = json.loads((UNSEEN / f"{name}.test_scaffolds.json").read_text())
                 learned = evaluate(load(name, device="cpu"), data).to_json()
                 kinds = [kind for kind in unseen["by_kind"] if kind in learned["by_kind"]]
-                result["students"][name] = {
-                    "learned": figures_of(learned, kinds),
-                    "unseen": figures_of(unseen, kinds),
-                }
-                print(name, json.dumps(result["students"][name], indent=1), flush=True)
+                result["students"][name] = figures_of(learned, kinds)
+                print(name, "learned", json.dumps(result["students"][name], indent=1))
+                print(name, "unseen", json.dumps(figures_of(unseen, kinds), indent=1), flush=True)
     write_atomically(arguments.out, (json.dumps(result, indent=1) + "\n").encode())
 
 

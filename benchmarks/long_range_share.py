@@ -1,6 +1,6 @@
 """What a cutoff of 5 Å leaves out of the teacher, and how much of the students' errors that is.
 
-``python benchmarks/long_range_share.py SET.h5 [--structures 600] [--s66 S66.py]``. SO3LR adds Coulomb and dispersion
+``python -m benchmarks.long_range_share SET.h5 [--structures 600] [--s66 S66.py]``. SO3LR adds Coulomb and dispersion
 energies over all pairs to what its network says within 4.5 Å. It is asked twice, once with the pairs beyond 5 Å left
 out; the difference is the far part, of which a student with this cutoff knows only what the environments between give
 away. The cut is a sharp one, which leaves charges unbalanced, so the far part bounds from above what cannot be learned.
@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.physics.s66 import DEBIAN_PATH, interaction_energies, read_s66
 from mlff_core import load, plugins
+from mlff_core.atomic_write import write_atomically
 from mlff_core.batch import AtomicBatch
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.neighbors import EdgeList, edge_vectors
@@ -126,8 +127,9 @@ def main() -> None:
         **of_forces(arguments.set, arguments.structures, teacher, students),
         "s66_kcal_mol": of_s66(arguments.s66, teacher, students),
     }
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
-    print(json.dumps(report, indent=2))
+    text = json.dumps(report, indent=2)
+    write_atomically(arguments.out, f"{text}\n".encode())
+    print(text)
 
 
 if __name__ == "__main__":

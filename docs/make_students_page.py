@@ -226,16 +226,14 @@ def _short(found: Sequence[dict[str, Any]]) -> Iterator[str]:
                 name, unit = of_three[0]["name"], of_three[0]["unit"]
                 yield _row(f"{name}, {unit}" if unit else name, f"{of_three[0]['goal']:g}", *values)
     yield ""
-    yield from _why()
+    yield from _why(found)
 
 
-def _why() -> Iterator[str]:
+def _why(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     share = json.loads((RESULTS / "long_range_share.json").read_text())
     compared = json.loads((RESULTS / "learned_and_unseen.json").read_text())
-    learned, unseen = (
-        " / ".join(f"{one[which]['force_mae']:.4f}" for one in compared["students"].values())
-        for which in ("learned", "unseen")
-    )
+    learned = " / ".join(f"{compared['students'][name]['force_mae']:.4f}" for name in NAMES)
+    unseen = " / ".join(f"{one['force_mae']:.4f}" for one in found)
     hours, epochs = zip(*(_learned_for(name) for name in NAMES), strict=True)
     s66 = share["s66_kcal_mol"]
     lacks, counts = (_lacking(share, key) for key in ("share_of_far_part_lacking", "share_of_squared_error"))
@@ -245,7 +243,7 @@ def _why() -> Iterator[str]:
 that the students learned from, the force MAE is {learned} eV/Å, on unseen scaffolds
 {unseen} (`python -m benchmarks.learned_and_unseen`): nothing is remembered, so more
 molecules would not help. Pairs beyond the cutoff make {share["force_mae_ev_per_angstrom"]:.3f} eV/Å of the teacher's
-forces, but of that far part the students lack only {lacks} (one or two are noise), which is
+forces, but of that far part the students lack only {lacks} (zero where the fit is below it), which is
 {counts} of their squared error (`python -m benchmarks.long_range_share`): environments
 give it away. What is left is the size of the networks and how long they learned:
 {" / ".join(f"{h:.1f}" for h in hours)} hours on one core, {" / ".join(f"{e:.0f}" for e in epochs)} times through
