@@ -1,0 +1,83 @@
+"""How the students learned: curves and a table of stages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from students_page.measured import EXAMPLES, FOLDER, NAMES, row, validations
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def curves() -> Iterator[str]:
+    """Return the learning curves and the tables of stages."""
+    yield "## Learning curves\n"
+    yield "![Force errors of the three against the minutes they learned](students/learning_curves.png)\n"
+    yield """Each student learned in stages, which begin with the weights of the one before. The tables tell what a
+stage learned from (structures, and those of the second set of which every batch takes a share), settings that changed,
+and the errors on validation molecules at its end. Collisions are among those from the second stage on, later also many
+pairs of bare atoms, whose energies are far from the rest: that is why the curves go up between stages. All settings
+that are not those of `examples/train`, and the hashes of the data, are in `docs/students/*.stages.toml`, the logs in
+full beside them.
+"""
+    for name in NAMES:
+        yield from _stages(name)
+
+
+def _stages(name: str) -> Iterator[str]:
+    yield f"### {name}\n"
+    yield row(
+        "stage", "structures", "second set", "learning rate", "energy weight", "core", "steps", "minutes on a core",
+        "force MAE, eV/Å", "energy MAE, meV/atom",
+    )  # fmt: skip
+    yield row(*["---"] * 10)
+    with (FOLDER / f"{name}.stages.toml").open("rb") as file:
+        told = tomllib.load(file)
+    with (EXAMPLES / f"{name}.toml").open("rb") as file:
+        usual = tomllib.load(file)
+    for number, stage in enumerate(told["stage"], start=1):
+        settings, last = stage["settings"], validations(name, number)[-1]
+        second = stage["second_data"].get("n_structures")
+        yield row(
+            str(number),
+            f"{stage['data']['n_structures']:,}",
+            "" if second is None else f"{second:,}",
+            f"{settings.get('optimizer.lr', usual['optimizer']['lr']):g}",
+            f"{settings.get('loss.energy_weight', usual['loss']['energy_weight']):g}",
+            "yes" if settings["model.core"] else "no",
+            f"{int(last['step']):,}",
+            f"{float(last['minutes']):.0f}",
+            f"{float(last['val_force_mae']):.3f}",
+            f"{float(last['val_energy_mae_mev_per_atom']):.1f}",
+        )
+    if numbers := told["average_of"]:
+        yield f"\nThe shipped file is the mean of the weights at the ends of stages {', '.join(map(str, numbers))}."
+    yield ""
+
+
+def draw_curves(path: Path) -> None:
+    """Draw the force MAE of the three over the minutes they learned, all stages in a row."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    for color, name in zip(("C0", "C1", "C2"), NAMES, strict=True):
+        begun, number = 0.0, 1
+        while rows := validations(name, number):
+            minutes = [begun + float(row["minutes"]) for row in rows]
+            errors = [float(row["val_force_mae"]) for row in rows]
+            axes.plot(minutes, errors, color=color, lw=1.2, label=name if number == 1 else None)
+            axes.plot(minutes[-1], errors[-1], ".", color=color, ms=7)
+            begun, number = minutes[-1], number + 1
+    axes.set(xlabel="minutes on one core", ylabel="force MAE on validation molecules, eV/Å", yscale="log")
+    axes.set_yticks([0.05, 0.07, 0.1, 0.15, 0.2], ["0.05", "0.07", "0.1", "0.15", "0.2"])
+    axes.minorticks_off()
+    axes.legend(title="a point is the end of a stage")
+    figure.savefig(path, dpi=110)
