@@ -1,11 +1,11 @@
 """Liquid water: 64 molecules at 300 K and 0.997 g/cm³ through OpenMM and LAMMPS.
 
-For the teacher's curve: ``water so3lr --engines ours --length-ps 5 --start runs/physics/<student>/start.extxyz``.
+For the teacher's curve, an hour on one core:
+``water so3lr --engines ours --length-ps 5 --equilibration-ps 2 --start runs/physics/<student>/start.extxyz``.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.io import read, write
 
 from benchmarks.physics.liquid import ENGINES, Bath, Piece
+from benchmarks.physics.radial_distribution import curve, difference, experiment, goo, mean_difference
 from benchmarks.physics.record import Job, check, figure, say
 from mlff_core.atomic_write import atomic_stream
 from mlff_core.benchmark import water_box
@@ -30,34 +31,8 @@ VOLUME = 18.01528 / 0.997 / 0.602214076
 EVERY = 20
 """Steps between frames: 10 fs."""
 N_BLOCKS = 5
-BIN = 0.1
 LONGEST_OH = 1.5
 """Å; a hydrogen farther than this from its oxygen has left its molecule."""
-COMPARED = (2.4, 6.2)
-"""Å: where both curves are compared; closer there are no pairs, farther is beyond half the box."""
-
-
-def goo(oxygens: Array, side: float) -> tuple[Array, Array]:
-    """Return (centres of bins, Å; radial distribution of the frames) up to half the side of a cube.
-
-    Parameters
-    ----------
-    oxygens
-        Shape (n_frames, n_molecules, 3), Å.
-    side
-        Of the cube, Å.
-    """
-    n = oxygens.shape[1]
-    i, j = np.triu_indices(n, 1)
-    edges = np.arange(0.0, side / 2, BIN)
-    counts = np.zeros(len(edges) - 1)
-    for frame in oxygens:
-        apart = frame[i] - frame[j]
-        apart -= side * np.round(apart / side)
-        counts += np.histogram(np.linalg.norm(apart, axis=1), bins=edges)[0]
-    shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
-    ideal = 0.5 * n * (n - 1) / side**3 * shells * len(oxygens)
-    return 0.5 * (edges[1:] + edges[:-1]), counts / ideal
 
 
 def broken_molecules(positions: Array, side: float) -> int:
@@ -70,16 +45,6 @@ def broken_molecules(positions: Array, side: float) -> int:
     bonds -= side * np.round(bonds / side)
     too_far = ~(np.linalg.norm(bonds, axis=-1) <= LONGEST_OH)
     return int(too_far.any(axis=(0, 2)).sum())
-
-
-def experiment() -> tuple[Array, Array] | None:
-    """Return the measured g(OO) that mlipaudit 0.1.8 ships (Apache-2.0), r in Å, or None where it is not installed."""
-    found = importlib.util.find_spec("mlipaudit")
-    if found is None or found.origin is None:
-        return None
-    path = Path(found.origin).parent / "app_data" / "water_radial_distribution" / "experimental_reference.npz"
-    with np.load(path) as data:
-        return data["r_OO"], data["g_OO"]
 
 
 def first_start(job: Job, n_molecules: int) -> Atoms:
@@ -178,18 +143,6 @@ def _block_error(values: Array) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def difference(row: dict[str, object], other: dict[str, object]) -> tuple[float, float]:
-    """Return (largest difference of two curves, root mean square of the difference over its standard error)."""
-    r = np.array(row["r"])
-    apart = np.array(row["g"]) - np.array(other["g"])
-    error = np.sqrt(np.square(row["g_error"]) + np.square(other["g_error"]))
-    counted = (r >= COMPARED[0]) & (r <= COMPARED[1]) & (error > 0)
-    if not counted.any():
-        return float("nan"), float("nan")
-    ratio = apart[counted] / error[counted]
-    return float(np.abs(apart[counted]).max()), float(np.sqrt(np.mean(ratio**2)))
-
-
 @check(
     "water",
     click.option("--engines", default="openmm,lammps", show_default=True, help="Out of ours, openmm, lammps."),
@@ -235,18 +188,10 @@ def command(
         figures.append(figure("water, g(OO) of the two engines apart", ratio, "standard errors (rms)", 2.0))
         figures.append(figure("water, g(OO) of the two engines, largest difference", largest, ""))
     if (measured := experiment()) is not None:
-        apart = _from_experiment(rows, *measured)
+        apart = mean_difference(*curve(rows), *measured)
         figures.append(figure("water, g(OO) from experiment, mean difference", apart, ""))
     figures.append(figure("water, length of each run", min(row["length_ps"] for row in rows), "ps"))
     job.write("water", figures, seconds, rows=rows)
-
-
-def _from_experiment(rows: list[dict[str, object]], r: Array, g: Array) -> float:
-    """Return the mean size of the difference of the runs' mean curve from the measured one, between 2.4 and 6.2 Å."""
-    grid = np.array(rows[0]["r"])
-    counted = (grid >= COMPARED[0]) & (grid <= COMPARED[1])
-    curve = np.mean([row["g"] for row in rows], axis=0)
-    return float(np.abs(curve - np.interp(grid, r, g))[counted].mean()) if counted.any() else float("nan")
 
 
 def _write(path: Path, atoms: Atoms) -> None:

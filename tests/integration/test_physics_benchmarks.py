@@ -172,7 +172,7 @@ def test_water_runs_through_both_engines(measure):
 
 
 def test_points_at_random_have_a_radial_distribution_of_one():
-    from benchmarks.physics.water import goo
+    from benchmarks.physics.radial_distribution import goo
 
     points = np.random.default_rng(0).uniform(0, 12, size=(400, 64, 3))
     r, g = goo(points, 12.0)
@@ -187,6 +187,26 @@ def test_a_hydrogen_that_has_left_is_found_across_the_boundary():
     assert broken_molecules(molecule[None], 10.0) == 0
     molecule[1, 0] = 8.0
     assert broken_molecules(np.stack([molecule, molecule]), 10.0) == 1
+
+
+def test_the_page_tells_the_students_water_from_the_teachers(tmp_path):
+    from benchmarks.physics.page import page_text
+
+    r = np.arange(0.05, 6.2, 0.1)
+
+    def results(height, peak_at):
+        g = 1 + height * np.exp(-((r - peak_at) ** 2) / 0.02) - 0.3 * np.exp(-((r - 3.45) ** 2) / 0.05)
+        g += 0.1 * np.exp(-((r - 4.55) ** 2) / 0.05)
+        row = {"engine": "ours", "length_ps": 5.0, "r": r.tolist(), "g": g.tolist(), "g_error": [0.04] * len(r)}
+        return {"water": {"about": {"model_sha256": "ab" * 32, "cpu_minutes": 1.5}, "figures": [], "rows": [row]}}
+
+    lines = page_text({"student": results(2.0, 2.85)}, results(2.2, 2.75)).splitlines()
+    assert "| | teacher, 5 ps | student |" in lines
+    assert "| first peak | 3.20 at 2.75 Å | 3.00 at 2.85 Å |" in lines
+    assert "| first minimum | 0.70 at 3.45 Å | 0.70 at 3.45 Å |" in lines
+    assert "| second peak | 1.10 at 4.55 Å | 1.10 at 4.55 Å |" in lines
+    assert "| mean difference from the teacher's |  | 0.11 |" in lines
+    assert "## Water beside the teacher's" not in page_text({"student": results(2.0, 2.85)}, {})
 
 
 def test_the_page_holds_every_figure_and_names_what_misses_its_goal(folder, tmp_path):

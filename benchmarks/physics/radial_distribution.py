@@ -1,0 +1,73 @@
+"""The radial distribution of oxygens in water: from positions, as measured, and how two of them differ."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlff_core.distill.physics.trajectory import Array
+
+BIN = 0.1
+"""Å."""
+COMPARED = (2.4, 6.2)
+"""Å: where curves are compared; closer there are no pairs, farther is beyond half the box."""
+
+
+def goo(oxygens: Array, side: float) -> tuple[Array, Array]:
+    """Return (centres of bins, Å; radial distribution of the frames) up to half the side of a cube.
+
+    Parameters
+    ----------
+    oxygens
+        Shape (n_frames, n_molecules, 3), Å.
+    side
+        Of the cube, Å.
+    """
+    n = oxygens.shape[1]
+    i, j = np.triu_indices(n, 1)
+    edges = np.arange(0.0, side / 2, BIN)
+    counts = np.zeros(len(edges) - 1)
+    for frame in oxygens:
+        apart = frame[i] - frame[j]
+        apart -= side * np.round(apart / side)
+        counts += np.histogram(np.linalg.norm(apart, axis=1), bins=edges)[0]
+    shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
+    ideal = 0.5 * n * (n - 1) / side**3 * shells * len(oxygens)
+    return 0.5 * (edges[1:] + edges[:-1]), counts / ideal
+
+
+def experiment() -> tuple[Array, Array] | None:
+    """Return the measured g(OO) that mlipaudit 0.1.8 ships (Apache-2.0), r in Å, or None where it is not installed."""
+    found = importlib.util.find_spec("mlipaudit")
+    if found is None or found.origin is None:
+        return None
+    path = Path(found.origin).parent / "app_data" / "water_radial_distribution" / "experimental_reference.npz"
+    with np.load(path) as data:
+        return data["r_OO"], data["g_OO"]
+
+
+def curve(rows: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
+    """Return (r, Å; the mean of the curves) of runs of one model."""
+    return np.array(rows[0]["r"]), np.mean([row["g"] for row in rows], axis=0)
+
+
+def mean_difference(r: Array, g: Array, other_r: Array, other_g: Array) -> float:
+    """Return the mean size of the difference of two curves, at the first one's distances; NaN without common ones."""
+    counted = (r >= COMPARED[0]) & (r <= COMPARED[1])
+    return float(np.abs(g - np.interp(r, other_r, other_g))[counted].mean()) if counted.any() else float("nan")
+
+
+def difference(row: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float]:
+    """Return (largest difference of two curves, root mean square of the difference over its standard error)."""
+    r = np.array(row["r"])
+    apart = np.array(row["g"]) - np.array(other["g"])
+    error = np.sqrt(np.square(row["g_error"]) + np.square(other["g_error"]))
+    counted = (r >= COMPARED[0]) & (r <= COMPARED[1]) & (error > 0)
+    if not counted.any():
+        return float("nan"), float("nan")
+    ratio = apart[counted] / error[counted]
+    return float(np.abs(apart[counted]).max()), float(np.sqrt(np.mean(ratio**2)))
