@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from benchmarks.physics.panels import draw
-from benchmarks.physics.radial_distribution import COMPARED, curve, mean_difference
+from benchmarks.physics.radial_distribution import COMPARED, difference, mean_difference, mean_of
 from benchmarks.physics.record import RESULTS, ROOT, TEACHER
 from mlff_core.atomic_write import write_atomically
 from mlff_core.distill.physics.trajectory import Array
@@ -131,27 +131,32 @@ def _beside_the_teachers(found: dict[str, Results], teachers: Results) -> list[s
     students = {name: results for name, results in found.items() if "water" in results}
     if not students or "water" not in teachers:
         return []
-    of_teacher = teachers["water"]["rows"]
-    columns = {f"teacher, {of_teacher[0]['length_ps']:g} ps": teachers, **students}
+    of_teacher = mean_of(teachers["water"]["rows"])
+    columns = {f"teacher, {teachers['water']['rows'][0]['length_ps']:g} ps": teachers, **students}
     cells: dict[str, list[str]] = {"first peak": [], "first minimum": [], "second peak": []}
-    apart: list[str] = []
+    apart, in_errors = [], []
     for results in columns.values():
-        r, g = curve(results["water"]["rows"])
+        mean = mean_of(results["water"]["rows"])
+        r, g = mean["r"], mean["g"]
         for label, where in zip(cells, _extrema(r, g), strict=True):
             cells[label].append(f"{g[where]:.2f} at {r[where]:.2f} Å")
-        apart.append("" if results is teachers else f"{mean_difference(r, g, *curve(of_teacher)):.2f}")
+        is_student = results is not teachers
+        apart.append(f"{mean_difference(r, g, of_teacher['r'], of_teacher['g']):.2f}" if is_student else "")
+        in_errors.append(f"{difference(mean, of_teacher)[1]:.1f}" if is_student else "")
     cells["mean difference from the teacher's"] = apart
+    cells["the same in standard errors (rms)"] = in_errors
     cells["mean difference from experiment"] = [
         _cell(results, "water", "water, g(OO) from experiment, mean difference") for results in columns.values()
     ]
-    error = np.mean([row["g_error"] for row in of_teacher])
+    counted = (of_teacher["r"] >= COMPARED[0]) & (of_teacher["r"] <= COMPARED[1])
+    error = of_teacher["g_error"][counted].mean()
     return [
         "",
         "## Water beside the teacher's",
         "",
         "g(OO) in bins of 0.1 Å, the mean of the engines; differences are counted between "
         f"{COMPARED[0]:g} and {COMPARED[1]:g} Å.",
-        f"The teacher's curve has a standard error of {error:.2f} in the mean bin.",
+        f"There the teacher's curve has a standard error of {error:.2f} in the mean bin.",
         "",
         "| | " + " | ".join(columns) + " |",
         "|---|" + "---|" * len(columns),

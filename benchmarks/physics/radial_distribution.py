@@ -50,9 +50,10 @@ def experiment() -> tuple[Array, Array] | None:
         return data["r_OO"], data["g_OO"]
 
 
-def curve(rows: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
-    """Return (r, Å; the mean of the curves) of runs of one model."""
-    return np.array(rows[0]["r"]), np.mean([row["g"] for row in rows], axis=0)
+def mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
+    """Return the mean of the curves of a model's independent runs, as a row of its own: r, Å, g and its error."""
+    error = np.sqrt(np.square([row["g_error"] for row in rows]).sum(axis=0)) / len(rows)
+    return {"r": np.array(rows[0]["r"]), "g": np.mean([row["g"] for row in rows], axis=0), "g_error": error}
 
 
 def mean_difference(r: Array, g: Array, other_r: Array, other_g: Array) -> float:

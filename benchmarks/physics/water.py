@@ -16,7 +16,7 @@ from ase import Atoms
 from ase.io import read, write
 
 from benchmarks.physics.liquid import ENGINES, Bath, Piece
-from benchmarks.physics.radial_distribution import curve, difference, experiment, goo, mean_difference
+from benchmarks.physics.radial_distribution import difference, experiment, goo, mean_difference, mean_of
 from benchmarks.physics.record import Job, check, figure, say
 from mlff_core.atomic_write import atomic_stream
 from mlff_core.benchmark import water_box
@@ -188,7 +188,8 @@ def command(
         figures.append(figure("water, g(OO) of the two engines apart", ratio, "standard errors (rms)", 2.0))
         figures.append(figure("water, g(OO) of the two engines, largest difference", largest, ""))
     if (measured := experiment()) is not None:
-        apart = mean_difference(*curve(rows), *measured)
+        mean = mean_of(rows)
+        apart = mean_difference(mean["r"], mean["g"], *measured)
         figures.append(figure("water, g(OO) from experiment, mean difference", apart, ""))
     figures.append(figure("water, length of each run", min(row["length_ps"] for row in rows), "ps"))
     job.write("water", figures, seconds, rows=rows)

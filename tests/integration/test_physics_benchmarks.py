@@ -197,7 +197,8 @@ def test_the_page_tells_the_students_water_from_the_teachers(tmp_path):
     def results(height, peak_at):
         g = 1 + height * np.exp(-((r - peak_at) ** 2) / 0.02) - 0.3 * np.exp(-((r - 3.45) ** 2) / 0.05)
         g += 0.1 * np.exp(-((r - 4.55) ** 2) / 0.05)
-        row = {"engine": "ours", "length_ps": 5.0, "r": r.tolist(), "g": g.tolist(), "g_error": [0.04] * len(r)}
+        error = np.where(r > 2.4, 0.04, 0.0).tolist()
+        row = {"engine": "ours", "length_ps": 5.0, "r": r.tolist(), "g": g.tolist(), "g_error": error}
         return {"water": {"about": {"model_sha256": "ab" * 32, "cpu_minutes": 1.5}, "figures": [], "rows": [row]}}
 
     lines = page_text({"student": results(2.0, 2.85)}, results(2.2, 2.75)).splitlines()
@@ -206,7 +207,20 @@ def test_the_page_tells_the_students_water_from_the_teachers(tmp_path):
     assert "| first minimum | 0.70 at 3.45 Å | 0.70 at 3.45 Å |" in lines
     assert "| second peak | 1.10 at 4.55 Å | 1.10 at 4.55 Å |" in lines
     assert "| mean difference from the teacher's |  | 0.11 |" in lines
+    assert "There the teacher's curve has a standard error of 0.04 in the mean bin." in lines
     assert "## Water beside the teacher's" not in page_text({"student": results(2.0, 2.85)}, {})
+
+
+def test_the_mean_of_two_runs_has_the_smaller_error_of_two():
+    from benchmarks.physics.radial_distribution import difference, mean_of
+
+    r = [2.5, 2.6, 2.7]
+    runs = [{"r": r, "g": [1.0, 2.0, 1.0], "g_error": [0.3] * 3}, {"r": r, "g": [2.0, 1.0, 1.0], "g_error": [0.4] * 3}]
+    mean = mean_of(runs)
+    assert mean["g"] == pytest.approx([1.5, 1.5, 1.0])
+    assert mean["g_error"] == pytest.approx([0.25] * 3)
+    other = {"r": r, "g": mean["g"] + 0.5, "g_error": [0.0] * 3}
+    assert difference(mean, other) == pytest.approx((0.5, 2.0))
 
 
 def test_the_page_holds_every_figure_and_names_what_misses_its_goal(folder, tmp_path):
