@@ -35,9 +35,14 @@ and had half their learning rate; what is shipped of it is a mean too. Half of t
 of the stage before, the other half with one that had learned from the first half for eight minutes. The stages divide
 their molecules for validation anew, so that a later one's may have been trained on in an earlier one; the test set
 above never was. The `molecules` part was labelled by the same recipe before the generator had it: made anew, it has
-other random numbers. The cards hold the settings of the last stage in full (`mlff models show organic-original`); any
-other is run again by the student's TOML file with the table above given as `--set`, and the model of the stage before
-as `model.init_from`.
+other random numbers. The cards hold the settings of the last stage in full (`mlff models show organic-original`).
+
+```
+python examples/train/stages.py organic-tiny data runs    # all stages of one student, resumable
+```
+
+goes through the stages above again with their settings, seeds and numbers of steps. Each then learns from all of
+today's data instead of what there was at the time, so the student comes near the shipped one and is not the same.
 """
 
 

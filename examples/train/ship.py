@@ -29,6 +29,7 @@ from mlff_core.distill.evaluate import evaluate
 from mlff_core.distill.evaluation import Evaluation
 from mlff_core.distill.report.figures import force_figure, png
 from mlff_core.distill.settings import TrainConfig
+from mlff_core.errors import InputError
 from mlff_core.opening import load
 
 ROOT = Path(__file__).parents[2]
@@ -79,13 +80,29 @@ def write_stages(run: Path, name: str, averaged: Sequence[str]) -> None:
     hashes = {file_sha256(folder / "model.pt"): number for number, folder in folders.items()}
     told = {
         "average_of": [hashes[one] for one in averaged],
-        "stage": [stage_of(folder, name) for folder in folders.values()],
+        "stage": [
+            {**begins_with(folder, number, hashes), **stage_of(folder, name)} for number, folder in folders.items()
+        ],
     }
     (PAGES / f"{name}.stages.toml").write_text(tomli_w.dumps(told))
     for old in PAGES.glob(f"{name}.stage*.csv"):
         old.unlink()
     for number, folder in folders.items():
         shutil.copyfile(folder / "log.csv", PAGES / f"{name}.stage{number}.csv")
+
+
+def begins_with(folder: Path, number: int, hashes: Mapping[str, int]) -> dict[str, list[int]]:
+    """Return the stages with the mean of whose weights a run began, nothing where it was the one before."""
+    _, card = load_checkpoint(folder / "model.pt")
+    if card.parent in hashes or not card.parent:
+        found = [hashes[card.parent]] if card.parent else []
+    else:
+        begin = Path(read_toml(folder / "config.toml")["model"]["init_from"])
+        parents = load_checkpoint(begin)[1].training.get("average_of", ())
+        if file_sha256(begin) != card.parent or not parents or not set(parents) <= set(hashes):
+            raise InputError(f"{folder} began with {begin}, which is neither a stage of it nor a mean of some")
+        found = [hashes[one] for one in parents]
+    return {} if found == list(range(1, number))[-1:] else {"begins_with": found}
 
 
 def stage_of(folder: Path, name: str) -> dict[str, Any]:

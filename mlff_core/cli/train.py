@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from mlff_core.distill.trainer import Trainer
 
 
 @click.command()
@@ -35,6 +28,7 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
 
     from mlff_core.config import load_config
     from mlff_core.distill.progress import TerminalReporter
+    from mlff_core.distill.signals import stopped_by_signals
     from mlff_core.distill.trainer import TrainConfig, Trainer
 
     if out is not None:
@@ -43,7 +37,7 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
     # This process is ours: numbers below 1e-38, which tails of filters make, cost a CPU a fifth of its time.
     torch.set_flush_denormal(True)
     trainer = Trainer(settings, TerminalReporter())
-    with _stopping(trainer):
+    with stopped_by_signals(trainer):
         result = trainer.fit(resume=resume)
     if os.environ.get("RANK", "0") != "0":
         return  # of the processes of torchrun one speaks
@@ -68,19 +62,3 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
         f"{words[result.status]} after {result.steps} steps, {result.epochs:.2f} epochs: {result.model}", err=True
     )
     click.echo(str(result.model))
-
-
-@contextmanager
-def _stopping(trainer: Trainer) -> Iterator[None]:
-    """Let Ctrl-C and a polite kill end the run after the step under way; a second one ends it at once."""
-
-    def stop(number: int, frame: object) -> None:
-        trainer.request_stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,7 +13,7 @@ import torch
 
 from mlff_core.card import ModelCard
 from mlff_core.checkpoint import file_sha256, load_checkpoint, save_checkpoint
-from mlff_core.config import load_config
+from mlff_core.config import load_config, read_toml
 from mlff_core.distill.settings import TrainConfig
 from mlff_core.distill.state import read_state
 from mlff_core.errors import InputError
@@ -87,3 +87,44 @@ def test_the_script_takes_all_three_to_their_end(morse_set, tmp_path):
         assert done.returncode == 0, done.stderr
     for name in ("original", "tiny", "ultra-tiny"):
         assert read_state(tmp_path / "runs" / f"organic-{name}" / "state.pt")["place"]["is_finished"]
+
+
+@pytest.mark.slow
+def test_the_stages_of_a_shipped_student_are_run_again_by_one_command(morse_set, tmp_path, monkeypatch):
+    name, data, runs = "organic-original", tmp_path / "data", tmp_path / "runs"
+    data.mkdir()
+    for part in ("organic.h5", "nonbonded.h5"):
+        shutil.copyfile(morse_set, data / part)
+    command = [sys.executable, str(FOLDER / "stages.py"), name, str(data), str(runs)]
+    for setting in ("step=double-backward", "device=cpu", "model.hidden=4", "stop.max_steps=3"):
+        command += ["--set", setting]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    said = []
+    for more in (["--minutes", "0.0001"], []):
+        done = subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout.splitlines()[-1])
+    assert said == ["not at its end: give the same line again", "finished"]
+
+    told = read_toml(FOLDER.parents[1] / "docs" / "students" / f"{name}.stages.toml")
+    folders = [*(runs / name / f"stage{number}" for number in range(1, len(told["stage"]))), runs / name]
+    cards = [load_checkpoint(folder / "model.pt")[1] for folder in folders]
+    for before, stage, card in zip([None, *folders[:-1]], told["stage"], cards, strict=True):
+        if "begins_with" not in stage:
+            assert card.parent == ("" if before is None else file_sha256(before / "model.pt"))
+        assert card.training["optimizer"]["lr"] == stage["settings"].get("optimizer.lr", 0.001)
+        assert card.training["seed"] == stage["settings"].get("seed", 1)
+        assert ("replay" in card.dataset) == bool(stage["second_data"])
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    ship = runpy.run_path(str(FOLDER / "ship.py"))
+    averaged = load_checkpoint(runs / name / "average.pt")[1].training["average_of"]
+    monkeypatch.setitem(ship["write_stages"].__globals__, "PAGES", tmp_path)
+    ship["write_stages"](runs / name, name, averaged)
+    again = read_toml(tmp_path / f"{name}.stages.toml")
+    assert again["average_of"] == told["average_of"]
+    assert [stage.get("begins_with") for stage in again["stage"]] == [s.get("begins_with") for s in told["stage"]]
+    settings = "optimizer.lr", "loss.energy_weight", "model.core", "schedule.warmup_steps", "seed"
+    for ours, theirs in zip(again["stage"], told["stage"], strict=True):
+        for key in settings:
+            assert ours["settings"].get(key) == theirs["settings"].get(key), key
