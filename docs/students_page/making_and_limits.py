@@ -42,7 +42,8 @@ python examples/train/stages.py organic-tiny data runs    # all stages of one st
 ```
 
 goes through the stages above again with their settings, seeds and numbers of steps. Each then learns from all of
-today's data instead of what there was at the time, so the student comes near the shipped one and is not the same.
+today's data instead of what there was at the time, so the weights are others; how near the errors come was not
+measured.
 """
 
 

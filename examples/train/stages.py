@@ -2,10 +2,9 @@
 
 Settings, seeds and numbers of steps of each stage are those in ``docs/students``, and each begins with the weights that
 it began with then: those of the stage before, or a mean of several. DATA is the folder that ``data/make_data.sh``
-wrote. Every stage learns from its ``organic.h5``, and from its ``nonbonded.h5`` where it had a second set. Early stages
-had fewer structures, as the script says, so errors come near those of the shipped files and are not the same. Killed,
-or out of its minutes, and given again, it goes on. ``RUNS/NAME`` is what ``ship.py`` takes: the last stage, with the
-others inside.
+wrote. Every stage learns from its ``organic.h5``, and from its ``nonbonded.h5`` where it had a second set; early stages
+had fewer structures then, as the script says. Killed, or out of its minutes, and given again, it goes on. ``RUNS/NAME``
+is what ``ship.py`` takes: the last stage, with the others inside.
 """
 
 from __future__ import annotations
