@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from benchmarks.physics.panels import draw
-from benchmarks.physics.radial_distribution import COMPARED, difference, mean_difference, mean_of
+from benchmarks.physics.radial_distribution import COMPARED, compared, difference, mean_difference, mean_of
 from benchmarks.physics.record import RESULTS, ROOT, TEACHER
 from mlff_core.atomic_write import write_atomically
 from mlff_core.distill.physics.trajectory import Array
@@ -131,25 +131,25 @@ def _beside_the_teachers(found: dict[str, Results], teachers: Results) -> list[s
     students = {name: results for name, results in found.items() if "water" in results}
     if not students or "water" not in teachers:
         return []
-    of_teacher = mean_of(teachers["water"]["rows"])
     columns = {f"teacher, {teachers['water']['rows'][0]['length_ps']:g} ps": teachers, **students}
+    of_teacher, *of_students = curves = [mean_of(results["water"]["rows"]) for results in columns.values()]
+    r, g = of_teacher["r"], of_teacher["g"]
     cells: dict[str, list[str]] = {"first peak": [], "first minimum": [], "second peak": []}
-    apart, in_errors = [], []
-    for results in columns.values():
-        mean = mean_of(results["water"]["rows"])
-        r, g = mean["r"], mean["g"]
-        for label, where in zip(cells, _extrema(r, g), strict=True):
-            cells[label].append(f"{g[where]:.2f} at {r[where]:.2f} Å")
-        is_student = results is not teachers
-        apart.append(f"{mean_difference(r, g, of_teacher['r'], of_teacher['g']):.2f}" if is_student else "")
-        in_errors.append(f"{difference(mean, of_teacher)[1]:.1f}" if is_student else "")
-    cells["mean difference from the teacher's"] = apart
-    cells["the same in standard errors (rms)"] = in_errors
+    for curve in curves:
+        for label, where in zip(cells, _extrema(curve["r"], curve["g"]), strict=True):
+            cells[label].append(f"{curve['g'][where]:.2f} at {curve['r'][where]:.2f} Å")
+    cells["mean difference from the teacher's"] = [
+        "",
+        *(f"{mean_difference(curve['r'], curve['g'], r, g):.2f}" for curve in of_students),
+    ]
+    cells["the same in standard errors (rms)"] = [
+        "",
+        *(f"{difference(curve, of_teacher)[1]:.1f}" for curve in of_students),
+    ]
     cells["mean difference from experiment"] = [
         _cell(results, "water", "water, g(OO) from experiment, mean difference") for results in columns.values()
     ]
-    counted = (of_teacher["r"] >= COMPARED[0]) & (of_teacher["r"] <= COMPARED[1])
-    error = of_teacher["g_error"][counted].mean()
+    error = of_teacher["g_error"][compared(r)].mean()
     return [
         "",
         "## Water beside the teacher's",

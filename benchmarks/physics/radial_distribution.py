@@ -56,9 +56,14 @@ def mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
     return {"r": np.array(rows[0]["r"]), "g": np.mean([row["g"] for row in rows], axis=0), "g_error": error}
 
 
+def compared(r: Array) -> Array:
+    """Return which distances, Å, are counted when curves are compared."""
+    return (r >= COMPARED[0]) & (r <= COMPARED[1])
+
+
 def mean_difference(r: Array, g: Array, other_r: Array, other_g: Array) -> float:
     """Return the mean size of the difference of two curves, at the first one's distances; NaN without common ones."""
-    counted = (r >= COMPARED[0]) & (r <= COMPARED[1])
+    counted = compared(r)
     return float(np.abs(g - np.interp(r, other_r, other_g))[counted].mean()) if counted.any() else float("nan")
 
 
@@ -67,7 +72,7 @@ def difference(row: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float,
     r = np.array(row["r"])
     apart = np.array(row["g"]) - np.array(other["g"])
     error = np.sqrt(np.square(row["g_error"]) + np.square(other["g_error"]))
-    counted = (r >= COMPARED[0]) & (r <= COMPARED[1]) & (error > 0)
+    counted = compared(r) & (error > 0)
     if not counted.any():
         return float("nan"), float("nan")
     ratio = apart[counted] / error[counted]

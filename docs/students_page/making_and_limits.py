@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
-from students_page.measured import RESULTS, of_check, physics
+from students_page.measured import RESULTS, TEACHER, physics
 
 
 def making() -> Iterator[str]:
@@ -50,8 +49,12 @@ measured.
 def limits() -> Iterator[str]:
     """Return what a user must not expect."""
     share = json.loads((RESULTS / "long_range_share.json").read_text())
-    teacher = json.loads((RESULTS / "physics" / "so3lr" / "water.json").read_text())["figures"]
-    students = [_from_experiment(figures) for figures in of_check("water")]
+    attracting = physics("dimers", "dimers that attract below 0.7 covalent radii", "{:.0f}")
+    holes = physics("dimers", "deepest hole in a dimer's wall", "{:.2g}")
+    barriers = physics("torsions", "torsion barriers, mean error", "{:.1f}")
+    rmsd = physics("relaxation", "relaxed geometry, mean RMSD", "{:.2f}")
+    s66 = physics("s66", "S66, mean difference from the teacher", "{:.1f}")
+    water = "water", "water, g(OO) from experiment, mean difference", "{:.2f}"
     yield f"""## Limits
 
 - Neutral, closed-shell systems only; total charge and spin are not seen.
@@ -59,27 +62,21 @@ def limits() -> Iterator[str]:
   {share["share_of_force_variance"]:.1%} of the variance) to the teacher's forces on the test set, and
   {share["energy_mae_mev_per_atom"]:.1f} meV/atom to its energies (`python -m benchmarks.long_range_share`). Within a
   molecule the environments give it away; between molecules a part is lost, as said above.
-- Two atoms alone still attract somewhere below 0.7 covalent lengths in {physics("dimers", 0, "{:.0f}")}
-  of the 36 pairs of elements, by at most {physics("dimers", 1, "{:.2g}")} eV
+- Two atoms alone still attract somewhere below 0.7 covalent lengths in {attracting}
+  of the 36 pairs of elements, by at most {holes} eV
   (`python -m benchmarks.physics dimers` lists them).
-- Barriers of turning bonds are off by {physics("torsions", 0, "{:.1f}")} kcal/mol in the mean of twenty molecules,
+- Barriers of turning bonds are off by {barriers} kcal/mol in the mean of twenty molecules,
   in the small two most where a barrier is high: amides and disulfides are too easy to turn.
-- Relaxed geometries are {physics("relaxation", 0, "{:.2f}")} Å from the teacher's in the mean of twenty molecules:
+- Relaxed geometries are {rmsd} Å from the teacher's in the mean of twenty molecules:
   flexible ones slide along soft torsions, some into the next valley.
-- Attraction between molecules is too weak: S66 energies are {physics("s66", 0, "{:.1f}")} kcal/mol from the teacher's.
+- Attraction between molecules is too weak: S66 energies are {s66} kcal/mol from the teacher's.
   [Physics](physics.md) has this and the other checks.
 - Liquids were learned at constant volume, at 270 to 450 K and within 8 % of their density, from boxes of about 100
   atoms. Their pressure is off by what the table above says; densities under constant pressure were not measured.
   Crystals, surfaces, ions in solution and liquids of other kinds are unseen: let a student learn
   boxes of yours first ([training](training.md)).
 - What the teacher has wrong, the students have too: its water has more structure than the measured one. Its g(OO) is
-  {_from_experiment(teacher):.2f} from experiment in the mean, theirs {" / ".join(map("{:.2f}".format, students))}
+  {physics(*water, models=[TEACHER])} from experiment in the mean, theirs {physics(*water)}
   ([physics](physics.md)).
 - Energies between different molecules are the teacher's weak side, and so the students'.
 """
-
-
-def _from_experiment(figures: list[dict[str, Any]]) -> float:
-    """Return how far a water's g(OO) is from the measured one in the mean."""
-    name = "water, g(OO) from experiment, mean difference"
-    return next(figure["value"] for figure in figures if figure["name"] == name)

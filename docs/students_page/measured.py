@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ FOLDER = DOCS / "students"
 EXAMPLES = DOCS.parent / "examples" / "train"
 RESULTS = DOCS.parent / "benchmarks" / "results"
 NAMES = ("organic-original", "organic-tiny", "organic-ultra-tiny")
+TEACHER = "so3lr"
 
 
 def found(test: str) -> list[dict[str, Any]]:
@@ -19,9 +21,9 @@ def found(test: str) -> list[dict[str, Any]]:
     return [json.loads((FOLDER / f"{name}.{test}.json").read_text()) for name in NAMES]
 
 
-def of_check(check: str, part: str = "figures") -> list[Any]:
-    """Return the figures, or another part, of a physics check of the three students."""
-    return [json.loads((RESULTS / "physics" / name / f"{check}.json").read_text())[part] for name in NAMES]
+def of_check(check: str, part: str = "figures", models: Sequence[str] = NAMES) -> list[Any]:
+    """Return the figures, or another part, of a physics check of the three students, or of other models."""
+    return [json.loads((RESULTS / "physics" / name / f"{check}.json").read_text())[part] for name in models]
 
 
 def is_measured(check: str) -> bool:
@@ -29,9 +31,10 @@ def is_measured(check: str) -> bool:
     return all((RESULTS / "physics" / name / f"{check}.json").exists() for name in NAMES)
 
 
-def physics(check: str, number: int, form: str) -> str:
-    """Return a figure of a physics check of the three students."""
-    return " / ".join(form.format(figures[number]["value"]) for figures in of_check(check))
+def physics(check: str, name: str, form: str, models: Sequence[str] = NAMES) -> str:
+    """Return a figure of a physics check of the three students, or of other models."""
+    values = [{one["name"]: one["value"] for one in figures}[name] for figures in of_check(check, models=models)]
+    return " / ".join(map(form.format, values))
 
 
 def validations(name: str, stage: int) -> list[dict[str, str]]:

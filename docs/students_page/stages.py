@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from students_page.measured import EXAMPLES, FOLDER, NAMES, row, validations
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from mlff_core.config import read_toml
 
 
 def curves() -> Iterator[str]:
@@ -36,10 +32,7 @@ def _stages(name: str) -> Iterator[str]:
         "force MAE, eV/Å", "energy MAE, meV/atom",
     )  # fmt: skip
     yield row(*["---"] * 10)
-    with (FOLDER / f"{name}.stages.toml").open("rb") as file:
-        told = tomllib.load(file)
-    with (EXAMPLES / f"{name}.toml").open("rb") as file:
-        usual = tomllib.load(file)
+    told, usual = read_toml(FOLDER / f"{name}.stages.toml"), read_toml(EXAMPLES / f"{name}.toml")
     for number, stage in enumerate(told["stage"], start=1):
         settings, last = stage["settings"], validations(name, number)[-1]
         second = stage["second_data"].get("n_structures")

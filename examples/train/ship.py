@@ -80,9 +80,7 @@ def write_stages(run: Path, name: str, averaged: Sequence[str]) -> None:
     hashes = {file_sha256(folder / "model.pt"): number for number, folder in folders.items()}
     told = {
         "average_of": [hashes[one] for one in averaged],
-        "stage": [
-            {**begins_with(folder, number, hashes), **stage_of(folder, name)} for number, folder in folders.items()
-        ],
+        "stage": [stage_of(folder, name, number, hashes) for number, folder in folders.items()],
     }
     (PAGES / f"{name}.stages.toml").write_text(tomli_w.dumps(told))
     for old in PAGES.glob(f"{name}.stage*.csv"):
@@ -91,25 +89,11 @@ def write_stages(run: Path, name: str, averaged: Sequence[str]) -> None:
         shutil.copyfile(folder / "log.csv", PAGES / f"{name}.stage{number}.csv")
 
 
-def begins_with(folder: Path, number: int, hashes: Mapping[str, int]) -> dict[str, list[int]]:
-    """Return the stages with the mean of whose weights a run began, nothing where it was the one before."""
-    _, card = load_checkpoint(folder / "model.pt")
-    if card.parent in hashes or not card.parent:
-        found = [hashes[card.parent]] if card.parent else []
-    else:
-        begin = Path(read_toml(folder / "config.toml")["model"]["init_from"])
-        parents = load_checkpoint(begin)[1].training.get("average_of", ())
-        if file_sha256(begin) != card.parent or not parents or not set(parents) <= set(hashes):
-            raise InputError(f"{folder} began with {begin}, which is neither a stage of it nor a mean of some")
-        found = [hashes[one] for one in parents]
-    return {} if found == list(range(1, number))[-1:] else {"begins_with": found}
-
-
-def stage_of(folder: Path, name: str) -> dict[str, Any]:
+def stage_of(folder: Path, name: str, number: int, hashes: Mapping[str, int]) -> dict[str, Any]:
     """Return what a run learned from, and its settings where they are not those of the student's TOML file.
 
     Where files lay is left out: the data are told by their hashes, and a stage begins with the weights of the one
-    before.
+    before unless ``begins_with`` says otherwise.
     """
     _, card = load_checkpoint(folder / "model.pt")
     usual = flat(to_dict(load_config(TrainConfig, ROOT / "examples" / "train" / f"{name}.toml")))
@@ -119,11 +103,27 @@ def stage_of(folder: Path, name: str) -> dict[str, Any]:
     if not replay:
         left_out |= {"data.replay_share", "loss.stress_weight"}
     differing = {key: value for key, value in used.items() if key not in left_out and usual.get(key) != value}
+    begun = begins_with(folder, card.parent, hashes)
+    is_usual = begun == ([number - 1] if number > 1 else [])
     return {
+        **({} if is_usual else {"begins_with": begun}),
         "data": {key: card.dataset[key] for key in ("n_structures", "sha256")},
         "second_data": {key: replay[key] for key in ("n_structures", "sha256") if replay},
         "settings": dict(sorted(differing.items())),
     }
+
+
+def begins_with(folder: Path, parent: str, hashes: Mapping[str, int]) -> list[int]:
+    """Return the stage with whose weights a run began, or the stages with the mean of whose weights, or none."""
+    if not parent:
+        return []
+    if parent in hashes:
+        return [hashes[parent]]
+    begin = Path(read_toml(folder / "config.toml")["model"]["init_from"])
+    averaged = load_checkpoint(begin)[1].training.get("average_of", ())
+    if file_sha256(begin) != parent or not averaged or not set(averaged) <= set(hashes):
+        raise InputError(f"{folder} began with {begin}, which is neither a stage of it nor a mean of some")
+    return [hashes[one] for one in averaged]
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

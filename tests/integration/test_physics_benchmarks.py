@@ -189,7 +189,7 @@ def test_a_hydrogen_that_has_left_is_found_across_the_boundary():
     assert broken_molecules(np.stack([molecule, molecule]), 10.0) == 1
 
 
-def test_the_page_tells_the_students_water_from_the_teachers(tmp_path):
+def test_the_page_tells_the_students_water_from_the_teachers():
     from benchmarks.physics.page import page_text
 
     r = np.arange(0.05, 6.2, 0.1)
