@@ -28,10 +28,10 @@ from mlff_core.data.hdf5 import Dataset, write_dataset
 from mlff_core.data.label import label_structures
 from mlff_core.data.loader import BatchLoader
 from mlff_core.data.structure import LabelledStructure
-from mlff_core.distill.evaluate import evaluate
-from mlff_core.distill.start import starting_model
-from mlff_core.distill.step import GradientStep
-from mlff_core.distill.trainer import TrainConfig, Trainer
+from mlff_core.judging.evaluate import evaluate
+from mlff_core.training.start import starting_model
+from mlff_core.training.step import GradientStep
+from mlff_core.training.trainer import TrainConfig, Trainer
 
 FIGURES = ("force_mae", "force_rmse", "force_r2", "energy_mae_mev_per_atom", "relative_energy_mae_mev_per_atom")
 

@@ -24,11 +24,11 @@ from cpu_kernel import molecule, random_student, water
 from mlff_core import load
 from mlff_core.atomic_write import write_atomically
 from mlff_core.data.hdf5 import Dataset, write_dataset
-from mlff_core.distill.evaluate import evaluate
-from mlff_core.distill.trainer import Trainer
+from mlff_core.judging.evaluate import evaluate
 from mlff_core.model.painn import PaiNN, PaiNNConfig, count_parameters
 from mlff_core.model.presets import BUDGETS, preset
-from mlff_core.potential import VerletPotential
+from mlff_core.potentials.interface import VerletPotential
+from mlff_core.training.trainer import Trainer
 
 CHANGES: dict[str, dict[str, Any]] = {
     "the preset": {},

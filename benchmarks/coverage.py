@@ -19,13 +19,13 @@ import torch
 
 from mlff_core import load
 from mlff_core.atomic_write import write_atomically
-from mlff_core.benchmark import commit, machine
 from mlff_core.config import from_dict
 from mlff_core.data.hdf5 import Dataset, write_dataset
-from mlff_core.distill.calibrate import calibrate
-from mlff_core.distill.evaluate import evaluate
-from mlff_core.distill.trainer import TrainConfig, Trainer
-from mlff_core.uncertainty import Ensemble
+from mlff_core.judging.calibrate import calibrate
+from mlff_core.judging.evaluate import evaluate
+from mlff_core.potentials.ensemble import Ensemble
+from mlff_core.training.trainer import TrainConfig, Trainer
+from mlff_plugins.benchmark.machine import commit, machine
 
 FIGURES = ("force_mae", "force_rmse", "energy_mae_mev_per_atom")
 

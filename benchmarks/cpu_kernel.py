@@ -23,16 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mlff_core.batch import AtomicBatch, concatenate, single
-from mlff_core.benchmark import commit, machine
 from mlff_core.card import ModelCard
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import preset
-from mlff_core.neighbors import find_neighbors
-from mlff_core.potential import VerletPotential
-from mlff_core.student import StudentPotential
+from mlff_core.potentials.interface import VerletPotential
+from mlff_core.potentials.student import StudentPotential
+from mlff_core.structures.batch import AtomicBatch, concatenate, single
+from mlff_core.structures.neighbors import find_neighbors
+from mlff_plugins.benchmark.machine import commit, machine
 
 
 def molecule(n_atoms: int, seed: int = 0) -> AtomicBatch:

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from mlff_core import load
-from mlff_core.benchmark import build, commit, machine
-from mlff_core.md.integrators import VelocityVerlet
-from mlff_core.md.state import MDState, Surface, thermal_velocities, without_drift
-from mlff_core.structures import batch_from_atoms
+from mlff_core.dynamics.integrators import VelocityVerlet
+from mlff_core.dynamics.state import MDState, Surface, thermal_velocities, without_drift
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import FS_PER_TIME_UNIT
+from mlff_plugins.benchmark.machine import commit, machine
+from mlff_plugins.benchmark.systems import build
 
 TIMESTEP_FS = 0.5
 

@@ -38,14 +38,15 @@ from ipi_overhead import INPUT, BlockIsOverError, bare
 
 from mlff_core import load
 from mlff_core.atomic_write import write_atomically
-from mlff_core.batch import concatenate
-from mlff_core.benchmark import build, commit, machine
-from mlff_core.md.state import thermal_velocities
-from mlff_core.potential import Potential, VerletPotential
-from mlff_core.prediction import Prediction
-from mlff_core.structures import batch_from_atoms
+from mlff_core.dynamics.state import thermal_velocities
+from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.structures.batch import concatenate
+from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import ANGSTROM_PER_NM
 from mlff_plugins.ase import MLFFCalculator
+from mlff_plugins.benchmark.machine import commit, machine
+from mlff_plugins.benchmark.systems import build
 
 TIMESTEP_FS = 0.5
 TURN_S = 0.1
@@ -205,7 +206,7 @@ class NoEnergy(torch.nn.Module):
 
 @contextlib.contextmanager
 def openmm_torchforce(frame: Atoms, model: str) -> Iterator[Trio]:
-    from mlff_core.exporting import deprecation_silenced
+    from mlff_core.export.writing import deprecation_silenced
     from mlff_plugins.openmm import create_force
     from mlff_plugins.openmm.force_module import DEFAULT_SKIN, force_module
     from mlff_plugins.openmm.torch_force import torch_force
@@ -292,10 +293,10 @@ def lammps(frame: Atoms, model: str) -> Iterator[Trio]:
 def onnx(frame: Atoms, model: str) -> Iterator[Trio]:
     import onnxruntime
 
-    from mlff_core.exporting import card_from_entries
-    from mlff_core.graph_potential import GraphPotential
-    from mlff_core.model.exported import INPUTS, OUTPUTS
-    from mlff_core.neighbors import edge_vectors, find_neighbors
+    from mlff_core.export.writing import card_from_entries
+    from mlff_core.model.traced_program import INPUTS, OUTPUTS
+    from mlff_core.potentials.exported_graph import GraphPotential
+    from mlff_core.structures.neighbors import edge_vectors, find_neighbors
     from mlff_plugins.onnx import ONNXExporter, open_onnx
 
     student = load(model, device="cpu")

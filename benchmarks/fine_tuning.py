@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 from mlff_core import load
-from mlff_core.benchmark import commit
 from mlff_core.config import from_dict
 from mlff_core.data.hdf5 import Dataset, write_dataset
-from mlff_core.distill.evaluate import evaluate
-from mlff_core.distill.trainer import TrainConfig, Trainer
+from mlff_core.judging.evaluate import evaluate
+from mlff_core.training.trainer import TrainConfig, Trainer
+from mlff_plugins.benchmark.machine import commit
 
 FIGURES = ("force_mae", "force_r2", "energy_mae_mev_per_atom", "relative_energy_mae_mev_per_atom")
 

@@ -34,20 +34,20 @@ import numpy as np
 import torch
 
 import mlff_core
-from mlff_core.batch import AtomicBatch, concatenate, single
 from mlff_core.card import ModelCard
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.kernels.triton.arrays import Tiling
-from mlff_core.kernels.triton.graph import Graph
+from mlff_core.kernels.triton.cuda_graph import Graph
 from mlff_core.kernels.triton.kernel import TritonKernel
 from mlff_core.kernels.triton.parameters import read_parameters
 from mlff_core.kernels.triton.search import NeighborSearch
 from mlff_core.kernels.triton.stepper import Stepper
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import PRESETS
-from mlff_core.neighbors import find_neighbors
-from mlff_core.potential import VerletPotential
-from mlff_core.student import StudentPotential
+from mlff_core.potentials.interface import VerletPotential
+from mlff_core.potentials.student import StudentPotential
+from mlff_core.structures.batch import AtomicBatch, concatenate, single
+from mlff_core.structures.neighbors import find_neighbors
 
 BUDGET_S = 450.0
 """Of all sections together; what cannot be interrupted, a compilation above all, may add some seconds."""
@@ -420,7 +420,7 @@ def _through_replicas(bench: Bench, batch: AtomicBatch, mode: str, moments: list
     """Run what ``mlff md --replicas`` runs, under its thermostat, and note when each step ends."""
     from ase import Atoms
 
-    from mlff_core.md import MDSettings, run_replicas
+    from mlff_core.dynamics import MDSettings, run_replicas
 
     numbers, positions = batch.atomic_numbers.cpu().numpy(), batch.positions.cpu().double().numpy()
     ends = np.cumsum(batch.atoms_per_system())[:-1]
@@ -457,10 +457,10 @@ def training(bench: Bench, result: dict[str, Any]) -> None:
 
     from mlff_core.data.loader import TrainingBatch
     from mlff_core.data.structure import LabelledBatch
-    from mlff_core.distill.loss import LossConfig
-    from mlff_core.distill.settings import DataSection, TrainConfig
-    from mlff_core.distill.state import Learner
-    from mlff_core.distill.step import GradientStep
+    from mlff_core.training.loss import LossConfig
+    from mlff_core.training.settings import DataSection, TrainConfig
+    from mlff_core.training.state import Learner
+    from mlff_core.training.step import GradientStep
 
     config = TrainConfig(data=DataSection(path=Path("random.h5")))
     kinds = [("finite-difference", "float32"), ("double-backward", "float32")]

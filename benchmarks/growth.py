@@ -30,10 +30,10 @@ def measure(model: str, n_atoms: int, seconds: float) -> dict[str, float]:
     import torch
 
     from mlff_core import load
-    from mlff_core.benchmark import water_box
-    from mlff_core.peers.worker import peak_memory
-    from mlff_core.potential import VerletPotential
-    from mlff_core.structures import batch_from_atoms
+    from mlff_core.potentials.interface import VerletPotential
+    from mlff_core.structures.reading import batch_from_atoms
+    from mlff_plugins.benchmark.peers.worker import peak_memory
+    from mlff_plugins.benchmark.systems import water_box
 
     student = load(model, device="cpu")
     # What the first evaluation of anything loads belongs to the libraries, not to the structure.
@@ -86,7 +86,7 @@ def main() -> None:
     import torch
 
     from mlff_core.atomic_write import write_atomically
-    from mlff_core.benchmark import commit, machine
+    from mlff_plugins.benchmark.machine import commit, machine
 
     rows: list[dict[str, float]] = []
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

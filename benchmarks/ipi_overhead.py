@@ -33,13 +33,13 @@ import torch
 from ase import Atoms
 
 import mlff_core
-from mlff_core.batch import AtomicBatch
 from mlff_core.card import ModelCard
 from mlff_core.errors import MlffError
-from mlff_core.neighbors import EdgeList
-from mlff_core.potential import Potential
-from mlff_core.prediction import Prediction
-from mlff_core.structures import batch_from_atoms
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList
+from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_plugins.ipi.client import Address, Client, connect
 from mlff_plugins.ipi.driver import Driver
 

@@ -20,7 +20,7 @@ import numpy as np
 from mlff_core import load
 from mlff_core.atomic_write import write_atomically
 from mlff_core.data.hdf5 import Dataset, write_dataset
-from mlff_core.distill.evaluate import evaluate
+from mlff_core.judging.evaluate import evaluate
 
 STUDENTS = ("organic-original", "organic-tiny", "organic-ultra-tiny")
 UNSEEN = Path(__file__).parents[1] / "docs" / "students"

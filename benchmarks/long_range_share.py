@@ -24,12 +24,13 @@ import numpy as np
 import torch
 
 from benchmarks.physics.s66 import DEBIAN_PATH, interaction_energies, read_s66
-from mlff_core import load, plugins
+from mlff_core import load
 from mlff_core.atomic_write import write_atomically
-from mlff_core.batch import AtomicBatch
 from mlff_core.data.hdf5 import Dataset
-from mlff_core.neighbors import EdgeList, edge_vectors
-from mlff_core.potential import Potential
+from mlff_core.plugins import host as plugins
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList, edge_vectors
 from mlff_plugins.teachers import so3lr_potential
 
 CUTOFF = 5.0

@@ -24,12 +24,13 @@ import torch
 
 from mlff_core import load
 from mlff_core.atomic_write import write_atomically
-from mlff_core.benchmark import commit, machine, water_box
-from mlff_core.exporting import edge_graph
+from mlff_core.export.writing import edge_graph
 from mlff_core.model.scripted_neighbors import ScriptedNeighbors
-from mlff_core.potential import Potential
+from mlff_core.potentials.interface import Potential
 from mlff_core.testing.counting import count_elements
 from mlff_core.units import ANGSTROM_PER_NM
+from mlff_plugins.benchmark.machine import commit, machine
+from mlff_plugins.benchmark.systems import water_box
 from mlff_plugins.openmm import create_force
 from mlff_plugins.openmm.force_module import DEFAULT_SKIN
 

@@ -24,12 +24,13 @@ from ase import Atoms
 from torch.profiler import ProfilerActivity, profile
 
 from mlff_core import load
-from mlff_core.benchmark import build, commit, machine
-from mlff_core.model.exported import INPUTS, OUTPUTS
-from mlff_core.neighbors import edge_vectors, find_neighbors
-from mlff_core.potential import Potential
-from mlff_core.structures import batch_from_atoms
+from mlff_core.model.traced_program import INPUTS, OUTPUTS
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.neighbors import edge_vectors, find_neighbors
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import ANGSTROM_PER_NM
+from mlff_plugins.benchmark.machine import commit, machine
+from mlff_plugins.benchmark.systems import build
 from mlff_plugins.onnx import ONNXExporter
 from mlff_plugins.openmm.force_module import DEFAULT_SKIN, force_module
 

@@ -10,9 +10,9 @@ import sys
 import torch
 
 from mlff_core.card import ModelCard
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.model.painn import PaiNN, count_parameters
 from mlff_core.model.presets import preset
+from mlff_core.models.checkpoint import save_checkpoint
 
 
 def main(path: str, name: str = "original") -> None:

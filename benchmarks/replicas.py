@@ -11,10 +11,10 @@ import time
 import torch
 
 from mlff_core.card import ModelCard
-from mlff_core.md import MDSettings, run_md, run_replicas
+from mlff_core.dynamics import MDSettings, run_md, run_replicas
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.presets import preset
-from mlff_core.student import StudentPotential
+from mlff_core.potentials.student import StudentPotential
 from mlff_core.testing.structures import cluster
 
 COPIES = 64

@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from cpu_kernel import SYSTEMS, random_student
 
-from mlff_core.batch import AtomicBatch
-from mlff_core.benchmark import commit, machine
 from mlff_core.model.presets import preset
-from mlff_core.potential import VerletPotential
+from mlff_core.potentials.interface import VerletPotential
+from mlff_core.structures.batch import AtomicBatch
+from mlff_plugins.benchmark.machine import commit, machine
 
 STRUCTURES = 4
 TURN_S = 0.25

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from mlff_core.atomic_write import write_atomically
-from mlff_core.benchmark import commit, machine
 from mlff_core.config import from_dict
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.layout import COLUMNS
 from mlff_core.data.writer import CHUNK_ATOMS, CHUNK_STRUCTURES
-from mlff_core.distill.trainer import TrainConfig, Trainer
-from mlff_core.peers.worker import peak_memory
+from mlff_core.training.trainer import TrainConfig, Trainer
+from mlff_plugins.benchmark.machine import commit, machine
+from mlff_plugins.benchmark.peers.worker import peak_memory
 
 
 def repeat(source: Path, target: Path, size: int) -> int:

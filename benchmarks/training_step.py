@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mlff_core.benchmark import commit, machine
 from mlff_core.data.edge_store import EdgeStore
 from mlff_core.data.edges import find_edges
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.loader import TrainingBatch
-from mlff_core.distill.loss import LossConfig
-from mlff_core.distill.settings import ModelSection
-from mlff_core.distill.start import starting_model
-from mlff_core.distill.step import GradientStep
-from mlff_core.neighbors import find_neighbors
+from mlff_core.structures.neighbors import find_neighbors
+from mlff_core.training.loss import LossConfig
+from mlff_core.training.settings import ModelSection
+from mlff_core.training.start import starting_model
+from mlff_core.training.step import GradientStep
+from mlff_plugins.benchmark.machine import commit, machine
 
 KINDS = ("double-backward", "finite-difference", "kernel", "compiled")
 

@@ -16,20 +16,27 @@ from types import ModuleType
 
 import mlff_core
 import mlff_plugins
-from mlff_core import hookspecs, testing
+from mlff_core import testing
+from mlff_core.plugins import hookspecs
 
 MODULES = {
     "running": (
         "Run and relax",
-        ["mlff_core.md.run", "mlff_core.md.replicas", "mlff_core.md.settings", "mlff_core.relax", "mlff_core.watch"],
+        [
+            "mlff_core.dynamics.simulation",
+            "mlff_core.dynamics.replicas",
+            "mlff_core.dynamics.settings",
+            "mlff_core.dynamics.relaxation",
+            "mlff_core.potentials.watched",
+        ],
     ),
     "models": (
         "Models and their files",
         [
-            "mlff_core.registry",
-            "mlff_core.checkpoint",
-            "mlff_core.committee",
-            "mlff_core.uncertainty",
+            "mlff_core.models.registry",
+            "mlff_core.models.checkpoint",
+            "mlff_core.models.committee",
+            "mlff_core.potentials.ensemble",
             "mlff_core.model.painn",
             "mlff_core.model.presets",
         ],
@@ -51,13 +58,13 @@ MODULES = {
     "training": (
         "Training and judging",
         [
-            "mlff_core.distill.settings",
-            "mlff_core.distill.trainer",
-            "mlff_core.distill.evaluate",
-            "mlff_core.distill.evaluation",
-            "mlff_core.distill.metrics",
-            "mlff_core.parity",
-            "mlff_core.benchmark",
+            "mlff_core.training.settings",
+            "mlff_core.training.trainer",
+            "mlff_core.judging.evaluate",
+            "mlff_core.judging.evaluation",
+            "mlff_core.judging.metrics",
+            "mlff_core.export.parity",
+            "mlff_plugins.benchmark.timing",
         ],
     ),
 }
@@ -77,9 +84,16 @@ PLUGINS = (
     "aoti",
 )
 GROUPS = {
-    "Models": ("opening", "potential", "student", "card"),
-    "Structures and results": ("batch", "structures", "prediction", "neighbors"),
-    "Plugins": ("provider", "engine", "exporter", "runtime", "teacher", "hookspecs"),
+    "Models": ("models.opening", "potentials.interface", "potentials.student", "card"),
+    "Structures and results": (
+        "structures.batch",
+        "structures.reading",
+        "structures.prediction",
+        "structures.neighbors",
+    ),
+    "Plugins": tuple(
+        f"plugins.{name}" for name in ("provider", "engine", "exporter", "runtime", "teacher", "hookspecs")
+    ),
     "Errors": ("errors",),
 }
 """Headings of the page of public names, each with the modules whose names stand under it."""
@@ -144,7 +158,7 @@ def testing_page() -> str:
 
 def pages() -> dict[str, str]:
     """Return every page by its name, reStructuredText; imports every engine."""
-    hooks = [("mlff_core.hookspecs", name) for name in vars(hookspecs) if name.startswith("mlff_register_")]
+    hooks = [("mlff_core.plugins.hookspecs", name) for name in vars(hookspecs) if name.startswith("mlff_register_")]
     made = {"core": core_page()}
     for name, (title, modules) in MODULES.items():
         made[name] = page(title, {m: [(m, one) for one in public(importlib.import_module(m))] for m in modules})

@@ -9,9 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlff_core.batch import AtomicBatch, concatenate, single, split
     from mlff_core.card import ModelCard
-    from mlff_core.engine import Engine, Tolerance
     from mlff_core.errors import (
         CheckpointError,
         InputError,
@@ -20,46 +18,48 @@ if TYPE_CHECKING:
         PluginError,
         UnsupportedError,
     )
-    from mlff_core.exporter import Exporter, ExportReport
-    from mlff_core.hookspecs import hookimpl
-    from mlff_core.neighbors import EdgeList, VerletNeighborList, find_neighbors
-    from mlff_core.opening import load
-    from mlff_core.potential import Potential, VerletPotential
-    from mlff_core.prediction import Prediction
-    from mlff_core.runtime import Runtime
-    from mlff_core.structures import batch_from_atoms, read_structures
-    from mlff_core.student import StudentPotential
-    from mlff_core.teacher import Teacher
+    from mlff_core.models.opening import load
+    from mlff_core.plugins.engine import Engine, Tolerance
+    from mlff_core.plugins.exporter import Exporter, ExportReport
+    from mlff_core.plugins.hookspecs import hookimpl
+    from mlff_core.plugins.runtime import Runtime
+    from mlff_core.plugins.teacher import Teacher
+    from mlff_core.potentials.interface import Potential, VerletPotential
+    from mlff_core.potentials.student import StudentPotential
+    from mlff_core.structures.batch import AtomicBatch, concatenate, single, split
+    from mlff_core.structures.neighbors import EdgeList, VerletNeighborList, find_neighbors
+    from mlff_core.structures.prediction import Prediction
+    from mlff_core.structures.reading import batch_from_atoms, read_structures
 
 _HOME = {
-    "AtomicBatch": "batch",
-    "concatenate": "batch",
-    "single": "batch",
-    "split": "batch",
+    "AtomicBatch": "structures.batch",
+    "concatenate": "structures.batch",
+    "single": "structures.batch",
+    "split": "structures.batch",
     "ModelCard": "card",
-    "Engine": "engine",
-    "Tolerance": "engine",
+    "Engine": "plugins.engine",
+    "Tolerance": "plugins.engine",
     "CheckpointError": "errors",
     "InputError": "errors",
     "MissingDependencyError": "errors",
     "MlffError": "errors",
     "PluginError": "errors",
     "UnsupportedError": "errors",
-    "Exporter": "exporter",
-    "ExportReport": "exporter",
-    "hookimpl": "hookspecs",
-    "EdgeList": "neighbors",
-    "VerletNeighborList": "neighbors",
-    "find_neighbors": "neighbors",
-    "Potential": "potential",
-    "VerletPotential": "potential",
-    "Prediction": "prediction",
-    "load": "opening",
-    "Runtime": "runtime",
-    "batch_from_atoms": "structures",
-    "read_structures": "structures",
-    "StudentPotential": "student",
-    "Teacher": "teacher",
+    "Exporter": "plugins.exporter",
+    "ExportReport": "plugins.exporter",
+    "hookimpl": "plugins.hookspecs",
+    "EdgeList": "structures.neighbors",
+    "VerletNeighborList": "structures.neighbors",
+    "find_neighbors": "structures.neighbors",
+    "Potential": "potentials.interface",
+    "VerletPotential": "potentials.interface",
+    "Prediction": "structures.prediction",
+    "load": "models.opening",
+    "Runtime": "plugins.runtime",
+    "batch_from_atoms": "structures.reading",
+    "read_structures": "structures.reading",
+    "StudentPotential": "potentials.student",
+    "Teacher": "plugins.teacher",
 }
 
 __version__ = "0.1.0"

@@ -32,4 +32,4 @@ class CheckpointError(MlffError):
 
 
 class UncertaintyError(MlffError):
-    """A prediction less sure than its user allows; see :class:`mlff_core.watch.WatchedPotential`."""
+    """A prediction less sure than its user allows; see :class:`mlff_core.potentials.watched.WatchedPotential`."""

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_core.errors import InputError
-from mlff_core.exporter import Exporter, ExportReport
-from mlff_core.hookspecs import hookimpl
-from mlff_core.runtime import Runtime
+from mlff_core.plugins.exporter import Exporter, ExportReport
+from mlff_core.plugins.hookspecs import hookimpl
+from mlff_core.plugins.runtime import Runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mlff_core.graph_potential import GraphPotential
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.exported_graph import GraphPotential
+    from mlff_core.potentials.interface import Potential
 
 INSTALL_HINT = "pip install 'torch>=2.6', and a C++ compiler such as g++"
 
@@ -31,11 +31,11 @@ class AOTIExporter(Exporter):
     suffix = ".pt2"
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
-        """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
+        """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""
         from torch._inductor import aoti_compile_and_package
 
-        from mlff_core.exporting import card_entries, edge_graph, write_checked
-        from mlff_core.model.exported import exported_program
+        from mlff_core.export.writing import card_entries, edge_graph, write_checked
+        from mlff_core.model.traced_program import exported_program
 
         if options:
             raise InputError(f"aoti takes no options, got {', '.join(options)}")
@@ -65,7 +65,7 @@ class AOTIRuntime(Runtime):
     suffixes = (".pt2",)
 
     def open(self, path: Path, *, device: str = "cpu") -> Potential:
-        """Return the file as a potential; see :meth:`mlff_core.runtime.Runtime.open`."""
+        """Return the file as a potential; see :meth:`mlff_core.plugins.runtime.Runtime.open`."""
         return open_aoti(path, device)
 
 
@@ -82,8 +82,8 @@ def open_aoti(path: Path, device: str) -> GraphPotential:
     import torch
     from torch._inductor import aoti_load_package
 
-    from mlff_core.exporting import card_from_entries, opening
-    from mlff_core.graph_potential import GraphPotential
+    from mlff_core.export.writing import card_from_entries, opening
+    from mlff_core.potentials.exported_graph import GraphPotential
 
     if device not in ("auto", "cpu"):
         raise InputError(f"AOTInductor packages of this project are compiled for the CPU, not for {device!r}")

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_core.errors import InputError
-from mlff_core.exporter import Exporter, ExportReport
-from mlff_core.hookspecs import hookimpl
-from mlff_core.runtime import Runtime
+from mlff_core.plugins.exporter import Exporter, ExportReport
+from mlff_core.plugins.hookspecs import hookimpl
+from mlff_core.plugins.runtime import Runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mlff_core.graph_potential import GraphPotential
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.exported_graph import GraphPotential
+    from mlff_core.potentials.interface import Potential
 
 CARD = "mlff_card.json"
 """Name of the extra file, inside the archive, that holds the card and the precision."""
@@ -32,10 +32,10 @@ class TorchScriptExporter(Exporter):
     suffix = ".ts"
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
-        """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
+        """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""
         import torch
 
-        from mlff_core.exporting import card_entries, deprecation_silenced, edge_graph, write_checked
+        from mlff_core.export.writing import card_entries, deprecation_silenced, edge_graph, write_checked
 
         if options:
             raise InputError(f"torchscript takes no options, got {', '.join(options)}")
@@ -59,7 +59,7 @@ class TorchScriptRuntime(Runtime):
     suffixes = (".ts",)
 
     def open(self, path: Path, *, device: str = "cpu") -> Potential:
-        """Return the file as a potential; see :meth:`mlff_core.runtime.Runtime.open`."""
+        """Return the file as a potential; see :meth:`mlff_core.plugins.runtime.Runtime.open`."""
         return open_torchscript(path, device)
 
 
@@ -73,9 +73,9 @@ def open_torchscript(path: Path, device: str) -> GraphPotential:
     """
     import torch
 
-    from mlff_core.exporting import card_from_entries, deprecation_silenced, opening
-    from mlff_core.graph_potential import GraphPotential
-    from mlff_core.registry import resolve_device
+    from mlff_core.export.writing import card_from_entries, deprecation_silenced, opening
+    from mlff_core.models.registry import resolve_device
+    from mlff_core.potentials.exported_graph import GraphPotential
 
     where = resolve_device(device)
     extra = {CARD: ""}

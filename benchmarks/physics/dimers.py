@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.physics.record import Job, check, figure
-from mlff_core.distill.physics.dimer import dimer_curves
+from mlff_core.judging.physics.dimer import dimer_curves
 
 
 @check("dimers")

@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.physics.molecules import TIGHT, TeachersMinima, molecules_of
 from benchmarks.physics.record import Job, check, figure, say
-from mlff_core.distill.physics.frequencies import harmonic_frequencies
-from mlff_core.distill.physics.relaxation import relaxed
+from mlff_core.judging.physics.frequencies import harmonic_frequencies
+from mlff_core.judging.physics.relaxation import relaxed
 
 GOAL = 30.0
 

@@ -15,11 +15,11 @@ import numpy as np
 from ase import Atoms
 from ase.io import write
 
-from mlff_core.distill.physics.trajectory import Array
-from mlff_core.md.integrators import Langevin
-from mlff_core.md.state import MDState, Surface
-from mlff_core.potential import Potential
-from mlff_core.structures import batch_from_atoms
+from mlff_core.dynamics.integrators import Langevin
+from mlff_core.dynamics.state import MDState, Surface
+from mlff_core.judging.physics.trajectory import Array
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
 
 

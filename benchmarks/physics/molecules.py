@@ -9,11 +9,11 @@ import torch
 
 from benchmarks.physics.record import Job, say
 from mlff_core.atomic_write import atomic_stream
-from mlff_core.batch import AtomicBatch, single
 from mlff_core.data.sampling.conformers import conformers
-from mlff_core.distill.physics.frequencies import harmonic_frequencies
-from mlff_core.distill.physics.relaxation import relaxed
-from mlff_core.distill.physics.trajectory import Array
+from mlff_core.judging.physics.frequencies import harmonic_frequencies
+from mlff_core.judging.physics.relaxation import relaxed
+from mlff_core.judging.physics.trajectory import Array
+from mlff_core.structures.batch import AtomicBatch, single
 
 LIST = Path(__file__).with_name("molecules.smi")
 TIGHT = 1e-3

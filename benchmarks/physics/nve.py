@@ -11,10 +11,10 @@ import torch
 from benchmarks.physics.molecules import molecules_of
 from benchmarks.physics.record import Job, check, figure, say
 from benchmarks.physics.replicas import Progress, Replica, advance, pieces
-from mlff_core.distill.physics.nve import energy_drift
-from mlff_core.distill.physics.relaxation import relaxed
-from mlff_core.distill.physics.trajectory import masses, thermal_velocities
-from mlff_core.md.state import without_drift
+from mlff_core.dynamics.state import without_drift
+from mlff_core.judging.physics.nve import energy_drift
+from mlff_core.judging.physics.relaxation import relaxed
+from mlff_core.judging.physics.trajectory import masses, thermal_velocities
 
 GOAL = 0.05
 TEMPERATURE = 300.0

@@ -14,8 +14,8 @@ from benchmarks.physics.panels import draw
 from benchmarks.physics.radial_distribution import COMPARED, compared, difference, mean_difference, mean_of
 from benchmarks.physics.record import RESULTS, ROOT, TEACHER
 from mlff_core.atomic_write import write_atomically
-from mlff_core.distill.physics.trajectory import Array
 from mlff_core.errors import InputError
+from mlff_core.judging.physics.trajectory import Array
 
 Results = dict[str, dict[str, Any]]
 """Of one model: what each check has written, by the check's name."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlff_core.distill.physics.trajectory import Array
+from mlff_core.judging.physics.trajectory import Array
 
 BIN = 0.1
 """Å."""

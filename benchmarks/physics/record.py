@@ -17,11 +17,11 @@ import click
 import torch
 
 import mlff_core
-from mlff_core import plugins
 from mlff_core.atomic_write import write_atomically
-from mlff_core.checkpoint import file_sha256
-from mlff_core.potential import Potential
-from mlff_core.registry import resolve
+from mlff_core.models.checkpoint import file_sha256
+from mlff_core.models.registry import resolve
+from mlff_core.plugins import host as plugins
+from mlff_core.potentials.interface import Potential
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "physics"

@@ -7,9 +7,9 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.physics.molecules import TIGHT, TeachersMinima, molecules_of
 from benchmarks.physics.record import Job, check, figure, say
-from mlff_core.distill.physics.integrity import broken_bonds
-from mlff_core.distill.physics.relaxation import relaxed
-from mlff_core.distill.physics.trajectory import Array
+from mlff_core.judging.physics.integrity import broken_bonds
+from mlff_core.judging.physics.relaxation import relaxed
+from mlff_core.judging.physics.trajectory import Array
 
 GOAL = 0.05
 

@@ -13,11 +13,11 @@ import torch
 
 from benchmarks.physics.record import say
 from mlff_core.atomic_write import atomic_stream
-from mlff_core.batch import AtomicBatch, concatenate, split
-from mlff_core.distill.physics.integrity import broken_bonds
-from mlff_core.distill.physics.trajectory import Array, run
 from mlff_core.errors import MlffError
-from mlff_core.potential import Potential
+from mlff_core.judging.physics.integrity import broken_bonds
+from mlff_core.judging.physics.trajectory import Array, run
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch, concatenate, split
 
 
 @dataclass(eq=False)
@@ -112,7 +112,7 @@ def advance(potential: Potential, replicas: list[Replica], generator: torch.Gene
     generator
         Random numbers of the bath.
     settings
-        Of :func:`mlff_core.distill.physics.trajectory.run`.
+        Of :func:`mlff_core.judging.physics.trajectory.run`.
     """
     try:
         together = run(

@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.physics.record import Job, check, figure
 from mlff_core.atomic_write import write_atomically
-from mlff_core.batch import AtomicBatch, concatenate, single
 from mlff_core.errors import InputError
-from mlff_core.potential import Potential
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch, concatenate, single
 from mlff_core.units import KCAL_MOL_PER_EV
 
 DEBIAN_PATH = Path("/usr/share/psi4/databases/S66.py")

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.physics.molecules import TeachersMinima, molecules_of
 from benchmarks.physics.record import Job, check, figure, say
-from mlff_core.distill.physics.torsion import rotatable_bonds, torsion_scan
+from mlff_core.judging.physics.torsion import rotatable_bonds, torsion_scan
 from mlff_core.units import KCAL_MOL_PER_EV
 
 GOAL = 0.5

@@ -19,12 +19,12 @@ from benchmarks.physics.liquid import ENGINES, Bath, Piece
 from benchmarks.physics.radial_distribution import difference, experiment, goo, mean_difference, mean_of
 from benchmarks.physics.record import Job, check, figure, say
 from mlff_core.atomic_write import atomic_stream
-from mlff_core.benchmark import water_box
-from mlff_core.distill.physics.relaxation import relaxed
-from mlff_core.distill.physics.trajectory import Array
+from mlff_core.dynamics.state import thermal_velocities
 from mlff_core.errors import InputError
-from mlff_core.md.state import thermal_velocities
-from mlff_core.structures import batch_from_atoms
+from mlff_core.judging.physics.relaxation import relaxed
+from mlff_core.judging.physics.trajectory import Array
+from mlff_core.structures.reading import batch_from_atoms
+from mlff_plugins.benchmark.systems import water_box
 
 VOLUME = 18.01528 / 0.997 / 0.602214076
 """Å³ a molecule: mass over density."""

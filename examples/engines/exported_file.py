@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ase.build import molecule
 
-from mlff_core.plugins import runtime
+from mlff_core.plugins.host import runtime
 from mlff_plugins.ase import MLFFCalculator
 
 name, file = sys.argv[1:]  # onnx model.onnx, torchscript model.ts or aoti model.pt2

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from mlff_core.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from mlff_core.errors import InputError
+from mlff_core.models.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 
 
 def average(models: Sequence[Path], output: Path) -> None:

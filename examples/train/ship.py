@@ -2,10 +2,11 @@
 
 For each folder ``RUNS/NAME`` that ``mlff train`` wrote: judges its ``model.pt`` on ``test_scaffolds.h5`` and
 ``test_liquids.h5`` of the folder DATA, writes the errors with their intervals on the card, exports ONNX and
-TorchScript, and enters all in ``mlff_core/pretrained/index.json``. The errors in full, the six panels, and the settings
-and log of every stage go to ``docs/students``, from which ``docs/make_students_page.py`` makes the page. A student that
-learned in stages has the run folders of the earlier ones inside its own: ``RUNS/NAME/stage1``, ``RUNS/NAME/stage2`` …
-Where there is ``RUNS/NAME/average.pt``, made of their models by ``average.py``, it is shipped instead of ``model.pt``.
+TorchScript, and enters all in ``mlff_core/models/shipped/index.json``. The errors in full, the six panels, and the
+settings and log of every stage go to ``docs/students``, from which ``docs/make_students_page.py`` makes the page. A
+student that learned in stages has the run folders of the earlier ones inside its own: ``RUNS/NAME/stage1``,
+``RUNS/NAME/stage2`` … Where there is ``RUNS/NAME/average.pt``, made of their models by ``average.py``, it is shipped
+instead of ``model.pt``.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from typing import Any
 
 import tomli_w
 
-from mlff_core import plugins
-from mlff_core.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from mlff_core.config import load_config, read_toml, to_dict
 from mlff_core.data.hdf5 import Dataset
-from mlff_core.distill.evaluate import evaluate
-from mlff_core.distill.evaluation import Evaluation
-from mlff_core.distill.report.figures import force_figure, png
-from mlff_core.distill.settings import TrainConfig
 from mlff_core.errors import InputError
-from mlff_core.opening import load
+from mlff_core.judging.evaluate import evaluate
+from mlff_core.judging.evaluation import Evaluation
+from mlff_core.judging.report.figures import force_figure, png
+from mlff_core.models.checkpoint import file_sha256, load_checkpoint, save_checkpoint
+from mlff_core.models.opening import load
+from mlff_core.plugins import host as plugins
+from mlff_core.training.settings import TrainConfig
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "mlff_core" / "pretrained"
+SHIPPED = ROOT / "mlff_core" / "models" / "shipped"
 PAGES = ROOT / "docs" / "students"
 NAMES = ("organic-original", "organic-tiny", "organic-ultra-tiny")
 TESTS = ("test_scaffolds", "test_liquids")

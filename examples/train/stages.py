@@ -24,11 +24,11 @@ from average import average
 
 from mlff_core.config import apply_overrides, from_dict, read_toml
 from mlff_core.data.hdf5 import Dataset
-from mlff_core.distill.progress import TerminalReporter
-from mlff_core.distill.settings import TrainConfig
-from mlff_core.distill.signals import stopped_by_signals
-from mlff_core.distill.trainer import Trainer
 from mlff_core.errors import MlffError
+from mlff_core.training.progress import TerminalReporter
+from mlff_core.training.settings import TrainConfig
+from mlff_core.training.signals import stopped_by_signals
+from mlff_core.training.trainer import Trainer
 
 HERE = Path(__file__).parent
 PAGES = HERE.parents[1] / "docs" / "students"

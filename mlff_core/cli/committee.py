@@ -25,10 +25,10 @@ def command(models: tuple[str, ...], output: Path, data: Path | None, split: str
     """
     from mlff_core import load
     from mlff_core.cli.judging import progress_line
-    from mlff_core.committee import write_committee
     from mlff_core.data.hdf5 import Dataset
-    from mlff_core.distill.calibrate import calibrate
-    from mlff_core.uncertainty import Ensemble
+    from mlff_core.judging.calibrate import calibrate
+    from mlff_core.models.committee import write_committee
+    from mlff_core.potentials.ensemble import Ensemble
 
     ensemble = Ensemble([load(model, device=device) for model in models])
     if data is None:

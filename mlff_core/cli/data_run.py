@@ -14,8 +14,8 @@ import click
 from mlff_core.errors import InputError
 
 if TYPE_CHECKING:
-    from mlff_core.data.run import Progress, RunReport
-    from mlff_core.potential import Potential
+    from mlff_core.data.sharded_run import Progress, RunReport
+    from mlff_core.potentials.interface import Potential
 
 
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,7 +64,7 @@ def teacher_factory(name: str, pairs: tuple[str, ...]) -> Callable[[], Potential
 
 def load_teacher(name: str, options: dict[str, Any]) -> Potential:
     """Return a teacher; called in every worker."""
-    from mlff_core import plugins
+    from mlff_core.plugins import host as plugins
 
     teacher = plugins.teacher(name)
     teacher.ensure_installed()

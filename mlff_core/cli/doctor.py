@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mlff_core import __version__
 from mlff_core.cli.plugins import table_of
-from mlff_core.plugins import KINDS, PluginRow, host
+from mlff_core.plugins.host import KINDS, PluginRow, host
 
 CORE_PACKAGES = ("torch", "numpy", "ase", "vesin", "h5py", "pluggy", "click")
 SETTINGS = (

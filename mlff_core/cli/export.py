@@ -30,7 +30,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Write a model in another format."""
-    from mlff_core import load, plugins
+    from mlff_core import load
+    from mlff_core.plugins import host as plugins
 
     exporter = plugins.exporter(format_name)
     exporter.ensure_installed()

@@ -16,9 +16,9 @@ from mlff_core.errors import MlffError
 
 if TYPE_CHECKING:
     from mlff_core.data.hdf5 import Dataset
-    from mlff_core.distill.evaluation import Evaluation
-    from mlff_core.distill.physics.result import PhysicsReport
-    from mlff_core.potential import Potential
+    from mlff_core.judging.evaluation import Evaluation
+    from mlff_core.judging.physics.result import PhysicsReport
+    from mlff_core.potentials.interface import Potential
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def progress_line() -> Iterator[Callable[[str, int, int], None]]:
 
 def judged(potential: Potential, dataset: Dataset, split: str | None) -> Evaluation:
     """Return the evaluation of one model."""
-    from mlff_core.distill.evaluate import evaluate
+    from mlff_core.judging.evaluate import evaluate
 
     with progress_line() as show:
         stage = f"judging {potential.card.name}"
@@ -52,8 +52,8 @@ def judged(potential: Potential, dataset: Dataset, split: str | None) -> Evaluat
 def physics(model: str, potential: Potential, dataset: Dataset, split: str | None, device: str) -> PhysicsReport:
     """Return the physics checks of one model, in both precisions, against the data set's teacher if it is installed."""
     from mlff_core import load
-    from mlff_core.distill.physics.molecules import choose_molecules
-    from mlff_core.distill.physics.suite import run_physics
+    from mlff_core.judging.physics.molecules import choose_molecules
+    from mlff_core.judging.physics.suite import run_physics
 
     molecules = choose_molecules(dataset, split, potential)
     both = {"float64": load(model, device=device, dtype="float64"), "float32": potential}
@@ -62,7 +62,7 @@ def physics(model: str, potential: Potential, dataset: Dataset, split: str | Non
 
 
 def _teacher(dataset: Dataset) -> Potential | None:
-    from mlff_core.plugins import teacher
+    from mlff_core.plugins.host import teacher
 
     name = dataset.teacher.get("name")
     if not name:
@@ -81,8 +81,8 @@ def write_report(
     found: dict[str, Any],
 ) -> None:
     """Write ``report.html``, a six-panel figure for each model and ``metrics.json`` into a folder."""
-    from mlff_core.distill.report.page import Judged, write_page
-    from mlff_core.distill.report.worst import worst_structures
+    from mlff_core.judging.report.page import Judged, write_page
+    from mlff_core.judging.report.worst import worst_structures
 
     pages = [
         Judged(evaluation, worst_structures(evaluation, dataset, potential), checks)

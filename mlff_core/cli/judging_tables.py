@@ -9,11 +9,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mlff_core.distill.definitions import FIGURES, OLDER, measured, number
+from mlff_core.judging.definitions import FIGURES, OLDER, measured, number
 
 if TYPE_CHECKING:
-    from mlff_core.distill.evaluation import Evaluation
-    from mlff_core.distill.physics.result import Check, PhysicsReport
+    from mlff_core.judging.evaluation import Evaluation
+    from mlff_core.judging.physics.result import Check, PhysicsReport
 
 
 def evaluation_tables(evaluation: Evaluation) -> None:

@@ -12,12 +12,9 @@ from mlff_core import __version__
 from mlff_core.errors import MlffError
 
 COMMANDS: dict[str, str] = {
-    "benchmark": "Time whole MD steps of a model.",
     "committee": "Make a committee of models, its uncertainty calibrated.",
     "compare": "Judge several models on one data set, side by side.",
     "data": "Generate, label and handle data sets.",
-    "demo": "Teach, train, validate and run a small student, start to end.",
-    "distill": "Improve students by active learning.",
     "doctor": "Show versions and devices, what works and what to install.",
     "export": "Write a model in another format.",
     "md": "Run molecular dynamics.",
@@ -75,7 +72,7 @@ def cli() -> None:
 
 def build() -> click.Group:
     """Return the command line with the commands of every plugin."""
-    from mlff_core.plugins import host
+    from mlff_core.plugins.host import host
 
     host().call_commands(cli)
     return cli

@@ -10,7 +10,7 @@ import click
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 if TYPE_CHECKING:
-    from mlff_core.md.state import MDState
+    from mlff_core.dynamics.state import MDState
 
 
 @click.command()
@@ -66,12 +66,12 @@ def command(
     times). Log and trajectory then say which line and which frame is whose (replica).
     """
     from mlff_core import load
-    from mlff_core.checkpoint import file_sha256
     from mlff_core.cli.progress import bar
+    from mlff_core.dynamics import MDSettings, run_md, run_replicas
     from mlff_core.errors import InputError
-    from mlff_core.md import MDSettings, run_md, run_replicas
-    from mlff_core.registry import resolve
-    from mlff_core.structures import read_structures
+    from mlff_core.models.checkpoint import file_sha256
+    from mlff_core.models.registry import resolve
+    from mlff_core.structures.reading import read_structures
 
     if (n_steps is None) == (time_ps is None):
         raise click.UsageError("give the length of the run: either --steps or --time-ps")

@@ -24,9 +24,9 @@ def command() -> None:
 @as_json_option
 def list_models(as_json: bool) -> None:
     """Show every model that has a name, the shipped ones first."""
-    from mlff_core.checkpoint import load_checkpoint
     from mlff_core.errors import CheckpointError
-    from mlff_core.registry import registered_models, user_folder
+    from mlff_core.models.checkpoint import load_checkpoint
+    from mlff_core.models.registry import registered_models, user_folder
 
     rows = []
     for model in registered_models():
@@ -53,8 +53,8 @@ def list_models(as_json: bool) -> None:
 @as_json_option
 def show_model(model: str, as_json: bool) -> None:
     """Show the card of MODEL, a name or a file."""
-    from mlff_core.checkpoint import file_sha256, load_checkpoint
-    from mlff_core.registry import registered_models, resolve
+    from mlff_core.models.checkpoint import file_sha256, load_checkpoint
+    from mlff_core.models.registry import registered_models, resolve
 
     path = resolve(model)
     _, card = load_checkpoint(path)
@@ -77,7 +77,7 @@ def show_model(model: str, as_json: bool) -> None:
 @click.pass_context
 def verify_models(ctx: click.Context, models: tuple[str, ...], as_json: bool) -> None:
     """Check hash, file and card of MODELS (names or files), or of every model that has a name."""
-    from mlff_core.registry import find_model, registered_models, verify_file, verify_model
+    from mlff_core.models.registry import find_model, registered_models, verify_file, verify_model
 
     rows = []
     for name in models or [model.name for model in registered_models()]:
@@ -100,7 +100,7 @@ def verify_models(ctx: click.Context, models: tuple[str, ...], as_json: bool) ->
 @as_json_option
 def add_file(file: Path, name: str | None, as_json: bool) -> None:
     """Copy a model FILE into your folder, so that its name works wherever a path does."""
-    from mlff_core.registry import add_model
+    from mlff_core.models.registry import add_model
 
     model = add_model(file, name)
     _report("added", model.name, model.path, as_json)
@@ -111,7 +111,7 @@ def add_file(file: Path, name: str | None, as_json: bool) -> None:
 @as_json_option
 def remove_name(name: str, as_json: bool) -> None:
     """Delete the model NAME from your folder."""
-    from mlff_core.registry import remove_model
+    from mlff_core.models.registry import remove_model
 
     model = remove_model(name)
     _report("removed", model.name, model.path, as_json)

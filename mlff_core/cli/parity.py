@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mlff_core.parity import ParityRow
+    from mlff_core.export.parity import ParityRow
 
 
 @click.command()
@@ -30,10 +30,10 @@ def command(
 
     from mlff_core import load
     from mlff_core.atomic_write import make_folder, write_atomically
-    from mlff_core.checkpoint import file_sha256
-    from mlff_core.parity import certify
-    from mlff_core.plugins import host
-    from mlff_core.registry import resolve
+    from mlff_core.export.parity import certify
+    from mlff_core.models.checkpoint import file_sha256
+    from mlff_core.models.registry import resolve
+    from mlff_core.plugins.host import host
 
     words = Console(stderr=True, highlight=False)
 

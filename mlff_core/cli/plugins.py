@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlff_core.cli.plugins_check import check
-from mlff_core.plugins import PluginRow, host
+from mlff_core.plugins.host import PluginRow, host
 
 STATUS_STYLE = {"ready": "green", "missing": "yellow", "broken": "bold red"}
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlff_core.errors import MissingDependencyError, PluginError
-from mlff_core.plugins import KINDS, host
+from mlff_core.plugins.host import KINDS, host
 from mlff_core.testing.runner import ContractResult, contract_for, run_test, test_names
 
 STYLE = {"ok": "green", "failed": "bold red", "skipped": "dim"}

@@ -33,8 +33,8 @@ def command(
     from mlff_core import load
     from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
-    from mlff_core.frames import predict_frames, with_results, write_structures
-    from mlff_core.structures import read_structures
+    from mlff_core.potentials.frames import predict_frames, with_results, write_structures
+    from mlff_core.structures.reading import read_structures
 
     if output is not None:
         check_place(output)

@@ -41,10 +41,10 @@ def command(
     from mlff_core import load
     from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
+    from mlff_core.dynamics.relaxation import Relaxation, relax
     from mlff_core.errors import MlffError
-    from mlff_core.frames import write_structures
-    from mlff_core.relax import Relaxation, relax
-    from mlff_core.structures import read_structures
+    from mlff_core.potentials.frames import write_structures
+    from mlff_core.structures.reading import read_structures
 
     if output is not None:
         check_place(output)

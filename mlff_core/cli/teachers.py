@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mlff_core.cli.plugins import STATUS_STYLE
-from mlff_core.plugins import host
-from mlff_core.teacher import Teacher
+from mlff_core.plugins.host import host
+from mlff_core.plugins.teacher import Teacher
 
 
 @click.group()

@@ -27,9 +27,9 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
     import torch
 
     from mlff_core.config import load_config
-    from mlff_core.distill.progress import TerminalReporter
-    from mlff_core.distill.signals import stopped_by_signals
-    from mlff_core.distill.trainer import TrainConfig, Trainer
+    from mlff_core.training.progress import TerminalReporter
+    from mlff_core.training.signals import stopped_by_signals
+    from mlff_core.training.trainer import TrainConfig, Trainer
 
     if out is not None:
         overrides = (*overrides, f"out={json.dumps(str(out))}")

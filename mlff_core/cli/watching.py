@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
 
 
 def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,14 +31,14 @@ def watched(potential: Potential, max_uncertainty: float | None, on_uncertain: A
     """Return the potential, watched where a limit was given (eV/Å)."""
     if max_uncertainty is None:
         return potential
-    from mlff_core.watch import WatchedPotential
+    from mlff_core.potentials.watched import WatchedPotential
 
     return WatchedPotential(potential, max_forces_std=max_uncertainty, on_uncertain=on_uncertain)
 
 
 def tell_uncertain(potential: Potential) -> None:
     """Say on stderr how often a watched potential was above its limit."""
-    from mlff_core.watch import WatchedPotential
+    from mlff_core.potentials.watched import WatchedPotential
 
     if isinstance(potential, WatchedPotential):
         click.echo(

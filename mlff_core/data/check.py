@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from mlff_core.batch import MAX_ATOMIC_NUMBER
 from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, HESSIAN, LENGTH_UNIT, REQUIRED, SPLITS, VERSION
 from mlff_core.data.structure import Array
 from mlff_core.errors import InputError
+from mlff_core.structures.batch import MAX_ATOMIC_NUMBER
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -15,7 +15,7 @@ from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.data.writer import write_dataset
 from mlff_core.errors import InputError
-from mlff_core.structures import read_structures
+from mlff_core.structures.reading import read_structures
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.data.memory import Indices, ranges
-from mlff_core.neighbors import EdgeList
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList
 
 
 class EdgeStore:

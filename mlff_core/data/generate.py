@@ -14,16 +14,16 @@ import numpy as np
 from mlff_core.data.digest import file_sha256
 from mlff_core.data.label import label_structures
 from mlff_core.data.recipe import GenerateConfig
-from mlff_core.data.run import Job, Progress, RunReport, run
 from mlff_core.data.sampling import STRATEGIES, Aids, Cluster, GfnffMd, Strategy, closest_contact
 from mlff_core.data.sampling.cluster import water
 from mlff_core.data.sampling.conformers import conformers
+from mlff_core.data.sharded_run import Job, Progress, RunReport, run
 from mlff_core.data.shards import BatchResult, Failure
 from mlff_core.data.sources import Source, open_source, seed_of
 from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.data.workers import TeacherFactory, teacher_here
 from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError
-from mlff_core.potential import Potential, check_supported
+from mlff_core.potentials.interface import Potential, check_supported
 from mlff_core.requirements import require
 
 INSTALL = "pip install 'mlff-hub[data]'"

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.data.structure import Array, LabelledStructure
-from mlff_core.neighbors import EdgeList
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList
 
 LARGEST_DISPLACEMENT = 0.01
 """Largest change of a coordinate in the difference, Å: ten thousand times the rounding of a float32 position."""

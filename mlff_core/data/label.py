@@ -15,12 +15,12 @@ from mlff_core.data.convert import as_dataset
 from mlff_core.data.digest import file_sha256
 from mlff_core.data.label_hessian import with_hessian_rows
 from mlff_core.data.reader import Dataset
-from mlff_core.data.run import Job, Progress, RunReport, run
+from mlff_core.data.sharded_run import Job, Progress, RunReport, run
 from mlff_core.data.shards import BatchResult, Failure
 from mlff_core.data.structure import LabelledStructure, batch_from_structures, packed_by_atoms
 from mlff_core.data.workers import TeacherFactory, teacher_here
 from mlff_core.errors import InputError, MissingDependencyError
-from mlff_core.potential import Potential
+from mlff_core.potentials.interface import Potential
 
 
 @dataclass(frozen=True)

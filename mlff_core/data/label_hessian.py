@@ -11,7 +11,7 @@ import torch
 from mlff_core.data.hessian import LARGEST_DISPLACEMENT, directions
 from mlff_core.data.structure import Array, LabelledStructure, batch_from_structures, packed_by_atoms
 from mlff_core.errors import InputError
-from mlff_core.potential import Potential
+from mlff_core.potentials.interface import Potential
 
 
 def with_hessian_rows(

@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.data.edge_store import EdgeStore
 from mlff_core.data.edges import find_edges
 from mlff_core.data.memory import Indices, Rows, bytes_per_structure
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.errors import InputError
-from mlff_core.neighbors import EdgeList
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList
 
 T = TypeVar("T")
 BLOCK_ATOMS = 65_536

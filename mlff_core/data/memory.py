@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.data.hessian import HessianRows
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledBatch
+from mlff_core.structures.batch import AtomicBatch
 
 Indices = npt.NDArray[np.int64]
 PIECE_ATOMS = 65_536

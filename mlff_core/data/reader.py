@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.data.check import check_hessian_values, check_labels, check_layout, check_values
 from mlff_core.data.digest import file_sha256
 from mlff_core.data.hessian import HessianRows
@@ -27,6 +26,7 @@ from mlff_core.data.layout import COLUMNS, SPLITS
 from mlff_core.data.ragged import read_rows
 from mlff_core.data.structure import Array, LabelledBatch, LabelledStructure
 from mlff_core.errors import InputError
+from mlff_core.structures.batch import AtomicBatch
 
 
 class Dataset:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError
+from mlff_core.structures.batch import AtomicBatch
 
 if TYPE_CHECKING:
     from mlff_core.data.hessian import HessianRows

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from mlff_core.data.shards import BatchRecord, BatchResult, commit, kept
 from mlff_core.errors import InputError, MissingDependencyError, MlffError
-from mlff_core.potential import Potential
+from mlff_core.potentials.interface import Potential
 
 TeacherFactory = Callable[[], Potential]
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError
 from mlff_core.kernels.build import BuildError, find_compiler
 from mlff_core.kernels.compiled import CompiledKernel, is_cached
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN
-from mlff_core.neighbors import EdgeList
-from mlff_core.prediction import Prediction
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList
+from mlff_core.structures.prediction import Prediction
 
 if TYPE_CHECKING:
     from mlff_core.kernels.triton.stepper import Stepper

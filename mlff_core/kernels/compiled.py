@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, lock
 from mlff_core.kernels.cpu_kernel import computes_as_written
 from mlff_core.kernels.reference import stress_from_virial
-from mlff_core.model.graph import EdgeGraph
+from mlff_core.model.edge_graph import EdgeGraph
 from mlff_core.model.painn import PaiNN
-from mlff_core.neighbors import EdgeList, edge_vectors
-from mlff_core.prediction import Prediction
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList, edge_vectors
+from mlff_core.structures.prediction import Prediction
 
 logger = logging.getLogger("mlff_core.kernels")
 
@@ -138,7 +138,7 @@ def package_key(model: PaiNN) -> str:
             digest.update(source.name.encode() + b"\0" + source.read_bytes())
     else:
         # What a subclass or a hook computes is known when it has been traced, which takes seconds.
-        from mlff_core.model.exported import exported_program
+        from mlff_core.model.traced_program import exported_program
 
         digest.update(exported_program(EdgeGraph(model)).graph_module.code.encode())
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -182,7 +182,7 @@ def _load(path: Path) -> Package | None:
 def _compile(model: PaiNN, path: Path, compiler: str) -> None:
     from torch._inductor import aoti_compile_and_package
 
-    from mlff_core.model.exported import exported_program
+    from mlff_core.model.traced_program import exported_program
 
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
         finished = Path(folder) / "model.pt2"

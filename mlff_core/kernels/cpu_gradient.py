@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import UnsupportedError
 from mlff_core.kernels.cpu_kernel import LibraryModel, computes_as_written
 from mlff_core.kernels.cpu_parameters import filter_splines, trainable_numbers
 from mlff_core.model.painn import PaiNN
-from mlff_core.neighbors import EdgeList
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList
 
 N_INTERVALS = {torch.float32: 512, torch.float64: 4096}
 """Pieces of each filter's spline. In float32 256 cost as much time and give a training step 4e-4 of error, not 1e-4."""

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, MlffError, UnsupportedError
 from mlff_core.kernels.cpu_interface import (
     ABI,
@@ -28,8 +27,9 @@ from mlff_core.kernels.memory import usable_memory
 from mlff_core.kernels.parts import Part, part_batch, sum_parts
 from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.model.painn import PaiNN
-from mlff_core.neighbors import OVERLAP, EdgeList, overlap_error
-from mlff_core.prediction import Prediction
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import OVERLAP, EdgeList, overlap_error
+from mlff_core.structures.prediction import Prediction
 
 
 def variants() -> list[str]:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
-from mlff_core.neighbors import EdgeList
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList
 
 FEWEST = 256
 """Atoms that are not shared out further: around fewer, nearly all of the work is at atoms that are only seen."""

@@ -7,7 +7,6 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.model.derivatives import (
     energies_and_edge_gradients,
     forces_from_edge_gradients,
@@ -15,8 +14,9 @@ from mlff_core.model.derivatives import (
     virial_from_edge_gradients,
 )
 from mlff_core.model.painn import PaiNN
-from mlff_core.neighbors import EdgeList, edge_vectors
-from mlff_core.prediction import Prediction
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList, edge_vectors
+from mlff_core.structures.prediction import Prediction
 
 
 class ReferenceKernel:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.errors import InputError
-from mlff_core.model.core import CORE_WIDTH, held_distances
+from mlff_core.model.distance_floor import CORE_WIDTH, held_distances
 from mlff_core.model.radial import BesselBasis, GaussianBasis, polynomial_envelope
 from mlff_core.model.zbl import ZBLRepulsion
 
@@ -47,7 +47,7 @@ class PaiNNConfig:
         One radial filter for all layers, as SchNetPack offers it, instead of one each.
     core
         Where the core ends inside which filters no longer change, in units of a pair's covalent length, no unit; 0 for
-        none. See :func:`~mlff_core.model.core.held_distances`.
+        none. See :func:`~mlff_core.model.distance_floor.held_distances`.
     """
 
     elements: tuple[int, ...] = (1, 6, 7, 8, 9, 15, 16, 17)

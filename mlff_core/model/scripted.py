@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.scripted_neighbors import ScriptedNeighbors
-from mlff_core.neighbors import OVERLAP
+from mlff_core.structures.neighbors import OVERLAP
 
 
 class ScriptedStudent(nn.Module):

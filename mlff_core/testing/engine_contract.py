@@ -8,8 +8,8 @@ It is in one file because it is one list, and who writes a plugin wants to read 
         engine = MyEngine()
 
 Tests are plain methods that raise AssertionError; one that does not apply raises ``unittest.SkipTest``, which pytest
-honours. Each goes through :meth:`~mlff_core.engine.Engine.bind` and :meth:`~mlff_core.engine.Engine.evaluate`, first
-with an analytic pair potential, then with a real student.
+honours. Each goes through :meth:`~mlff_core.plugins.engine.Engine.bind` and
+:meth:`~mlff_core.plugins.engine.Engine.evaluate`, first with an analytic pair potential, then with a real student.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from mlff_core.batch import AtomicBatch
-from mlff_core.checkpoint import save_checkpoint
-from mlff_core.engine import Engine, Tolerance
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.opening import load
-from mlff_core.potential import Potential
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.models.opening import load
+from mlff_core.plugins.engine import Engine, Tolerance
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch
 from mlff_core.testing import isolation, potential_checks, structures
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import to_batch

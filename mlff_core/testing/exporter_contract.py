@@ -18,11 +18,11 @@ from unittest import SkipTest
 
 import ase.io
 
-from mlff_core.engine import Tolerance
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.exporter import Exporter, ExportReport
-from mlff_core.potential import Potential
-from mlff_core.student import StudentPotential
+from mlff_core.plugins.engine import Tolerance
+from mlff_core.plugins.exporter import Exporter, ExportReport
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.student import StudentPotential
 from mlff_core.testing import isolation, structures
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.tolerances import assert_prediction_close

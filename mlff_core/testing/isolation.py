@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from mlff_core.errors import MissingDependencyError
-from mlff_core.provider import Provider
+from mlff_core.plugins.provider import Provider
 
 CORE_DISTRIBUTION = "mlff-hub"
 

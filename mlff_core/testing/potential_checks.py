@@ -15,9 +15,9 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from mlff_core.batch import concatenate
-from mlff_core.potential import Potential
-from mlff_core.prediction import Prediction
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import concatenate
+from mlff_core.structures.prediction import Prediction
 from mlff_core.testing import structures
 from mlff_core.testing.tolerances import assert_prediction_close
 from mlff_core.tolerance import Tolerance, force_scale
@@ -236,7 +236,7 @@ def check_neighbors_given_or_searched_agree(potential: Potential, atoms: Atoms) 
     """Check that a neighbour list handed in, with pairs beyond the cutoff in it, changes nothing."""
     if not potential.uses_edges:
         raise SkipTest("the potential takes no neighbour list")
-    from mlff_core.neighbors import find_neighbors
+    from mlff_core.structures.neighbors import find_neighbors
 
     batch = structures.to_batch(atoms)
     edges = find_neighbors(batch, potential.card.cutoff + 0.7)

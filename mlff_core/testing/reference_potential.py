@@ -8,7 +8,6 @@ import torch
 from ase.data import covalent_radii
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.card import ModelCard
 from mlff_core.model.derivatives import (
     forces_from_edge_gradients,
@@ -17,10 +16,11 @@ from mlff_core.model.derivatives import (
 )
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.presets import preset
-from mlff_core.neighbors import EdgeList, edge_vectors, find_neighbors
-from mlff_core.potential import Potential, check_distances
-from mlff_core.prediction import Prediction
-from mlff_core.student import StudentPotential
+from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.potentials.student import StudentPotential
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
+from mlff_core.structures.prediction import Prediction
 
 ELEMENTS = (1, 6, 7, 8, 9, 15, 16, 17)
 STEEPNESS = 1.8

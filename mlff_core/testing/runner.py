@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import SkipTest
 
-from mlff_core import plugins
 from mlff_core.errors import InputError
+from mlff_core.plugins import host as plugins
 
 CONTRACTS: dict[str, tuple[str, str]] = {
     "engine": ("mlff_core.testing.engine_contract", "EngineContract"),

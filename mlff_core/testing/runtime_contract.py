@@ -18,13 +18,13 @@ from unittest import SkipTest
 import numpy as np
 from ase import Atoms
 
-from mlff_core import plugins
-from mlff_core.batch import AtomicBatch
-from mlff_core.engine import Tolerance
 from mlff_core.errors import CheckpointError, InputError, MlffError
-from mlff_core.exporter import Exporter
-from mlff_core.potential import Potential
-from mlff_core.runtime import Runtime
+from mlff_core.plugins import host as plugins
+from mlff_core.plugins.engine import Tolerance
+from mlff_core.plugins.exporter import Exporter
+from mlff_core.plugins.runtime import Runtime
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch
 from mlff_core.testing import isolation, potential_checks, structures
 from mlff_core.testing.reference_potential import small_student
 from mlff_core.testing.structures import to_batch

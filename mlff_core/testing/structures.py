@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mlff_core.batch import AtomicBatch
-from mlff_core.structures import batch_from_atoms
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.reading import batch_from_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms

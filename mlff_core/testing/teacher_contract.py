@@ -30,13 +30,13 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from mlff_core import plugins
-from mlff_core.batch import AtomicBatch, concatenate
-from mlff_core.engine import Tolerance
 from mlff_core.errors import InputError, MissingDependencyError, MlffError, UnsupportedError
-from mlff_core.potential import PROPERTIES, Potential
-from mlff_core.prediction import Prediction
-from mlff_core.teacher import Teacher
+from mlff_core.plugins import host as plugins
+from mlff_core.plugins.engine import Tolerance
+from mlff_core.plugins.teacher import Teacher
+from mlff_core.potentials.interface import PROPERTIES, Potential
+from mlff_core.structures.batch import AtomicBatch, concatenate
+from mlff_core.structures.prediction import Prediction
 from mlff_core.testing import isolation, potential_checks, structures
 from mlff_core.testing.structures import to_batch
 from mlff_core.testing.tolerances import assert_prediction_close
@@ -350,7 +350,7 @@ class TeacherContract:
 
 _WORKER = """
 import json, pickle, sys
-from mlff_core.batch import single
+from mlff_core.structures.batch import single
 from mlff_core.testing import isolation
 load, arrays = pickle.load(sys.stdin.buffer)
 with isolation.recorded_output() as written, isolation.recorded_changes() as changed:
@@ -362,7 +362,7 @@ print(json.dumps([found.energy.tolist(), found.forces.tolist()]))
 
 
 def _arrays(batch: AtomicBatch) -> dict[str, Any]:
-    """Return one structure as the arguments of :func:`~mlff_core.batch.single`, plain enough to be pickled."""
+    """Return one structure as arguments of :func:`~mlff_core.structures.batch.single` that can be pickled."""
     return {
         "positions": batch.positions.tolist(),
         "atomic_numbers": batch.atomic_numbers.tolist(),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from mlff_core.batch import AtomicBatch
-from mlff_core.engine import Engine, Tolerance
-from mlff_core.neighbors import EdgeList
-from mlff_core.potential import Potential
-from mlff_core.prediction import Prediction
+from mlff_core.plugins.engine import Engine, Tolerance
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList
+from mlff_core.structures.prediction import Prediction
 
 
 class ThroughEngine(Potential):
@@ -24,7 +24,7 @@ class ThroughEngine(Potential):
     potential
         What drives it.
     options
-        For :meth:`~mlff_core.engine.Engine.bind`; the first structure is added as option ``"batch"``.
+        For :meth:`~mlff_core.plugins.engine.Engine.bind`; the first structure is added as option ``"batch"``.
     """
 
     def __init__(self, engine: Engine, potential: Potential, options: Mapping[str, Any]) -> None:

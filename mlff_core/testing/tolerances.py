@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
-from mlff_core.prediction import Prediction
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.prediction import Prediction
 from mlff_core.tolerance import Tolerance, force_scale
 
 _AXES = "xyz"

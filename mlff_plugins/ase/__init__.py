@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.engine import Engine
 from mlff_core.errors import InputError
-from mlff_core.hookspecs import hookimpl
+from mlff_core.plugins.engine import Engine
+from mlff_core.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from mlff_core.batch import AtomicBatch
-    from mlff_core.potential import Potential
-    from mlff_core.prediction import Prediction
+    from mlff_core.potentials.interface import Potential
+    from mlff_core.structures.batch import AtomicBatch
+    from mlff_core.structures.prediction import Prediction
     from mlff_plugins.ase.calculator import MLFFCalculator as MLFFCalculator
 
 __all__ = ["ASEEngine", "MLFFCalculator", "mlff_register_engines"]
@@ -36,7 +36,7 @@ class ASEEngine(Engine):
     )
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> MLFFCalculator:
-        """Return an ASE calculator driven by ``potential``; see :meth:`mlff_core.engine.Engine.bind`."""
+        """Return an ASE calculator driven by ``potential``; see :meth:`mlff_core.plugins.engine.Engine.bind`."""
         self.ensure_installed()
         from mlff_plugins.ase.calculator import DEFAULT_SKIN, MLFFCalculator
 

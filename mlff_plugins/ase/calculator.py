@@ -13,9 +13,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.outputs import Properties
 
 from mlff_core import load
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError
-from mlff_core.potential import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.ase.convert import from_prediction, to_batch
 
 DEFAULT_SKIN = 1.0

@@ -10,9 +10,9 @@ import torch
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
-from mlff_core.batch import AtomicBatch, split
-from mlff_core.prediction import Prediction
-from mlff_core.structures import batch_from_atoms
+from mlff_core.structures.batch import AtomicBatch, split
+from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.reading import batch_from_atoms
 
 
 def to_batch(

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.exporter import Exporter, ExportReport
-from mlff_core.hookspecs import hookimpl
+from mlff_core.plugins.exporter import Exporter, ExportReport
+from mlff_core.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
     from mlff_plugins.gromacs.reopened import ThroughNNPot
 
 CARD = "mlff_card.json"
@@ -28,14 +28,14 @@ class GromacsExporter(Exporter):
     suffix = ".pt"
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
-        """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
+        """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""
         self.ensure_installed()
         import json
         from dataclasses import replace
 
         import torch
 
-        from mlff_core.exporting import deprecation_silenced, edge_graph, write_checked
+        from mlff_core.export.writing import deprecation_silenced, edge_graph, write_checked
         from mlff_plugins.gromacs.module import NNPotModule
         from mlff_plugins.gromacs.reopened import INPUTS, ThroughNNPot, check_batches_on_grid
 

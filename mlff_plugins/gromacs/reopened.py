@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch, split
 from mlff_core.card import ModelCard
-from mlff_core.exporting import in_elements
-from mlff_core.neighbors import EdgeList
-from mlff_core.potential import Potential
-from mlff_core.prediction import Prediction
-from mlff_core.structures import batch_from_atoms
+from mlff_core.export.writing import in_elements
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch, split
+from mlff_core.structures.neighbors import EdgeList
+from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing.structures import all_structures
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlff_core.hookspecs import hookimpl
+from mlff_core.plugins.hookspecs import hookimpl
 from mlff_plugins.ipi.engine import IPIDirectEngine, IPISocketEngine
 
 if TYPE_CHECKING:
     import click
 
-    from mlff_core.engine import Engine
+    from mlff_core.plugins.engine import Engine
 
 __all__ = ["PES_FILE", "IPIDirectEngine", "IPISocketEngine", "mlff_register_commands", "mlff_register_engines"]
 

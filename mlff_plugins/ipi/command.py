@@ -50,8 +50,8 @@ def serve_ipi(
     """
     from mlff_core import load
     from mlff_core.errors import InputError
-    from mlff_core.structures import batch_from_atoms
-    from mlff_core.uncertainty import Ensemble
+    from mlff_core.potentials.ensemble import Ensemble
+    from mlff_core.structures.reading import batch_from_atoms
     from mlff_plugins.ipi.client import Address, Client, connect
     from mlff_plugins.ipi.driver import Driver
     from mlff_plugins.ipi.input_file import DEFAULT_NAME, check_not_wrapped, read_input, read_template, template_of

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import UnsupportedError
-from mlff_core.prediction import Prediction
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 from mlff_plugins.ipi.protocol import Results, Structures
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.potential import Potential, VerletPotential, check_has_volume, volume
-from mlff_core.uncertainty import Ensemble
-from mlff_core.watch import WatchedPotential
+from mlff_core.potentials.ensemble import Ensemble
+from mlff_core.potentials.interface import Potential, VerletPotential, check_has_volume, volume
+from mlff_core.potentials.watched import WatchedPotential
+from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.ipi.convert import Copies, committee, from_prediction, to_batch
 from mlff_plugins.ipi.protocol import Results, Structures, all_finite
 
@@ -68,7 +68,7 @@ class Driver:
         Raises
         ------
         InputError, UnsupportedError
-            As :meth:`mlff_core.potential.Potential.predict`.
+            As :meth:`mlff_core.potentials.interface.Potential.predict`.
         UncertaintyError
             The potential is watched and not sure enough.
         """

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.engine import Engine
 from mlff_core.errors import InputError
+from mlff_core.plugins.engine import Engine
 
 if TYPE_CHECKING:
-    from mlff_core.batch import AtomicBatch
-    from mlff_core.potential import Potential
-    from mlff_core.prediction import Prediction
+    from mlff_core.potentials.interface import Potential
+    from mlff_core.structures.batch import AtomicBatch
+    from mlff_core.structures.prediction import Prediction
     from mlff_plugins.ipi.session import Session
 
 
@@ -23,7 +23,7 @@ class _IPIEngine(Engine):
     capabilities: ClassVar[frozenset[str]] = frozenset({"stress", "periodic", "slab", "batch", "charge", "float64"})
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> Session:
-        """Return a session with i-PI's force field; see :meth:`mlff_core.engine.Engine.bind`."""
+        """Return a session with i-PI's force field; see :meth:`mlff_core.plugins.engine.Engine.bind`."""
         self.ensure_installed()
         options = dict(options or {})
         batch = options.pop("batch", None)

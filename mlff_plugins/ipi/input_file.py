@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from mlff_core.errors import InputError
-from mlff_core.structures import read_structures
+from mlff_core.structures.reading import read_structures
 from mlff_plugins.ipi.client import UNIX_PREFIX, Address
 
 DEFAULT_NAME = "input.xml"

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mlff_core import load
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError
-from mlff_core.potential import Potential
-from mlff_core.structures import batch_from_atoms
-from mlff_core.watch import Action, WatchedPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.watched import Action, WatchedPotential
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_plugins.ipi.driver import Driver
 from mlff_plugins.ipi.input_file import read_template
 from mlff_plugins.ipi.protocol import Structures

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from ase.geometry import complete_cell
 
-from mlff_core.batch import AtomicBatch, split
-from mlff_core.potential import Potential
-from mlff_core.prediction import Prediction
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch, split
+from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 from mlff_plugins.ipi.client import Address, Client, connect
 from mlff_plugins.ipi.convert import FORCE

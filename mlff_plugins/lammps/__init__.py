@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.engine import Engine
 from mlff_core.errors import InputError
-from mlff_core.hookspecs import hookimpl
+from mlff_core.plugins.engine import Engine
+from mlff_core.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     import click
 
-    from mlff_core.batch import AtomicBatch
-    from mlff_core.potential import Potential
-    from mlff_core.prediction import Prediction
+    from mlff_core.potentials.interface import Potential
+    from mlff_core.structures.batch import AtomicBatch
+    from mlff_core.structures.prediction import Prediction
     from mlff_plugins.lammps.box import LAMMPSBox
     from mlff_plugins.lammps.driver import attach as attach
     from mlff_plugins.lammps.driver import open_lammps as open_lammps
@@ -44,7 +44,7 @@ class LAMMPSEngine(Engine):
     )
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> LAMMPSBox:
-        """Return a LAMMPS instance driven by ``potential``; see :meth:`mlff_core.engine.Engine.bind`."""
+        """Return a LAMMPS instance driven by ``potential``; see :meth:`mlff_core.plugins.engine.Engine.bind`."""
         self.ensure_installed()
         from mlff_plugins.lammps.box import LAMMPSBox
         from mlff_plugins.lammps.driver import DEFAULT_SKIN
@@ -65,8 +65,8 @@ class LAMMPSEngine(Engine):
         """Return energy, forces, stress and atom energies of each structure, one LAMMPS box after the other."""
         import torch
 
-        from mlff_core.batch import split
-        from mlff_core.prediction import Prediction
+        from mlff_core.structures.batch import split
+        from mlff_core.structures.prediction import Prediction
 
         results = [bound.evaluate(structure) for structure in split(batch)]
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 from ase.data import atomic_masses
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError
-from mlff_core.potential import Potential
-from mlff_core.prediction import Prediction
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.prediction import Prediction
 from mlff_plugins.lammps.convert import VIRIAL_ORDER, energy_unit, restricted_cell
 from mlff_plugins.lammps.driver import attach, open_lammps
 
@@ -50,7 +50,7 @@ class LAMMPSBox:
         Raises
         ------
         InputError, UnsupportedError
-            As :meth:`~mlff_core.potential.Potential.predict`.
+            As :meth:`~mlff_core.potentials.interface.Potential.predict`.
         """
         batch.validate_values()
         pbc = batch.pbc[0].cpu().numpy()

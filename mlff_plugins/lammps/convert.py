@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.batch import AtomicBatch, single
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.structures.batch import AtomicBatch, single
 from mlff_core.units import KCAL_MOL_PER_EV
 
 if TYPE_CHECKING:
-    from mlff_core.prediction import Prediction
+    from mlff_core.structures.prediction import Prediction
 
 Array = npt.NDArray[np.float64]
 

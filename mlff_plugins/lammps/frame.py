@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.batch import AtomicBatch
+from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.lammps.convert import Array, to_batch
 
 _TYPE = np.dtype(np.int32)

@@ -11,7 +11,7 @@ from mlff_core.errors import InputError, MlffError
 from mlff_plugins.lammps.driver import Driver, attach
 
 if TYPE_CHECKING:
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
 
 _ERROR = re.compile(r"^ERROR( on proc \d+)?: ")
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_core.engine import Engine
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.exporter import Exporter, ExportReport
-from mlff_core.hookspecs import hookimpl
+from mlff_core.plugins.engine import Engine
+from mlff_core.plugins.exporter import Exporter, ExportReport
+from mlff_core.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from mlff_core.batch import AtomicBatch
-    from mlff_core.potential import Potential
-    from mlff_core.prediction import Prediction
+    from mlff_core.potentials.interface import Potential
+    from mlff_core.structures.batch import AtomicBatch
+    from mlff_core.structures.prediction import Prediction
     from mlff_plugins.metatomic.calculator import MetatomicPotential
 
 REQUIRES = ("metatomic-torch>=0.1.10", "metatomic-ase>=0.1")
@@ -31,9 +31,9 @@ class MetatomicExporter(Exporter):
     suffix = ".pt"
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
-        """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
+        """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""
         self.ensure_installed()
-        from mlff_core.exporting import edge_graph, write_checked
+        from mlff_core.export.writing import edge_graph, write_checked
         from mlff_plugins.metatomic.calculator import MetatomicPotential, save
 
         if options:
@@ -68,7 +68,7 @@ class MetatomicEngine(Engine):
         if batch is not None:
             potential.check(batch)
             _check_periodicity(batch)
-        from mlff_core.exporting import edge_graph
+        from mlff_core.export.writing import edge_graph
         from mlff_plugins.metatomic.calculator import MetatomicPotential, save
 
         with tempfile.TemporaryDirectory(prefix="mlff-metatomic-") as folder:

@@ -12,13 +12,13 @@ from ase import Atoms
 from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, ModelOutput
 from metatomic_ase import MetatomicCalculator
 
-from mlff_core.batch import AtomicBatch, split
 from mlff_core.card import ModelCard
-from mlff_core.exporting import deprecation_silenced
+from mlff_core.export.writing import deprecation_silenced
 from mlff_core.model.painn import PaiNN
-from mlff_core.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
-from mlff_core.potential import Potential, check_distances
-from mlff_core.prediction import Prediction
+from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.structures.batch import AtomicBatch, split
+from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
+from mlff_core.structures.prediction import Prediction
 from mlff_plugins.metatomic.module import MetatomicStudent
 
 

@@ -11,18 +11,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mlff_core.errors import InputError
-from mlff_core.exporter import Exporter, ExportReport, Variant
-from mlff_core.hookspecs import hookimpl
-from mlff_core.runtime import Runtime
+from mlff_core.plugins.exporter import Exporter, ExportReport, Variant
+from mlff_core.plugins.hookspecs import hookimpl
+from mlff_core.plugins.runtime import Runtime
 from mlff_core.tolerance import Tolerance
 
 if TYPE_CHECKING:
     import onnx
     from torch import Tensor
 
-    from mlff_core.graph_potential import GraphPotential
-    from mlff_core.model.graph import EdgeGraph
-    from mlff_core.potential import Potential
+    from mlff_core.model.edge_graph import EdgeGraph
+    from mlff_core.potentials.exported_graph import GraphPotential
+    from mlff_core.potentials.interface import Potential
 
 INSTALL_HINT = 'pip install "mlff-hub[onnx]"'
 
@@ -43,9 +43,9 @@ class ONNXExporter(Exporter):
     )
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
-        """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
+        """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""
         self.ensure_installed()
-        from mlff_core.exporting import card_entries, edge_graph, write_checked
+        from mlff_core.export.writing import card_entries, edge_graph, write_checked
 
         options = dict(options or {})
         weights = options.pop("weights", None)
@@ -83,7 +83,7 @@ class ONNXRuntime(Runtime):
     suffixes = (".onnx",)
 
     def open(self, path: Path, *, device: str = "cpu") -> Potential:
-        """Return the file as a potential; see :meth:`mlff_core.runtime.Runtime.open`."""
+        """Return the file as a potential; see :meth:`mlff_core.plugins.runtime.Runtime.open`."""
         self.ensure_installed()
         return open_onnx(path, device)
 
@@ -101,7 +101,7 @@ def to_onnx(graph: EdgeGraph) -> onnx.ModelProto:
     """Return the graph as an ONNX model with the input and output names of the design."""
     import torch
 
-    from mlff_core.model.exported import INPUTS, OUTPUTS, exported_program
+    from mlff_core.model.traced_program import INPUTS, OUTPUTS, exported_program
 
     with _quiet():
         program = torch.onnx.export(
@@ -130,9 +130,9 @@ def open_onnx(path: Path, device: str) -> GraphPotential:
     import onnxruntime
     import torch
 
-    from mlff_core.exporting import card_from_entries, opening
-    from mlff_core.graph_potential import GraphPotential
-    from mlff_core.model.exported import INPUTS, OUTPUTS
+    from mlff_core.export.writing import card_from_entries, opening
+    from mlff_core.model.traced_program import INPUTS, OUTPUTS
+    from mlff_core.potentials.exported_graph import GraphPotential
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()

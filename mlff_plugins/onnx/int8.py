@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.errors import UnsupportedError
-from mlff_core.model.graph import EdgeGraph
+from mlff_core.model.edge_graph import EdgeGraph
 
 if TYPE_CHECKING:
     import onnx
 
-    from mlff_core.exporter import ExportReport
     from mlff_core.model.painn import PaiNN
-    from mlff_core.potential import Potential
+    from mlff_core.plugins.exporter import ExportReport
+    from mlff_core.potentials.interface import Potential
     from mlff_core.tolerance import Tolerance
 
 Matrix = tuple[Tensor, Tensor]
@@ -47,8 +47,8 @@ def export_int8(
     """
     from dataclasses import replace
 
-    from mlff_core.agreement import agreement
-    from mlff_core.exporting import check_batches, write_checked
+    from mlff_core.export.agreement import agreement
+    from mlff_core.export.writing import check_batches, write_checked
     from mlff_plugins.onnx import open_onnx, save, to_onnx
 
     if potential.dtype != torch.float32:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.engine import Engine
 from mlff_core.errors import InputError
-from mlff_core.hookspecs import hookimpl
+from mlff_core.plugins.engine import Engine
+from mlff_core.plugins.hookspecs import hookimpl
 from mlff_plugins.openmm.requirements import (
     INSTALL_HINT,
     OPENMM,
@@ -21,10 +21,10 @@ from mlff_plugins.openmm.requirements import (
 )
 
 if TYPE_CHECKING:
-    from mlff_core.batch import AtomicBatch
-    from mlff_core.exporter import Exporter
-    from mlff_core.potential import Potential
-    from mlff_core.prediction import Prediction
+    from mlff_core.plugins.exporter import Exporter
+    from mlff_core.potentials.interface import Potential
+    from mlff_core.structures.batch import AtomicBatch
+    from mlff_core.structures.prediction import Prediction
     from mlff_plugins.openmm.force import create_force as create_force
     from mlff_plugins.openmm.mixed import create_mixed_system as create_mixed_system
     from mlff_plugins.openmm.session import Session
@@ -44,7 +44,7 @@ class OpenMMEngine(Engine):
     capabilities: ClassVar[frozenset[str]] = frozenset({"periodic", "float64"})
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> Session:
-        """Return a Context's keeper driven by ``potential``; see :meth:`mlff_core.engine.Engine.bind`."""
+        """Return a Context's keeper driven by ``potential``; see :meth:`mlff_core.plugins.engine.Engine.bind`."""
         self.ensure_installed()
         from mlff_plugins.openmm.session import Session
 
@@ -79,7 +79,7 @@ class OpenMMTorchForceEngine(OpenMMEngine):
         return missing_torchforce()
 
     def ensure_installed(self) -> None:
-        """Refuse to go on where something is missing; see :meth:`mlff_core.provider.Provider.ensure_installed`."""
+        """Raise where something is missing; see :meth:`mlff_core.plugins.provider.Provider.ensure_installed`."""
         require_torchforce()
 
     def check_potential(self, potential: Potential) -> None:
@@ -90,7 +90,7 @@ class OpenMMTorchForceEngine(OpenMMEngine):
         UnsupportedError
             The potential is no student.
         """
-        from mlff_core.exporting import edge_graph
+        from mlff_core.export.writing import edge_graph
 
         edge_graph(potential)
 

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.batch import AtomicBatch, single
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.prediction import Prediction
+from mlff_core.structures.batch import AtomicBatch, single
+from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
 
 ENERGY = KJ_MOL_PER_EV

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.exporter import Exporter, ExportReport
+from mlff_core.plugins.exporter import Exporter, ExportReport
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
 
 CARD = "mlff_card.json"
 """Name of the extra file, inside the archive, that holds the card, the precision, the species and the periodicity."""
@@ -34,15 +34,15 @@ class OpenMMExporter(Exporter):
     needs_structure = True
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
-        """Write ``potential`` to ``path``; see :meth:`mlff_core.exporter.Exporter.export`."""
+        """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""
         self.ensure_installed()
         from dataclasses import replace
 
         import torch
 
-        from mlff_core.exporting import deprecation_silenced, edge_graph, write_checked
-        from mlff_core.potential import check_elements
-        from mlff_core.structures import batch_from_atoms, read_structures
+        from mlff_core.export.writing import deprecation_silenced, edge_graph, write_checked
+        from mlff_core.potentials.interface import check_elements
+        from mlff_core.structures.reading import batch_from_atoms, read_structures
         from mlff_plugins.openmm.force_module import DEFAULT_SKIN, force_module
 
         options = dict(options or {})
@@ -105,10 +105,10 @@ def nearby(atoms: Atoms) -> list[Atoms]:
 def _opened(module: Any, original: Potential) -> Potential:
     import torch
 
-    from mlff_core.batch import AtomicBatch, split
-    from mlff_core.neighbors import EdgeList
-    from mlff_core.potential import Potential
-    from mlff_core.prediction import Prediction
+    from mlff_core.potentials.interface import Potential
+    from mlff_core.structures.batch import AtomicBatch, split
+    from mlff_core.structures.neighbors import EdgeList
+    from mlff_core.structures.prediction import Prediction
     from mlff_core.units import ANGSTROM_PER_NM
     from mlff_plugins.openmm.convert import ENERGY, FORCE
 

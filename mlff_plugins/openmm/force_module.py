@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from mlff_core.exporting import deprecation_silenced, edge_graph
-from mlff_core.potential import Potential
+from mlff_core.export.writing import deprecation_silenced, edge_graph
+from mlff_core.potentials.interface import Potential
 from mlff_plugins.openmm.script_module import ForceModule
 
 DEFAULT_SKIN = 1.0

@@ -17,7 +17,7 @@ from mlff_plugins.openmm.bonded import BONDED, split_bonded
 from mlff_plugins.openmm.force import create_force
 
 if TYPE_CHECKING:
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
 
 LAMBDA = "lambda_interpolate"
 """Global parameter of the Context: 0 is the force field alone, 1 the mixed system; openmm-ml's name for it."""

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import openmm
 from openmm import unit
 
-from mlff_core.batch import AtomicBatch
-from mlff_core.potential import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.openmm.convert import from_prediction, to_batch
 
 

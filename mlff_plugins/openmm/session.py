@@ -9,10 +9,10 @@ import openmm
 import torch
 from openmm import unit
 
-from mlff_core.batch import AtomicBatch, split
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.potential import Potential
-from mlff_core.prediction import Prediction
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch, split
+from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_NM
 from mlff_plugins.openmm.convert import ENERGY, FORCE, reduced_box
 from mlff_plugins.openmm.force import create_force

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlff_core.engine import Engine, Tolerance
-from mlff_core.hookspecs import hookimpl
+from mlff_core.plugins.engine import Engine, Tolerance
+from mlff_core.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     import click
 
-    from mlff_core.batch import AtomicBatch
-    from mlff_core.potential import Potential
-    from mlff_core.prediction import Prediction
+    from mlff_core.potentials.interface import Potential
+    from mlff_core.structures.batch import AtomicBatch
+    from mlff_core.structures.prediction import Prediction
 
 REQUIRES = ("qcengine>=0.50,<0.70", "pydantic>=2.11")
 INSTALL_HINT = 'pip install "mlff-hub[qcengine]"'
@@ -78,7 +78,7 @@ class QCEngineEngine(Engine):
         """Return energy and forces of each structure, one ``qcengine.compute`` each."""
         import qcengine
 
-        from mlff_core.batch import split
+        from mlff_core.structures.batch import split
         from mlff_plugins.qcengine.schema import from_prediction_of, to_input
 
         results = []

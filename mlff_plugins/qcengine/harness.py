@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qcelemental.models.v2 import AtomicInput
     from qcengine.config import TaskConfig
 
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
 
 DRIVERS = ("energy", "gradient", "hessian", "properties")
 KEYWORDS = {"device": "auto", "dtype": "float64", "kernel": "auto"}
@@ -79,7 +79,7 @@ class MLFFHarness(ProgramHarness):
         if method in cls._served:
             return cls._served[method]
         from mlff_core import load
-        from mlff_core.registry import resolve
+        from mlff_core.models.registry import resolve
 
         path = Path(resolve(method)).resolve()
         try:

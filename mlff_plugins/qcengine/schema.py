@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.batch import AtomicBatch, single
 from mlff_core.errors import UnsupportedError
-from mlff_core.prediction import Prediction
+from mlff_core.structures.batch import AtomicBatch, single
+from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 
 if TYPE_CHECKING:
     from qcelemental.models.v2 import AtomicInput, Molecule
 
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
 
 FORCE = EV_PER_HARTREE / ANGSTROM_PER_BOHR
 """1 hartree/bohr in eV/Å."""

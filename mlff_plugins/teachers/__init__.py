@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlff_core.hookspecs import hookimpl
+from mlff_core.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mlff_core.teacher import Teacher
+    from mlff_core.plugins.teacher import Teacher
 
 
 @hookimpl

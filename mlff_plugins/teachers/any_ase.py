@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, MissingDependencyError
-from mlff_core.provider import Provider
-from mlff_core.teacher import Teacher
+from mlff_core.plugins.provider import Provider
+from mlff_core.plugins.teacher import Teacher
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
 
 PREFIX = "ase:"
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mlff_core.batch import AtomicBatch, split
 from mlff_core.card import ModelCard
 from mlff_core.errors import MlffError, UnsupportedError
-from mlff_core.neighbors import EdgeList, edge_vectors, find_neighbors
-from mlff_core.potential import OVERLAP, Potential, check_distances
-from mlff_core.prediction import Prediction
+from mlff_core.potentials.interface import OVERLAP, Potential, check_distances
+from mlff_core.structures.batch import AtomicBatch, split
+from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
+from mlff_core.structures.prediction import Prediction
 
 if TYPE_CHECKING:
     from ase import Atoms

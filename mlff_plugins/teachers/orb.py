@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError
-from mlff_core.teacher import Teacher
+from mlff_core.plugins.teacher import Teacher
 
 if TYPE_CHECKING:
     import torch
     from ase import Atoms
 
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
 
 PRECISION = "float32-highest"
 """The package's default, "float32-high", lets matrix products round to TensorFloat-32 for the whole process."""
@@ -47,8 +47,8 @@ class Orb(Teacher):
         """Return an Orb model as a potential; see :meth:`Teacher.load`."""
         given = self.checked_options(options)
         self.ensure_installed()
-        from mlff_core.checkpoint import file_sha256
-        from mlff_core.registry import resolve_device
+        from mlff_core.models.checkpoint import file_sha256
+        from mlff_core.models.registry import resolve_device
         from mlff_plugins.teachers.ase_backed import AseBackedPotential
 
         if "weights_path" not in given:

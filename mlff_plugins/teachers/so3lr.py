@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
-from mlff_core.teacher import Teacher
+from mlff_core.plugins.teacher import Teacher
 
 if TYPE_CHECKING:
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
 
 SHA256 = "b5145564911ff983ed076ccb2bca5ce63454b74c9c8291092695463f1e6732be"
 """Of ``so3lr.model`` in so3krates-torch 0.2.1. The file is a full pickle, so nothing else is ever unpickled."""
@@ -52,7 +52,7 @@ class SO3LR(Teacher):
         """Return SO3LR as a potential; see :meth:`Teacher.load`."""
         given = self.checked_options(options)
         self.ensure_installed()
-        from mlff_core.registry import resolve_device, resolve_dtype
+        from mlff_core.models.registry import resolve_device, resolve_dtype
         from mlff_plugins.teachers.so3lr_potential import SO3LRPotential, load_model
 
         device = resolve_device(given.get("device", "auto"))

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch, concatenate, split
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError
-from mlff_core.neighbors import EdgeList, edge_vectors, find_neighbors
-from mlff_core.potential import Potential, check_distances
-from mlff_core.prediction import Prediction
+from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.structures.batch import AtomicBatch, concatenate, split
+from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
+from mlff_core.structures.prediction import Prediction
 from mlff_plugins.teachers.so3lr import (
     DISPERSION_DAMPING,
     LONG_RANGE_CUTOFF,

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.teacher import Teacher
+from mlff_core.plugins.teacher import Teacher
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlff_core.potential import Potential
+    from mlff_core.potentials.interface import Potential
 
 ACCURACY = 0.1
 """tblite's numerical accuracy. With its default of 1 the forces of rattled ethanol are off the slope of the energy by

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.engine import Engine
 from mlff_core.errors import InputError
-from mlff_core.hookspecs import hookimpl
+from mlff_core.plugins.engine import Engine
+from mlff_core.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from mlff_core.batch import AtomicBatch
-    from mlff_core.potential import Potential
-    from mlff_core.prediction import Prediction
+    from mlff_core.potentials.interface import Potential
+    from mlff_core.structures.batch import AtomicBatch
+    from mlff_core.structures.prediction import Prediction
     from mlff_plugins.torchsim.model import TorchSimModel as TorchSimModel
 
 __all__ = ["TorchSimEngine", "TorchSimModel", "mlff_register_engines"]
@@ -35,7 +35,7 @@ class TorchSimEngine(Engine):
     capabilities: ClassVar[frozenset[str]] = frozenset({"stress", "periodic", "batch", "float64"})
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> TorchSimModel:
-        """Return a torch-sim model driven by ``potential``; see :meth:`mlff_core.engine.Engine.bind`."""
+        """Return a torch-sim model driven by ``potential``; see :meth:`mlff_core.plugins.engine.Engine.bind`."""
         self.ensure_installed()
         from mlff_plugins.torchsim.model import DEFAULT_SKIN, TorchSimModel
 

@@ -10,9 +10,9 @@ import torch_sim
 from ase.data import atomic_masses
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import UnsupportedError
-from mlff_core.prediction import Prediction
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.prediction import Prediction
 
 
 def to_batch(state: torch_sim.SimState | Mapping[str, Any]) -> AtomicBatch:

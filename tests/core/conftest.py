@@ -8,8 +8,8 @@ from textwrap import dedent
 import pytest
 
 ONE_ENGINE = """
-    from mlff_core.engine import Engine
-    from mlff_core.hookspecs import hookimpl
+    from mlff_core.plugins.engine import Engine
+    from mlff_core.plugins.hookspecs import hookimpl
 
     class Planted(Engine):
         name = "{name}"
@@ -24,8 +24,8 @@ ONE_ENGINE = """
 
 PLUGINS = {
     "good": """
-        from mlff_core.engine import Engine
-        from mlff_core.hookspecs import hookimpl
+        from mlff_core.plugins.engine import Engine
+        from mlff_core.plugins.hookspecs import hookimpl
 
         class Abacus(Engine):
             name = "abacus"
@@ -58,7 +58,7 @@ PLUGINS = {
         sys.exit(3)
     """,
     "crashing_hook": """
-        from mlff_core.hookspecs import hookimpl
+        from mlff_core.plugins.hookspecs import hookimpl
 
         @hookimpl
         def mlff_register_engines():
@@ -69,7 +69,7 @@ PLUGINS = {
             raise ZeroDivisionError("planted crash in commands")
     """,
     "misspelt": """
-        from mlff_core.hookspecs import hookimpl
+        from mlff_core.plugins.hookspecs import hookimpl
 
         @hookimpl
         def mlff_register_engine():
@@ -81,7 +81,7 @@ PLUGINS = {
         name="slate", trait='def for_name(self, name): raise ZeroDivisionError("planted crash in a name")'
     ),
     "clashing_command": """
-        from mlff_core.hookspecs import hookimpl
+        from mlff_core.plugins.hookspecs import hookimpl
 
         @hookimpl
         def mlff_register_commands(cli):
@@ -91,7 +91,7 @@ PLUGINS = {
                 click.echo("43")
     """,
     "takes_md": """
-        from mlff_core.hookspecs import hookimpl
+        from mlff_core.plugins.hookspecs import hookimpl
 
         @hookimpl
         def mlff_register_commands(cli):
@@ -101,7 +101,7 @@ PLUGINS = {
                 click.echo("mine")
     """,
     "wrong_type": """
-        from mlff_core.hookspecs import hookimpl
+        from mlff_core.plugins.hookspecs import hookimpl
 
         @hookimpl
         def mlff_register_teachers():

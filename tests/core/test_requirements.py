@@ -4,8 +4,8 @@ from importlib import metadata
 
 import pytest
 
-from mlff_core.engine import Engine
 from mlff_core.errors import MissingDependencyError
+from mlff_core.plugins.engine import Engine
 from mlff_core.requirements import require, unmet
 
 NUMPY = metadata.version("numpy")

@@ -5,11 +5,11 @@ from click.testing import CliRunner
 
 pytest.importorskip("so3krates_torch")
 
-from mlff_core import demo
-from mlff_core.cli.demo import command
 from mlff_core.cli.main import cli
 from mlff_core.data.reader import Dataset
-from mlff_core.distill.settings import StopSection
+from mlff_core.training.settings import StopSection
+from mlff_plugins.demo import walk as demo
+from mlff_plugins.demo.command import command
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from mlff_core import parity
 from mlff_core.card import ModelCard
+from mlff_core.export import parity
 from mlff_core.model.painn import PaiNN, PaiNNConfig
-from mlff_core.plugins import host
-from mlff_core.student import StudentPotential
+from mlff_core.plugins.host import host
+from mlff_core.potentials.student import StudentPotential
 from mlff_core.testing import EngineContract, engine_contract, small_student, structures
 from mlff_plugins.ase import ASEEngine
 

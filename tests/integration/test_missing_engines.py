@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mlff_core.checkpoint import save_checkpoint
+from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.testing import small_student, structures
 
 LINES = [

@@ -8,8 +8,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from mlff_core.batch import single
-from mlff_core.checkpoint import save_checkpoint
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.structures.batch import single
 from mlff_core.testing.reference_potential import small_student
 
 pytest.importorskip("rdkit")

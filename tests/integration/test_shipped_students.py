@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import mlff_core
-from mlff_core import registry
-from mlff_core.agreement import agreement
+from mlff_core.export.agreement import agreement
 from mlff_core.model.presets import BUDGETS
-from mlff_core.structures import batch_from_atoms
+from mlff_core.models import registry
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing.structures import all_structures, ethanol, triclinic_crystal
 
 PROMISED = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mlff_core import registry
-from mlff_core.checkpoint import load_checkpoint
 from mlff_core.config import read_toml
+from mlff_core.models import registry
+from mlff_core.models.checkpoint import load_checkpoint
 
 DOCS = Path(__file__).parents[2] / "docs"
 

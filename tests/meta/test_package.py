@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import mlff_core
-from mlff_core import hookspecs
 from mlff_core.cli.main import COMMANDS, build
+from mlff_core.plugins import hookspecs
 
 ROOT = Path(__file__).parents[2]
 HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("mlff_register_"))
@@ -21,7 +21,7 @@ def test_every_public_name_can_be_had(name):
 
 
 def test_importing_the_core_imports_no_torch():
-    code = "import sys, mlff_core, mlff_core.plugins; print('torch' in sys.modules)"
+    code = "import sys, mlff_core, mlff_core.plugins.host; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
@@ -73,7 +73,7 @@ def test_no_file_is_longer_than_it_says_why():
 
 def test_ignore_rules_do_not_swallow_the_packages():
     done = subprocess.run(
-        ["git", "check-ignore", "mlff_core/data/hdf5.py", "mlff_core/pretrained/index.json"],
+        ["git", "check-ignore", "mlff_core/data/hdf5.py", "mlff_core/models/shipped/index.json"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout == ""

@@ -16,10 +16,10 @@ from ase.optimize import BFGS
 from ase.phonons import Phonons
 from ase.vibrations import Vibrations, VibrationsData
 
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError
-from mlff_core.potential import Potential
-from mlff_core.prediction import Prediction
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.prediction import Prediction
 from mlff_core.testing import EngineContract, PairPotential, potential_checks, small_student, structures
 from mlff_plugins.ase import ASEEngine, MLFFCalculator
 
@@ -344,7 +344,7 @@ def test_two_structures_may_share_a_calculator():
 
 
 def test_the_engine_is_registered_and_refuses_unknown_options():
-    from mlff_core import plugins
+    from mlff_core.plugins import host as plugins
 
     engine = plugins.engine("ase")
     assert isinstance(engine, ASEEngine)

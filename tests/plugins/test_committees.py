@@ -10,15 +10,15 @@ from ase import units
 from ase.io import Trajectory, read, write
 from ase.md.verlet import VelocityVerlet
 
-from mlff_core import plugins
-from mlff_core.checkpoint import save_checkpoint
-from mlff_core.committee import write_committee
 from mlff_core.errors import UncertaintyError, UnsupportedError
-from mlff_core.opening import load
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.models.committee import write_committee
+from mlff_core.models.opening import load
+from mlff_core.plugins import host as plugins
+from mlff_core.potentials.ensemble import Calibration, Ensemble
+from mlff_core.potentials.watched import UncertaintyWarning, WatchedPotential
 from mlff_core.testing import small_student, structures
-from mlff_core.uncertainty import Calibration, Ensemble
 from mlff_core.units import EV_PER_HARTREE
-from mlff_core.watch import UncertaintyWarning, WatchedPotential
 from mlff_plugins.ase import MLFFCalculator
 
 

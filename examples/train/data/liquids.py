@@ -23,11 +23,11 @@ from scipy.spatial.transform import Rotation
 
 import mlff_core
 from mlff_core.data.sampling.conformers import conformers
+from mlff_core.dynamics.integrators import Langevin
+from mlff_core.dynamics.state import MDState, Surface, thermal_velocities
 from mlff_core.errors import MlffError
-from mlff_core.md.integrators import Langevin
-from mlff_core.md.state import MDState, Surface, thermal_velocities
-from mlff_core.potential import Potential
-from mlff_core.structures import batch_from_atoms
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
 
 N_ATOMS = 100

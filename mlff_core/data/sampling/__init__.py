@@ -3,13 +3,13 @@
 Nothing here imports RDKit or GFN-FF before a strategy that needs it is used.
 """
 
+from mlff_core.data.sampling.bonds import closest_contact
 from mlff_core.data.sampling.cell import Cell
 from mlff_core.data.sampling.cluster import Cluster
 from mlff_core.data.sampling.collision import Collision
 from mlff_core.data.sampling.descent import Descent
 from mlff_core.data.sampling.dimer import Dimer
 from mlff_core.data.sampling.gfnff_md import GfnffMd
-from mlff_core.data.sampling.graph import closest_contact
 from mlff_core.data.sampling.langevin import langevin, langevin_md
 from mlff_core.data.sampling.minimum import Minimum
 from mlff_core.data.sampling.normal_mode import NormalMode

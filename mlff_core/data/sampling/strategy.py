@@ -11,7 +11,7 @@ import numpy as np
 
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError
-from mlff_core.potential import Potential
+from mlff_core.potentials.interface import Potential
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.graph import bonds, rotation, side
+from mlff_core.data.sampling.bonds import bonds, rotation, side
 from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count
 from mlff_core.data.structure import LabelledStructure
 

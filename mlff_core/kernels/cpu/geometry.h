@@ -65,7 +65,7 @@ static MLFF_INLINE real zbl(const Model &m, int center, int neighbor, real r, re
     return coulomb * phi * u;
 }
 
-/* The width of the core's edge; see mlff_core/model/core.py. */
+/* The width of the core's edge; see mlff_core/model/distance_floor.py. */
 static constexpr real CORE_WIDTH = real(0.15);
 
 /* The distance that filters see, and its slope in the true one. */

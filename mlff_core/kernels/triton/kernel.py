@@ -8,19 +8,19 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.kernels.triton.arrays import Outputs, PaddedInputs, Tiling
-from mlff_core.kernels.triton.graph import Graph
+from mlff_core.kernels.triton.cuda_graph import Graph
 from mlff_core.kernels.triton.launch import check_device, interpreted
 from mlff_core.kernels.triton.network import CHUNK, evaluate
 from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, padded_neighbors
 from mlff_core.kernels.triton.parameters import Parameters, check_size, read_parameters
 from mlff_core.kernels.triton.stepper import SEARCHED_EVERY_STEP, Stepper
 from mlff_core.model.painn import PaiNN
-from mlff_core.neighbors import OVERLAP, EdgeList, edge_vectors, overlap_error
-from mlff_core.prediction import Prediction
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, overlap_error
+from mlff_core.structures.prediction import Prediction
 
 MAX_GRAPHS = 8
 """Buckets kept; the one not used for longest goes."""

@@ -18,7 +18,7 @@ from mlff_core.kernels.triton.jit import message as message_kernels
 from mlff_core.kernels.triton.jit import node as node_kernels
 from mlff_core.kernels.triton.launch import interpreted, launch, next_power_of_2
 from mlff_core.kernels.triton.parameters import Layer, Parameters
-from mlff_core.model.core import CORE_WIDTH
+from mlff_core.model.distance_floor import CORE_WIDTH
 from mlff_core.model.painn import SMOOTHING
 
 CHUNK = 1024

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.neighbors import EdgeList
+from mlff_core.structures.neighbors import EdgeList
 
 SLOTS = 16
 """Capacities are multiples of this."""

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.errors import InputError
 from mlff_core.kernels.triton.jit import search as search_kernels
 from mlff_core.kernels.triton.launch import interpreted, launch
 from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, rounded_capacity
-from mlff_core.neighbors import MAX_IMAGES
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import MAX_IMAGES
 
 FEW_ATOMS = 256
 """Systems of up to so many atoms are searched pair by pair."""

@@ -8,10 +8,10 @@ import torch
 from click.testing import CliRunner
 
 from mlff_core.card import ModelCard
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.cli.main import cli
 from mlff_core.data.hdf5 import LabelledStructure, write_dataset
 from mlff_core.model.painn import PaiNN, PaiNNConfig, count_parameters
+from mlff_core.models.checkpoint import save_checkpoint
 
 
 @pytest.fixture(name="folder")

@@ -6,10 +6,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from mlff_core import ModelCard, registry
-from mlff_core.checkpoint import file_sha256, save_checkpoint
+from mlff_core import ModelCard
 from mlff_core.cli.main import build
 from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.models import registry
+from mlff_core.models.checkpoint import file_sha256, save_checkpoint
 
 CONFIG = PaiNNConfig(elements=(1, 8), hidden=8, n_layers=1, n_radial=4)
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from mlff_core.cli.main import cli
-from mlff_core.plugins import PluginHost
+from mlff_core.plugins.host import PluginHost
 from mlff_core.testing import EngineContract, contract_for, run_contract, runner
 from mlff_core.testing.engine_contract import CAPABILITIES
 
@@ -18,7 +18,7 @@ class Honest:
 
 
 def provider(name, evaluate, requires=()):
-    from mlff_core.engine import Engine
+    from mlff_core.plugins.engine import Engine
 
     def bind(self, potential, options=None):
         self.ensure_installed()
@@ -46,7 +46,7 @@ def reversed_forces(bound, batch):
 @pytest.fixture
 def planted(monkeypatch):
     """A host that knows an honest engine, one that is wrong, and one that is not installed."""
-    from mlff_core.hookspecs import hookimpl
+    from mlff_core.plugins.hookspecs import hookimpl
 
     engines = [
         provider("honest", Honest.evaluate),
@@ -62,7 +62,7 @@ def planted(monkeypatch):
 
     host = PluginHost()
     host.register(Plugin, "planted")
-    for module in ("mlff_core.plugins", "mlff_core.cli.plugins_check"):
+    for module in ("mlff_core.plugins.host", "mlff_core.cli.plugins_check"):
         monkeypatch.setattr(f"{module}.host", lambda: host)
     # The physics of two tests is enough to see the command at work.
     keep = ("test_describes_itself", "test_a_molecule_equals_predict", "test_a_slab_equals_predict")
@@ -140,7 +140,7 @@ def test_a_crash_in_a_test_is_a_failure_and_not_the_end():
 
 
 def test_capabilities_are_those_the_engine_documents():
-    from mlff_core.engine import Engine
+    from mlff_core.plugins.engine import Engine
 
     for capability in CAPABILITIES:
         assert f'"{capability}"' in Engine.__doc__

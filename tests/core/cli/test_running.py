@@ -1,4 +1,4 @@
-"""``mlff predict``, ``md``, ``relax`` and ``benchmark`` as a user meets them."""
+"""``mlff predict``, ``md`` and ``relax`` as a user meets them."""
 
 import json
 import math
@@ -10,9 +10,9 @@ from ase.io import read, write
 from click.testing import CliRunner
 
 import mlff_core
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.cli.main import cli
-from mlff_core.structures import batch_from_atoms
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing import small_student
 from mlff_core.testing.structures import ethanol, triclinic_crystal
 
@@ -111,7 +111,6 @@ def test_bad_structures_get_one_line_and_leave_nothing(folder, command, content,
             "must be positive and finite, got inf",
         ),
         (("md", "model.pt", "one.xyz", "-o", "one.xyz", "--steps", "5", "--temperature-kelvin", "300"), "is a file"),
-        (("benchmark", "model.pt", "--systems", "beer-9"), "no system is called 'beer-9'"),
     ],
 )
 def test_wrong_values_get_one_line_and_leave_nothing(folder, arguments, words):
@@ -168,17 +167,3 @@ def test_relax_lowers_the_energy_of_every_frame(folder):
 
 def test_relax_prints_a_table(folder):
     assert "largest force" in mlff("relax", "model.pt", "one.xyz", "--max-steps", 3, "--optimizer", "fire").stdout
-
-
-def test_benchmark_prints_json_with_machine_and_versions(folder):
-    result = mlff("benchmark", "model.pt", "--systems", "ethanol-9", "--repeats", 1, "--json")
-    content = json.loads(result.stdout)
-    (timing,) = content["timings"]
-    assert timing["n_atoms"] == 9
-    assert timing["ms_per_step"] > 0
-    assert content["machine"]["versions"]["torch"]
-    assert len(content["model_sha256"]) == 64
-
-
-def test_benchmark_prints_a_table(folder):
-    assert "ms/step" in mlff("benchmark", "model.pt", "--systems", "ethanol-9", "--repeats", 1).stdout

@@ -8,14 +8,14 @@ import torch
 from click.testing import CliRunner
 
 from mlff_core.card import ModelCard
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.cli.judging_tables import physics_table
 from mlff_core.cli.main import cli
 from mlff_core.data.hdf5 import LabelledStructure, write_dataset
-from mlff_core.distill.physics.nve import energy_drift
-from mlff_core.distill.physics.result import NVERun, PhysicsReport
-from mlff_core.distill.physics.suite import _drift_checks
+from mlff_core.judging.physics.nve import energy_drift
+from mlff_core.judging.physics.result import NVERun, PhysicsReport
+from mlff_core.judging.physics.suite import _drift_checks
 from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.models.checkpoint import save_checkpoint
 
 
 @pytest.fixture(name="folder")
@@ -97,7 +97,7 @@ def test_a_report_is_written_and_stdout_stays_json(folder):
 
 
 def test_physics_checks_are_part_of_the_json(folder, monkeypatch):
-    from mlff_core.distill.physics import suite
+    from mlff_core.judging.physics import suite
 
     # The real checks on the real student, for 50 fs instead of picoseconds.
     whole = suite.run_physics

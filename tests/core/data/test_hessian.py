@@ -18,8 +18,8 @@ from mlff_core.data.label import LabelConfig, label, label_structures
 from mlff_core.data.memory import Rows
 from mlff_core.errors import InputError
 from mlff_core.model.painn import PaiNN, PaiNNConfig
-from mlff_core.neighbors import edge_vectors
-from mlff_core.student import StudentPotential
+from mlff_core.potentials.student import StudentPotential
+from mlff_core.structures.neighbors import edge_vectors
 from mlff_core.testing.reference_potential import PairPotential
 
 

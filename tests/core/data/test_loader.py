@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from mlff_core.batch import AtomicBatch
 from mlff_core.data.edges import find_edges
 from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
 from mlff_core.data.loader import BatchConfig, BatchLoader, ahead
 from mlff_core.errors import InputError
-from mlff_core.neighbors import find_neighbors
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import find_neighbors
 
 
 @pytest.fixture(scope="module")

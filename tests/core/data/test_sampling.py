@@ -27,8 +27,8 @@ from mlff_core.data.sampling import (
     langevin,
     langevin_md,
 )
+from mlff_core.data.sampling.bonds import bonds, side
 from mlff_core.data.sampling.cluster import water
-from mlff_core.data.sampling.graph import bonds, side
 from mlff_core.data.sampling.normal_mode import internal_modes
 from mlff_core.errors import InputError
 from mlff_core.testing.reference_potential import PairPotential

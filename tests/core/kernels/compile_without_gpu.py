@@ -14,12 +14,12 @@ from triton.compiler import ASTSource
 import mlff_core.kernels.triton.launch as launching
 import mlff_core.kernels.triton.network as network
 import mlff_core.kernels.triton.search as searching
-from mlff_core.batch import single
 from mlff_core.kernels.triton.arrays import PaddedInputs, Tiling
 from mlff_core.kernels.triton.padded import empty_neighbors
 from mlff_core.kernels.triton.parameters import read_parameters
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.presets import PRESETS
+from mlff_core.structures.batch import single
 
 TARGET = GPUTarget("cuda", 90, 32)
 POINTERS = {

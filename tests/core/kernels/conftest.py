@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mlff_core.batch import concatenate, single
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN
-from mlff_core.neighbors import find_neighbors
+from mlff_core.structures.batch import concatenate, single
+from mlff_core.structures.neighbors import find_neighbors
 
 # Triton reads it when it is imported: where there is no GPU its kernels are interpreted.
 if not torch.cuda.is_available():

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mlff_core import load
-from mlff_core.distill.physics.trajectory import run, thermal_velocities
+from mlff_core.judging.physics.trajectory import run, thermal_velocities
 from mlff_core.testing import structures
 
 N_STEPS, TIMESTEP_FS = 400, 0.5

@@ -13,7 +13,7 @@ from mlff_core.kernels.cpu_gradient import N_INTERVALS, CPUGradientKernel
 from mlff_core.kernels.cpu_kernel import CPUKernel, variants
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import PRESETS
-from mlff_core.neighbors import edge_vectors, find_neighbors
+from mlff_core.structures.neighbors import edge_vectors, find_neighbors
 
 SMALL = PaiNNConfig(hidden=16, n_radial=6)
 CONFIGS = {

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mlff_core.batch import concatenate, split
-from mlff_core.engine import Engine
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.cpu_kernel import CPUKernel, variants
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNNConfig
 from mlff_core.model.presets import PRESETS
-from mlff_core.neighbors import EdgeList, find_neighbors
+from mlff_core.plugins.engine import Engine
+from mlff_core.structures.batch import concatenate, split
+from mlff_core.structures.neighbors import EdgeList, find_neighbors
 
 ALL = ("energy", "forces", "stress", "atom_energies")
 SMALL = PaiNNConfig(hidden=16, n_radial=6)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from mlff_core.batch import single
 from mlff_core.card import ModelCard
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.cpu_parameters import N_INTERVALS
 from mlff_core.kernels.reference import ReferenceKernel
-from mlff_core.model.core import CORE_WIDTH
+from mlff_core.model.distance_floor import CORE_WIDTH
 from mlff_core.model.presets import PRESETS
-from mlff_core.neighbors import find_neighbors
-from mlff_core.student import StudentPotential
+from mlff_core.potentials.student import StudentPotential
+from mlff_core.structures.batch import single
+from mlff_core.structures.neighbors import find_neighbors
 
 CUTOFF = 5.0
 H, O = 1, 8  # noqa: E741

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlff_core.batch import concatenate
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.model.presets import PRESETS
-from mlff_core.neighbors import find_neighbors
+from mlff_core.structures.batch import concatenate
+from mlff_core.structures.neighbors import find_neighbors
 
 ALL = ("energy", "forces", "stress", "atom_energies")
 

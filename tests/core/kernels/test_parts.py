@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlff_core.batch import AtomicBatch, concatenate, single
 from mlff_core.errors import InputError
 from mlff_core.kernels import parts
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.parts import cut_out, halves
 from mlff_core.model.painn import PaiNNConfig
 from mlff_core.model.presets import PRESETS
-from mlff_core.neighbors import find_neighbors
+from mlff_core.structures.batch import AtomicBatch, concatenate, single
+from mlff_core.structures.neighbors import find_neighbors
 
 ALL = ("energy", "forces", "stress", "atom_energies")
 CONFIGS = {

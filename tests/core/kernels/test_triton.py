@@ -19,13 +19,13 @@ pytest.importorskip("triton")
 if torch.cuda.is_available():
     pytest.skip("the interpreter is for machines without a GPU; test_gpu.py is for this one", allow_module_level=True)
 
-from mlff_core.batch import concatenate, single, split
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.triton.arrays import Tiling
 from mlff_core.kernels.triton.kernel import TritonKernel, bucket
 from mlff_core.model.painn import PaiNNConfig
 from mlff_core.model.presets import PRESETS
-from mlff_core.neighbors import EdgeList, find_neighbors
+from mlff_core.structures.batch import concatenate, single, split
+from mlff_core.structures.neighbors import EdgeList, find_neighbors
 
 ALL = ("energy", "forces", "stress", "atom_energies")
 SMALL = PaiNNConfig(hidden=16, n_layers=2, n_radial=6)

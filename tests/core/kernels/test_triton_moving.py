@@ -10,14 +10,14 @@ pytest.importorskip("triton")
 if torch.cuda.is_available():
     pytest.skip("the interpreter is for machines without a GPU; test_gpu.py is for this one", allow_module_level=True)
 
-from mlff_core import potential as potential_module
-from mlff_core.batch import concatenate, single
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.triton.stepper import Stepper
 from mlff_core.model.painn import PaiNNConfig
-from mlff_core.potential import VerletPotential
-from mlff_core.student import StudentPotential
+from mlff_core.potentials import interface as potential_module
+from mlff_core.potentials.interface import VerletPotential
+from mlff_core.potentials.student import StudentPotential
+from mlff_core.structures.batch import concatenate, single
 
 SMALL = PaiNNConfig(hidden=16, n_layers=1, n_radial=4, cutoff=2.5)
 WANT = ("energy", "forces", "stress", "atom_energies")

@@ -10,7 +10,6 @@ pytest.importorskip("triton")
 if torch.cuda.is_available():
     pytest.skip("the interpreter is for machines without a GPU; test_gpu.py is for this one", allow_module_level=True)
 
-from mlff_core.batch import concatenate, single
 from mlff_core.errors import InputError
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.kernels.triton.padded import padded_neighbors, reverse_edges
@@ -18,7 +17,8 @@ from mlff_core.kernels.triton.parameters import read_parameters
 from mlff_core.kernels.triton.search import NeighborSearch
 from mlff_core.kernels.triton.stepper import Stepper
 from mlff_core.model.painn import PaiNNConfig
-from mlff_core.neighbors import find_neighbors
+from mlff_core.structures.batch import concatenate, single
+from mlff_core.structures.neighbors import find_neighbors
 
 
 def stepper_of(model, batch, **options):

@@ -12,7 +12,7 @@ from mlff_core.errors import InputError
 from mlff_core.model.derivatives import energies_and_edge_gradients, forces_from_edge_gradients
 from mlff_core.model.painn import SMOOTHING, PaiNN, PaiNNConfig, count_parameters
 from mlff_core.model.presets import BUDGETS, PRESETS, preset
-from mlff_core.neighbors import edge_vectors
+from mlff_core.structures.neighbors import edge_vectors
 from mlff_core.testing import structures
 
 COUNTS = {"original": 417_425, "tiny": 77_089, "ultra-tiny": 20_401}

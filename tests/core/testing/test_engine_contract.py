@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from mlff_core.engine import Engine
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.neighbors import find_neighbors
-from mlff_core.opening import load
-from mlff_core.prediction import Prediction
-from mlff_core.student import StudentPotential
+from mlff_core.models.opening import load
+from mlff_core.plugins.engine import Engine
+from mlff_core.potentials.student import StudentPotential
+from mlff_core.structures.neighbors import find_neighbors
+from mlff_core.structures.prediction import Prediction
 from mlff_core.testing import EngineContract, engine_contract, run_contract
 from mlff_core.testing.engine_contract import CAPABILITIES
 from mlff_core.testing.runner import run_test

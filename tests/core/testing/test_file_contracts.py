@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from mlff_core import load
-from mlff_core.checkpoint import load_checkpoint, save_checkpoint
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError
-from mlff_core.exporter import Exporter, ExportReport
-from mlff_core.runtime import Runtime
-from mlff_core.student import StudentPotential
+from mlff_core.models.checkpoint import load_checkpoint, save_checkpoint
+from mlff_core.plugins.exporter import Exporter, ExportReport
+from mlff_core.plugins.runtime import Runtime
+from mlff_core.potentials.student import StudentPotential
 from mlff_core.testing import (
     ExporterContract,
     PairPotential,
@@ -225,7 +225,7 @@ def test_a_wrong_runtime_fails(runtime, name):
 
 
 def test_a_runtime_finds_the_exporter_of_its_suffix():
-    from mlff_core import plugins
+    from mlff_core.plugins import host as plugins
 
     contract = type("Contract", (RuntimeContract,), {"runtime": plugins.runtime("torchscript")})
     assert run_test(contract, "test_every_structure_has_the_models_numbers").status == "ok"

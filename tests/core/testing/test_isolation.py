@@ -12,7 +12,7 @@ from mlff_core.testing import isolation
 
 PLUGIN = """
     {top}
-    from mlff_core.engine import Engine
+    from mlff_core.plugins.engine import Engine
     from mlff_core.errors import MissingDependencyError
 
     class Heavy(Engine):
@@ -88,7 +88,7 @@ def test_a_plugin_that_forgets_the_hint_fails(heavy):
 
 
 def test_packages_of_the_core_are_nobodys_own():
-    from mlff_core.provider import Provider
+    from mlff_core.plugins.provider import Provider
 
     class Plain(Provider):
         name = "plain"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.neighbors import edge_vectors, find_neighbors
+from mlff_core.structures.neighbors import edge_vectors, find_neighbors
 from mlff_core.testing import PairPotential, potential_checks, small_student, structures
 
 POTENTIALS = {

@@ -12,9 +12,9 @@ import torch
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import MissingDependencyError
-from mlff_core.potential import Potential
-from mlff_core.prediction import Prediction
-from mlff_core.teacher import Teacher
+from mlff_core.plugins.teacher import Teacher
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.prediction import Prediction
 from mlff_core.testing.reference_potential import PairPotential
 from mlff_core.testing.runner import run_contract
 from mlff_core.testing.teacher_contract import TeacherContract

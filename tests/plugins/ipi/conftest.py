@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlff_core.structures import batch_from_atoms
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing.reference_potential import PairPotential
 
 EXECUTABLE = Path(sys.executable).parent / "i-pi"

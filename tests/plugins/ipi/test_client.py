@@ -228,7 +228,7 @@ def test_a_model_without_stress_is_refused_for_a_crystal():
 
 
 def test_extras_have_the_energy_and_of_several_models_each_ones_energy_forces_and_virial():
-    from mlff_core.uncertainty import Calibration, Ensemble
+    from mlff_core.potentials.ensemble import Calibration, Ensemble
     from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
     from mlff_plugins.ipi.protocol import Structures
 

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 pytest.importorskip("ipi")
 
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.cli.main import build
 from mlff_core.errors import InputError
+from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.testing import small_student, structures
 from mlff_plugins.ipi.input_file import check_not_wrapped, read_input, read_template, template_of
 

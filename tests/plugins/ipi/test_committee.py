@@ -9,7 +9,7 @@ from ase.io import read
 
 pytest.importorskip("ipi")
 
-from mlff_core.checkpoint import save_checkpoint
+from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.testing import small_student, structures
 from mlff_core.units import EV_PER_HARTREE
 from mlff_plugins.ipi.client import Address

@@ -130,7 +130,7 @@ def test_npt_over_tcp_has_the_pressure_of_the_stress_in_a_triclinic_cell(ipi):
 SLOW_CLIENT = """
 import sys, time, torch
 from ase.io import read
-from mlff_core.structures import batch_from_atoms
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing.reference_potential import PairPotential
 from mlff_plugins.ipi.client import Address, Client, connect
 from mlff_plugins.ipi.driver import Driver

@@ -6,14 +6,14 @@ import torch
 
 pytest.importorskip("ipi")
 
-from mlff_core.checkpoint import save_checkpoint
-from mlff_core.committee import write_committee
 from mlff_core.errors import InputError, UncertaintyError, UnsupportedError
-from mlff_core.opening import load
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.models.committee import write_committee
+from mlff_core.models.opening import load
+from mlff_core.potentials.ensemble import Calibration
+from mlff_core.potentials.watched import UncertaintyWarning, WatchedPotential
 from mlff_core.testing import small_student, structures
-from mlff_core.uncertainty import Calibration
 from mlff_core.units import EV_PER_HARTREE
-from mlff_core.watch import UncertaintyWarning, WatchedPotential
 from mlff_plugins.ipi import PES_FILE
 from mlff_plugins.ipi.client import Address
 from mlff_plugins.ipi.pes_driver import MLFFDriver

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("openmm")
 
-from mlff_core.checkpoint import save_checkpoint
+from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.testing import small_student
 
 ROOT = Path(__file__).parents[3]

@@ -12,8 +12,8 @@ import torch
 
 pytest.importorskip("openmmtorch")
 
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.testing import ExporterContract, isolation, small_student, structures
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
 from mlff_plugins.openmm.convert import reduced_box

@@ -8,14 +8,14 @@ from openmm import app, unit
 
 pytest.importorskip("openmmtorch")
 
-from mlff_core.benchmark import water_box
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError
 from mlff_core.model.scripted_neighbors import ScriptedNeighbors
-from mlff_core.neighbors import find_neighbors
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.structures.neighbors import find_neighbors
 from mlff_core.testing import PairPotential, small_student, structures
 from mlff_core.testing.counting import count_elements
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
+from mlff_plugins.benchmark.systems import water_box
 from mlff_plugins.openmm import create_force
 from mlff_plugins.openmm.convert import reduced_box
 from mlff_plugins.openmm.force import choose_backend

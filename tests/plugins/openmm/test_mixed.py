@@ -6,9 +6,9 @@ import pytest
 import torch
 from openmm import app, unit
 
-from mlff_core.batch import single
-from mlff_core.checkpoint import save_checkpoint
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.structures.batch import single
 from mlff_core.testing import small_student
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
 from mlff_plugins.openmm import create_mixed_system

@@ -11,9 +11,9 @@ import torch
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from mlff_core import plugins
 from mlff_core.errors import InputError, MissingDependencyError, PluginError, UnsupportedError
-from mlff_core.structures import batch_from_atoms
+from mlff_core.plugins import host as plugins
+from mlff_core.structures.reading import batch_from_atoms
 
 NAME = "ase:ase.calculators.emt.EMT"
 

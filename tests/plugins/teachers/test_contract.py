@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 from ase import Atoms
 
-from mlff_core import plugins
-from mlff_core.engine import Tolerance
+from mlff_core.plugins import host as plugins
+from mlff_core.plugins.engine import Tolerance
 from mlff_core.testing.teacher_contract import TeacherContract
 
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import pytest
 import torch
 
-from mlff_core import plugins
 from mlff_core.errors import InputError
-from mlff_core.structures import batch_from_atoms
+from mlff_core.plugins import host as plugins
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing import structures
 from mlff_core.testing.teacher_contract import TeacherContract
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mlff_core import plugins
 from mlff_core.errors import MissingDependencyError
+from mlff_core.plugins import host as plugins
 
 
 @pytest.mark.skipif(not plugins.teacher("orb").missing(), reason="orb-models is installed")

@@ -14,10 +14,10 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from mlff_core import plugins
-from mlff_core.batch import concatenate
 from mlff_core.errors import InputError
-from mlff_core.structures import batch_from_atoms
+from mlff_core.plugins import host as plugins
+from mlff_core.structures.batch import concatenate
+from mlff_core.structures.reading import batch_from_atoms
 
 pytest.importorskip("so3krates_torch")
 

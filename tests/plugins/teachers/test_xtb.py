@@ -7,9 +7,9 @@ import pytest
 import torch
 from ase.build import molecule
 
-from mlff_core import plugins
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.structures import batch_from_atoms
+from mlff_core.plugins import host as plugins
+from mlff_core.structures.reading import batch_from_atoms
 
 pytest.importorskip("tblite")
 

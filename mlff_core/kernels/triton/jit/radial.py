@@ -59,7 +59,7 @@ def enveloped_basis(
 
 @triton.jit
 def held_distance(r, inverse_length, CORE: tl.constexpr, WIDTH: tl.constexpr):
-    """Return the distance that filters see and its slope in the true one; see ``mlff_core/model/core.py``."""
+    """Return the distance that filters see and its slope in the true one; see ``mlff_core/model/distance_floor.py``."""
     y = r * inverse_length
     t = tl.minimum(tl.maximum((y - (CORE - WIDTH)) / WIDTH, 0.0), 1.0)
     t2 = t * t

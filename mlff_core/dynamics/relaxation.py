@@ -1,0 +1,151 @@
+"""Relaxation: structures brought to a minimum of the energy with ASE's optimisers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from mlff_core.errors import InputError, MlffError, UnsupportedError
+from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.structures.reading import batch_from_atoms
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+OPTIMIZERS = {"bfgs": "BFGS", "lbfgs": "LBFGS", "fire": "FIRE"}
+"""Our names of ASE's optimisers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxation:
+    """What became of one structure.
+
+    Parameters
+    ----------
+    atoms
+        The structure with its results attached.
+    converged
+        True if the largest force fell below the threshold.
+    n_steps
+        Steps taken.
+    energy_before, energy
+        eV.
+    max_force
+        Length of the largest force on an atom that may move, eV/Å.
+    max_stress
+        Largest component of the stress, eV/Å³; None unless the cell was relaxed.
+    """
+
+    atoms: Atoms
+    converged: bool
+    n_steps: int
+    energy_before: float
+    energy: float
+    max_force: float
+    max_stress: float | None = None
+
+
+class _Bridge(Calculator):
+    """The few lines that ASE's optimisers and cell filters need of a potential."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(self, potential: Potential, *, want_stress: bool) -> None:
+        super().__init__()
+        self.verlet = VerletPotential(potential)
+        self.want = ("energy", "forces", "stress") if want_stress else ("energy", "forces")
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        batch = batch_from_atoms(self.atoms, device=self.verlet.device, dtype=self.verlet.dtype)
+        prediction = self.verlet.predict(batch, want=self.want)
+        energy = float(prediction.energy[0])
+        self.results: dict[str, Any] = {"energy": energy, "free_energy": energy}
+        if prediction.forces is not None:
+            self.results["forces"] = prediction.forces.double().cpu().numpy()
+        if prediction.stress is not None:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())
+
+
+def relax(
+    potential: Potential,
+    atoms: Atoms,
+    *,
+    fmax: float = 0.01,
+    max_steps: int = 500,
+    optimizer: str = "bfgs",
+    cell: bool = False,
+    on_step: Callable[[int], None] | None = None,
+) -> Relaxation:
+    """Return the structure at a minimum of the energy nearby; the one given stays as it is.
+
+    Parameters
+    ----------
+    potential
+        Gives energy, forces, and stress if the cell is to relax.
+    atoms
+        Where to begin; ASE's constraints are obeyed.
+    fmax
+        Largest force allowed at the end, eV/Å (with the cell: also the largest force on it, as ASE's
+        ``FrechetCellFilter`` counts it).
+    max_steps
+        Steps after which to give up.
+    optimizer
+        Out of :data:`OPTIMIZERS`.
+    cell
+        Relax shape and volume of the cell too.
+    on_step
+        Called with the number of steps done.
+
+    Raises
+    ------
+    InputError
+        A wrong option, a structure that cannot be used, or atoms that overlap on the way.
+    UnsupportedError
+        An element or charge the potential does not know, or a cell to be relaxed without a stress.
+    """
+    import ase.optimize
+    from ase.filters import FrechetCellFilter
+
+    if optimizer not in OPTIMIZERS:
+        raise InputError(f"no optimiser is called {optimizer!r}; there are {', '.join(OPTIMIZERS)}")
+    if not (np.isfinite(fmax) and fmax > 0):
+        raise InputError(f"fmax must be positive, in eV/Å, got {fmax}")
+    if max_steps < 1:
+        raise InputError(f"max_steps must be at least 1, got {max_steps}")
+    if cell and not atoms.pbc.all():
+        raise InputError(f"a cell to be relaxed must be periodic in all directions, got pbc {atoms.pbc.tolist()}")
+    if "forces" not in potential.supports or (cell and "stress" not in potential.supports):
+        raise UnsupportedError(f"{potential.card.name} gives no {'stress' if cell else 'forces'}, which relaxing needs")
+    batch_from_atoms(atoms).validate_values()
+    moving = atoms.copy()
+    moving.calc = _Bridge(potential, want_stress=cell)
+    energy_before = moving.get_potential_energy()
+    target = FrechetCellFilter(moving) if cell else moving
+    dynamics = getattr(ase.optimize, OPTIMIZERS[optimizer])(target, logfile=None)
+    if on_step is not None:
+        dynamics.attach(lambda: on_step(dynamics.nsteps))
+    try:
+        converged = bool(dynamics.run(fmax=fmax, steps=max_steps))
+    except MlffError as error:
+        raise InputError(f"the relaxation failed after {dynamics.nsteps} steps: {error}") from error
+    forces = moving.get_forces()
+    return Relaxation(
+        atoms=moving,
+        converged=converged,
+        n_steps=dynamics.nsteps,
+        energy_before=energy_before,
+        energy=moving.get_potential_energy(),
+        max_force=float(np.linalg.norm(forces, axis=1).max()),
+        max_stress=float(np.abs(moving.get_stress()).max()) if cell else None,
+    )

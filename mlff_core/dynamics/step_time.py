@@ -1,0 +1,120 @@
+"""How long an MD step takes: moving atoms, neighbour search included, never the same structure twice."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from mlff_core.dynamics.integrators import VelocityVerlet
+from mlff_core.dynamics.state import MDState, Surface, thermal_velocities, without_drift
+from mlff_core.errors import InputError
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.reading import batch_from_atoms
+from mlff_core.units import FS_PER_TIME_UNIT
+
+TIMESTEP_FS = 0.5
+TEMPERATURE_KELVIN = 300.0
+SHORTEST_REPEAT_S = 0.1
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """How long the steps of a run took.
+
+    Parameters
+    ----------
+    repeats_ms
+        Mean time of a step in each repeat, ms.
+    steps_per_repeat
+        Steps of each repeat.
+    neighbour_searches_per_step
+        The other steps used the list under the skin.
+    """
+
+    repeats_ms: tuple[float, ...]
+    steps_per_repeat: int
+    neighbour_searches_per_step: float
+
+    @property
+    def median_ms(self) -> float:
+        """Median over the repeats, ms."""
+        return statistics.median(self.repeats_ms)
+
+
+def time_steps(
+    potential: Potential,
+    frames: Sequence[Atoms],
+    *,
+    n_repeats: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> StepTime:
+    """Return how long steps of velocity Verlet at 300 K take, energy, forces and neighbours included.
+
+    One trajectory runs through warm-up and repeats, so that every step has positions of its own and neighbour searches
+    are as frequent as in a simulation.
+
+    Parameters
+    ----------
+    potential
+        What is timed.
+    frames
+        The structures, run together as one batch.
+    n_repeats
+        Of at least 0.1 s and 10 steps each.
+    clock
+        Seconds.
+
+    Raises
+    ------
+    InputError
+        ``n_repeats`` is not positive, or the structures fall apart.
+    UnsupportedError
+        The potential cannot serve the structures.
+    """
+    if n_repeats < 1:
+        raise InputError(f"n_repeats must be at least 1, got {n_repeats}")
+    masses = np.concatenate([frame.get_masses() for frame in frames])[:, None]
+    batch = batch_from_atoms(frames, device=potential.device, dtype=potential.dtype)
+    surface = Surface(potential, batch)
+    stepper = VelocityVerlet(surface, masses, TIMESTEP_FS / FS_PER_TIME_UNIT)
+    state = surface.refresh(_start(batch, masses), want_stress=False)
+    state, seconds = _steps(stepper, state, 10, potential.device, clock)
+    n_steps = max(10, int(np.ceil(SHORTEST_REPEAT_S / max(seconds / 10, 1e-9))))
+    # The first calls of a compiled or tuned kernel take longer, so the length is found again after them.
+    state, seconds = _steps(stepper, state, n_steps, potential.device, clock)
+    n_steps = max(10, int(np.ceil(SHORTEST_REPEAT_S / max(seconds / n_steps, 1e-9))))
+    builds = surface.n_builds
+    times = []
+    for _ in range(n_repeats):
+        state, seconds = _steps(stepper, state, n_steps, potential.device, clock)
+        times.append(1e3 * seconds / n_steps)
+    return StepTime(tuple(times), n_steps, (surface.n_builds - builds) / (n_repeats * n_steps))
+
+
+def _start(batch: AtomicBatch, masses: np.ndarray[Any, np.dtype[np.float64]]) -> MDState:
+    positions = batch.positions.double().cpu().numpy()
+    velocities = thermal_velocities(masses, TEMPERATURE_KELVIN, np.random.default_rng(0))
+    cell = batch.cell.double().cpu().numpy()
+    return MDState(0, positions, without_drift(velocities, masses), cell, float("nan"), np.zeros_like(positions))
+
+
+def _steps(
+    stepper: VelocityVerlet, state: MDState, n_steps: int, device: torch.device, clock: Callable[[], float]
+) -> tuple[MDState, float]:
+    """Return the state after the steps and the seconds they took."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    began = clock()
+    for _ in range(n_steps):
+        state = stepper.advance(state, want_stress=False)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return state, clock() - began

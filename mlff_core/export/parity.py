@@ -1,0 +1,314 @@
+"""The certificate that all engines give the same numbers: one set of structures through everything installed."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from ase import Atoms
+from packaging.requirements import Requirement
+
+from mlff_core.errors import InputError, MissingDependencyError, MlffError, UnsupportedError
+from mlff_core.export.writing import in_elements
+from mlff_core.plugins.engine import Engine
+from mlff_core.plugins.exporter import Exporter, Variant
+from mlff_core.plugins.host import PluginHost
+from mlff_core.plugins.provider import Provider
+from mlff_core.plugins.runtime import Runtime
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.reading import batch_from_atoms
+from mlff_core.testing.structures import all_structures, ethanol
+from mlff_core.testing.through_engine import ThroughEngine
+from mlff_core.testing.tolerances import energy_deviation
+from mlff_core.tolerance import Tolerance, force_scale, stress_scale
+
+HUNDREDTH = "ethanol, hundredth call"
+N_TIMED = 5
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One structure through one engine, runtime or export.
+
+    Parameters
+    ----------
+    engine
+        Its name.
+    case
+        Name of the structure.
+    status
+        ``"ok"``, ``"fail"``, ``"unsupported"`` or ``"missing"``.
+    delta_energy_mev_per_atom
+        Largest difference from ``predict``, meV/atom.
+    delta_forces
+        Largest difference of a component, eV/Å.
+    delta_stress
+        Largest difference of a component, eV/Å³; None where there is no stress.
+    ms
+        Median wall time of a call, ms, units and engine included.
+    message
+        Why it failed or is unsupported.
+    """
+
+    engine: str
+    case: str
+    status: str
+    delta_energy_mev_per_atom: float | None = None
+    delta_forces: float | None = None
+    delta_stress: float | None = None
+    ms: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The certificate.
+
+    Parameters
+    ----------
+    model
+        Name on the model's card.
+    sha256
+        Of the model file.
+    versions
+        Of this package and of every package that an engine needs.
+    rows
+        One for each engine and structure.
+    reduced
+        Names of the engines that give accuracy away and are held to a tolerance of their own.
+    """
+
+    model: str
+    sha256: str
+    versions: dict[str, str]
+    rows: tuple[ParityRow, ...]
+    reduced: frozenset[str] = frozenset()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed, and anything was compared at all."""
+        statuses = {row.status for row in self.rows}
+        return "fail" not in statuses and "ok" in statuses
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as ``mlff parity --json`` prints them."""
+        return {
+            "model": self.model,
+            "sha256": self.sha256,
+            "versions": self.versions,
+            "rows": [asdict(row) for row in self.rows],
+            "ok": self.ok,
+        }
+
+
+def certify(
+    potential: Potential,
+    host: PluginHost,
+    *,
+    sha256: str = "",
+    only: Sequence[str] = (),
+    on_row: Callable[[ParityRow], None] | None = None,
+) -> ParityReport:
+    """Return what every engine, runtime and export of the host makes of one set of structures.
+
+    Parameters
+    ----------
+    potential
+        The model; its own ``predict`` is what all are compared with.
+    host
+        Whose plugins are asked.
+    sha256
+        Hash of the model file, for the report.
+    only
+        Names of engines and runtimes; empty takes all.
+    on_row
+        Is told of each row.
+
+    Raises
+    ------
+    InputError
+        A name in ``only`` is no engine and no runtime.
+    """
+    entrants = [*_engines(host), *_files(host)]
+    names = [entrant.name for entrant in entrants]
+    unknown = sorted(set(only) - set(names))
+    if unknown:
+        raise InputError(f"no engine or runtime is called {', '.join(unknown)}; there are {', '.join(names)}")
+    chosen = [entrant for entrant in entrants if not only or entrant.name in only]
+    rows = []
+    for entrant in chosen:
+        for row in _rows_of(entrant, potential):
+            rows.append(row)
+            if on_row is not None:
+                on_row(row)
+    providers = [entrant.provider for entrant in chosen]
+    reduced = frozenset(entrant.name for entrant in chosen if entrant.variant is not None)
+    return ParityReport(potential.card.name, sha256, _versions(providers), tuple(rows), reduced)
+
+
+@dataclass(frozen=True)
+class _Entrant:
+    """An engine, or a runtime with the exporter of its files and the form of them."""
+
+    name: str
+    provider: Engine | Runtime
+    exporter: Exporter | None = None
+    variant: Variant | None = None
+
+
+def _engines(host: PluginHost) -> list[_Entrant]:
+    return [_Entrant(engine.name, cast("Engine", engine)) for engine in host.providers("engine")]
+
+
+def _files(host: PluginHost) -> list[_Entrant]:
+    """Return the runtimes whose files an exporter writes, and after them the forms that give accuracy away."""
+    exact, reduced = [], []
+    for runtime in cast("list[Runtime]", host.providers("runtime")):
+        for exporter in cast("list[Exporter]", host.providers("exporter")):
+            if exporter.suffix in runtime.suffixes:
+                exact.append(_Entrant(runtime.name, runtime, exporter))
+                for name, variant in exporter.variants.items():
+                    reduced.append(_Entrant(f"{runtime.name}-{name}", runtime, exporter, variant))
+                break
+    return [*exact, *reduced]
+
+
+def _rows_of(entrant: _Entrant, potential: Potential) -> Iterator[ParityRow]:
+    provider = entrant.provider
+    missing = provider.missing()
+    cases = {name: in_elements(atoms, potential.card.elements) for name, atoms in all_structures().items()}
+    cases[HUNDREDTH] = in_elements(ethanol(), potential.card.elements)
+    if missing:
+        message = f"{'; '.join(missing)}. Install with: {provider.install_hint}"
+        yield from (ParityRow(entrant.name, case, "missing", message=message) for case in cases)
+        return
+    if isinstance(provider, Engine):
+        is_double = potential.dtype.itemsize == 8
+        tolerance = provider.tolerance_float64 if is_double else provider.tolerance
+        for case, atoms in cases.items():
+            problem = _not_offered(provider, atoms)
+            if problem:
+                yield ParityRow(provider.name, case, "unsupported", message=problem)
+                continue
+            through = ThroughEngine(provider, potential, {})
+            yield _row(provider.name, case, atoms, potential, through, tolerance)
+        return
+    yield from _rows_of_file(entrant, potential, cases)
+
+
+def _rows_of_file(entrant: _Entrant, potential: Potential, cases: dict[str, Atoms]) -> Iterator[ParityRow]:
+    exporter, runtime, variant, name = entrant.exporter, entrant.provider, entrant.variant, entrant.name
+    assert exporter is not None
+    assert isinstance(runtime, Runtime)
+    with tempfile.TemporaryDirectory(prefix="mlff-parity-") as folder:
+        path = Path(folder) / f"model{exporter.suffix}"
+        try:
+            exporter.export(potential, path, None if variant is None else variant.options)
+            opened = runtime.open(path, device="cpu")
+        except MissingDependencyError as error:
+            yield from (ParityRow(name, case, "missing", message=str(error)) for case in cases)
+            return
+        except UnsupportedError as error:
+            yield from (ParityRow(name, case, "unsupported", message=str(error)) for case in cases)
+            return
+        except Exception as error:  # a compiler's or an exporter's own exception fails its rows, not the certificate
+            message = str(error) if isinstance(error, MlffError) else f"{type(error).__name__}: {error}"
+            yield from (ParityRow(name, case, "fail", message=message) for case in cases)
+            return
+        tolerance = Tolerance(1e-8, 1e-8, 1e-8) if potential.dtype.itemsize == 8 else Tolerance()
+        for case, atoms in cases.items():
+            if variant is None:
+                yield _row(name, case, atoms, potential, opened, tolerance)
+                continue
+            row = _row(name, case, atoms, potential, opened, variant.tolerance)
+            yield replace(row, message="; ".join(filter(None, [row.message, _stated(variant.tolerance)])))
+
+
+def _stated(tolerance: Tolerance) -> str:
+    return (
+        f"own tolerance: {1e3 * tolerance.energy:g} meV/atom, {tolerance.forces:g} of the largest force, "
+        f"{tolerance.stress:g} eV/Å³"
+    )
+
+
+def _not_offered(engine: Engine, atoms: Atoms) -> str:
+    if atoms.pbc.any() and "periodic" not in engine.capabilities:
+        return f"{engine.name} knows molecules only"
+    if atoms.pbc.any() and not atoms.pbc.all() and "slab" not in engine.capabilities:
+        return f"{engine.name} knows no partly periodic structures"
+    return ""
+
+
+def _row(name: str, case: str, atoms: Atoms, potential: Potential, other: Potential, tolerance: Tolerance) -> ParityRow:
+    batch = batch_from_atoms(atoms, dtype=potential.dtype)
+    want = {"energy", "forces"} | ({"stress"} & potential.supports & other.supports if batch.pbc.all() else set())
+    context = cast("AbstractContextManager[object]", other if isinstance(other, ThroughEngine) else nullcontext())
+    try:
+        with context:
+            wanted = potential.predict(batch, want=want)
+            for _ in range(99 if case == HUNDREDTH else 0):
+                other.predict(batch, want=want)
+            times = []
+            for _ in range(N_TIMED):
+                began = time.perf_counter()
+                found = other.predict(batch, want=want)
+                times.append(1e3 * (time.perf_counter() - began))
+    except UnsupportedError as error:
+        return ParityRow(name, case, "unsupported", message=str(error))
+    except Exception as error:  # an engine's own exception is a failed row, not a failed certificate
+        return ParityRow(name, case, "fail", message=f"{type(error).__name__}: {error}")
+    return _compared(name, case, batch, wanted, found, tolerance, statistics.median(times))
+
+
+def _compared(
+    name: str,
+    case: str,
+    batch: AtomicBatch,
+    wanted: Prediction,
+    found: Prediction,
+    tolerance: Tolerance,
+    ms: float,
+) -> ParityRow:
+    energy = float(energy_deviation(found.energy, wanted.energy, torch.tensor(batch.atoms_per_system())).max())
+    if wanted.forces is None or found.forces is None:
+        return ParityRow(name, case, "fail", message="no forces came", ms=ms)
+    forces = float((found.forces.cpu().double() - wanted.forces.cpu().double()).abs().max())
+    stress, allowed_stress = None, tolerance.stress
+    if wanted.stress is not None and found.stress is not None:
+        stress = float((found.stress.cpu().double() - wanted.stress.cpu().double()).abs().max())
+        allowed_stress = tolerance.stress * stress_scale(wanted.stress)
+    # `not <=`, so that NaN fails.
+    wrong = [
+        f"{what} off by {value:.1e} {unit}, at most {allowed:.1e}"
+        for what, value, allowed, unit in (
+            ("energy", energy, tolerance.energy, "eV/atom"),
+            ("forces", forces, tolerance.forces * force_scale(wanted.forces), "eV/Å"),
+            ("stress", stress, allowed_stress, "eV/Å³"),
+        )
+        if value is not None and not value <= allowed
+    ]
+    status = "fail" if wrong else "ok"
+    return ParityRow(name, case, status, 1e3 * energy, forces, stress, ms, "; ".join(wrong))
+
+
+def _versions(providers: Sequence[Provider]) -> dict[str, str]:
+    packages = {"mlff-hub", "torch", "numpy", "ase", "vesin"}
+    packages |= {Requirement(text).name for provider in providers for text in provider.requires}
+    return {package: _version(package) for package in sorted(packages)}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,159 @@
+"""Trajectories for the checks: many structures at once, energies recorded, nothing else kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from ase.data import atomic_masses
+from torch import Tensor
+
+from mlff_core.errors import InputError
+from mlff_core.model.derivatives import sum_over_systems
+from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.structures.batch import AtomicBatch, split
+from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
+
+Array = npt.NDArray[np.float64]
+
+
+def masses(atomic_numbers: Tensor) -> Tensor:
+    """Return the standard masses of atoms, shape (n_atoms,), amu, float64, from atomic numbers of the same shape."""
+    return torch.from_numpy(atomic_masses)[atomic_numbers.cpu()].to(atomic_numbers.device, torch.float64)
+
+
+def thermal_velocities(batch: AtomicBatch, temperature: float, generator: torch.Generator) -> Tensor:
+    """Return Maxwell-Boltzmann velocities with no net momentum, shape (n_atoms, 3), Å/Å√(amu/eV).
+
+    Parameters
+    ----------
+    batch
+        The structures.
+    temperature
+        K.
+    generator
+        Random state.
+    """
+    mass = masses(batch.atomic_numbers).cpu()[:, None]
+    noise = torch.randn((batch.n_atoms, 3), dtype=torch.float64, generator=generator)
+    owner = batch.system_idx.cpu()
+    momenta = noise * torch.sqrt(mass * EV_PER_KELVIN * temperature)
+    totals = sum_over_systems(torch.cat([momenta, mass], dim=1), owner, batch.n_systems)[owner]
+    return momenta / mass - totals[:, :3] / totals[:, 3:]
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Where a run ended, and its energies.
+
+    Parameters
+    ----------
+    batch
+        The structures at the end, float64 positions.
+    velocities
+        At the end, shape (n_atoms, 3), Å/Å√(amu/eV).
+    times_ps
+        Of each record, shape (n_records,), ps.
+    potential_energy, kinetic_energy
+        Shape (n_records, n_systems), eV.
+    """
+
+    batch: AtomicBatch
+    velocities: Tensor
+    times_ps: Array
+    potential_energy: Array
+    kinetic_energy: Array
+
+    def split(self) -> list[Trajectory]:
+        """Return one trajectory for each structure."""
+        velocities = self.velocities.split(self.batch.atoms_per_system())
+        return [
+            Trajectory(batch, velocities[k], self.times_ps, self.potential_energy[:, [k]], self.kinetic_energy[:, [k]])
+            for k, batch in enumerate(split(self.batch))
+        ]
+
+
+def run(
+    potential: Potential,
+    batch: AtomicBatch,
+    velocities: Tensor,
+    *,
+    n_steps: int,
+    timestep_fs: float = 0.5,
+    temperature: float = 0.0,
+    friction_per_ps: float = 0.0,
+    generator: torch.Generator | None = None,
+    record_every: int = 10,
+    progress: Callable[[int], None] | None = None,
+) -> Trajectory:
+    """Return a Langevin trajectory of every structure; without friction it is velocity Verlet.
+
+    Splitting BAOAB of B. Leimkuhler, C. Matthews, Appl. Math. Res. Express 2013, 34, doi:10.1093/amrx/abs010. Positions
+    and velocities are float64 whatever the potential's precision, so that a drift is the potential's doing.
+
+    Parameters
+    ----------
+    potential
+        What drives.
+    batch
+        Start.
+    velocities
+        Start, shape (n_atoms, 3), Å/Å√(amu/eV).
+    n_steps
+        Number of steps.
+    timestep_fs
+        fs.
+    temperature
+        Of the bath, K.
+    friction_per_ps
+        Coupling to the bath, 1/ps.
+    generator
+        Random state of the bath; needed where temperature and friction are set.
+    record_every
+        Steps between records of the energies; the start and the end are always recorded.
+    progress
+        Called with the number of steps done.
+    """
+    if not timestep_fs > 0 or n_steps < 1:
+        raise InputError(f"a trajectory needs a positive time step and at least one step, got {timestep_fs}, {n_steps}")
+    driven = VerletPotential(potential)
+    device = potential.device
+    batch = batch.to(device, torch.float64)
+    v = velocities.to(device, torch.float64)
+    mass = masses(batch.atomic_numbers)[:, None]
+    dt = timestep_fs / FS_PER_TIME_UNIT
+    keep = math.exp(-friction_per_ps * 1e-3 * timestep_fs)
+    kick = torch.sqrt((1.0 - keep * keep) * EV_PER_KELVIN * temperature / mass)
+    prediction = driven.predict(batch)
+    times, potentials, kinetics = [], [], []
+    for step in range(n_steps + 1):
+        assert prediction.forces is not None  # asked for
+        acceleration = prediction.forces.double() / mass
+        if step > 0:
+            v = v + 0.5 * dt * acceleration
+        if step % record_every == 0 or step == n_steps:
+            kinetic = sum_over_systems((0.5 * mass * v * v).sum(dim=1), batch.system_idx, batch.n_systems)
+            times.append(step * timestep_fs * 1e-3)
+            potentials.append(prediction.energy.cpu().numpy())
+            kinetics.append(kinetic.cpu().numpy())
+            if progress is not None:
+                progress(step)
+        if step == n_steps:
+            break
+        v = v + 0.5 * dt * acceleration
+        if friction_per_ps:
+            half = batch.positions + 0.5 * dt * v
+            v = keep * v
+            if temperature:
+                noise = torch.randn(v.shape, dtype=torch.float64, generator=generator).to(device)
+                v = v + kick * noise
+            positions = half + 0.5 * dt * v
+        else:
+            positions = batch.positions + dt * v
+        batch = batch.with_positions(positions)
+        prediction = driven.predict(batch)
+    return Trajectory(batch, v, np.array(times), np.array(potentials), np.array(kinetics))

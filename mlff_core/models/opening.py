@@ -1,0 +1,80 @@
+"""Open any model, trained or exported, by name or path.
+
+This stands above the plugin host, since only the registered runtimes know which endings of exported files are theirs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlff_core.errors import InputError, PluginError
+from mlff_core.models import committee
+from mlff_core.models.registry import SUFFIX, load_student, resolve, resolve_dtype
+from mlff_core.plugins.host import host
+from mlff_core.plugins.runtime import Runtime
+from mlff_core.potentials.ensemble import Ensemble
+from mlff_core.potentials.interface import Potential
+
+
+def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32", kernel: str = "auto") -> Potential:
+    """Return a model, ready to predict.
+
+    Parameters
+    ----------
+    name_or_path
+        A name (``mlff models list``), the path of a ``model.pt``, of an exported file whose ending a runtime knows
+        (``mlff plugins list``), or of a committee's ``.toml``. A file that exists wins over a name.
+    device
+        ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
+    dtype
+        ``"float32"`` or ``"float64"``. An exported file computes in the precision it was written in; one written in
+        float32 is refused where float64 is asked for.
+    kernel
+        ``"auto"`` or the name of a kernel; an exported file has its own and takes only ``"auto"``.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged or foreign, or not the one behind the name.
+    InputError
+        Unknown device, dtype or kernel, or a dtype or kernel that the exported file does not have.
+    MissingDependencyError
+        The runtime of this kind of file is not installed.
+    PluginError
+        Two runtimes claim this ending.
+    """
+    path = resolve(name_or_path)
+    if path.suffix.lower() == committee.SUFFIX:
+        files, calibration = committee.read_committee(path)
+        return Ensemble([load(file, device=device, dtype=dtype, kernel=kernel) for file in files], calibration)
+    runtime = None if path.suffix.lower() == SUFFIX else runtime_for(path)
+    if runtime is None:
+        return load_student(path, device=device, dtype=dtype, kernel=kernel)
+    if kernel != "auto":
+        raise InputError(f"{path} is an exported file with its own kernel, so kernel must be 'auto', got {kernel!r}")
+    wanted = resolve_dtype(dtype)
+    runtime.ensure_installed()
+    potential = runtime.open(path, device=device)
+    if potential.dtype.itemsize < wanted.itemsize:
+        raise InputError(f"{path} was exported in {potential.dtype}, {dtype} was asked for; export it in {dtype}")
+    return potential
+
+
+def runtime_for(path: Path) -> Runtime | None:
+    """Return the runtime that opens files with this ending, None if there is none.
+
+    Raises
+    ------
+    PluginError
+        Two runtimes claim it.
+    """
+    suffix = path.suffix.lower()
+    claims = [
+        provider
+        for provider in host().providers("runtime")
+        if isinstance(provider, Runtime) and suffix in provider.suffixes
+    ]
+    if len(claims) > 1:
+        names = " and ".join(provider.name for provider in claims)
+        raise PluginError(f"files with the ending {suffix} are claimed by {names}; choose with MLFF_PLUGINS")
+    return claims[0] if claims else None

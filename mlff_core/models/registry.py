@@ -1,0 +1,317 @@
+"""Names of models: which there are, where their files lie, and whether a file is still the one that was registered.
+
+A folder of models holds the files and an ``index.json``: ``{"models": [{"name": …, "file": …, "sha256": …}, …]}``; a
+row may have ``"exports": [{"file": …, "sha256": …}, …]``, the same model in other formats. There are two:
+``mlff_core/models/shipped``, which is shipped, and the user's own, which exists once ``mlff models add`` was used.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from mlff_core.atomic_write import atomic_stream, make_folder, write_atomically
+from mlff_core.errors import CheckpointError, InputError
+from mlff_core.model.painn import count_parameters
+from mlff_core.models.checkpoint import file_sha256, load_checkpoint
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.student import StudentPotential
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+INDEX = "index.json"
+SUFFIX = ".pt"
+"""Ending of model files, which names therefore do not have."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SHIPPED_FOLDER = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model that has a name.
+
+    Parameters
+    ----------
+    name
+        What users type.
+    path
+        Its file.
+    sha256
+        Of the file when it was registered, 64 hexadecimal digits.
+    origin
+        ``"shipped"`` or ``"user"``.
+    exports
+        Files of the same model in other formats, each with its SHA-256.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    origin: str
+    exports: Mapping[Path, str] = field(default_factory=dict)
+
+
+def user_folder() -> Path:
+    """Return the user's folder of models, which need not exist: ``MLFF_MODELS_DIR``, or one in the platform's place."""
+    if folder := os.environ.get("MLFF_MODELS_DIR"):
+        return Path(folder).expanduser()
+    if sys.platform == "darwin":
+        data = Path.home() / "Library" / "Application Support"
+    elif sys.platform == "win32":
+        data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return data / "mlff-hub" / "models"
+
+
+def registered_models() -> list[RegisteredModel]:
+    """Return every model that has a name, the shipped ones first; looks at no model file.
+
+    Raises
+    ------
+    CheckpointError
+        An index is damaged.
+    """
+    shipped = _read_index(SHIPPED_FOLDER, "shipped")
+    names = {model.name for model in shipped}
+    # A later release may ship a name that a user has taken; a shipped name means the same for everybody.
+    return shipped + [model for model in _read_index(user_folder(), "user") if model.name not in names]
+
+
+def find_model(name: str) -> RegisteredModel:
+    """Return the model of this name.
+
+    Raises
+    ------
+    CheckpointError
+        No model has this name; the message gives the nearest, or all.
+    """
+    models = {model.name: model for model in registered_models()}
+    if name in models:
+        return models[name]
+    close = difflib.get_close_matches(name, models, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"names are: {', '.join(models) or 'none so far'}."
+    raise CheckpointError(f"no file and no model is called {name!r}; {hint} See `mlff models list`")
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """Return the file behind a name or path.
+
+    A file that exists wins over a model of the same name, since it is what the user sees in the folder; ``./name`` is
+    always a path. The file behind a name is compared with its hash.
+
+    Raises
+    ------
+    CheckpointError
+        No such file or name, or the file behind the name is not the one that was registered.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    text = str(name_or_path)
+    if NAME.fullmatch(text) is None or path.suffix == SUFFIX:
+        if path.is_dir():
+            raise CheckpointError(f"{path} is a folder; give the model file in it")
+        raise CheckpointError(f"there is no file {path}; `mlff models list` shows the names that work without a path")
+    model = find_model(text)
+    check_hash(model)
+    return model.path
+
+
+def check_hash(model: RegisteredModel) -> None:
+    """Refuse a file that is not the one that was registered.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing or has another SHA-256.
+    """
+    _check_file(model, model.path, model.sha256)
+
+
+def _check_file(model: RegisteredModel, path: Path, sha256: str) -> None:
+    mend = "run `mlff models remove` and add it again" if model.origin == "user" else "install mlff-hub again"
+    if not path.is_file():
+        raise CheckpointError(f"the file {path} of model {model.name!r} is missing; {mend}")
+    found = file_sha256(path)
+    if found != sha256:
+        raise CheckpointError(
+            f"the file {path} of model {model.name!r} has changed: wanted SHA-256 {sha256[:12]}…, "
+            f"got {found[:12]}…; {mend}"
+        )
+
+
+def verify_model(model: RegisteredModel) -> list[str]:
+    """Return what is wrong with a model, a sentence each: its hashes, its file, its card; empty if nothing is."""
+    try:
+        check_hash(model)
+        for path, sha256 in model.exports.items():
+            _check_file(model, path, sha256)
+    except CheckpointError as error:
+        return [str(error)]
+    problems = verify_file(model.path)
+    if not problems and model.origin == "shipped":
+        _, card = load_checkpoint(model.path)
+        # What others rely on must say where it comes from.
+        lacking = [key for key in ("licence", "teacher", "dataset", "metrics") if not getattr(card, key)]
+        problems = [f"the card lacks {key}" for key in lacking]
+    return problems
+
+
+def verify_file(path: str | Path) -> list[str]:
+    """Return what is wrong with a model file and its card, a sentence each; empty if nothing is."""
+    try:
+        network, card = load_checkpoint(path)
+    except CheckpointError as error:
+        return [str(error)]
+    counted = count_parameters(network)
+    if card.n_parameters not in (0, counted):
+        return [f"the card says {card.n_parameters} parameters, the model has {counted}"]
+    return []
+
+
+def add_model(path: str | Path, name: str | None = None) -> RegisteredModel:
+    """Copy a model file into the user's folder, which is made if need be, under ``name`` or its card's name.
+
+    Raises
+    ------
+    CheckpointError
+        The file is no model file.
+    InputError
+        The name is taken, or no name.
+    """
+    path = Path(path)
+    _, card = load_checkpoint(path)
+    name = card.name if name is None else name
+    if NAME.fullmatch(name) is None or Path(name).suffix == SUFFIX:
+        raise InputError(
+            f"a model's name is made of letters, digits, '.', '_' and '-', got {name!r}; give one with --name"
+        )
+    taken = {model.name: model for model in registered_models()}
+    if name in taken:
+        raise InputError(
+            f"the name {name!r} is taken by a {taken[name].origin} model, {taken[name].path}; "
+            "give another with --name, or remove that one first"
+        )
+    folder = user_folder()
+    make_folder(folder)
+    model = RegisteredModel(name, folder / f"{name}{SUFFIX}", file_sha256(path), "user")
+    with path.open("rb") as source, atomic_stream(model.path) as copy:
+        shutil.copyfileobj(source, copy)
+    _write_index(folder, [*_read_index(folder, "user"), model])
+    return model
+
+
+def remove_model(name: str) -> RegisteredModel:
+    """Delete a model from the user's folder; return what it was.
+
+    Raises
+    ------
+    CheckpointError
+        No model has this name.
+    InputError
+        The model is shipped.
+    """
+    model = find_model(name)
+    if model.origin != "user":
+        raise InputError(f"{name!r} is shipped with mlff-hub and cannot be removed; only models you added can be")
+    folder = user_folder()
+    # The index first: a file without an entry is harmless, an entry without a file is not.
+    _write_index(folder, [other for other in _read_index(folder, "user") if other.name != name])
+    model.path.unlink(missing_ok=True)
+    return model
+
+
+def _read_index(folder: Path, origin: str) -> list[RegisteredModel]:
+    index = folder / INDEX
+    if not index.is_file():
+        return []
+    try:
+        rows = json.loads(index.read_text(encoding="utf-8"))["models"]
+        models = [
+            RegisteredModel(
+                row["name"],
+                folder / row["file"],
+                row["sha256"],
+                origin,
+                {folder / export["file"]: export["sha256"] for export in row.get("exports", [])},
+            )
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the index {index} is damaged ({type(error).__name__}); mend or delete it") from error
+    for path in (path for model in models for path in (model.path, *model.exports)):
+        if path.parent != folder:
+            raise CheckpointError(f"the index {index} is damaged: {path} lies outside its folder; mend or delete it")
+    return models
+
+
+def _write_index(folder: Path, models: list[RegisteredModel]) -> None:
+    rows = [{"name": model.name, "file": model.path.name, "sha256": model.sha256} for model in models]
+    write_atomically(folder / INDEX, (json.dumps({"models": rows}, indent=2) + "\n").encode())
+
+
+def load_student(
+    name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32", kernel: str = "auto"
+) -> Potential:
+    """Return a trained student, ready to predict; :func:`mlff_core.load` opens exported files too.
+
+    Parameters
+    ----------
+    name_or_path
+        A name (``mlff models list``) or the path of a ``model.pt``.
+    device
+        ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
+    dtype
+        ``"float32"`` or ``"float64"``.
+    kernel
+        ``"auto"`` or the name of a kernel.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged or foreign, or not the one behind the name.
+    InputError
+        Unknown device, dtype or kernel.
+    """
+    model, card = load_checkpoint(resolve(name_or_path))
+    return StudentPotential(model, card, device=resolve_device(device), dtype=resolve_dtype(dtype), kernel=kernel)
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the torch device of a name, ``"auto"`` being a GPU if there is one.
+
+    Raises
+    ------
+    InputError
+        The name means nothing to torch, or the device is not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        # The tensor's own device has an index, which "cuda" lacks.
+        return torch.zeros(1, device=torch.device(device)).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {device!r} cannot be used: {reason}; try auto or cpu") from error
+
+
+def resolve_dtype(dtype: str) -> torch.dtype:
+    """Return the torch dtype of ``"float32"`` or ``"float64"``.
+
+    Raises
+    ------
+    InputError
+        Any other name.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    return DTYPES[dtype]

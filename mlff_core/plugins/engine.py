@@ -1,0 +1,65 @@
+"""What an MD engine's plugin offers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlff_core.plugins.provider import Provider
+from mlff_core.tolerance import Tolerance as Tolerance
+
+if TYPE_CHECKING:
+    from mlff_core.potentials.interface import Potential
+    from mlff_core.structures.batch import AtomicBatch
+    from mlff_core.structures.prediction import Prediction
+
+
+class Engine(Provider):
+    """An MD engine that a potential can drive.
+
+    Attributes
+    ----------
+    capabilities
+        Out of ``"stress"``, ``"atom_energies"``, ``"hessian"``, ``"periodic"``, ``"slab"`` (partly periodic),
+        ``"batch"`` (several structures in one evaluation), ``"charge"`` (the engine tells the model a charge),
+        ``"float64"``.
+        Energy and forces are every engine's.
+    students_only
+        True if it writes the network into a file of its own, and so takes no potential but a student.
+    tolerance
+        Largest deviation from ``predict`` in float32.
+    tolerance_float64
+        Largest deviation in float64.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+    students_only: ClassVar[bool] = False
+    tolerance: ClassVar[Tolerance] = Tolerance()
+    tolerance_float64: ClassVar[Tolerance] = Tolerance(energy=1e-8, forces=1e-8, stress=1e-8)
+
+    @abstractmethod
+    def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> Any:
+        """Return the engine's own object, driven by ``potential``.
+
+        ``options`` are the engine's own. Every engine takes option ``"batch"``, the structure that comes first: it is
+        checked here (:meth:`~mlff_core.potentials.interface.Potential.check`), so that bad input is refused with our
+        error class before an engine wraps it in its own; and an engine that needs a structure to build its object
+        (OpenMM's forces know their species) takes it from there. An object that holds a process, socket or file has a
+        ``close()``.
+
+        Raises
+        ------
+        MissingDependencyError
+            The engine is not installed, or in a version outside the range of ``requires``; the message says both.
+        InputError, UnsupportedError
+            The potential, the structure or an option cannot be served.
+        """
+
+    @abstractmethod
+    def evaluate(self, bound: Any, batch: AtomicBatch) -> Prediction:
+        """Return energy, forces and what else the engine can give, computed *through the engine* and brought back.
+
+        ``bound`` comes from :meth:`bind`; an object bound for one structure may have to be rebuilt for another, which
+        is this method's business.
+        """

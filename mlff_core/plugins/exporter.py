@@ -1,0 +1,92 @@
+"""What writes a potential into a file of another format."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlff_core.plugins.provider import Provider
+from mlff_core.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from mlff_core.potentials.interface import Potential
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, and how far it is from the original when read back.
+
+    Parameters
+    ----------
+    path
+        The file.
+    format
+        The exporter's name.
+    size_bytes
+        Its size.
+    delta_energy
+        Largest difference from ``predict`` over the check structures, eV/atom.
+    delta_forces
+        Largest difference, eV/Å.
+    delta_stress
+        Largest difference, eV/Å³; None where the format carries no stress.
+    details
+        What else the exporter wants known.
+    """
+
+    path: Path
+    format: str
+    size_bytes: int
+    delta_energy: float
+    delta_forces: float
+    delta_stress: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A form of a format that gives accuracy away.
+
+    Parameters
+    ----------
+    options
+        What :meth:`Exporter.export` is asked for.
+    tolerance
+        How far its files may be from the model they were made of; beyond it they are not kept.
+    """
+
+    options: Mapping[str, Any]
+    tolerance: Tolerance
+
+
+class Exporter(Provider):
+    """Writes a potential to a file, reads it back, and compares.
+
+    Attributes
+    ----------
+    suffix
+        Usual ending of its files.
+    variants
+        Forms of its files that give accuracy away, by name; ``mlff parity`` lists them apart.
+    needs_structure
+        True if its files are for one list of atoms: :meth:`export` then wants the option ``"structure"``, a file.
+    """
+
+    suffix: ClassVar[str] = ""
+    variants: ClassVar[Mapping[str, Variant]] = {}
+    needs_structure: ClassVar[bool] = False
+
+    @abstractmethod
+    def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
+        """Write ``potential`` to ``path`` (by rename), re-open it and report the largest differences.
+
+        Raises
+        ------
+        MissingDependencyError
+            A package is not installed.
+        UnsupportedError
+            This potential cannot be written in this format.
+        """

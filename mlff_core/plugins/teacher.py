@@ -1,0 +1,103 @@
+"""What a teacher's plugin offers: a potential whose labels a student learns."""
+
+from __future__ import annotations
+
+import difflib
+from abc import abstractmethod
+from collections.abc import Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlff_core.errors import InputError
+from mlff_core.plugins.provider import Provider
+
+if TYPE_CHECKING:
+    from mlff_core.potentials.interface import Potential
+
+
+class Teacher(Provider):
+    """A model or method that labels structures.
+
+    It holds no engine, so ``functools.partial(teacher.load, options)`` is a picklable factory for worker processes.
+
+    Attributes
+    ----------
+    package
+        The distribution that computes.
+    method
+        The level of theory, or what the model was trained on.
+    elements
+        Atomic numbers it knows, rising; empty where only the loaded potential can say.
+    charges, spin_multiplicities
+        As in :class:`~mlff_core.card.ModelCard`.
+    gives
+        Properties it can give, out of :data:`mlff_core.potentials.interface.PROPERTIES`; the loaded potential may give
+        fewer.
+    licence
+        SPDX identifier, of the weights where they differ from the code.
+    options
+        Names and meanings of what ``load`` takes.
+    """
+
+    package: ClassVar[str] = ""
+    method: ClassVar[str] = ""
+    elements: ClassVar[tuple[int, ...]] = ()
+    charges: ClassVar[str] = "neutral"
+    spin_multiplicities: ClassVar[str] = "singlet"
+    gives: ClassVar[frozenset[str]] = frozenset({"energy", "forces"})
+    licence: ClassVar[str] = ""
+    options: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def load(self, options: Mapping[str, Any] | None = None) -> Potential:
+        """Return the teacher as a potential; its card carries method, package, version, licence and weights' hash.
+
+        Raises
+        ------
+        MissingDependencyError
+            The package is not installed.
+        InputError
+            An unknown option, or a weights file that is missing or not the one expected.
+        """
+
+    def checked_options(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the options as a dict of their own.
+
+        Raises
+        ------
+        InputError
+            An option that this teacher does not have; names the nearest.
+        """
+        given = dict(options or {})
+        for name in given:
+            if name not in self.options:
+                close = difflib.get_close_matches(name, self.options, n=1)
+                hint = f"did you mean {close[0]!r}? " if close else ""
+                known = ", ".join(sorted(self.options)) or "none"
+                raise InputError(f"teacher {self.name} has no option {name!r}; {hint}It has: {known}")
+        return given
+
+    def lineage(
+        self, *, settings: Mapping[str, Any], sha256: str = "", method: str | None = None, package: str | None = None
+    ) -> dict[str, Any]:
+        """Return who labelled, plain enough for JSON; what ``card.teacher`` and the data set's ``teacher`` hold.
+
+        Parameters
+        ----------
+        settings
+            Every setting that changes a label.
+        sha256
+            Of the weights' file; empty where there is none.
+        method, package
+            Where they differ from the class's.
+        """
+        package = self.package if package is None else package
+        return {
+            "name": self.name,
+            "method": self.method if method is None else method,
+            "package": package,
+            "version": metadata.version(package) if package else "",
+            "sha256": sha256,
+            "licence": self.licence,
+            "settings": dict(settings),
+        }

@@ -1,0 +1,60 @@
+"""An exported graph as a potential: what every runtime shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor
+
+from mlff_core.card import ModelCard
+from mlff_core.kernels.reference import stress_from_virial
+from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
+from mlff_core.structures.prediction import Prediction
+
+Graph = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+"""(atomic_numbers, edge_vectors, centers, neighbors, system_idx) → (energy, atom_energies, forces, virial)."""
+
+
+class GraphPotential(Potential):
+    """A potential whose numbers come from an exported graph.
+
+    Parameters
+    ----------
+    graph
+        The opened file as a function of tensors, with the shapes and units of
+        :meth:`mlff_core.model.edge_graph.EdgeGraph.forward`.
+    card
+        The card stored in the file.
+    device, dtype
+        Where and in which precision the graph computes.
+    """
+
+    supports = frozenset({"energy", "forces", "stress", "atom_energies"})
+    uses_edges = True
+
+    def __init__(
+        self, graph: Graph, card: ModelCard, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.graph = graph
+        self.card = card
+        self.device = torch.device(device)
+        self.dtype = dtype
+
+    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+        if edges is None:
+            edges = find_neighbors(batch, self.card.cutoff)
+        with torch.no_grad():
+            vectors = edge_vectors(batch, edges)
+            check_distances(batch, edges, vectors)
+        energy, atom_energies, forces, virial = self.graph(
+            batch.atomic_numbers, vectors, edges.centers, edges.neighbors, batch.system_idx
+        )
+        return Prediction(
+            energy=energy,
+            forces=forces if "forces" in want else None,
+            stress=stress_from_virial(virial, batch.cell) if "stress" in want else None,
+            atom_energies=atom_energies if "atom_energies" in want else None,
+        )

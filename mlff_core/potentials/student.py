@@ -1,0 +1,118 @@
+"""A trained student as a :class:`~mlff_core.potentials.interface.Potential`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlff_core.card import ModelCard
+from mlff_core.kernels.choose import SteppingKernel, choose_kernel
+from mlff_core.model.painn import PaiNN
+from mlff_core.potentials.interface import (
+    Potential,
+    Stepper,
+    check_distances,
+    check_finite,
+    check_one_system,
+    check_supported,
+)
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
+from mlff_core.structures.prediction import Prediction
+
+
+class StudentPotential(Potential):
+    """A PaiNN and its card.
+
+    Parameters
+    ----------
+    model
+        The network; it is moved to ``device`` and ``dtype`` and set to evaluation.
+    card
+        Its card; elements and cutoff must be the model's.
+    device, dtype
+        Where and in which precision to compute.
+    kernel
+        ``"auto"`` or a name out of :data:`mlff_core.kernels.choose.KERNELS`; the environment variable ``MLFF_KERNEL``
+        decides where it is ``"auto"``.
+    """
+
+    supports = frozenset({"energy", "forces", "stress", "atom_energies"})
+    uses_edges = True
+
+    def __init__(
+        self,
+        model: PaiNN,
+        card: ModelCard,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        kernel: str = "auto",
+    ) -> None:
+        self.dtype = dtype
+        self.card = card
+        self.model = model.to(torch.device(device), dtype).eval().requires_grad_(False)
+        # With its index: "cuda" is not equal to the "cuda:0" of the tensors on it.
+        self.device = self.model.embedding.weight.device
+        self.kernel = choose_kernel(self.model, kernel)
+        self.selects_edges = self.kernel.selects_edges
+        self._stepping = self.kernel if isinstance(self.kernel, SteppingKernel) else None
+
+    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+        if edges is None:
+            edges = find_neighbors(batch, self.card.cutoff)
+        if not self.kernel.checks_distances:
+            with torch.no_grad():
+                check_distances(batch, edges, edge_vectors(batch, edges))
+        return self.kernel.evaluate(batch, edges, want)
+
+    def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper | None:
+        """Return the kernel's stepper, if it has one; see :meth:`mlff_core.potentials.interface.Potential.stepper`."""
+        if self._stepping is None:
+            return None
+        if before is not None and self._stepping.keeps(before, batch):
+            return before
+        check_finite(batch)
+        check_supported(self.card, batch)
+        return self._stepping.stepper(batch, skin)
+
+    def hessian(self, batch: AtomicBatch) -> Tensor:
+        """Return exact second derivatives of the energy of one structure, shape (3·n_atoms, 3·n_atoms), eV/Å².
+
+        Raises
+        ------
+        InputError
+            The batch holds more than one structure, or bad values.
+        UnsupportedError
+            An element or charge outside the card.
+        """
+        check_one_system(batch)
+        batch = batch.to(self.device, self.dtype)
+        check_finite(batch)
+        check_supported(self.card, batch)
+        edges = find_neighbors(batch, self.card.cutoff)
+        check_distances(batch, edges, edge_vectors(batch, edges))
+        with torch.enable_grad():
+            positions = batch.positions.detach().clone().requires_grad_()
+            vectors = edge_vectors(batch.with_positions(positions), edges)
+            energy = self.model(batch.atomic_numbers, vectors, edges.centers, edges.neighbors).sum()
+            (gradient,) = torch.autograd.grad([energy], [positions], create_graph=True, materialize_grads=True)
+            flat = gradient.reshape(-1)
+            if not flat.requires_grad:  # one atom: no edges, no curvature
+                return torch.zeros(len(flat), len(flat), dtype=self.dtype, device=self.device)
+            rows = [
+                torch.autograd.grad([flat[k]], [positions], retain_graph=True)[0].reshape(-1) for k in range(len(flat))
+            ]
+        hessian = torch.stack(rows)
+        return 0.5 * (hessian + hessian.T)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A kernel may hold compiled code, which cannot be pickled; its name can.
+        return _again, (self.model, self.card, self.device, self.dtype, self.kernel.name)
+
+
+def _again(model: PaiNN, card: ModelCard, device: torch.device, dtype: torch.dtype, kernel: str) -> StudentPotential:
+    return StudentPotential(model, card, device=device, dtype=dtype, kernel=kernel)

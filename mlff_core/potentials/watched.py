@@ -1,0 +1,157 @@
+"""Watch how sure a potential is while something else drives it: warn, or stop the run.
+
+This is a potential around a potential, so every engine that takes one is watched in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from mlff_core.errors import InputError, UncertaintyError, UnsupportedError
+from mlff_core.potentials.interface import Potential
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.neighbors import EdgeList
+from mlff_core.structures.prediction import Prediction
+
+Action = Literal["warn", "stop"]
+
+
+class UncertaintyWarning(UserWarning):
+    """A prediction is less sure than its user allows."""
+
+
+class WatchedPotential(Potential):
+    """A potential whose every prediction is held against the largest standard deviation allowed.
+
+    Gives exactly what the wrapped potential gives. Counts, so each simulation needs its own.
+
+    Parameters
+    ----------
+    potential
+        One that gives deviations: a committee (:class:`~mlff_core.potentials.ensemble.Ensemble`).
+    max_forces_std
+        Of any force component of any atom, eV/Å; None looks at energies only.
+    max_energy_std
+        Of the energy of any structure, eV; None looks at forces only.
+    on_uncertain
+        ``"stop"`` raises an error; ``"warn"`` warns, the first time, the tenth, the hundredth … that it happens.
+
+    Attributes
+    ----------
+    n_predictions, n_uncertain
+        Predictions so far, and how many of them were above a limit.
+    worst_forces_std, worst_energy_std
+        Largest deviations so far, eV/Å and eV; 0 where they are not looked at.
+
+    Raises
+    ------
+    InputError
+        No limit, a limit that is not positive, or another action.
+    UnsupportedError
+        The potential gives no such deviations.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        *,
+        max_forces_std: float | None = None,
+        max_energy_std: float | None = None,
+        on_uncertain: Action = "warn",
+    ) -> None:
+        if on_uncertain not in get_args(Action):
+            raise InputError(f"on_uncertain must be one of {', '.join(get_args(Action))}, got {on_uncertain!r}")
+        limits = {"forces_std": max_forces_std, "energy_std": max_energy_std}
+        self._limits = {name: limit for name, limit in limits.items() if limit is not None}
+        if not self._limits:
+            raise InputError("max_forces_std or max_energy_std must be given: there is nothing to watch")
+        for name, limit in self._limits.items():
+            if not (math.isfinite(limit) and limit > 0):
+                raise InputError(f"max_{name} must be positive, got {limit}")
+            if name not in potential.supports:
+                raise UnsupportedError(
+                    f"{potential.card.name} gives no {name}, so it cannot be watched; "
+                    "use a committee of models (`mlff committee`)"
+                )
+        self.potential = potential
+        self.on_uncertain = on_uncertain
+        self.card = potential.card
+        self.device, self.dtype = potential.device, potential.dtype
+        self.supports = potential.supports
+        self.uses_edges, self.selects_edges = potential.uses_edges, potential.selects_edges
+        self.n_predictions = self.n_uncertain = 0
+        self.worst_forces_std = self.worst_energy_std = 0.0
+
+    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+        found = self.potential._predict(batch, frozenset(want) | self._limits.keys(), edges)
+        self.look(found, batch)
+        return Prediction(
+            energy=found.energy,
+            forces=found.forces,
+            stress=found.stress,
+            atom_energies=found.atom_energies,
+            energy_std=found.energy_std if "energy_std" in want else None,
+            forces_std=found.forces_std if "forces_std" in want else None,
+        )
+
+    def look(self, prediction: Prediction, batch: AtomicBatch) -> None:
+        """Hold a prediction against the limits, for a caller that has asked the members themselves.
+
+        Parameters
+        ----------
+        prediction
+            With the deviations that are limited.
+        batch
+            What it is of.
+
+        Raises
+        ------
+        UncertaintyError
+            A deviation is above its limit, or no number, and ``on_uncertain`` is ``"stop"``.
+        """
+        looked_at = {
+            name: tensor
+            for name, tensor in (("forces_std", prediction.forces_std), ("energy_std", prediction.energy_std))
+            if name in self._limits and tensor is not None
+        }
+        largest = {name: float(tensor.max()) for name, tensor in looked_at.items()}
+        self.n_predictions += 1
+        self.worst_forces_std = max(self.worst_forces_std, largest.get("forces_std", 0.0))
+        self.worst_energy_std = max(self.worst_energy_std, largest.get("energy_std", 0.0))
+        # Not "above": a deviation that is not a number is above everything.
+        above = [name for name, value in largest.items() if not value <= self._limits[name]]
+        if not above:
+            return
+        self.n_uncertain += 1
+        units = {"forces_std": "eV/Å", "energy_std": "eV"}
+        words = " and ".join(
+            f"{name} is {largest[name]:.3g} {units[name]}, above the limit of {self._limits[name]:g} {units[name]}"
+            f"{_place(name, looked_at[name], batch)}"
+            for name in above
+        )
+        if self.on_uncertain == "stop":
+            raise UncertaintyError(
+                f"{self.card.name} is not sure enough: {words}; label such structures and train on them, or allow more"
+            )
+        if math.log10(self.n_uncertain).is_integer():
+            warnings.warn(
+                f"{self.card.name} is not sure enough: {words} ({self.n_uncertain} of {self.n_predictions} "
+                "predictions so far)",
+                UncertaintyWarning,
+                stacklevel=2,
+            )
+
+
+def _place(name: str, deviations: Tensor, batch: AtomicBatch) -> str:
+    """Return where the largest deviation is; atoms are counted through all structures, as in every message."""
+    row = int(deviations.argmax()) // deviations[0].numel()
+    if name == "energy_std":
+        return f" (structure {row + 1} of {batch.n_systems})" if batch.n_systems > 1 else ""
+    if batch.n_systems == 1:
+        return f" (atom {row})"
+    return f" (atom {row}, structure {int(batch.system_idx[row]) + 1} of {batch.n_systems})"

@@ -1,0 +1,107 @@
+"""Structures from files and from ASE, ASE being the field's I/O library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from mlff_core.errors import InputError
+from mlff_core.structures.batch import AtomicBatch, concatenate, single
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
+    """Return the structures of any file that ASE reads.
+
+    Parameters
+    ----------
+    path
+        xyz, extxyz, cif, pdb, POSCAR, traj, …
+    index
+        Which frames, as a slice: ``":"`` all, ``"-1"`` the last.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable, or holds no atoms.
+    """
+    import ase.io
+
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"there is no file {path}; give a structure file such as .xyz, .extxyz, .cif or .pdb")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a structure file in it")
+    try:
+        frames = ase.io.read(path, index=index)
+    except Exception as error:
+        # ASE's readers raise whatever their format meets: IndexError, KeyError, UnicodeDecodeError, StopIteration …
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path} cannot be read as a structure file: {type(error).__name__}: {reason}; "
+            "check the format and the ending"
+        ) from error
+    frames = frames if isinstance(frames, list) else [frames]
+    if not frames or any(len(frame) == 0 for frame in frames):
+        raise InputError(f"{path} holds no structure, or one without atoms; at least one atom is needed")
+    return frames
+
+
+def batch_from_atoms(
+    atoms: Atoms | Sequence[Atoms],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> AtomicBatch:
+    """Return one or several ASE structures as a batch.
+
+    The total charge is ``atoms.info["charge"]`` (e) and the multiplicity ``atoms.info["spin_multiplicity"]`` where they
+    are set; a cell whose ``pbc`` is off is kept but has no effect.
+
+    Raises
+    ------
+    InputError
+        No structures, one without atoms, or ``info`` that holds no number.
+    """
+    from ase import Atoms
+
+    frames = [atoms] if isinstance(atoms, Atoms) else list(atoms)
+    if not frames:
+        raise InputError("no structures were given")
+    singles = []
+    for frame in frames:
+        if len(frame) == 0:
+            raise InputError("a structure is empty: at least one atom is needed")
+        singles.append(
+            single(
+                frame.get_positions(),
+                frame.get_atomic_numbers(),
+                np.asarray(frame.cell),
+                frame.pbc,
+                charge=_number(frame.info, "charge"),
+                spin_multiplicity=None
+                if (multiplicity := _number(frame.info, "spin_multiplicity")) is None
+                else int(multiplicity),
+                device=device,
+                dtype=dtype,
+            )
+        )
+    return singles[0] if len(singles) == 1 else concatenate(singles)
+
+
+def _number(info: dict[str, object], key: str) -> float | None:
+    value = info.get(key)
+    if value is None:
+        return None
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"atoms.info[{key!r}] must be a number, got {value!r}; set it to one, or leave it out"
+        ) from None

@@ -1,0 +1,1 @@
+"""Training: losses, optimisation steps, schedules, and runs that can be resumed."""

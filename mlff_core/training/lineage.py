@@ -1,0 +1,102 @@
+"""The card of a trained model: where it comes from, what it was measured to do, and its limits."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+
+from mlff_core import __version__
+from mlff_core.card import ModelCard
+from mlff_core.data.reader import Dataset
+from mlff_core.model.painn import PaiNN, count_parameters
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.training.settings import TrainConfig
+from mlff_core.training.state import Place
+
+LIMITS = (
+    "Neutral, closed-shell structures only.",
+    "Interactions beyond the reach of the message passing, such as long-range Coulomb forces, are not represented.",
+)
+"""True of every student."""
+
+
+def model_card(
+    config: TrainConfig,
+    model: PaiNN,
+    dataset: Dataset,
+    replay: Dataset | None,
+    parent: str,
+    place: Place,
+    metrics: dict[str, float],
+    n_validation: int,
+) -> ModelCard:
+    """Return the card of a model as it stands in a run.
+
+    Parameters
+    ----------
+    config
+        The run's settings.
+    model
+        The network that is saved.
+    dataset, replay
+        What it learned from.
+    parent
+        SHA-256 of the model file it started from, or "".
+    place
+        Where the run stands.
+    metrics
+        Validation errors.
+    n_validation
+        Structures they were measured on.
+    """
+    training = {
+        **config.for_card(),
+        "done": {"steps": place.step, "epochs": place.epoch, "minutes": round(place.minutes, 2)},
+        "version": __version__,
+    }
+    return ModelCard(
+        name=config.name,
+        elements=model.config.elements,
+        cutoff=model.config.cutoff,
+        description=config.card.description,
+        n_parameters=count_parameters(model),
+        teacher=dataset.teacher,
+        dataset=_about(dataset) if replay is None else {**_about(dataset), "replay": _about(replay)},
+        training=training,
+        metrics={"validation": {**metrics, "n_structures": n_validation}},
+        limits=(*LIMITS, *config.card.limits),
+        licence=config.card.licence or str(dataset.teacher.get("licence", "")),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        parent=parent,
+    )
+
+
+def save_model(
+    config: TrainConfig,
+    model: PaiNN,
+    dataset: Dataset,
+    replay: Dataset | None,
+    parent: str,
+    place: Place,
+    metrics: dict[str, float],
+    n_validation: int,
+) -> Path:
+    """Write ``model.pt`` with its card into the run's folder, and return the path; see :func:`model_card`."""
+    card = model_card(config, model, dataset, replay, parent, place, metrics, n_validation)
+    return save_checkpoint(config.out / "model.pt", model, card)
+
+
+def _about(dataset: Dataset) -> dict[str, object]:
+    return {
+        "name": dataset.path.name,
+        "sha256": _sha256(dataset.path, dataset.path.stat().st_mtime_ns),
+        "n_structures": len(dataset),
+        "licence": dataset.license,
+    }
+
+
+@lru_cache(maxsize=4)
+def _sha256(path: Path, changed: int) -> str:
+    """Return the hash of a data set file, read once a run; ``changed`` tells a rewritten file from the old one."""
+    return Dataset(path).sha256()

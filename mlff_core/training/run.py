@@ -1,0 +1,318 @@
+"""One call of a training run: from where it stands to its end, its time limit, or a request to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mlff_core.atomic_write import make_folder
+from mlff_core.config import save_config, to_dict
+from mlff_core.data.loader import BatchLoader, TrainingBatch
+from mlff_core.data.memory import Indices, check_rows
+from mlff_core.data.reader import Dataset
+from mlff_core.errors import InputError
+from mlff_core.training.lineage import save_model
+from mlff_core.training.log import TrainingLog
+from mlff_core.training.monitor import validate
+from mlff_core.training.parallel import Processes
+from mlff_core.training.progress import Reporter
+from mlff_core.training.refusal import refuse
+from mlff_core.training.replay import merged
+from mlff_core.training.settings import TrainConfig
+from mlff_core.training.start import starting_model
+from mlff_core.training.state import Learner, check_same_run, model_of, read_state
+from mlff_core.training.step import GradientStep, step_kind
+from mlff_core.training.subsets import training_and_validation
+
+Status = Literal["finished", "time", "stopped"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a call of :meth:`mlff_core.training.trainer.Trainer.fit` left behind.
+
+    Parameters
+    ----------
+    out
+        The run's folder.
+    model
+        The best model so far.
+    status
+        ``"finished"``; ``"time"`` or ``"stopped"`` where the run can be resumed.
+    metrics
+        Validation errors of that model, as :func:`mlff_core.training.monitor.validate` names them.
+    history
+        Rows of ``log.csv``.
+    steps, epochs, minutes
+        Done in all calls together.
+    """
+
+    out: Path
+    model: Path
+    status: Status
+    metrics: dict[str, float]
+    history: list[dict[str, float]]
+    steps: int
+    epochs: float
+    minutes: float
+
+
+class Run:
+    """One call of :meth:`mlff_core.training.trainer.Trainer.fit`.
+
+    Parameters
+    ----------
+    config
+        The settings.
+    device, dtype
+        Where and in which precision to compute.
+    group
+        This process among those that train together.
+    reporter
+        Is told how it goes.
+    is_stopped
+        Asked after each step whether to end.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+        group: Processes,
+        reporter: Reporter,
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        self.began = self.started = time.monotonic()
+        self.config, self.device, self.dtype, self.group = config, device, dtype, group
+        self.reporter = reporter if group.is_first else Reporter()
+        self.is_stopped = is_stopped
+        self.metrics: dict[str, float] = {}
+        self.seen = 0
+
+    def begin(self, resume: bool | None) -> None:
+        """Make or read everything up to the first step; see :meth:`mlff_core.training.trainer.Trainer.fit`."""
+        config, group, out = self.config, self.group, self.config.out
+        state_path = out / "state.pt"
+        if resume is None and state_path.exists():
+            raise InputError(f"{out} holds a run already: --resume goes on, --fresh begins anew, or give another out")
+        state = read_state(state_path) if resume and state_path.exists() else None
+        if state is not None:
+            check_same_run(state["settings"], config)
+        self.dataset = Dataset(config.data.path)
+        self.replayed = replay = None if config.data.replay is None else Dataset(config.data.replay)
+        train, held_out = training_and_validation(self.dataset, config.data)
+        if state is None:
+            check_rows(self.dataset, held_out)  # the others are read at once, these after the first epoch
+            others = () if replay is None else (replay,)
+            model, parent = starting_model(config.model, self.dataset, train, config.seed, others)
+        else:
+            model, parent = model_of(state), state["parent"]
+        self.learner = Learner(model.to(self.device, self.dtype), parent, config)
+        if state is not None:
+            self.learner.restore(state)
+        self.place = self.learner.place
+        self.before = self.place.minutes
+        self.kind, self.obstacle = step_kind(config.step, self.learner.model, config.precision)
+        self.step = GradientStep(self.learner.model, config.loss, self.kind, self._autocast)
+        self._open_loaders(train, held_out, replay)
+        group.barrier()  # nobody reads the old state any more
+        if group.is_first:
+            make_folder(out)
+            if state is None:
+                for name in ("model.pt", "state.pt", "log.csv"):
+                    (out / name).unlink(missing_ok=True)
+            save_config(out / "config.toml", config)
+            self.log = TrainingLog(out, self.place.step, tensorboard=config.log.tensorboard)
+        self.saved = time.monotonic()
+
+    def _open_loaders(self, train: Indices, held_out: Indices, replay: Dataset | None) -> None:
+        config, cutoff = self.config, self.learner.model.config.cutoff
+        shares = {"rank": self.group.rank, "world": self.group.world}
+        self.loader = BatchLoader(self.dataset, train, cutoff, config.batch, seed=config.seed, **shares)
+        self.held_out = BatchLoader(self.dataset, held_out, cutoff, config.batch, seed=None, **shares)
+        self.replay = None
+        if replay is not None:
+            share = config.data.replay_share
+            atoms, edges = (max(1, round(most * share)) for most in (config.batch.atoms, config.batch.edges))
+            members, _ = training_and_validation(replay, config.data)
+            sizes = replace(config.batch, atoms=atoms, edges=edges)
+            self.replay = BatchLoader(replay, members, cutoff, sizes, seed=config.seed + 1, **shares)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.config.precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def train(self) -> TrainResult:
+        """Take steps until something ends the run."""
+        with self.reporter:
+            if self.place.step:
+                self.reporter.message(f"resuming {self.config.out} at step {self.place.step}")
+            if self.obstacle:
+                self.reporter.message(f"a step takes several times as long as by the CPU kernel: {self.obstacle}")
+            status: Status = "finished"
+            if not self.place.is_finished:
+                status = self._loop()
+                self._save()
+        if self.group.is_first:
+            self.log.close()
+            best = [row for row in self.log.rows if "val_loss" in row]
+            if best:
+                row = min(best, key=lambda row: row["val_loss"])
+                self.metrics = {key[4:]: value for key, value in row.items() if key.startswith("val_")}
+        return TrainResult(
+            out=self.config.out,
+            model=self.config.out / "model.pt",
+            status=status,
+            metrics=self.metrics,
+            history=self.log.rows if self.group.is_first else [],
+            steps=self.place.step,
+            epochs=self._epochs(),
+            minutes=self.place.minutes,
+        )
+
+    def _loop(self) -> Status:
+        place, config = self.place, self.config
+        self.started = time.monotonic()
+        start = self._progress()
+        with contextlib.closing(self._batches()) as batches:
+            for item in batches:
+                values = self._take(item)
+                self.seen += len(item.labels.energy) * self.group.world
+                every = config.log.validate_every_steps
+                ended = self._progress() >= 1.0
+                if ended or (place.step % every == 0 if every else place.position == 0):
+                    ended = self._validate() or ended
+                self._report(values, start)
+                if ended:
+                    place.is_finished = True
+                    return "finished"
+                if self.group.agree(self.is_stopped()):
+                    return "stopped"
+                if self.group.agree(self._is_out_of_time()):
+                    self._ensure_model()
+                    return "time"
+                if time.monotonic() - self.saved > 60.0 * config.log.save_every_minutes:
+                    self._save()
+        raise AssertionError("the batches never end")
+
+    def _batches(self) -> Generator[TrainingBatch, None, None]:
+        """Yield batches without end, the place moved to just after each when the next is asked for."""
+        place, device, dtype = self.place, self.device, self.dtype
+        own = self.loader.forever(place.epoch, place.position)
+        replay = self.replay.forever(place.replay_epoch, place.replay_position) if self.replay else None
+        with contextlib.ExitStack() as stack:
+            for iterator in (own, replay):
+                if iterator is not None:
+                    stack.callback(iterator.close)
+            for epoch, item in own:
+                after = (epoch + 1, 0) if item.position == len(self.loader) else (epoch, item.position)
+                if replay is not None and self.replay is not None:
+                    replay_epoch, other = next(replay)
+                    is_end = other.position == len(self.replay)
+                    place.replay_epoch, place.replay_position = (
+                        (replay_epoch + 1, 0) if is_end else (replay_epoch, other.position)
+                    )
+                    item = merged(item, other, self.config.data.replay_weight)
+                place.epoch, place.position = after
+                yield item.to(device, dtype)
+
+    def _take(self, item: TrainingBatch) -> dict[str, float]:
+        """Take one step, and return its losses, the norm of the gradient and the learning rate."""
+        learner, place = self.learner, self.place
+        factor = learner.schedule.factor(place.step, self._progress())
+        learner.optimizer.zero_grad(set_to_none=True)
+        terms = self.step(item, self.group.sum_weights)
+        self.group.sum_gradients(learner.model)
+        found = self.group.sum_weights(terms)
+        values = dict(zip(found, torch.stack([term.double() for term in found.values()]).tolist(), strict=True))
+        norm = learner.update(factor) if math.isfinite(values["loss"]) else math.nan
+        if not math.isfinite(norm):
+            refuse(item.labels, values, self.place.step, self.config.out, self.group.rank)
+        place.step += 1
+        place.minutes = self.group.largest(self.before + (time.monotonic() - self.started) / 60.0)
+        return {**values, "gradient_norm": norm, "lr": self.config.optimizer.lr * factor, "epoch": self._epochs()}
+
+    def _validate(self) -> bool:
+        """Validate the averaged weights, keep them if they are the best, and return whether patience has run out."""
+        learner, place = self.learner, self.place
+        metrics = self._errors()
+        is_best = metrics["loss"] < place.best
+        if is_best:
+            place.best, place.waited = metrics["loss"], 0
+        else:
+            place.waited += 1
+        learner.schedule.validated(metrics["loss"])
+        if self.group.is_first:
+            self.log.add(self._row({f"val_{key}": value for key, value in metrics.items()}))
+            if is_best:
+                self._save_model(metrics)
+        self.reporter.validated(place.step, metrics, is_best)
+        if is_best:
+            self._save()  # state and model then belong together
+        patience = self.config.stop.patience
+        return patience is not None and place.waited >= patience
+
+    def _errors(self) -> dict[str, float]:
+        device, dtype = self.device, self.dtype
+        model = self.learner.average if self.config.optimizer.ema_decay else self.learner.model
+        with contextlib.closing(self.held_out.epoch(0)) as batches:
+            moved = (item.to(device, dtype) for item in batches)
+            by_kernel = self.kind == "kernel"
+            return validate(model, moved, self.config.loss, self.group.sum_weights, by_kernel=by_kernel)
+
+    def _ensure_model(self) -> None:
+        """Leave a model file where a run is stopped before its first validation."""
+        if not self.group.agree(self.group.is_first and not (self.config.out / "model.pt").exists()):
+            return
+        metrics = self._errors()
+        if self.group.is_first:
+            self._save_model(metrics)
+
+    def _save_model(self, metrics: dict[str, float]) -> None:
+        model = self.learner.average if self.config.optimizer.ema_decay else self.learner.model
+        # The card says which step it was.
+        config = replace(self.config, step=self.kind)
+        sets = self.dataset, self.replayed
+        save_model(config, model, *sets, self.learner.parent, self.place, metrics, len(self.held_out))
+
+    def _save(self) -> None:
+        if self.group.is_first:
+            self.learner.save(self.config.out / "state.pt", to_dict(self.config))
+        self.saved = time.monotonic()
+
+    def _report(self, values: dict[str, float], start: float) -> None:
+        if not self.group.is_first:
+            return
+        step, elapsed, progress = self.place.step, time.monotonic() - self.started, self._progress()
+        if step % self.config.log.every_steps == 0:
+            names = {"lr", "gradient_norm", "loss", "epoch"}
+            self.log.add(self._row({key if key in names else f"loss_{key}": value for key, value in values.items()}))
+        left = elapsed / (progress - start) * (1.0 - progress) if progress > start else math.inf
+        if self.config.stop.max_minutes is not None:
+            left = min(left, 60.0 * self.config.stop.max_minutes - (time.monotonic() - self.began))
+        self.reporter.step(step, progress, values, self.seen / elapsed, left)
+
+    def _row(self, values: dict[str, float]) -> dict[str, float]:
+        place = self.place
+        seen = place.epoch * len(self.loader) + place.position
+        return {"step": place.step, "epoch": self._epochs(), "structures": seen, "minutes": place.minutes, **values}
+
+    def _epochs(self) -> float:
+        return self.place.epoch + self.place.position / len(self.loader)
+
+    def _progress(self) -> float:
+        return self.config.progress(self.place.step, self._epochs(), self.place.minutes)
+
+    def _is_out_of_time(self) -> bool:
+        limit = self.config.stop.max_minutes
+        return limit is not None and time.monotonic() - self.began > 60.0 * limit

@@ -1,0 +1,143 @@
+"""The student a run starts from: a fresh one fitted to the zero of energy of its labels, or a trained one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NoReturn
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+
+from mlff_core.data.edges import find_edges
+from mlff_core.data.memory import Indices, pieces
+from mlff_core.data.reader import Dataset
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.model.derivatives import sum_over_systems
+from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.model.presets import preset
+from mlff_core.models.checkpoint import file_sha256, load_checkpoint
+from mlff_core.models.registry import resolve
+from mlff_core.structures.neighbors import edge_vectors
+from mlff_core.training.reference import composition, fit_reference_energies, fit_scale, reference_tensor
+from mlff_core.training.settings import ModelSection
+
+INITIAL_READOUT = 0.1
+"""Factor on the last layer's weights of a fresh network."""
+MOST_FITTED = 50_000
+"""Structures, evenly spread, that reference energies are fitted to."""
+
+
+def starting_model(
+    section: ModelSection, dataset: Dataset, train: Indices, seed: int, others: tuple[Dataset, ...] = ()
+) -> tuple[PaiNN, str]:
+    """Return the network, on the CPU in float32, and the SHA-256 of the model file it comes from ("" if fresh).
+
+    Parameters
+    ----------
+    section
+        Which network.
+    dataset
+        What it will learn from.
+    train
+        The structures reference energies are fitted to, shape (n,), no unit.
+    seed
+        Of a fresh network's weights.
+    others
+        Further data sets whose elements it must know.
+
+    Raises
+    ------
+    InputError
+        The data hold elements that the network does not know, or settings say of the network what its file does not.
+    UnsupportedError
+        The data hold charges or open shells, which a student does not tell apart.
+    CheckpointError
+        ``init_from`` is no model file.
+    """
+    elements = tuple(sorted({number for each in (dataset, *others) for number in each.elements}))
+    for each in (dataset, *others):
+        _check_neutral(each)
+    if section.init_from is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = PaiNN(section.painn(elements))
+        with torch.no_grad():
+            # A network that begins near zero learns at once; one that begins at noise first unlearns its forces.
+            for weight in model.readout[-1].parameters():
+                weight.mul_(INITIAL_READOUT)
+        parent = ""
+    else:
+        path = resolve(section.init_from)
+        model, _ = load_checkpoint(path)
+        _check_network(section, model.config)
+        model, parent = model.float(), file_sha256(path)
+        if section.core is not None:
+            weights = model.state_dict()
+            model = PaiNN(replace(model.config, core=section.core))
+            model.load_state_dict(weights)
+    _check_elements(model, elements, dataset)
+    some = train[:: max(1, len(train) // MOST_FITTED)]
+    if section.init_from is None:
+        counts = composition(dataset, some, model.config.elements)
+        model.reference_energies = reference_tensor(fit_reference_energies(counts, dataset.energy_of(some)))
+        model.scale.fill_(fit_scale(dataset, train))
+    elif section.reference == "fit":
+        some = train[:: max(1, len(train) // 1000)]
+        counts = composition(dataset, some, model.config.elements)
+        missing = dataset.energy_of(some) - _energies(model, dataset, some)
+        # Elements that do not occur keep their energy: the shortest correction for them is none.
+        shift = np.linalg.lstsq(counts, missing, rcond=1e-8)[0]
+        model.reference_energies = model.reference_energies + reference_tensor(shift)
+    return model.train().requires_grad_(True), parent
+
+
+def _energies(model: PaiNN, dataset: Dataset, indices: Indices) -> np.ndarray:
+    found = []
+    with torch.no_grad():
+        for piece in pieces(dataset, indices):
+            for part in np.array_split(piece, max(1, len(piece) // 32)):
+                batch = dataset.read(part).batch
+                edges = find_edges(batch, model.cutoff)
+                atoms = model(batch.atomic_numbers, edge_vectors(batch, edges), edges.centers, edges.neighbors)
+                found.append(sum_over_systems(atoms, batch.system_idx, batch.n_systems).numpy())
+    return np.concatenate(found)
+
+
+def _check_network(section: ModelSection, held: PaiNNConfig) -> None:
+    """Refuse what is said of a network where ``init_from`` holds another one; the core can be changed."""
+
+    def refuse(name: str, value: object, found: str) -> NoReturn:
+        raise InputError(
+            f"model.{name} = {value!r}, but {section.init_from} has {found}; with model.init_from the network is the "
+            f"file's: leave model.{name} out, or train a new one without init_from"
+        )
+
+    said = {name: value for name, value in section.changes().items() if name != "core"}
+    for name, value in said.items():
+        if value != getattr(held, name):
+            refuse(name, value, f"{name} = {getattr(held, name)!r}")
+    if section.elements and section.painn(()).elements != held.elements:
+        refuse("elements", list(section.elements), f"elements = {[chemical_symbols[z] for z in held.elements]!r}")
+    if section.preset is not None:
+        for name, value in preset(section.preset).__dict__.items():
+            if name not in ("elements", "core", *said) and value != getattr(held, name):
+                refuse("preset", section.preset, f"{name} = {getattr(held, name)!r}, not {value!r}")
+
+
+def _check_elements(model: PaiNN, elements: tuple[int, ...], dataset: Dataset) -> None:
+    missing = [chemical_symbols[number] for number in elements if number not in model.config.elements]
+    if missing:
+        known = ", ".join(chemical_symbols[number] for number in model.config.elements)
+        raise InputError(
+            f"{dataset.path} or its replay holds {', '.join(missing)}, the model knows {known}; "
+            "add them to model.elements, or start from another model"
+        )
+
+
+def _check_neutral(dataset: Dataset) -> None:
+    for name, normal, words in (("charge", 0, "charged"), ("spin_multiplicity", 1, "open-shell")):
+        if dataset.has(name) and (dataset.column(name, 0, len(dataset)) != normal).any():
+            raise UnsupportedError(
+                f"{dataset.path} holds {words} structures, which a student cannot tell from others; leave them out"
+            )

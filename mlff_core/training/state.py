@@ -1,0 +1,184 @@
+"""Everything a run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlff_core.config import to_dict
+from mlff_core.errors import CheckpointError, InputError
+from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.models.checkpoint import write_by_rename
+from mlff_core.training.loss import LossConfig
+from mlff_core.training.schedule import Schedule
+from mlff_core.training.settings import OptimizerSection, TrainConfig
+
+FORMAT = "mlff-training-state"
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Place:
+    """Where a run stands; written down between steps only.
+
+    Parameters
+    ----------
+    step
+        Steps done.
+    epoch, position
+        Epochs done, and structures of the current one.
+    replay_epoch, replay_position
+        The same of the replay set.
+    best, waited
+        Best validation loss, and validations since.
+    minutes
+        Time spent so far, in all calls together.
+    is_finished
+        True once the run has come to its end.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    replay_epoch: int = 0
+    replay_position: int = 0
+    best: float = math.inf
+    waited: int = 0
+    minutes: float = 0.0
+    is_finished: bool = False
+
+
+class Learner:
+    """A network with what changes it: optimizer, moving average, schedule, and the place in the run.
+
+    Parameters
+    ----------
+    model
+        The network, on its device and in its precision.
+    parent
+        SHA-256 of the model file it started from, or "".
+    config
+        The run's settings.
+    """
+
+    def __init__(self, model: PaiNN, parent: str, config: TrainConfig) -> None:
+        self.model = model
+        self.parent = parent
+        section = config.optimizer
+        self.parameters: list[Tensor] = list(model.parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=section.lr, betas=section.betas, weight_decay=section.weight_decay
+        )
+        self.schedule = Schedule(config.schedule)
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.place = Place()
+        self._section: OptimizerSection = section
+
+    def update(self, factor: float) -> float:
+        """Change the weights by their gradients, and return the gradient's 2-norm before clipping.
+
+        Nothing is changed where the norm is not finite.
+
+        Parameters
+        ----------
+        factor
+            On the learning rate.
+        """
+        limit = self._section.clip or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        if not math.isfinite(norm):
+            return norm
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._section.lr * factor
+        self.optimizer.step()
+        step = self.place.step
+        decay = min(self._section.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), self.parameters, 1.0 - decay)
+        return norm
+
+    def save(self, path: Path, settings: dict[str, Any]) -> None:
+        """Write everything by rename, with the settings it belongs to."""
+        shape = asdict(self.model.config)
+        shape["elements"] = list(shape["elements"])
+        content = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "settings": settings,
+            "painn": shape,
+            "parent": self.parent,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "place": asdict(self.place),
+        }
+        write_by_rename(path, content)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what :func:`read_state` gave."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.place = Place(**state["place"])
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return a saved state, on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        The file is damaged, foreign, or newer than this version reads.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch.load raises a dozen types on damaged bytes; each means the same to the user.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} cannot be read as a training state: {reason}; start afresh") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(f"{path} is no training state that this version reads; start afresh with --fresh")
+    return state
+
+
+def model_of(state: dict[str, Any]) -> PaiNN:
+    """Return the network of a saved state, its weights not yet set."""
+    return PaiNN(PaiNNConfig(**{"core": 0.0, **state["painn"]}))
+
+
+RESUMABLE = ("data", "seed", "precision", "model", "batch", "loss", "optimizer", "schedule")
+"""Settings that a resumed run must share with the run it goes on from; the others may change."""
+
+
+def check_same_run(old: dict[str, Any], config: TrainConfig) -> None:
+    """Refuse to resume under settings that would make another run of it.
+
+    Raises
+    ------
+    InputError
+        A setting of :data:`RESUMABLE` differs from those saved with the state.
+    """
+    current = to_dict(config)
+    defaults = {"loss": to_dict(LossConfig()), "model": {"preset": "original"}}
+    for section in RESUMABLE:
+        before, now = old.get(section), current.get(section)
+        if section in defaults and isinstance(before, dict) and isinstance(now, dict):
+            # A setting that is newer than the state had its default then; one that was written out may be left out now.
+            before, now = {**defaults[section], **before}, {**defaults[section], **now}
+        if before == now:
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            key = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+            section, before, now = f"{section}.{key}", before.get(key), now.get(key)
+        raise InputError(
+            f"the run in {config.out} was started with {section} = {before!r}, now it is {now!r}; "
+            "give the old value to resume, or start afresh with --fresh or another out"
+        )

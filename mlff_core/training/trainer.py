@@ -1,0 +1,90 @@
+"""Training: from a labelled data set and settings to a model file, killed and resumed at will.
+
+The folder ``out`` holds ``config.toml`` (the settings in full), ``state.pt`` (to resume), ``model.pt`` (the best model
+so far, by validation loss, with its card), ``log.csv``, and TensorBoard events where wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+from mlff_core.errors import InputError
+from mlff_core.models.registry import resolve_device
+from mlff_core.training.parallel import processes
+from mlff_core.training.progress import Reporter
+from mlff_core.training.run import Run, TrainResult
+from mlff_core.training.settings import TrainConfig
+
+__all__ = ["TrainConfig", "TrainResult", "Trainer"]
+
+
+class Trainer:
+    """A training run.
+
+    Parameters
+    ----------
+    config
+        Its settings.
+    reporter
+        Is told how it goes; by default nobody is.
+
+    Raises
+    ------
+    InputError
+        The device is not there, or cannot compute in the precision.
+    """
+
+    def __init__(self, config: TrainConfig, reporter: Reporter | None = None) -> None:
+        self.config = config
+        self.reporter = reporter or Reporter()
+        self.device = resolve_device(config.device)
+        if self.device.type == "cuda" and self.device.index is None and "LOCAL_RANK" in os.environ:
+            self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        self.dtype = torch.float64 if config.precision == "float64" else torch.float32
+        if config.precision == "tf32" and self.device.type != "cuda":
+            raise InputError(f"precision must be float32, float64 or bf16 on {self.device}, got 'tf32'")
+        if config.precision == "bf16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise InputError("precision must be float32, float64 or tf32 on this GPU, which has no bf16, got 'bf16'")
+        if config.step == "kernel" and self.device.type != "cpu":
+            raise InputError(f"step = 'kernel' needs device = 'cpu', got {self.device}")
+        self._stop = False
+
+    def request_stop(self) -> None:
+        """Let the run save its state after the step under way, and end; safe to call from a signal handler."""
+        self._stop = True
+
+    def fit(self, *, resume: bool | None = None) -> TrainResult:
+        """Train until the end of the run or the time limit, and return what is there.
+
+        Parameters
+        ----------
+        resume
+            True goes on with the run in ``out``, if there is one; False begins anew; None refuses where there is one.
+
+        Raises
+        ------
+        InputError
+            Data or settings that cannot be used, a run in ``out`` that is another one, or a loss that is not finite.
+        """
+        with processes(self.device) as group, _matmul_precision(self.config.precision):
+            run = Run(self.config, self.device, self.dtype, group, self.reporter, lambda: self._stop)
+            run.begin(resume)
+            return run.train()
+
+
+@contextlib.contextmanager
+def _matmul_precision(precision: str) -> Iterator[None]:
+    """Let float32 products use tensor cores within this context only: the switch is torch's, and others' too."""
+    if precision != "tf32":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

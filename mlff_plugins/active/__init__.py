@@ -1,0 +1,21 @@
+"""Active learning: a committee of students finds in its own dynamics what the teacher should label next.
+
+Registers ``mlff distill active``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlff_core.plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+
+@hookimpl
+def mlff_register_commands(cli: click.Group) -> None:
+    """Add ``mlff distill``."""
+    from mlff_plugins.active.command import command
+
+    cli.add_command(command, "distill")

@@ -1,0 +1,68 @@
+"""``mlff distill``: what goes beyond one training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def command() -> None:
+    """Improve students by active learning."""
+
+
+@command.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, as in rounds=3.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def active(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Label what a committee of students is unsure of, and train again.
+
+    In each round the students run molecular dynamics, the teacher labels frames they are unsure of, and they are
+    trained anew. A control goes the same way with as many frames taken at random. The table says what each round came
+    to on a fixed test set. Killed at any moment, it goes on when the same line is given again.
+    """
+    from dataclasses import asdict
+    from functools import partial
+
+    import torch
+
+    from mlff_core.cli.data_run import load_teacher
+    from mlff_core.config import load_config
+    from mlff_core.training.progress import TerminalReporter
+    from mlff_plugins.active.rounds import run_active
+    from mlff_plugins.active.settings import ActiveConfig
+
+    settings = load_config(ActiveConfig, config, overrides)
+    torch.set_flush_denormal(True)
+    rounds = run_active(
+        settings,
+        partial(load_teacher, settings.teacher, settings.teacher_options),
+        reporter=TerminalReporter,
+        on_message=lambda text: click.echo(text, err=True),
+    )
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in rounds], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("round", "frames"):
+        table.add_column(heading)
+    for heading in ("added", "trained on", "force MAE eV/Å", "force RMSE eV/Å", "energy MAE meV/atom", "90 % holds"):
+        table.add_column(heading, justify="right")
+    for one in rounds:
+        table.add_row(
+            str(one.number),
+            one.arm if one.number else "–",
+            str(one.n_added),
+            str(one.n_train),
+            f"{one.force_mae:.4f}",
+            f"{one.force_rmse:.4f}",
+            f"{one.energy_mae_mev_per_atom:.2f}",
+            f"{100 * one.coverage:.1f} %",
+        )
+    Console(width=120).print(table)

@@ -1,0 +1,103 @@
+"""Rows of ``mlff benchmark``: how long MD steps of one named system take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlff_core.dynamics.step_time import TIMESTEP_FS, time_steps
+from mlff_core.errors import InputError, MlffError
+from mlff_core.potentials.interface import Potential
+from mlff_plugins.benchmark.systems import build
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long steps of one system take.
+
+    Parameters
+    ----------
+    system
+        Its name.
+    n_atoms, n_systems
+        Of all structures together.
+    ms_per_step
+        Median over the repeats of the mean over the steps of a repeat, ms.
+    ms_per_step_min, ms_per_step_max
+        Fastest and slowest repeat, ms.
+    atoms_per_s
+        Atoms times steps in a second, by the median.
+    ns_per_day
+        At 0.5 fs a step.
+    n_repeats, steps_per_repeat
+        What was timed.
+    neighbour_searches_per_step
+        The others were served by the list under the skin.
+    message
+        Why there is no timing; empty where there is one.
+    """
+
+    system: str
+    n_atoms: int
+    n_systems: int
+    ms_per_step: float | None = None
+    ms_per_step_min: float | None = None
+    ms_per_step_max: float | None = None
+    atoms_per_s: float | None = None
+    ns_per_day: float | None = None
+    n_repeats: int = 0
+    steps_per_repeat: int = 0
+    neighbour_searches_per_step: float | None = None
+    message: str = ""
+
+
+def time_system(
+    potential: Potential,
+    system: str,
+    *,
+    n_repeats: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Timing:
+    """Return how long MD steps of a named system take, see :func:`mlff_core.dynamics.step_time.time_steps`.
+
+    A system that the model does not know, or that falls apart, is a row with a message.
+
+    Parameters
+    ----------
+    potential
+        What is timed.
+    system
+        A name such as those in :data:`mlff_plugins.benchmark.systems.SYSTEMS`; ``water-N`` takes any multiple of three,
+        ``xK`` any batch.
+    n_repeats
+        Of at least 0.1 s and 10 steps each.
+    clock
+        Seconds.
+
+    Raises
+    ------
+    InputError
+        No system has this name, or ``n_repeats`` is not positive.
+    """
+    if n_repeats < 1:
+        raise InputError(f"n_repeats must be at least 1, got {n_repeats}")
+    frames = build(system)
+    n_atoms = sum(len(frame) for frame in frames)
+    try:
+        timed = time_steps(potential, frames, n_repeats=n_repeats, clock=clock)
+    except MlffError as error:
+        return Timing(system, n_atoms, len(frames), message=str(error))
+    return Timing(
+        system=system,
+        n_atoms=n_atoms,
+        n_systems=len(frames),
+        ms_per_step=timed.median_ms,
+        ms_per_step_min=min(timed.repeats_ms),
+        ms_per_step_max=max(timed.repeats_ms),
+        atoms_per_s=1e3 * n_atoms / timed.median_ms,
+        ns_per_day=86400e3 / timed.median_ms * TIMESTEP_FS * 1e-6,
+        n_repeats=n_repeats,
+        steps_per_repeat=timed.steps_per_repeat,
+        neighbour_searches_per_step=timed.neighbour_searches_per_step,
+    )

@@ -1,0 +1,18 @@
+"""The whole path from a teacher to MD with a student, on one small molecule; registers ``mlff demo``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlff_core.plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+
+@hookimpl
+def mlff_register_commands(cli: click.Group) -> None:
+    """Add ``mlff demo``."""
+    from mlff_plugins.demo.command import command
+
+    cli.add_command(command, "demo")

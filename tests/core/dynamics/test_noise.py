@@ -1,0 +1,49 @@
+"""Numbers drawn ahead are those that would have been drawn one step after the other."""
+
+import numpy as np
+import pytest
+import torch
+
+from mlff_core.dynamics.noise import AHEAD, Noise
+
+COUNTS = (3, 1, 5)
+
+
+def generators():
+    return [np.random.default_rng(7 + k) for k in range(len(COUNTS))]
+
+
+def step_by_step(n_steps):
+    own = generators()
+    steps = [
+        np.concatenate([g.standard_normal((n, 3)) for g, n in zip(own, COUNTS, strict=True)]) for _ in range(n_steps)
+    ]
+    return steps, [g.bit_generator.state for g in own]
+
+
+@pytest.mark.parametrize("n_steps", [1, AHEAD - 1, AHEAD, AHEAD + 3])
+def test_every_structure_gets_the_numbers_of_its_own_generator(n_steps):
+    noise = Noise(generators(), COUNTS, torch.device("cpu"))
+    expected, states = step_by_step(n_steps)
+    for step in expected:
+        np.testing.assert_array_equal(noise.draw().numpy(), step)
+    assert noise.states() == states
+
+
+def test_to_ask_for_the_states_changes_no_number():
+    noise, (expected, _) = Noise(generators(), COUNTS, torch.device("cpu")), step_by_step(AHEAD + 9)
+    for k, step in enumerate(expected):
+        if k % 5 == 0:
+            noise.states()
+        np.testing.assert_array_equal(noise.draw().numpy(), step)
+
+
+def test_a_run_that_goes_on_gets_the_numbers_that_were_to_come():
+    first, (expected, _) = Noise(generators(), COUNTS, torch.device("cpu")), step_by_step(30)
+    for _ in range(20):
+        first.draw()
+    second = Noise([np.random.default_rng() for _ in COUNTS], COUNTS, torch.device("cpu"))
+    second.draw()
+    second.resume(first.states())
+    for step in expected[20:]:
+        np.testing.assert_array_equal(second.draw().numpy(), step)

@@ -1,0 +1,56 @@
+"""What a file that was read back may be off by."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from mlff_core.errors import MlffError
+from mlff_core.export.agreement import agreement
+from mlff_core.potentials.interface import Potential
+from mlff_core.testing.reference_potential import PairPotential
+from mlff_core.testing.structures import small_cell, to_batch, triclinic_crystal
+
+
+class Off(Potential):
+    """A pair potential whose numbers are off by a factor, or NaN."""
+
+    def __init__(self, **factors):
+        self.inner, self.factors = PairPotential(), factors
+        self.card, self.dtype, self.device = self.inner.card, self.inner.dtype, self.inner.device
+        self.supports = self.inner.supports
+
+    def _predict(self, batch, want, edges):
+        found = self.inner.predict(batch, want=want)
+        return replace(found, **{name: factor * getattr(found, name) for name, factor in self.factors.items()})
+
+
+def between(**factors):
+    return agreement(PairPotential(), Off(**factors), [to_batch(triclinic_crystal())])
+
+
+def test_equal_potentials_agree():
+    between().require("the file")
+
+
+@pytest.mark.parametrize("quantity", ["energy", "forces", "stress"])
+@pytest.mark.parametrize("factor", [1.01, math.nan])
+def test_a_wrong_factor_and_nan_are_refused(quantity, factor):
+    with pytest.raises(MlffError, match="the file does not agree with its model"):
+        between(**{quantity: factor}).require("the file")
+
+
+def test_rounding_may_grow_with_a_stress_and_no_further():
+    pressed = small_cell()
+    pressed.set_cell(0.7 * pressed.cell, scale_atoms=True)
+    batch = to_batch(pressed)
+    largest = float(PairPotential().predict(batch, want=["stress"]).stress.abs().max())
+    assert largest > 0.5
+    for share, is_kept in ((0.5, True), (2.0, False)):
+        found = agreement(PairPotential(), Off(stress=1 + share * 1e-6 / 0.05), [batch])
+        assert found.stress == pytest.approx(share * 1e-6 * largest / 0.05, rel=0.05)
+        if is_kept:
+            found.require("the file")
+        else:
+            with pytest.raises(MlffError):
+                found.require("the file")

@@ -1,0 +1,162 @@
+"""The words of every potential for what it cannot serve, and the skin around it."""
+
+import numpy as np
+import pytest
+import torch
+
+from mlff_core import InputError, ModelCard, StudentPotential, UnsupportedError, VerletPotential, concatenate, single
+from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.potentials.interface import check_finite, volume
+from mlff_core.testing import structures
+
+WATER = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
+
+
+def student(**card):
+    torch.manual_seed(0)
+    config = PaiNNConfig(elements=(1, 6, 7, 8), hidden=8, n_layers=2, cutoff=4.0)
+    return StudentPotential(
+        PaiNN(config).double(), ModelCard("drop", config.elements, config.cutoff, **card), dtype=torch.float64
+    )
+
+
+@pytest.fixture(scope="module", params=["bare", "under a skin"])
+def potential(request):
+    return student() if request.param == "bare" else VerletPotential(student())
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "words"),
+    [
+        (single(WATER, [8, 1, 14]), UnsupportedError, "drop does not know Si; it was made for H C N O"),
+        (single(WATER, [8, 1, 0]), UnsupportedError, "drop does not know 0;"),
+        (single(WATER, [8, 1, 1], charge=-1), UnsupportedError, r"total charge is -1 e.*neutral"),
+        (single(WATER, [8, 1, 1], spin_multiplicity=3), UnsupportedError, r"singlets.* 3"),
+        (single([[0, 0, 0], [np.nan, 0, 0]], [1, 1]), InputError, "finite.*atom 1"),
+        (single([[0, 0, 0], [0, np.inf, 0]], [1, 1]), InputError, "finite.*atom 1"),
+        (single(WATER, [8, 1, 1], np.full((3, 3), np.nan), True), InputError, "cell must be finite"),
+        (single(np.zeros((0, 3)), []), InputError, "empty"),
+        (single([[0, 0, 0], [1, 0, 0], [1.1, 0.1, 0]], [8, 1, 1]), InputError, r"atoms 1 and 2 overlap.*0.141 Å"),
+        (single([[0, 0, 0]], [1], np.diag([0.2, 9, 9]), True), InputError, "atoms 0 and 0 overlap"),
+        (single([[0, 0, 0], [0, 0, 0]], [8, 1]), InputError, "overlap.*0.000 Å"),
+        (single(WATER, [8, 1, 1], np.diag([5.0, 5, 0]), True), InputError, "no volume"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(potential, batch, error, words):
+    with pytest.raises(error, match=words) as caught:
+        potential.predict(batch)
+    assert "\n" not in str(caught.value)
+
+
+def test_neutral_singlets_may_say_so(potential):
+    plain = potential.predict(single(WATER, [8, 1, 1]))
+    said = potential.predict(single(WATER, [8, 1, 1], charge=0, spin_multiplicity=1))
+    assert torch.equal(plain.energy, said.energy)
+
+
+def test_a_potential_for_any_charge_lets_charges_through():
+    student(charges="any", spin_multiplicities="any").predict(single(WATER, [8, 1, 1], charge=1, spin_multiplicity=2))
+
+
+@pytest.mark.parametrize(
+    ("want", "error", "words"),
+    [
+        (("energy", "force"), InputError, r"unknown property \['force'\]; known are energy, forces"),
+        (("energy_std",), UnsupportedError, "drop cannot give energy_std; it gives atom_energies, energy, forces"),
+        (("stress",), InputError, "stress needs a periodic cell"),
+    ],
+)
+def test_a_property_that_cannot_be_had_is_said(potential, want, error, words):
+    with pytest.raises(error, match=words):
+        potential.predict(single(WATER, [8, 1, 1]), want=want)
+
+
+def test_a_dummy_cell_gives_no_stress(potential):
+    with pytest.raises(InputError, match="stress"):
+        potential.predict(structures.to_batch(structures.molecule_in_dummy_cell()), want=("stress",))
+
+
+def test_only_what_is_wanted_comes_and_the_energy_always(potential):
+    batch = structures.to_batch(structures.triclinic_crystal())
+    for want in ("energy", ("forces",), ("stress",), ("atom_energies", "stress")):
+        prediction = potential.predict(batch, want=want)
+        names = {want} if isinstance(want, str) else set(want)
+        there = {n for n in ("energy", "forces", "stress", "atom_energies") if getattr(prediction, n) is not None}
+        assert there == names | {"energy"}
+
+
+def test_a_hessian_is_of_one_structure(potential):
+    two = concatenate([single(WATER, [8, 1, 1]), single(WATER, [8, 1, 1])])
+    with pytest.raises(InputError, match="batch of 2"):
+        potential.hessian(two)
+
+
+def test_under_a_skin_everything_is_as_without():
+    bare, skin = student(), VerletPotential(student(), skin=0.8)
+    rng = np.random.default_rng(0)
+    atoms = structures.triclinic_crystal()
+    want = ("energy", "forces", "stress", "atom_energies")
+    for _ in range(12):
+        atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+        batch = structures.to_batch(atoms)
+        a, b = bare.predict(batch, want=want), skin.predict(batch, want=want)
+        for name in want:
+            assert torch.allclose(getattr(a, name), getattr(b, name), rtol=1e-12, atol=1e-13)
+    assert 1 < skin.neighbors.n_builds < 12
+
+
+def test_under_a_skin_every_call_refuses_what_the_first_refused():
+    """What the list of neighbours sees for itself is not looked at twice, and nothing else is taken for seen."""
+    skin = VerletPotential(student())
+    for _ in range(2):
+        with pytest.raises(UnsupportedError, match="does not know Si"):
+            skin.predict(single(WATER, [8, 1, 14]))
+    water = single(WATER, [8, 1, 1])
+    for _ in range(2):
+        skin.predict(water)
+    with pytest.raises(UnsupportedError, match="neutral"):
+        skin.predict(single(WATER, [8, 1, 1], charge=-1))
+    with pytest.raises(InputError, match="unknown property"):
+        skin.predict(water, want=("dipole",))
+    with pytest.raises(InputError, match="periodic cell"):
+        skin.predict(water, want=("stress",))
+    with pytest.raises(InputError, match="finite"):
+        skin.predict(water.with_positions(water.positions * torch.nan))
+
+
+def test_predicting_leaves_inputs_and_torch_as_they_were():
+    potential, batch = student(), structures.to_batch(structures.triclinic_crystal())
+    before = [t.clone() for t in (batch.positions, batch.cell)]
+    state, grad, dtype = torch.random.get_rng_state(), torch.is_grad_enabled(), torch.get_default_dtype()
+    with torch.no_grad():
+        first = potential.predict(batch, want=("energy", "forces", "stress"))
+    again = potential.predict(batch, want=("energy", "forces", "stress"))
+    assert torch.equal(first.forces, again.forces)
+    assert not again.forces.requires_grad
+    assert all(torch.equal(a, b) for a, b in zip(before, (batch.positions, batch.cell), strict=True))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert (grad, dtype) == (torch.is_grad_enabled(), torch.get_default_dtype())
+
+
+def test_the_volume_of_a_cell_is_that_of_its_rows_and_of_its_columns():
+    cell = np.asarray(structures.triclinic_crystal().cell)
+    wanted = abs(np.linalg.det(cell))
+    assert volume(cell.tolist()) == pytest.approx(wanted, rel=1e-14)
+    assert volume(cell.T.tolist()) == pytest.approx(wanted, rel=1e-14)
+
+
+def test_what_is_not_finite_is_found_in_small_and_in_large_systems():
+    for n_atoms in (3, 20_000):
+        points = np.random.RandomState(0).uniform(0, 300, (n_atoms, 3))
+        check_finite(single(points, [1] * n_atoms))
+        points[n_atoms - 1, 2] = np.nan
+        with pytest.raises(InputError, match=f"atom {n_atoms - 1}"):
+            check_finite(single(points, [1] * n_atoms))
+
+
+def test_a_checked_prediction_is_the_prediction(potential):
+    batch = single(WATER, [8, 1, 1], dtype=torch.float64)
+    want = frozenset({"energy", "forces"})
+    found, wanted = potential.predict_checked(batch, want), potential.predict(batch, want=want)
+    assert torch.equal(found.energy, wanted.energy)
+    assert torch.allclose(found.forces, wanted.forces, rtol=0, atol=1e-12)

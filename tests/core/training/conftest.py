@@ -1,0 +1,76 @@
+"""Data sets of small molecules labelled by Morse pairs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mlff_core.data.hdf5 import LabelledStructure, write_dataset
+
+MOLECULES = {
+    "O": ([8, 1, 1], [[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]),
+    "C": (
+        [6, 1, 1, 1, 1],
+        [[0.0, 0, 0], [0.63, 0.63, 0.63], [-0.63, -0.63, 0.63], [-0.63, 0.63, -0.63], [0.63, -0.63, -0.63]],
+    ),
+    "CO": (
+        [6, 8, 1, 1, 1, 1],
+        [[0.0, 0, 0], [1.42, 0, 0], [-0.36, 1.02, 0], [-0.36, -0.51, 0.89], [-0.36, -0.51, -0.89], [1.74, 0.9, 0]],
+    ),
+}
+
+
+def pair_energies(numbers: np.ndarray, positions: torch.Tensor) -> torch.Tensor:
+    """Energy of each atom, eV: −10 eV per proton and half of every Morse pair."""
+    z = torch.as_tensor(numbers, dtype=positions.dtype)
+    vectors = positions[None] - positions[:, None] + 10.0 * torch.eye(len(z), dtype=positions.dtype)[..., None]
+    distances = vectors.norm(dim=-1)
+    radii = 0.35 + 0.05 * z.sqrt()
+    depth = torch.exp(-1.5 * (distances - radii[:, None] - radii[None]))
+    pairs = 2.0 * (depth * depth - 2.0 * depth)
+    return -10.0 * z + 0.5 * (pairs - torch.diag(torch.diag(pairs))).sum(dim=1)
+
+
+def structures(n_each: int, seed: int = 0, *, atom_energies: bool = False) -> list[LabelledStructure]:
+    generator = np.random.default_rng(seed)
+    made = []
+    for _ in range(n_each):
+        for molecule, (numbers, positions) in enumerate(MOLECULES.values()):
+            moved = torch.tensor(
+                np.asarray(positions) + generator.normal(0, 0.08, (len(numbers), 3)), requires_grad=True
+            )
+            energies = pair_energies(np.asarray(numbers), moved)
+            (gradient,) = torch.autograd.grad(energies.sum(), moved)
+            made.append(
+                LabelledStructure(
+                    atomic_numbers=np.asarray(numbers),
+                    positions=moved.detach().numpy().astype(np.float32),
+                    energy=float(energies.detach().sum()),
+                    forces=-gradient.numpy().astype(np.float32),
+                    molecule_id=molecule,
+                    kind="rattle",
+                    split=("train", "train", "train", "validation")[len(made) // 3 % 4],
+                    atom_energies=energies.detach().numpy().astype(np.float32) if atom_energies else None,
+                )
+            )
+    return made
+
+
+TEACHER = {"name": "morse", "method": "pair potential", "licence": "MIT"}
+
+
+@pytest.fixture(scope="session")
+def morse_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """96 structures of three molecules with energies and forces; every fourth of each is for validation."""
+    path = tmp_path_factory.mktemp("data") / "morse.h5"
+    write_dataset(path, structures(32), teacher=TEACHER, smiles=list(MOLECULES), license="CC0-1.0")
+    return path
+
+
+@pytest.fixture(scope="session")
+def morse_set_with_atom_energies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the share of each atom in the energy."""
+    path = tmp_path_factory.mktemp("data") / "morse-atoms.h5"
+    write_dataset(path, structures(32, atom_energies=True), teacher=TEACHER, smiles=list(MOLECULES))
+    return path

@@ -1,0 +1,413 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mlff_core import load
+from mlff_core.config import from_dict, load_config, to_dict
+from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
+from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.models.checkpoint import file_sha256, load_checkpoint
+from mlff_core.training.log import read_log
+from mlff_core.training.progress import Reporter
+from mlff_core.training.settings import ModelSection
+from mlff_core.training.state import check_same_run, read_state
+from mlff_core.training.trainer import TrainConfig, Trainer, _matmul_precision
+
+
+@pytest.fixture
+def settings(morse_set, tmp_path):
+    """Make the settings of a run of a second or two, with changes to its tables."""
+
+    def make(**changes):
+        plain = {
+            "name": "small",
+            "out": str(tmp_path / "run"),
+            "device": "cpu",
+            "model": {"preset": "ultra-tiny", "hidden": 8},
+            "data": {"path": str(morse_set)},
+            "batch": {"atoms": 60},
+            "optimizer": {"lr": 0.01, "ema_decay": 0.9},
+            "schedule": {"warmup_steps": 5},
+            "stop": {"max_steps": 40},
+            "log": {"every_steps": 10, "validate_every_steps": 20},
+        }
+        for key, value in changes.items():
+            plain[key] = {**plain.get(key, {}), **value} if isinstance(value, dict) else value
+        return from_dict(TrainConfig, plain)
+
+    return make
+
+
+def test_training_learns_the_forces_of_its_teacher(settings):
+    result = Trainer(settings(stop={"max_steps": 160}, log={"validate_every_steps": 20})).fit()
+    assert result.status == "finished"
+    assert result.steps == 160
+    losses = [row["val_loss"] for row in result.history if "val_loss" in row]
+    assert losses[-1] < 0.3 * losses[0]
+    assert result.metrics["force_r2"] > 0.85
+    assert result.metrics["loss"] == min(losses)
+
+
+def test_the_model_file_predicts_what_validation_measured(settings, morse_set):
+    result = Trainer(settings()).fit()
+    dataset = Dataset(morse_set)
+    labels = dataset.read(dataset.indices("validation"))
+    forces = load(result.model, device="cpu").predict(labels.batch).forces
+    error = float((forces - labels.forces).abs().mean())
+    assert error == pytest.approx(result.metrics["force_mae"], rel=1e-4)
+
+
+def test_the_card_tells_the_lineage(settings, morse_set):
+    result = Trainer(settings(card={"limits": ["Only for tests."], "description": "Small."})).fit()
+    _, card = load_checkpoint(result.model)
+    assert card.name == "small"
+    assert card.teacher["name"] == "morse"
+    assert card.dataset == {
+        "name": "morse.h5",
+        "sha256": file_sha256(morse_set),
+        "n_structures": 96,
+        "licence": "CC0-1.0",
+    }
+    assert card.metrics["validation"]["n_structures"] == 24
+    assert card.metrics["validation"]["force_mae"] == pytest.approx(result.metrics["force_mae"])
+    assert card.training["stop"]["max_steps"] == 40
+    assert card.training["data"]["path"] == "morse.h5"
+    assert card.licence == "MIT"
+    assert card.limits[-1] == "Only for tests."
+    assert card.parent == ""
+    json.dumps(card.to_dict())
+
+
+def test_the_resolved_config_stands_beside_the_model(settings):
+    config = settings()
+    result = Trainer(config).fit()
+    assert load_config(TrainConfig, result.out / "config.toml") == config
+
+
+def test_the_log_has_losses_and_validations(settings):
+    result = Trainer(settings()).fit()
+    rows = read_log(result.out / "log.csv")
+    assert [row["step"] for row in rows if "loss" in row] == [10, 20, 30, 40]
+    assert [row["step"] for row in rows if "val_loss" in row] == [20, 40]
+    assert all(row["gradient_norm"] > 0 and row["lr"] > 0 for row in rows if "loss" in row)
+
+
+def _weights(out):
+    state = read_state(out / "state.pt")
+    return torch.cat([value.reshape(-1).double() for key in ("model", "average") for value in state[key].values()])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(settings, tmp_path):
+    runs = [Trainer(settings(out=str(tmp_path / f"{k}"), seed=seed)).fit() for k, seed in enumerate((1, 1, 2))]
+    first, second, third = (_weights(run.out) for run in runs)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+
+
+def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(settings, tmp_path):
+    class Stopper(Reporter):
+        def step(self, step, progress, values, rate, seconds_left):
+            if step == 13:
+                trainer.request_stop()
+
+    alone = Trainer(settings(out=str(tmp_path / "alone"))).fit()
+    trainer = Trainer(settings(), Stopper())
+    stopped = trainer.fit()
+    assert (stopped.status, stopped.steps) == ("stopped", 13)
+    resumed = Trainer(settings()).fit(resume=True)
+    assert (resumed.status, resumed.steps) == ("finished", 40)
+    assert torch.equal(_weights(alone.out), _weights(resumed.out))
+    assert [row["loss"] for row in resumed.history if "loss" in row] == pytest.approx(
+        [row["loss"] for row in alone.history if "loss" in row], rel=1e-6
+    )
+
+
+def test_the_time_limit_leaves_a_state_and_a_model(settings):
+    stopped = Trainer(settings(stop={"max_steps": 100_000, "max_minutes": 1e-4})).fit()
+    assert stopped.status == "time"
+    assert stopped.model.exists()
+    resumed = Trainer(settings(stop={"max_steps": stopped.steps + 3})).fit(resume=True)
+    assert (resumed.status, resumed.steps) == ("finished", stopped.steps + 3)
+
+
+def test_a_budget_of_time_ends_the_run_and_its_cosine(settings):
+    config = settings(stop={"max_steps": 100_000, "budget_minutes": 0.05}, log={"every_steps": 1})
+    result = Trainer(config).fit()
+    assert result.status == "finished"
+    assert result.minutes >= 0.05
+    assert result.history[-1]["step"] == result.steps < 100_000
+    rates = [row["lr"] for row in result.history if "lr" in row]
+    assert rates[-1] < 0.5 * max(rates)
+
+
+def test_a_finished_run_is_left_as_it_is(settings):
+    first = Trainer(settings()).fit()
+    again = Trainer(settings()).fit(resume=True)
+    assert (again.status, again.steps) == ("finished", 40)
+    assert again.metrics == pytest.approx(first.metrics, rel=1e-6)
+
+
+def test_a_run_is_not_overwritten_unasked(settings):
+    Trainer(settings()).fit()
+    with pytest.raises(InputError, match="holds a run already"):
+        Trainer(settings()).fit()
+    assert Trainer(settings()).fit(resume=False).steps == 40
+
+
+def test_a_run_is_not_resumed_under_other_settings(settings):
+    Trainer(settings()).fit()
+    with pytest.raises(InputError, match=r"optimizer\.lr = 0\.01, now it is 0\.5"):
+        Trainer(settings(optimizer={"lr": 0.5})).fit(resume=True)
+
+
+def test_patience_ends_a_run_that_does_not_improve(settings):
+    config = settings(
+        optimizer={"lr": 1e-12, "ema_decay": 0.0},
+        log={"validate_every_steps": 2},
+        stop={"patience": 3, "max_steps": 1000},
+    )
+    result = Trainer(config).fit()
+    assert result.status == "finished"
+    assert result.steps < 1000
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_batch(settings, tmp_path, morse_set):
+    path = tmp_path / "bad.h5"
+    write_dataset(path, list(Dataset(morse_set).structures()), teacher={"name": "x"})
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        forces = file["forces"][:]
+        forces[0] = 1e30
+        file["forces"][:] = forces
+    with pytest.raises(InputError, match=r"must be finite, got loss inf.*bad_batch\.pt"):
+        Trainer(settings(data={"path": str(path)}, loss={"kind": "mse"}, stop={"max_epochs": 1})).fit()
+    batch = torch.load(tmp_path / "run" / "bad_batch.pt", weights_only=True)
+    assert 0 in batch["index"]
+    assert float(batch["forces"].max()) > 1e29
+
+
+@pytest.fixture
+def spoiled_set(morse_set, tmp_path):
+    """Make a copy of the set with one number of one of its columns replaced by NaN."""
+
+    def make(name, row):
+        import h5py
+
+        path = tmp_path / "spoiled.h5"
+        shutil.copyfile(morse_set, path)
+        with h5py.File(path, "a") as file:
+            file[name][row] = math.nan
+        return {"path": str(path)}
+
+    return make
+
+
+@pytest.mark.parametrize("reference", ["fresh", "fit"])
+def test_a_label_that_is_no_number_is_named_before_anything_is_fitted_to_it(settings, spoiled_set, tmp_path, reference):
+    model = {}
+    if reference == "fit":
+        parent = Trainer(settings(out=str(tmp_path / "parent"), stop={"max_steps": 2})).fit()
+        model = {"init_from": str(parent.model), "reference": "fit"}
+    with pytest.raises(InputError, match=r"spoiled\.h5: data set 'energy': must be finite, but structure 3 holds nan"):
+        Trainer(settings(data=spoiled_set("energy", 3), model=model)).fit()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_label_that_is_no_number_is_named_before_the_first_step(
+    settings, spoiled_set, morse_set, tmp_path
+):
+    dataset = Dataset(morse_set)
+    structure = int(dataset.indices("validation")[-1])
+    with pytest.raises(InputError, match=rf"data set 'forces': must be finite, but structure {structure} holds \[nan"):
+        Trainer(settings(data=spoiled_set("forces", int(dataset.offsets[structure])))).fit()
+    assert not (tmp_path / "run").exists()
+
+
+def test_fine_tuning_starts_where_the_parent_ended(settings, tmp_path):
+    parent = Trainer(settings(out=str(tmp_path / "parent"), stop={"max_steps": 120})).fit()
+    child = Trainer(
+        settings(model={"init_from": str(parent.model)}, optimizer={"lr": 1e-5}, stop={"max_steps": 5})
+    ).fit()
+    _, card = load_checkpoint(child.model)
+    assert card.parent == file_sha256(parent.model)
+    assert child.metrics["force_mae"] == pytest.approx(parent.metrics["force_mae"], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"hidden": 77}, r"model\.hidden = 77, but .*model\.pt has hidden = 8;"),
+        ({"hidden": 8, "cutoff": 4.0}, r"model\.cutoff = 4\.0, but .* has cutoff = 5\.0;"),
+        ({"shared_filters": False}, r"model\.shared_filters = False, but .* has shared_filters = True;"),
+        ({"preset": "tiny", "hidden": 8, "shared_filters": True}, None),
+        ({"preset": "ultra-tiny"}, r"model\.preset = 'ultra-tiny', but .* has hidden = 8, not 24;"),
+        (
+            {"elements": ["H", "C", "N", "O"]},
+            r"model\.elements = \['H', 'C', 'N', 'O'\], but .* elements = \['H', 'C', 'O'\]",
+        ),
+        ({"elements": ["O", "H", "C"], "hidden": 8, "core": 0.6}, None),
+    ],
+)
+def test_a_network_other_than_that_of_the_file_is_refused(settings, tmp_path, said, words):
+    parent = Trainer(settings(out=str(tmp_path / "parent"), stop={"max_steps": 1})).fit()
+    config = replace(settings(stop={"max_steps": 1}), model=ModelSection(init_from=parent.model, **said))
+    if words is None:
+        child, _ = load_checkpoint(Trainer(config).fit().model)
+        assert (child.config.hidden, child.config.core) == (8, said.get("core", 0.7))
+        return
+    with pytest.raises(InputError, match=words + r".*leave model\.\w+ out"):
+        Trainer(config).fit()
+
+
+def test_a_run_whose_preset_was_not_said_is_resumed_when_it_is(settings):
+    said = Trainer(settings(stop={"max_steps": 1})).config
+    unsaid = replace(said, model=replace(said.model, preset=None))
+    check_same_run(to_dict(replace(said, model=replace(said.model, preset="original"))), unsaid)
+    with pytest.raises(InputError, match=r"model\.preset = 'ultra-tiny', now it is 'original'"):
+        check_same_run(to_dict(said), unsaid)
+
+
+def test_fine_tuning_can_move_to_another_zero_of_energy(settings, tmp_path, morse_set):
+    shift = {1: 3.0, 6: -7.0, 8: 11.0}
+    moved = [
+        LabelledStructure(
+            **{
+                name: getattr(s, name)
+                for name in ("atomic_numbers", "positions", "forces", "molecule_id", "kind", "split")
+            },
+            energy=s.energy + sum(shift[int(z)] for z in s.atomic_numbers),
+        )
+        for s in Dataset(morse_set).structures()
+    ]
+    write_dataset(tmp_path / "moved.h5", moved, teacher={"name": "y"})
+    parent = Trainer(settings(out=str(tmp_path / "parent"), stop={"max_steps": 120})).fit()
+    child = Trainer(
+        settings(
+            model={"init_from": str(parent.model), "reference": "fit"},
+            data={"path": str(tmp_path / "moved.h5")},
+            optimizer={"lr": 1e-6},
+            stop={"max_steps": 2},
+        )
+    ).fit()
+    assert child.metrics["energy_mae_mev_per_atom"] < 1.5 * parent.metrics["energy_mae_mev_per_atom"]
+
+
+def test_replay_mixes_the_old_data_in(settings, morse_set, tmp_path):
+    few = [s for s in Dataset(morse_set).structures() if s.molecule_id == 0]
+    write_dataset(tmp_path / "water.h5", few, teacher={"name": "morse"})
+    plain = {"path": str(tmp_path / "water.h5")}
+    alone = Trainer(settings(out=str(tmp_path / "alone"), data=plain, model={"elements": ["H", "C", "O"]})).fit()
+    mixed = Trainer(settings(data={**plain, "replay": str(morse_set), "replay_share": 1.0})).fit()
+    _, card = load_checkpoint(mixed.model)
+    assert card.dataset["replay"]["sha256"] == file_sha256(morse_set)
+    dataset = Dataset(morse_set)
+    labels = dataset.read(np.flatnonzero(dataset.molecule_id > 0))
+
+    def error(result):
+        return float((load(result.model, device="cpu").predict(labels.batch).forces - labels.forces).abs().mean())
+
+    assert error(mixed) < 0.7 * error(alone)
+
+
+def test_replay_is_resumed_exactly(settings, morse_set, tmp_path):
+    replay = {"replay": str(morse_set), "replay_share": 0.3}
+    alone = Trainer(settings(out=str(tmp_path / "alone"), data=replay)).fit()
+    first = settings(data=replay, stop={"max_steps": 40, "max_minutes": 1e-4})
+    Trainer(first).fit()
+    resumed = Trainer(settings(data=replay)).fit(resume=True)
+    assert torch.equal(_weights(alone.out), _weights(resumed.out))
+
+
+@pytest.mark.parametrize("step", ["double-backward", "finite-difference"])
+def test_training_in_float64_and_bf16_works(settings, step):
+    for precision in ("float64", "bf16"):
+        result = Trainer(settings(precision=precision, step=step, stop={"max_steps": 20})).fit(resume=False)
+        assert math.isfinite(result.metrics["loss"])
+
+
+def test_tf32_needs_a_gpu(settings):
+    with pytest.raises(InputError, match="precision must be float32, float64 or bf16 on cpu"):
+        Trainer(settings(precision="tf32"))
+
+
+def test_the_switch_for_tf32_is_on_while_a_run_lasts_and_then_as_it_was():
+    before = torch.get_float32_matmul_precision()
+    for precision, inside in (("tf32", "high"), ("float32", before)):
+        with contextlib.suppress(KeyError), _matmul_precision(precision):
+            assert torch.get_float32_matmul_precision() == inside
+            raise KeyError
+        assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU is here")
+def test_training_in_tf32_learns_what_float32_learns(settings, tmp_path):
+    seen = {}
+
+    class Watcher(Reporter):
+        def step(self, step, progress, values, rate, seconds_left):
+            seen.setdefault(precision, []).append((values["loss"], torch.get_float32_matmul_precision()))
+
+    before = torch.get_float32_matmul_precision()
+    for precision in ("float32", "tf32"):
+        config = settings(
+            device="cuda",
+            precision=precision,
+            out=str(tmp_path / precision),
+            model={"hidden": 32},
+            stop={"max_steps": 120},
+        )
+        result = Trainer(config, Watcher()).fit()
+        assert load_checkpoint(result.model)[1].training["precision"] == precision
+        assert torch.get_float32_matmul_precision() == before
+    exact, rounded = ([loss for loss, _ in seen[precision]] for precision in ("float32", "tf32"))
+    assert {switch for _, switch in seen["float32"]} == {before}
+    assert {switch for _, switch in seen["tf32"]} == {"high"}
+    assert rounded[0] == pytest.approx(exact[0], rel=1e-2)
+    assert np.mean(rounded[-20:]) < 0.3 * rounded[0]
+    assert np.mean(rounded[-20:]) == pytest.approx(np.mean(exact[-20:]), rel=0.5)
+
+
+def test_an_element_outside_the_model_is_named(settings):
+    with pytest.raises(InputError, match="holds O, the model knows H, C"):
+        Trainer(settings(model={"elements": ["H", "C"]})).fit()
+
+
+def test_charged_structures_are_refused(settings, tmp_path):
+    ion = LabelledStructure(
+        atomic_numbers=np.array([8, 1]),
+        positions=np.array([[0.0, 0, 0], [0.97, 0, 0]], dtype=np.float32),
+        energy=0.0,
+        forces=np.zeros((2, 3), dtype=np.float32),
+        charge=-1,
+    )
+    write_dataset(tmp_path / "ion.h5", [ion] * 20, teacher={"name": "x"})
+    with pytest.raises(UnsupportedError, match="holds charged structures"):
+        Trainer(settings(data={"path": str(tmp_path / "ion.h5")})).fit()
+
+
+def test_tensorboard_gets_the_scalars(settings):
+    pytest.importorskip("tensorboard")
+    result = Trainer(settings(log={"tensorboard": True}, stop={"max_steps": 20})).fit()
+    assert any((result.out / "tensorboard").iterdir())
+
+
+def test_the_run_leaves_the_random_state_and_the_matmul_switch_alone(settings):
+    before = torch.get_rng_state().clone(), torch.get_float32_matmul_precision(), torch.is_grad_enabled()
+    Trainer(settings(stop={"max_steps": 2})).fit()
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (torch.get_float32_matmul_precision(), torch.is_grad_enabled()) == before[1:]
+
+
+def test_settings_on_the_card_hold_no_paths(settings, tmp_path):
+    assert str(tmp_path) not in json.dumps(settings().for_card())
+    assert str(tmp_path) in json.dumps(to_dict(settings()))
