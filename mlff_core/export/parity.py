@@ -23,12 +23,12 @@ from mlff_core.plugins.exporter import Exporter, Variant
 from mlff_core.plugins.host import PluginHost
 from mlff_core.plugins.provider import Provider
 from mlff_core.plugins.runtime import Runtime
+from mlff_core.plugins.through_engine import ThroughEngine
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.examples import all_structures, ethanol
 from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.reading import batch_from_atoms
-from mlff_core.testing.structures import all_structures, ethanol
-from mlff_core.testing.through_engine import ThroughEngine
 from mlff_core.testing.tolerances import energy_deviation
 from mlff_core.tolerance import Tolerance, force_scale, stress_scale
 

@@ -24,8 +24,8 @@ from mlff_core.plugins.exporter import ExportReport
 from mlff_core.potentials.interface import Potential, VerletPotential
 from mlff_core.potentials.student import StudentPotential
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.examples import all_structures
 from mlff_core.structures.reading import batch_from_atoms
-from mlff_core.testing.structures import all_structures
 from mlff_core.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def write_checked(
 
 
 def check_batches(card: ModelCard, dtype: torch.dtype) -> list[AtomicBatch]:
-    """Return the structures of :mod:`mlff_core.testing.structures`, in the elements of ``card``, as batches.
+    """Return the structures of :mod:`mlff_core.structures.examples`, in the elements of ``card``, as batches.
 
     Every structure comes alone, and all of them once more as one batch.
     """

@@ -29,12 +29,12 @@ from mlff_core.errors import InputError, MlffError, UnsupportedError
 from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.models.opening import load
 from mlff_core.plugins.engine import Engine, Tolerance
+from mlff_core.plugins.through_engine import ThroughEngine
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.testing import isolation, potential_checks, structures
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import to_batch
-from mlff_core.testing.through_engine import ThroughEngine
 from mlff_core.testing.tolerances import assert_prediction_close, looser, scaled
 
 CAPABILITIES = frozenset({"stress", "atom_energies", "hessian", "periodic", "slab", "batch", "charge", "float64"})
