@@ -12,7 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from ase import Atoms
 from packaging.requirements import Requirement
 
@@ -26,11 +25,11 @@ from mlff_core.plugins.runtime import Runtime
 from mlff_core.plugins.through_engine import ThroughEngine
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.difference import differences
 from mlff_core.structures.examples import all_structures, ethanol
 from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.reading import batch_from_atoms
-from mlff_core.testing.tolerances import energy_deviation
-from mlff_core.tolerance import Tolerance, force_scale, stress_scale
+from mlff_core.tolerance import Tolerance
 
 HUNDREDTH = "ethanol, hundredth call"
 N_TIMED = 5
@@ -263,11 +262,11 @@ def _row(name: str, case: str, atoms: Atoms, potential: Potential, other: Potent
                 began = time.perf_counter()
                 found = other.predict(batch, want=want)
                 times.append(1e3 * (time.perf_counter() - began))
+            return _compared(name, case, batch, wanted, found, tolerance, statistics.median(times))
     except UnsupportedError as error:
         return ParityRow(name, case, "unsupported", message=str(error))
     except Exception as error:  # an engine's own exception is a failed row, not a failed certificate
         return ParityRow(name, case, "fail", message=f"{type(error).__name__}: {error}")
-    return _compared(name, case, batch, wanted, found, tolerance, statistics.median(times))
 
 
 def _compared(
@@ -279,26 +278,25 @@ def _compared(
     tolerance: Tolerance,
     ms: float,
 ) -> ParityRow:
-    energy = float(energy_deviation(found.energy, wanted.energy, torch.tensor(batch.atoms_per_system())).max())
     if wanted.forces is None or found.forces is None:
         return ParityRow(name, case, "fail", message="no forces came", ms=ms)
-    forces = float((found.forces.cpu().double() - wanted.forces.cpu().double()).abs().max())
-    stress, allowed_stress = None, tolerance.stress
-    if wanted.stress is not None and found.stress is not None:
-        stress = float((found.stress.cpu().double() - wanted.stress.cpu().double()).abs().max())
-        allowed_stress = tolerance.stress * stress_scale(wanted.stress)
-    # `not <=`, so that NaN fails.
+    compared = {difference.quantity: difference for difference in differences(found, wanted, batch)}
+    compared.pop("atom_energies", None)
     wrong = [
-        f"{what} off by {value:.1e} {unit}, at most {allowed:.1e}"
-        for what, value, allowed, unit in (
-            ("energy", energy, tolerance.energy, "eV/atom"),
-            ("forces", forces, tolerance.forces * force_scale(wanted.forces), "eV/Å"),
-            ("stress", stress, allowed_stress, "eV/Å³"),
-        )
-        if value is not None and not value <= allowed
+        f"{quantity} off by {difference.largest:.1e} {difference.unit}, at most {difference.allowed(tolerance):.1e}"
+        for quantity, difference in compared.items()
+        if not difference.is_within(tolerance)
     ]
-    status = "fail" if wrong else "ok"
-    return ParityRow(name, case, status, 1e3 * energy, forces, stress, ms, "; ".join(wrong))
+    return ParityRow(
+        name,
+        case,
+        "fail" if wrong else "ok",
+        1e3 * compared["energy"].largest,
+        compared["forces"].largest,
+        compared["stress"].largest if "stress" in compared else None,
+        ms,
+        "; ".join(wrong),
+    )
 
 
 def _versions(providers: Sequence[Provider]) -> dict[str, str]:

@@ -8,7 +8,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,7 +107,7 @@ def write_checked(
         found = agreement(potential, reopened, batches)
         if tolerance is None:
             tolerance = Tolerance(1e-9, 1e-8, 1e-9) if potential.dtype == torch.float64 else Tolerance()
-        found.require(f"the {format_name} export", **asdict(tolerance))
+        found.require(f"the {format_name} export", tolerance)
         for file in Path(folder).iterdir():
             file.replace(path.parent / file.name)
     return ExportReport(

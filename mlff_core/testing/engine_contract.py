@@ -35,7 +35,7 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.testing import isolation, potential_checks, structures
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import to_batch
-from mlff_core.testing.tolerances import assert_prediction_close, looser, scaled
+from mlff_core.testing.tolerances import assert_prediction_close
 
 CAPABILITIES = frozenset({"stress", "atom_energies", "hessian", "periodic", "slab", "batch", "charge", "float64"})
 MAKERS: dict[str, Callable[..., Potential]] = {"pair": PairPotential, "student": small_student}
@@ -395,7 +395,7 @@ class EngineContract:
 
     def _invariance(self, bound: ThroughEngine) -> Tolerance:
         """Return the tolerance of two evaluations compared, each with its own deviation from ``predict``."""
-        return looser(potential_checks.invariance_tolerance(bound), scaled(bound.tolerance, 2.0))
+        return potential_checks.invariance_tolerance(bound).looser(bound.tolerance.scaled(2.0))
 
     def _equals_predict(self, atoms: Atoms) -> None:
         self._each_equals_predict([atoms])

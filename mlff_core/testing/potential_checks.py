@@ -17,10 +17,11 @@ from torch import Tensor
 
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import concatenate
+from mlff_core.structures.difference import force_scale
 from mlff_core.structures.prediction import Prediction
 from mlff_core.testing import structures
 from mlff_core.testing.tolerances import assert_prediction_close
-from mlff_core.tolerance import Tolerance, force_scale
+from mlff_core.tolerance import Tolerance
 
 INVARIANCE_FLOAT32 = Tolerance(energy=1e-5, forces=1e-4, stress=1e-5)
 INVARIANCE_FLOAT64 = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
