@@ -25,7 +25,7 @@ from mlff_core.tolerance import Tolerance
 INVARIANCE_FLOAT32 = Tolerance(energy=1e-5, forces=1e-4, stress=1e-5)
 INVARIANCE_FLOAT64 = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
 SLOPE = {torch.float32: 2e-3, torch.float64: 1e-6}
-"""How far a slope may be from its finite difference, relative to max(1 eV/Å, largest force)."""
+"""How far a force may be from its finite difference, relative to max(1 eV/Å, largest force)."""
 
 STEP = {torch.float32: 1e-2, torch.float64: 2e-3}
 """Å; rounding errors of float32 energies need a wide stencil."""
@@ -69,11 +69,11 @@ def check_forces_are_the_slope_of_the_energy(
     for k in range(3):
         direction = torch.from_numpy(random.normal(size=(len(atoms), 3)))
         by_energy, by_forces = measurements.forces_along(potential, batch, forces, direction, STEP[potential.dtype])
-        slope, expected = -float(by_energy[0]), -float(by_forces[0])
-        if not abs(slope - expected) <= allowed:
+        wanted, found = float(by_energy[0]), float(by_forces[0])
+        if not abs(found - wanted) <= allowed:
             raise AssertionError(
-                f"forces: along random direction {k} the energy has slope {slope:.8f} eV/Å, the forces say "
-                f"{expected:.8f}; off by {abs(slope - expected):.1e}, at most {allowed:.1e} is allowed"
+                f"forces: along random direction {k} they are {found:.8f} eV/Å, the energy falls by {wanted:.8f} eV/Å; "
+                f"off by {abs(found - wanted):.1e}, at most {allowed:.1e} is allowed"
             )
 
 
@@ -95,11 +95,11 @@ def check_stress_is_the_strain_derivative(
         raise AssertionError(f"stress is not symmetric: {stress.tolist()} eV/Å³")
     batch = structures.to_batch(atoms)
     for a, b in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)):
-        slope = float(measurements.stress_by_strain(potential, batch, a, b, STEP[potential.dtype] / 2)[0])
-        if not abs(slope - float(stress[a, b])) <= tolerance:
+        wanted = float(measurements.stress_by_strain(potential, batch, a, b, STEP[potential.dtype] / 2)[0])
+        if not abs(wanted - float(stress[a, b])) <= tolerance:
             raise AssertionError(
                 f"stress: component {'xyz'[a]}{'xyz'[b]} is {float(stress[a, b]):.4e} eV/Å³, the energy's strain "
-                f"derivative is {slope:.4e}; off by {abs(slope - float(stress[a, b])):.1e}, "
+                f"derivative is {wanted:.4e}; off by {abs(wanted - float(stress[a, b])):.1e}, "
                 f"at most {tolerance:.1e} is allowed"
             )
 
@@ -178,7 +178,7 @@ def check_energy_is_extensive(potential: Potential, atoms: Atoms, tolerance: Tol
 def check_nothing_jumps_at_the_cutoff(potential: Potential, numbers: tuple[int, int, int] = (6, 8, 1)) -> None:
     """Check that energy and forces of three atoms have no step as one of them crosses the cutoff.
 
-    Crossing by ±δ may change the energy by the slope times 2δ only; δ = 10⁻⁴ Å.
+    Crossing by ±δ may change the energy by its derivative times 2δ only; δ = 10⁻⁴ Å.
     """
     cutoff, delta = potential.card.cutoff, 1e-4
     if not cutoff > 0:

@@ -1,4 +1,4 @@
-"""Exact properties: invariances, forces as the slope of the energy, no jump at the cutoff."""
+"""Exact properties: invariances, forces as the negative gradient of the energy, no jump at the cutoff."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def invariances(
 
 
 def force_consistency(potential: Potential, batch: AtomicBatch, *, step: float = 1e-3, seed: int = 0) -> float:
-    """Return the largest difference between a force and the slope of the energy, eV/Å, along random directions.
+    """Return the largest difference between forces and finite differences of the energy, eV/Å, along random directions.
 
     Each structure is moved along three random unit directions by ± ``step`` and ± 2·``step`` Å (five-point formula).
     """
