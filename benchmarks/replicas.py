@@ -15,7 +15,7 @@ from mlff_core.dynamics import MDSettings, run_md, run_replicas
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.presets import preset
 from mlff_core.potentials.student import StudentPotential
-from mlff_core.testing.structures import cluster
+from mlff_core.structures.examples import cluster
 
 COPIES = 64
 ROUNDS = 3

@@ -64,6 +64,7 @@ MODULES = {
             "mlff_core.judging.evaluation",
             "mlff_core.judging.metrics",
             "mlff_core.export.parity",
+            "mlff_core.export.parity_report",
             "mlff_plugins.benchmark.timing",
         ],
     ),

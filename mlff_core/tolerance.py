@@ -1,12 +1,8 @@
-"""How far numbers may be apart."""
+"""How far numbers may be apart; :mod:`mlff_core.structures.difference` says how far apart they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,12 +23,10 @@ class Tolerance:
     forces: float = 2e-5
     stress: float = 1e-6
 
+    def scaled(self, factor: float) -> Tolerance:
+        """Return a tolerance with every number multiplied by ``factor``."""
+        return Tolerance(self.energy * factor, self.forces * factor, self.stress * factor)
 
-def force_scale(forces: Tensor) -> float:
-    """Return what a force tolerance is relative to, eV/Å: the largest of ``forces`` (n_atoms, 3), eV/Å, at least 1."""
-    return max(1.0, float(forces.abs().max())) if forces.numel() else 1.0
-
-
-def stress_scale(stress: Tensor) -> float:
-    """Return by how much a tolerance grows for this ``stress`` (n_systems, 3, 3), eV/Å³: 1 up to 0.05 eV/Å³."""
-    return max(1.0, float(stress.abs().max()) / 0.05) if stress.numel() else 1.0
+    def looser(self, other: Tolerance) -> Tolerance:
+        """Return, for each quantity, the larger of two tolerances."""
+        return Tolerance(max(self.energy, other.energy), max(self.forces, other.forces), max(self.stress, other.stress))

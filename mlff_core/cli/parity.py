@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mlff_core.export.parity import ParityRow
+    from mlff_core.export.parity_report import ParityRow
 
 
 @click.command()

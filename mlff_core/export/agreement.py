@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from mlff_core.errors import MlffError
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
-from mlff_core.tolerance import force_scale, stress_scale
+from mlff_core.structures.difference import Difference, differences, largest
+from mlff_core.tolerance import Tolerance
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Agreement:
     stress
         eV/Å³; None if no structure was periodic or one of the two gives no stress.
     stress_scaled
-        The same, each difference over :func:`stress_scale`.
+        The same, each difference over :func:`~mlff_core.structures.difference.stress_scale`.
     """
 
     energy: float
@@ -38,17 +37,19 @@ class Agreement:
     stress: float | None
     stress_scaled: float = 0.0
 
-    def require(self, what: str, *, energy: float = 2e-5, forces: float = 2e-5, stress: float = 1e-6) -> None:
+    def require(self, what: str, tolerance: Tolerance | None = None) -> None:
         """Refuse a file that does not give the numbers it was made from.
 
         Raises
         ------
         MlffError
-            A difference is larger than its tolerance (eV/atom, relative, eV/Å³); names all of them.
+            A difference is larger than the tolerance allows; names all of them.
         """
-        too_far = self.energy > energy or self.forces_relative > forces or self.stress_scaled > stress
-        # A comparison with NaN is false, so it is asked for by name.
-        if too_far or any(math.isnan(value) for value in (self.energy, self.forces, self.stress_scaled)):
+        limit = Tolerance() if tolerance is None else tolerance
+        is_within = (
+            self.energy <= limit.energy and self.forces_relative <= limit.forces and self.stress_scaled <= limit.stress
+        )
+        if not is_within or math.isnan(self.forces):
             raise MlffError(
                 f"{what} does not agree with its model: energy off by {self.energy:.2e} eV/atom, forces by "
                 f"{self.forces:.2e} eV/Å ({self.forces_relative:.1e} relative), stress by {self.stress} eV/Å³; "
@@ -58,27 +59,20 @@ class Agreement:
 
 def agreement(original: Potential, other: Potential, batches: Sequence[AtomicBatch]) -> Agreement:
     """Return the largest differences between two potentials over some batches."""
-    energy = forces = relative = scaled = 0.0
-    stress: float | None = None
+    found: dict[str, list[Difference]] = {"energy": [], "forces": [], "stress": []}
     for batch in batches:
-        both_give_stress = "stress" in original.supports & other.supports
-        want = ["energy", "forces"]
-        if both_give_stress and bool(batch.pbc.all()):
-            want.append("stress")
-        expected, found = original.predict(batch, want=want), other.predict(batch, want=want)
-        counts = torch.bincount(batch.system_idx, minlength=batch.n_systems).to(expected.energy.device)
-        energy = _worse(energy, float(((found.energy - expected.energy).abs() / counts).max()))
-        if expected.forces is not None and found.forces is not None:
-            difference = float((found.forces - expected.forces).abs().max())
-            forces = _worse(forces, difference)
-            relative = _worse(relative, difference / force_scale(expected.forces))
-        if expected.stress is not None and found.stress is not None:
-            difference = float((found.stress - expected.stress).abs().max())
-            stress = _worse(stress or 0.0, difference)
-            scaled = _worse(scaled, difference / stress_scale(expected.stress))
-    return Agreement(energy, forces, relative, stress, scaled)
-
-
-def _worse(one: float, other: float) -> float:
-    """Return the larger, or NaN if either is."""
-    return other if math.isnan(other) or other > one else one
+        want = {"energy", "forces"}
+        if bool(batch.pbc.all()):
+            want |= {"stress"} & original.supports & other.supports
+        predictions = other.predict(batch, want=want), original.predict(batch, want=want)
+        for difference in differences(*predictions, batch):
+            if difference.quantity in found:
+                found[difference.quantity].append(difference)
+    stress = [difference.largest for difference in found["stress"]]
+    return Agreement(
+        energy=largest(difference.largest for difference in found["energy"]),
+        forces=largest(difference.largest for difference in found["forces"]),
+        forces_relative=largest(difference.scaled for difference in found["forces"]),
+        stress=largest(stress) if stress else None,
+        stress_scaled=largest(difference.scaled for difference in found["stress"]),
+    )

@@ -7,108 +7,27 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from importlib import metadata
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import torch
 from ase import Atoms
-from packaging.requirements import Requirement
 
 from mlff_core.errors import InputError, MissingDependencyError, MlffError, UnsupportedError
+from mlff_core.export.parity_report import ParityReport, ParityRow, compared_row, versions_of
 from mlff_core.export.writing import in_elements
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.exporter import Exporter, Variant
 from mlff_core.plugins.host import PluginHost
-from mlff_core.plugins.provider import Provider
 from mlff_core.plugins.runtime import Runtime
+from mlff_core.plugins.through_engine import ThroughEngine
 from mlff_core.potentials.interface import Potential
-from mlff_core.structures.batch import AtomicBatch
-from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.examples import all_structures, ethanol
 from mlff_core.structures.reading import batch_from_atoms
-from mlff_core.testing.structures import all_structures, ethanol
-from mlff_core.testing.through_engine import ThroughEngine
-from mlff_core.testing.tolerances import energy_deviation
-from mlff_core.tolerance import Tolerance, force_scale, stress_scale
+from mlff_core.tolerance import Tolerance
 
 HUNDREDTH = "ethanol, hundredth call"
 N_TIMED = 5
-
-
-@dataclass(frozen=True)
-class ParityRow:
-    """One structure through one engine, runtime or export.
-
-    Parameters
-    ----------
-    engine
-        Its name.
-    case
-        Name of the structure.
-    status
-        ``"ok"``, ``"fail"``, ``"unsupported"`` or ``"missing"``.
-    delta_energy_mev_per_atom
-        Largest difference from ``predict``, meV/atom.
-    delta_forces
-        Largest difference of a component, eV/Å.
-    delta_stress
-        Largest difference of a component, eV/Å³; None where there is no stress.
-    ms
-        Median wall time of a call, ms, units and engine included.
-    message
-        Why it failed or is unsupported.
-    """
-
-    engine: str
-    case: str
-    status: str
-    delta_energy_mev_per_atom: float | None = None
-    delta_forces: float | None = None
-    delta_stress: float | None = None
-    ms: float | None = None
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    """The certificate.
-
-    Parameters
-    ----------
-    model
-        Name on the model's card.
-    sha256
-        Of the model file.
-    versions
-        Of this package and of every package that an engine needs.
-    rows
-        One for each engine and structure.
-    reduced
-        Names of the engines that give accuracy away and are held to a tolerance of their own.
-    """
-
-    model: str
-    sha256: str
-    versions: dict[str, str]
-    rows: tuple[ParityRow, ...]
-    reduced: frozenset[str] = frozenset()
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing failed, and anything was compared at all."""
-        statuses = {row.status for row in self.rows}
-        return "fail" not in statuses and "ok" in statuses
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, as ``mlff parity --json`` prints them."""
-        return {
-            "model": self.model,
-            "sha256": self.sha256,
-            "versions": self.versions,
-            "rows": [asdict(row) for row in self.rows],
-            "ok": self.ok,
-        }
 
 
 def certify(
@@ -153,7 +72,7 @@ def certify(
                 on_row(row)
     providers = [entrant.provider for entrant in chosen]
     reduced = frozenset(entrant.name for entrant in chosen if entrant.variant is not None)
-    return ParityReport(potential.card.name, sha256, _versions(providers), tuple(rows), reduced)
+    return ParityReport(potential.card.name, sha256, versions_of(providers), tuple(rows), reduced)
 
 
 @dataclass(frozen=True)
@@ -263,52 +182,8 @@ def _row(name: str, case: str, atoms: Atoms, potential: Potential, other: Potent
                 began = time.perf_counter()
                 found = other.predict(batch, want=want)
                 times.append(1e3 * (time.perf_counter() - began))
+            return compared_row(name, case, batch, wanted, found, tolerance, statistics.median(times))
     except UnsupportedError as error:
         return ParityRow(name, case, "unsupported", message=str(error))
     except Exception as error:  # an engine's own exception is a failed row, not a failed certificate
         return ParityRow(name, case, "fail", message=f"{type(error).__name__}: {error}")
-    return _compared(name, case, batch, wanted, found, tolerance, statistics.median(times))
-
-
-def _compared(
-    name: str,
-    case: str,
-    batch: AtomicBatch,
-    wanted: Prediction,
-    found: Prediction,
-    tolerance: Tolerance,
-    ms: float,
-) -> ParityRow:
-    energy = float(energy_deviation(found.energy, wanted.energy, torch.tensor(batch.atoms_per_system())).max())
-    if wanted.forces is None or found.forces is None:
-        return ParityRow(name, case, "fail", message="no forces came", ms=ms)
-    forces = float((found.forces.cpu().double() - wanted.forces.cpu().double()).abs().max())
-    stress, allowed_stress = None, tolerance.stress
-    if wanted.stress is not None and found.stress is not None:
-        stress = float((found.stress.cpu().double() - wanted.stress.cpu().double()).abs().max())
-        allowed_stress = tolerance.stress * stress_scale(wanted.stress)
-    # `not <=`, so that NaN fails.
-    wrong = [
-        f"{what} off by {value:.1e} {unit}, at most {allowed:.1e}"
-        for what, value, allowed, unit in (
-            ("energy", energy, tolerance.energy, "eV/atom"),
-            ("forces", forces, tolerance.forces * force_scale(wanted.forces), "eV/Å"),
-            ("stress", stress, allowed_stress, "eV/Å³"),
-        )
-        if value is not None and not value <= allowed
-    ]
-    status = "fail" if wrong else "ok"
-    return ParityRow(name, case, status, 1e3 * energy, forces, stress, ms, "; ".join(wrong))
-
-
-def _versions(providers: Sequence[Provider]) -> dict[str, str]:
-    packages = {"mlff-hub", "torch", "numpy", "ase", "vesin"}
-    packages |= {Requirement(text).name for provider in providers for text in provider.requires}
-    return {package: _version(package) for package in sorted(packages)}
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -8,7 +8,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +23,8 @@ from mlff_core.plugins.exporter import ExportReport
 from mlff_core.potentials.interface import Potential, VerletPotential
 from mlff_core.potentials.student import StudentPotential
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.examples import all_structures
 from mlff_core.structures.reading import batch_from_atoms
-from mlff_core.testing.structures import all_structures
 from mlff_core.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def write_checked(
         found = agreement(potential, reopened, batches)
         if tolerance is None:
             tolerance = Tolerance(1e-9, 1e-8, 1e-9) if potential.dtype == torch.float64 else Tolerance()
-        found.require(f"the {format_name} export", **asdict(tolerance))
+        found.require(f"the {format_name} export", tolerance)
         for file in Path(folder).iterdir():
             file.replace(path.parent / file.name)
     return ExportReport(
@@ -122,7 +121,7 @@ def write_checked(
 
 
 def check_batches(card: ModelCard, dtype: torch.dtype) -> list[AtomicBatch]:
-    """Return the structures of :mod:`mlff_core.testing.structures`, in the elements of ``card``, as batches.
+    """Return the structures of :mod:`mlff_core.structures.examples`, in the elements of ``card``, as batches.
 
     Every structure comes alone, and all of them once more as one batch.
     """

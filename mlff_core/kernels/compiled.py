@@ -18,12 +18,12 @@ from torch import Tensor
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, lock
 from mlff_core.kernels.cpu_kernel import computes_as_written
-from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.model.edge_graph import EdgeGraph
 from mlff_core.model.painn import PaiNN
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors
 from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.stress import stress_from_virial
 
 logger = logging.getLogger("mlff_core.kernels")
 

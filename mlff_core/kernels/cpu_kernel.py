@@ -25,11 +25,11 @@ from mlff_core.kernels.cpu_interface import (
 from mlff_core.kernels.cpu_parameters import N_INTERVALS, constant_numbers, filter_splines, trainable_numbers
 from mlff_core.kernels.memory import usable_memory
 from mlff_core.kernels.parts import Part, part_batch, sum_parts
-from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.model.painn import PaiNN
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, overlap_error
 from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.stress import stress_from_virial
 
 
 def variants() -> list[str]:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from mlff_core.card import ModelCard
-from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.potentials.interface import Potential, check_distances
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.stress import stress_from_virial
 
 Graph = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 """(atomic_numbers, edge_vectors, centers, neighbors, system_idx) → (energy, atom_energies, forces, virial)."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP as OVERLAP
 from mlff_core.structures.neighbors import EdgeList, VerletNeighborList, edge_vectors, find_neighbors, overlap_error
 from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.stress import volume
 
 PROPERTIES = ("energy", "forces", "stress", "atom_energies", "energy_std", "forces_std")
 """Every name that ``want`` may hold."""
@@ -442,14 +443,6 @@ def check_has_volume(batch: AtomicBatch) -> None:
             raise InputError(
                 "stress needs a periodic cell with a volume; this structure has none, so do not ask for it"
             )
-
-
-def volume(cell: Sequence[Sequence[float]]) -> float:
-    """Return the volume of a cell given as three rows of numbers, Å³ for Å; columns have the same."""
-    a, b, c = cell
-    return abs(
-        a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
-    )
 
 
 def check_one_system(batch: AtomicBatch) -> None:

@@ -1,6 +1,6 @@
 """The contract that every engine's plugin passes, shipped so that plugins of other packages run it too.
 
-It is in one file because it is one list, and who writes a plugin wants to read all of it in one place.
+Over 300 lines, in one file because it is one list of tests and the writer of a plugin wants it in one place.
 
     from mlff_core.testing import EngineContract
 
@@ -15,33 +15,29 @@ honours. Each goes through :meth:`~mlff_core.plugins.engine.Engine.bind` and
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from unittest import SkipTest
 
 import numpy as np
 import torch
-from ase import Atoms
 
 from mlff_core.errors import InputError, MlffError, UnsupportedError
 from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.models.opening import load
-from mlff_core.plugins.engine import Engine, Tolerance
-from mlff_core.potentials.interface import Potential
+from mlff_core.plugins.through_engine import ThroughEngine
 from mlff_core.structures.batch import AtomicBatch
-from mlff_core.testing import isolation, potential_checks, structures
+from mlff_core.testing import isolation, potential_checks, provider_checks, structures
+from mlff_core.testing.engine_runs import MAKERS, EngineRuns
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import to_batch
-from mlff_core.testing.through_engine import ThroughEngine
-from mlff_core.testing.tolerances import assert_prediction_close, looser, scaled
+from mlff_core.testing.tolerances import assert_prediction_close
 
 CAPABILITIES = frozenset({"stress", "atom_energies", "hessian", "periodic", "slab", "batch", "charge", "float64"})
-MAKERS: dict[str, Callable[..., Potential]] = {"pair": PairPotential, "student": small_student}
 
 
-class EngineContract:
+class EngineContract(EngineRuns):
     """What an engine must do; subclass it and set ``engine``.
 
     Attributes
@@ -62,10 +58,6 @@ class EngineContract:
         Modules that importing the plugin must not import; those of its packages by default.
     """
 
-    engine: ClassVar[Engine]
-    options: ClassVar[Mapping[str, Any]] = {}
-    potentials: ClassVar[tuple[str, ...] | None] = None
-    device: ClassVar[str] = "cpu"
     n_repeats: ClassVar[int] = 100
     module: ClassVar[str | None] = None
     engine_modules: ClassVar[tuple[str, ...] | None] = None
@@ -80,12 +72,7 @@ class EngineContract:
             raise AssertionError(f"unknown capabilities {sorted(unknown)}; known are {sorted(CAPABILITIES)}")
         if "slab" in engine.capabilities and "periodic" not in engine.capabilities:
             raise AssertionError("an engine that serves slabs is periodic")
-        if not engine.name or not engine.summary:
-            raise AssertionError("name and summary must say something")
-        if isolation.optional_distributions(engine) and not engine.install_hint:
-            raise AssertionError("an engine that needs a package must say in install_hint how to install it")
-        if engine.missing():
-            raise AssertionError(f"not installed, so nothing can be checked: {'; '.join(engine.missing())}")
+        provider_checks.check_says_what_it_is(engine, "an engine")
 
     def test_a_molecule_equals_predict(self) -> None:
         """A molecule whose cell is zero."""
@@ -352,103 +339,12 @@ class EngineContract:
 
     def test_importing_the_plugin_imports_no_engine(self) -> None:
         """So that listing plugins is fast."""
-        modules = self.engine_modules
-        if modules is None:
-            modules = isolation.import_names(isolation.optional_distributions(self.engine))
-        isolation.check_import_is_light(self.module or type(self.engine).__module__, modules)
+        provider_checks.check_plugin_is_light(self.engine, self.module, self.engine_modules)
 
     def test_without_its_package_the_hint_is_shown(self) -> None:
         """The plugin still imports, and using it says what to install."""
-        distributions = isolation.optional_distributions(self.engine)
-        isolation.check_absence_is_explained(
-            self.engine, "provider.bind(potential, {})", distributions, isolation.import_names(distributions)
-        )
+        provider_checks.check_hint_without_packages(self.engine, "provider.bind(potential, {})")
 
     def test_a_version_outside_the_supported_range_is_said_before_the_run(self) -> None:
         """Binding refuses it with what is wanted, what is installed, and the line that installs it."""
         isolation.check_old_versions_are_refused(self.engine, lambda: self.engine.bind(small_student(), self.options))
-
-    # What the tests are made of
-
-    def _potentials(self) -> tuple[str, ...]:
-        if self.potentials is not None:
-            return self.potentials
-        return ("student",) if self.engine.students_only else ("pair", "student")
-
-    def _models(self, dtypes: tuple[torch.dtype, ...] | None = None) -> Iterator[ThroughEngine]:
-        """Yield the engine with each model in each precision it takes, each closed before the next."""
-        if dtypes is None:
-            double = (torch.float64,) if "float64" in self.engine.capabilities else ()
-            dtypes = (torch.float32, *double)
-        for dtype in dtypes:
-            for name in self._potentials():
-                with ThroughEngine(self.engine, MAKERS[name](dtype=dtype, device=self.device), self.options) as bound:
-                    yield bound
-
-    def _needs(self, capability: str) -> None:
-        if capability not in self.engine.capabilities:
-            raise SkipTest(f"{self.engine.name} does not offer {capability!r}")
-
-    def _molecule_and_crystal(self) -> list[Atoms]:
-        molecule = [structures.ethanol()]
-        return [*molecule, structures.triclinic_crystal()] if "periodic" in self.engine.capabilities else molecule
-
-    def _invariance(self, bound: ThroughEngine) -> Tolerance:
-        """Return the tolerance of two evaluations compared, each with its own deviation from ``predict``."""
-        return looser(potential_checks.invariance_tolerance(bound), scaled(bound.tolerance, 2.0))
-
-    def _equals_predict(self, atoms: Atoms) -> None:
-        self._each_equals_predict([atoms])
-
-    def _each_equals_predict(self, frames: list[Atoms]) -> None:
-        """Check frames one after the other with one bound object."""
-        for bound in self._models():
-            for k, atoms in enumerate(frames):
-                batch = to_batch(atoms)
-                what = f"{bound.card.name}, {str(bound.dtype).removeprefix('torch.')}, call {k + 1}"
-                found, wanted = bound.predict(batch), bound.wanted(batch)
-                for quantity in ("forces", "stress", "atom_energies"):
-                    if getattr(wanted, quantity) is not None and getattr(found, quantity) is None:
-                        raise AssertionError(f"{what}: {quantity} is offered, but None came")
-                if found.energy.dtype != torch.float64:
-                    raise AssertionError(f"{what}: the energy must be float64, got {found.energy.dtype}")
-                assert_prediction_close(found, wanted, batch, bound.tolerance, what)
-
-    def _refused_bound_and_running(
-        self, bad: Atoms, words: tuple[str, ...], wanted: type[MlffError], *, verbatim: bool = False
-    ) -> None:
-        """Check that ``bad`` is refused with one of ``words``, or with the model's whole message if ``verbatim``."""
-        good = structures.ethanol()
-        for bound in self._models(dtypes=(torch.float32,)):
-            what = f"{bound.card.name}: {words[0]!r}"
-            said = words
-            if verbatim:
-                said = (
-                    str(self._refused(f"{what} by predict", partial(bound.potential.predict, to_batch(bad)), words)),
-                )
-            fresh = ThroughEngine(self.engine, bound.potential, self.options)
-            with fresh:
-                error = self._refused(f"{what} when bound", partial(fresh.bind, to_batch(bad)), said)
-            if not isinstance(error, wanted):
-                raise AssertionError(
-                    f"{what} when bound: wanted {wanted.__name__}, got {type(error).__name__}: {error}"
-                )
-            bound.predict(to_batch(good))
-            self._refused(f"{what} at run time", partial(bound.predict, to_batch(bad)), said)
-            batch = to_batch(good)
-            assert_prediction_close(
-                bound.predict(batch), bound.wanted(batch), batch, bound.tolerance, f"{what}, the next good structure"
-            )
-
-    def _refused(self, what: str, action: Callable[[], Any], words: tuple[str, ...]) -> Exception:
-        """Return the exception of ``action``, whose message must hold one of ``words``."""
-        try:
-            action()
-        except Exception as error:
-            if not any(word.lower() in str(error).lower() for word in words):
-                raise AssertionError(
-                    f"{what}: the message must hold {' or '.join(map(repr, words))}, "
-                    f"got {type(error).__name__}: {error}"
-                ) from error
-            return error
-        raise AssertionError(f"{what}: nothing was raised")

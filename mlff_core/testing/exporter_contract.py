@@ -23,7 +23,7 @@ from mlff_core.plugins.engine import Tolerance
 from mlff_core.plugins.exporter import Exporter, ExportReport
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
-from mlff_core.testing import isolation, structures
+from mlff_core.testing import isolation, provider_checks, structures
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.tolerances import assert_prediction_close
 
@@ -76,14 +76,9 @@ class ExporterContract:
     def test_describes_itself(self) -> None:
         """Name, summary, suffix, and how to install what it needs."""
         exporter = self.exporter
-        if not exporter.name or not exporter.summary:
-            raise AssertionError("name and summary must say something")
         if not exporter.suffix.startswith("."):
             raise AssertionError(f"suffix must begin with a dot, got {exporter.suffix!r}")
-        if isolation.optional_distributions(exporter) and not exporter.install_hint:
-            raise AssertionError("an exporter that needs a package must say in install_hint how to install it")
-        if exporter.missing():
-            raise AssertionError(f"not installed, so nothing can be checked: {'; '.join(exporter.missing())}")
+        provider_checks.check_says_what_it_is(exporter, "an exporter")
 
     def test_the_file_is_where_the_report_says(self) -> None:
         """Path, format and size are true."""
@@ -178,16 +173,12 @@ class ExporterContract:
 
     def test_importing_the_plugin_imports_nothing_optional(self) -> None:
         """So that listing plugins is fast."""
-        modules = self.forbidden_modules
-        if modules is None:
-            modules = isolation.import_names(isolation.optional_distributions(self.exporter))
-        isolation.check_import_is_light(self.module or type(self.exporter).__module__, modules)
+        provider_checks.check_plugin_is_light(self.exporter, self.module, self.forbidden_modules)
 
     def test_without_its_package_the_hint_is_shown(self) -> None:
         """The plugin still imports, and using it says what to install."""
-        distributions = isolation.optional_distributions(self.exporter)
         use = f"provider.export(potential, __import__('pathlib').Path('model{self.exporter.suffix}'), {{}})"
-        isolation.check_absence_is_explained(self.exporter, use, distributions, isolation.import_names(distributions))
+        provider_checks.check_hint_without_packages(self.exporter, use)
 
     @classmethod
     def _options(cls) -> dict[str, Any]:

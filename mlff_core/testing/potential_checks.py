@@ -1,31 +1,31 @@
 """Physics that every potential must obey, as functions that raise AssertionError where it does not.
 
+What is measured is in :mod:`mlff_core.potentials.measurements`; here are the structures, the steps and the tolerances.
 Each takes anything with ``predict``, so that the same checks run on a model, on a teacher, on an exported file and on a
 model that is evaluated through an MD engine.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from unittest import SkipTest
 
 import numpy as np
 import torch
 from ase import Atoms
-from torch import Tensor
 
+from mlff_core.potentials import measurements
 from mlff_core.potentials.interface import Potential
-from mlff_core.structures.batch import concatenate
+from mlff_core.structures.batch import AtomicBatch, concatenate
+from mlff_core.structures.difference import force_scale
 from mlff_core.structures.prediction import Prediction
 from mlff_core.testing import structures
 from mlff_core.testing.tolerances import assert_prediction_close
-from mlff_core.tolerance import Tolerance, force_scale
+from mlff_core.tolerance import Tolerance
 
 INVARIANCE_FLOAT32 = Tolerance(energy=1e-5, forces=1e-4, stress=1e-5)
 INVARIANCE_FLOAT64 = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
 SLOPE = {torch.float32: 2e-3, torch.float64: 1e-6}
-"""How far a slope may be from its finite difference, relative to max(1 eV/Å, largest force)."""
+"""How far a force may be from its finite difference, relative to max(1 eV/Å, largest force)."""
 
 STEP = {torch.float32: 1e-2, torch.float64: 2e-3}
 """Å; rounding errors of float32 energies need a wide stencil."""
@@ -42,7 +42,10 @@ def predict(potential: Potential, atoms: Atoms | list[Atoms]) -> Prediction:
     want = {"energy", "forces"}
     if "stress" in potential.supports and all(frame.pbc.any() for frame in frames):
         want.add("stress")
-    return potential.predict(structures.to_batch(frames), want=want)
+    found = potential.predict(structures.to_batch(frames), want=want)
+    if found.forces is None:
+        raise AssertionError("forces were wanted, None came")
+    return found
 
 
 def check_forces_are_the_slope_of_the_energy(
@@ -60,24 +63,17 @@ def check_forces_are_the_slope_of_the_energy(
         Relative to max(1 eV/Å, largest force); None takes what the precision allows.
     """
     tolerance = SLOPE[potential.dtype] if tolerance is None else tolerance
-    forces = _forces(predict(potential, atoms))
+    forces, batch = measurements.forces_of(predict(potential, atoms)), structures.to_batch(atoms)
+    allowed = tolerance * force_scale(forces)
     random = np.random.RandomState(5)
     for k in range(3):
-        direction = random.normal(size=(len(atoms), 3))
-        direction /= np.linalg.norm(direction)
-
-        def displaced(step: float, direction: np.ndarray = direction) -> float:
-            moved = atoms.copy()
-            moved.positions += step * direction
-            return _energy(potential, moved)
-
-        slope = _slope(displaced, STEP[potential.dtype])
-        expected = -float((forces * torch.from_numpy(direction)).sum())
-        allowed = tolerance * force_scale(forces)
-        if not abs(slope - expected) <= allowed:
+        direction = torch.from_numpy(random.normal(size=(len(atoms), 3)))
+        by_energy, by_forces = measurements.forces_along(potential, batch, forces, direction, STEP[potential.dtype])
+        wanted, found = float(by_energy[0]), float(by_forces[0])
+        if not abs(found - wanted) <= allowed:
             raise AssertionError(
-                f"forces: along random direction {k} the energy has slope {slope:.8f} eV/Å, the forces say "
-                f"{expected:.8f}; off by {abs(slope - expected):.1e}, at most {allowed:.1e} is allowed"
+                f"forces: along random direction {k} they are {found:.8f} eV/Å, the energy falls by {wanted:.8f} eV/Å; "
+                f"off by {abs(found - wanted):.1e}, at most {allowed:.1e} is allowed"
             )
 
 
@@ -97,32 +93,22 @@ def check_stress_is_the_strain_derivative(
     stress = stress[0].cpu().double()
     if not bool(((stress - stress.T).abs() <= tolerance).all()):
         raise AssertionError(f"stress is not symmetric: {stress.tolist()} eV/Å³")
-    volume = abs(float(np.linalg.det(atoms.cell)))
+    batch = structures.to_batch(atoms)
     for a, b in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)):
-
-        def strained(step: float, a: int = a, b: int = b) -> float:
-            deformation = np.eye(3)
-            deformation[a, b] += step / 2
-            deformation[b, a] += step / 2
-            deformed = atoms.copy()
-            deformed.set_cell(np.asarray(atoms.cell) @ deformation, scale_atoms=False)
-            deformed.positions = atoms.positions @ deformation
-            return _energy(potential, deformed)
-
-        slope = _slope(strained, STEP[potential.dtype] / 2) / volume
-        if not abs(slope - float(stress[a, b])) <= tolerance:
+        wanted = float(measurements.stress_by_strain(potential, batch, a, b, STEP[potential.dtype] / 2)[0])
+        if not abs(wanted - float(stress[a, b])) <= tolerance:
             raise AssertionError(
                 f"stress: component {'xyz'[a]}{'xyz'[b]} is {float(stress[a, b]):.4e} eV/Å³, the energy's strain "
-                f"derivative is {slope:.4e}; off by {abs(slope - float(stress[a, b])):.1e}, "
+                f"derivative is {wanted:.4e}; off by {abs(wanted - float(stress[a, b])):.1e}, "
                 f"at most {tolerance:.1e} is allowed"
             )
 
 
 def check_translation_changes_nothing(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
     """Check that a rigid shift leaves energy, forces and stress as they are."""
-    moved = atoms.copy()
-    moved.positions += [1.3, -0.7, 2.9]
-    _compare(potential, moved, predict(potential, atoms), tolerance, "translated")
+    shift = torch.tensor([1.3, -0.7, 2.9], dtype=torch.float64)
+    moved = measurements.translated(structures.to_batch(atoms), predict(potential, atoms), shift)
+    _compare(potential, moved, tolerance, "translated")
 
 
 def check_lattice_vectors_change_nothing(
@@ -131,51 +117,38 @@ def check_lattice_vectors_change_nothing(
     """Check that moving each atom by other lattice vectors leaves everything as it is, wrapped or not."""
     wanted = predict(potential, atoms)
     for seed in (11, 12):
-        moved = structures.moved_by_lattice_vectors(atoms, seed)
-        _compare(potential, moved, wanted, tolerance, "atoms moved by lattice vectors")
+        moved = structures.to_batch(structures.moved_by_lattice_vectors(atoms, seed))
+        _compare(potential, (moved, wanted), tolerance, "atoms moved by lattice vectors")
 
 
 def check_rotation_turns_forces_and_stress(
     potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None
 ) -> None:
     """Check that turning structure and cell turns forces and stress and leaves the energy."""
-    rotation = random_rotation(seed=2)
-    turned = atoms.copy()
-    turned.set_cell(np.asarray(atoms.cell) @ rotation.T.numpy(), scale_atoms=False)
-    turned.positions = atoms.positions @ rotation.T.numpy()
-    before = predict(potential, atoms)
-    wanted = dataclasses.replace(
-        before,
-        forces=_forces(before) @ rotation.T,
-        stress=None if before.stress is None else rotation @ before.stress.cpu().double() @ rotation.T,
-    )
-    _compare(potential, turned, wanted, tolerance, "rotated")
+    rotation = measurements.random_rotation(torch.Generator().manual_seed(2))
+    turned = measurements.rotated(structures.to_batch(atoms), predict(potential, atoms), rotation)
+    _compare(potential, turned, tolerance, "rotated")
 
 
 def check_inversion_reverses_forces(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
     """Check that the mirror image through the origin has reversed forces and the same energy and stress."""
-    inverted = atoms.copy()
-    inverted.positions = -atoms.positions
-    before = predict(potential, atoms)
-    _compare(potential, inverted, dataclasses.replace(before, forces=-_forces(before)), tolerance, "inverted")
+    inverted = measurements.inverted(structures.to_batch(atoms), predict(potential, atoms))
+    _compare(potential, inverted, tolerance, "inverted")
 
 
 def check_permutation_permutes_forces(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
     """Check that atoms in another order carry their forces with them."""
-    order = np.random.RandomState(4).permutation(len(atoms))
-    before = predict(potential, atoms)
-    shares, index = before.atom_energies, torch.from_numpy(order)
-    wanted = dataclasses.replace(
-        before, forces=_forces(before)[index], atom_energies=None if shares is None else shares.cpu()[index]
-    )
-    _compare(potential, structures.permuted(atoms, order.tolist()), wanted, tolerance, "permuted")
+    order = torch.from_numpy(np.random.RandomState(4).permutation(len(atoms)))
+    permuted = measurements.permuted(structures.to_batch(atoms), predict(potential, atoms), order)
+    _compare(potential, permuted, tolerance, "permuted")
 
 
 def check_batch_equals_singles(potential: Potential, frames: list[Atoms], tolerance: Tolerance | None = None) -> None:
     """Check that structures evaluated together give what each gives alone."""
     singles = [potential.predict(structures.to_batch(frame)) for frame in frames]
     together = Prediction(
-        energy=torch.cat([single.energy for single in singles]), forces=torch.cat([_forces(s) for s in singles])
+        energy=torch.cat([single.energy for single in singles]),
+        forces=torch.cat([measurements.forces_of(single) for single in singles]),
     )
     batch = concatenate([structures.to_batch(frame) for frame in frames])
     tolerance = invariance_tolerance(potential) if tolerance is None else tolerance
@@ -197,34 +170,26 @@ def check_atom_energies_sum_to_the_energy(potential: Potential, atoms: Atoms) ->
 
 def check_energy_is_extensive(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
     """Check that two far copies of a molecule, or a doubled cell, have twice the energy and the same forces."""
-    before = predict(potential, atoms)
-    if atoms.pbc.all():
-        doubled = atoms.repeat((2, 1, 1))
-    else:
-        far = atoms.copy()
-        far.positions += [0.0, 0.0, float(np.ptp(atoms.positions[:, 2])) + 2 * potential.card.cutoff + 20.0]
-        doubled = atoms + far
-    wanted = Prediction(energy=2 * before.energy, forces=torch.cat([_forces(before)] * 2), stress=before.stress)
-    _compare(potential, doubled, wanted, tolerance, "doubled")
+    distance = 2 * potential.card.cutoff + 20.0
+    doubled = measurements.doubled(structures.to_batch(atoms), predict(potential, atoms), distance)
+    _compare(potential, doubled, tolerance, "doubled")
 
 
 def check_nothing_jumps_at_the_cutoff(potential: Potential, numbers: tuple[int, int, int] = (6, 8, 1)) -> None:
     """Check that energy and forces of three atoms have no step as one of them crosses the cutoff.
 
-    Crossing by ±δ may change the energy by the slope times 2δ only; δ = 10⁻⁴ Å.
+    Crossing by ±δ may change the energy by its derivative times 2δ only; δ = 10⁻⁴ Å.
     """
     cutoff, delta = potential.card.cutoff, 1e-4
     if not cutoff > 0:
         raise SkipTest("the potential has no cutoff")
 
-    def at(distance: float) -> Prediction:
-        return predict(potential, Atoms(numbers=numbers, positions=[[0, 0, 0], [distance, 0, 0], [0, 1.2, 0.1]]))
+    def at(distance: float) -> AtomicBatch:
+        return structures.to_batch(Atoms(numbers=numbers, positions=[[0, 0, 0], [distance, 0, 0], [0, 1.2, 0.1]]))
 
-    inside, outside = at(cutoff - delta), at(cutoff + delta)
-    slack = 1e-6 if potential.dtype == torch.float64 else 1e-4
-    energy_step = abs(float(inside.energy[0] - outside.energy[0]))
-    force_step = float((_forces(inside) - _forces(outside)).abs().max())
-    allowed = slack * force_scale(_forces(inside))
+    energy, forces = measurements.jump(potential, at(cutoff - delta), at(cutoff + delta))
+    energy_step, force_step = abs(energy.found - energy.wanted), forces.largest
+    allowed = (1e-6 if potential.dtype == torch.float64 else 1e-4) * forces.scale
     if not (energy_step <= allowed and force_step <= allowed):
         raise AssertionError(
             f"at the cutoff of {cutoff} Å the energy jumps by {energy_step:.1e} eV and a force by "
@@ -274,32 +239,8 @@ def check_everything(potential: Potential) -> None:
     check_nothing_jumps_at_the_cutoff(potential)
 
 
-def random_rotation(seed: int) -> Tensor:
-    """Return a proper rotation, shape (3, 3), float64, no unit."""
-    matrix, _ = np.linalg.qr(np.random.RandomState(seed).normal(size=(3, 3)))
-    if np.linalg.det(matrix) < 0:
-        matrix[:, 0] *= -1
-    return torch.from_numpy(matrix)
-
-
-def _energy(potential: Potential, atoms: Atoms) -> float:
-    return float(potential.predict(structures.to_batch(atoms), want=("energy",)).energy[0])
-
-
-def _forces(prediction: Prediction) -> Tensor:
-    if prediction.forces is None:
-        raise AssertionError("forces were wanted, None came")
-    return prediction.forces.cpu().double()
-
-
-def _slope(function: Callable[[float], float], step: float) -> float:
-    """Return the derivative at 0 by the four-point stencil, whose error is of fourth order in ``step``."""
-    near = function(step) - function(-step)
-    far = function(2 * step) - function(-2 * step)
-    return (8 * near - far) / (12 * step)
-
-
-def _compare(potential: Potential, atoms: Atoms, wanted: Prediction, tolerance: Tolerance | None, what: str) -> None:
-    batch = structures.to_batch(atoms)
+def _compare(potential: Potential, moved: measurements.Moved, tolerance: Tolerance | None, what: str) -> None:
+    batch, wanted = moved
+    want = {"energy", "forces"} if wanted.stress is None else {"energy", "forces", "stress"}
     tolerance = invariance_tolerance(potential) if tolerance is None else tolerance
-    assert_prediction_close(predict(potential, atoms), wanted, batch, tolerance, what)
+    assert_prediction_close(potential.predict(batch, want=want), wanted, batch, tolerance, what)

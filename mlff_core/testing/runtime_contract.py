@@ -25,7 +25,7 @@ from mlff_core.plugins.exporter import Exporter
 from mlff_core.plugins.runtime import Runtime
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
-from mlff_core.testing import isolation, potential_checks, structures
+from mlff_core.testing import isolation, potential_checks, provider_checks, structures
 from mlff_core.testing.reference_potential import small_student
 from mlff_core.testing.structures import to_batch
 from mlff_core.testing.tolerances import assert_prediction_close
@@ -58,14 +58,9 @@ class RuntimeContract:
     def test_describes_itself(self) -> None:
         """Name, summary, suffixes, and how to install what it needs."""
         runtime = self.runtime
-        if not runtime.name or not runtime.summary:
-            raise AssertionError("name and summary must say something")
         if not runtime.suffixes or not all(suffix.startswith(".") for suffix in runtime.suffixes):
             raise AssertionError(f"suffixes must each begin with a dot, got {runtime.suffixes}")
-        if isolation.optional_distributions(runtime) and not runtime.install_hint:
-            raise AssertionError("a runtime that needs a package must say in install_hint how to install it")
-        if runtime.missing():
-            raise AssertionError(f"not installed, so nothing can be checked: {'; '.join(runtime.missing())}")
+        provider_checks.check_says_what_it_is(runtime, "a runtime")
 
     def test_every_structure_has_the_models_numbers(self) -> None:
         """Molecules, crystals, slabs and clusters, each of another size, with one opened file."""
@@ -158,16 +153,12 @@ class RuntimeContract:
 
     def test_importing_the_plugin_imports_nothing_optional(self) -> None:
         """So that listing plugins is fast."""
-        modules = self.forbidden_modules
-        if modules is None:
-            modules = isolation.import_names(isolation.optional_distributions(self.runtime))
-        isolation.check_import_is_light(self.module or type(self.runtime).__module__, modules)
+        provider_checks.check_plugin_is_light(self.runtime, self.module, self.forbidden_modules)
 
     def test_without_its_package_the_hint_is_shown(self) -> None:
         """The plugin still imports, and using it says what to install."""
-        distributions = isolation.optional_distributions(self.runtime)
         use = f"provider.open(__import__('pathlib').Path({str(self._file())!r}))"
-        isolation.check_absence_is_explained(self.runtime, use, distributions, isolation.import_names(distributions))
+        provider_checks.check_hint_without_packages(self.runtime, use)
 
     @classmethod
     def _file(cls) -> Path:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from mlff_core.data.loader import TrainingBatch
 from mlff_core.kernels.cpu_gradient import CPUGradientKernel
-from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.model.derivatives import sum_over_systems
 from mlff_core.model.painn import PaiNN
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList
+from mlff_core.structures.stress import stress_from_virial
 from mlff_core.training.loss import Outputs
 
 LARGEST_DISPLACEMENT = {torch.float32: 3e-4, torch.float64: 1e-5}

@@ -34,7 +34,6 @@ from mlff_core.data.loader import TrainingBatch
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.errors import UnsupportedError
 from mlff_core.kernels.build import BuildError
-from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.model.derivatives import (
     energies_and_edge_gradients,
     forces_from_edge_gradients,
@@ -43,6 +42,7 @@ from mlff_core.model.derivatives import (
 )
 from mlff_core.model.painn import PaiNN
 from mlff_core.structures.neighbors import EdgeList, edge_vectors
+from mlff_core.structures.stress import stress_from_virial
 from mlff_core.training.kernel_step import KernelGradient
 from mlff_core.training.loss import LossConfig, Outputs, loss_sums
 from mlff_core.training.settings import StepKind

@@ -12,10 +12,10 @@ from mlff_core.card import ModelCard
 from mlff_core.export.writing import in_elements
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
+from mlff_core.structures.examples import all_structures
 from mlff_core.structures.neighbors import EdgeList
 from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.reading import batch_from_atoms
-from mlff_core.testing.structures import all_structures
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
 
 INPUTS = ("atom-positions", "atom-numbers", "box", "pbc")

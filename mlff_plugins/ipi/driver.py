@@ -6,9 +6,10 @@ import math
 
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.potentials.ensemble import Ensemble
-from mlff_core.potentials.interface import Potential, VerletPotential, check_has_volume, volume
+from mlff_core.potentials.interface import Potential, VerletPotential, check_has_volume
 from mlff_core.potentials.watched import WatchedPotential
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.stress import volume
 from mlff_plugins.ipi.convert import Copies, committee, from_prediction, to_batch
 from mlff_plugins.ipi.protocol import Results, Structures, all_finite
 

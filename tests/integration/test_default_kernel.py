@@ -7,8 +7,8 @@ from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN
 from mlff_core.plugins.host import host
+from mlff_core.plugins.through_engine import ThroughEngine
 from mlff_core.testing import structures
-from mlff_core.testing.through_engine import ThroughEngine
 
 ENGINES = ["ase", "ipi-direct", "ipi-socket", "lammps", "openmm-pythonforce", "qcengine", "torchsim"]
 

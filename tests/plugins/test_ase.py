@@ -377,7 +377,7 @@ def test_the_script_of_the_page_runs(model_file):
 
 
 def test_forces_through_ase_pass_the_checks_of_any_potential():
-    from mlff_core.testing.through_engine import ThroughEngine
+    from mlff_core.plugins.through_engine import ThroughEngine
 
     with ThroughEngine(ASEEngine(), PairPotential(dtype=torch.float64), {}) as through:
         potential_checks.check_everything(through)

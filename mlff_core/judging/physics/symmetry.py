@@ -1,4 +1,4 @@
-"""Exact properties: invariances, forces as the slope of the energy, no jump at the cutoff."""
+"""Exact properties: invariances, forces as the negative gradient of the energy, no jump at the cutoff."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import UnsupportedError
-from mlff_core.model.derivatives import sum_over_systems
+from mlff_core.potentials import measurements
 from mlff_core.potentials.interface import Potential, check_one_system
+from mlff_core.potentials.measurements import Moved
 from mlff_core.structures.batch import AtomicBatch, concatenate
+from mlff_core.structures.difference import differences, largest
+from mlff_core.structures.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -50,59 +53,49 @@ def invariances(
     """
     generator = torch.Generator().manual_seed(seed)
     batch = batch.to(potential.device, torch.float64)
-    energy, forces = _energy_forces(potential, batch)
-    count = torch.bincount(batch.system_idx, minlength=batch.n_systems).double()
+    before = _predicted(potential, batch)
 
-    def deviation(moved: AtomicBatch, expected: Tensor) -> Deviation:
-        e, f = _energy_forces(potential, moved)
-        return Deviation(float(((e - energy).abs() / count).max()), float((f - expected).abs().max()))
+    def deviation(moved: Moved) -> Deviation:
+        changed, wanted = moved
+        found = {d.quantity: d.largest for d in differences(_predicted(potential, changed), wanted, changed)}
+        return Deviation(found["energy"], found["forces"])
 
     found = {}
-    rotations = [_random_rotation(generator).to(batch.device) for _ in range(n_rotations)]
     turned = [
-        deviation(replace(batch, positions=batch.positions @ r.T, cell=batch.cell @ r.T), forces @ r.T)
-        for r in rotations
+        deviation(measurements.rotated(batch, before, measurements.random_rotation(generator)))
+        for _ in range(n_rotations)
     ]
-    found["rotation"] = Deviation(max(d.energy for d in turned), max(d.forces for d in turned))
-    found["inversion"] = deviation(replace(batch, positions=-batch.positions, cell=-batch.cell), -forces)
-    shift = 100.0 * torch.rand(3, dtype=torch.float64, generator=generator).to(batch.device)
-    found["translation"] = deviation(batch.with_positions(batch.positions + shift), forces)
-    keys = torch.rand(batch.n_atoms, dtype=torch.float64, generator=generator).to(batch.device)
-    order = torch.argsort(batch.system_idx + keys)
-    permuted = replace(batch, positions=batch.positions[order], atomic_numbers=batch.atomic_numbers[order])
-    found["permutation"] = deviation(permuted, forces[order])
-    net = sum_over_systems(forces, batch.system_idx, batch.n_systems)
-    found["momentum"] = Deviation(0.0, float(net.abs().max()))
-    free = ~batch.pbc.any(dim=1)
+    found["rotation"] = Deviation(largest(d.energy for d in turned), largest(d.forces for d in turned))
+    mirrored, reversed_forces = measurements.inverted(batch, before)
+    # With its cell inverted too, the same images are found and rounding is the same.
+    found["inversion"] = deviation((replace(mirrored, cell=-batch.cell), reversed_forces))
+    shift = 100.0 * torch.rand(3, dtype=torch.float64, generator=generator)
+    found["translation"] = deviation(measurements.translated(batch, before, shift))
+    keys = torch.rand(batch.n_atoms, dtype=torch.float64, generator=generator)
+    order = torch.argsort(batch.system_idx.cpu() + keys)
+    found["permutation"] = deviation(measurements.permuted(batch, before, order))
+    on_cpu, forces = batch.to("cpu"), measurements.forces_of(before)
+    found["momentum"] = Deviation(0.0, float(measurements.net_force(on_cpu, forces).abs().max()))
+    free = ~on_cpu.pbc.any(dim=1)
     if bool(free.any()):
-        torque = sum_over_systems(torch.linalg.cross(batch.positions, forces), batch.system_idx, batch.n_systems)
-        centre = sum_over_systems(batch.positions, batch.system_idx, batch.n_systems) / count[:, None]
-        about_centre = torque - torch.linalg.cross(centre, net)
-        found["torque"] = Deviation(0.0, float(about_centre[free].abs().max()))
+        found["torque"] = Deviation(0.0, float(measurements.net_torque(on_cpu, forces)[free].abs().max()))
     return found
 
 
 def force_consistency(potential: Potential, batch: AtomicBatch, *, step: float = 1e-3, seed: int = 0) -> float:
-    """Return the largest difference between a force and the slope of the energy, eV/Å, along random directions.
+    """Return the largest difference between forces and finite differences of the energy, eV/Å, along random directions.
 
     Each structure is moved along three random unit directions by ± ``step`` and ± 2·``step`` Å (five-point formula).
     """
     generator = torch.Generator().manual_seed(seed)
     batch = batch.to(potential.device, torch.float64)
-    _, forces = _energy_forces(potential, batch)
-    worst = 0.0
+    forces = measurements.forces_of(_predicted(potential, batch))
+    worst = []
     for _ in range(3):
         direction = torch.randn((batch.n_atoms, 3), dtype=torch.float64, generator=generator).to(batch.device)
-        norms = sum_over_systems(direction.square().sum(dim=1), batch.system_idx, batch.n_systems).sqrt()
-        direction = direction / norms[batch.system_idx, None]
-        energies = [
-            potential.predict(batch.with_positions(batch.positions + k * step * direction), want=("energy",)).energy
-            for k in (-2, -1, 1, 2)
-        ]
-        slope = (energies[0] - 8 * energies[1] + 8 * energies[2] - energies[3]) / (12 * step)
-        along = sum_over_systems((forces * direction).sum(dim=1), batch.system_idx, batch.n_systems)
-        worst = max(worst, float((slope + along).abs().max()))
-    return worst
+        by_energy, by_forces = measurements.forces_along(potential, batch, forces, direction, step)
+        worst.append(float((by_energy - by_forces).abs().max()))
+    return largest(worst)
 
 
 def cutoff_jump(potential: Potential, batch: AtomicBatch, *, seed: int = 0, n_directions: int = 8) -> Deviation:
@@ -133,12 +126,12 @@ def cutoff_jump(potential: Potential, batch: AtomicBatch, *, seed: int = 0, n_di
         raise UnsupportedError(f"{potential.card.name} has no cutoff at which it could jump")
     generator = torch.Generator().manual_seed(seed)
     batch = batch.to(potential.device, torch.float64)
-    worst = Deviation(0.0, 0.0)
+    energies, forces = [], []
     for _ in range(n_directions):
         direction = torch.randn(3, dtype=torch.float64, generator=generator).to(batch.device)
         direction = direction / direction.norm()
-        turned = batch.positions @ _random_rotation(generator).to(batch.device).T
-        found = []
+        turned = batch.positions @ measurements.random_rotation(generator).to(batch.device).T
+        sides = []
         for distance in (cutoff - 1e-6, cutoff + 1e-6):
             copy = turned + direction * _shift_to(batch.positions, turned, direction, distance)
             both = concatenate([batch, batch.with_positions(copy)])
@@ -150,11 +143,11 @@ def cutoff_jump(potential: Potential, batch: AtomicBatch, *, seed: int = 0, n_di
                 charge=None,
                 spin_multiplicity=None,
             )
-            found.append(_energy_forces(potential, one))
-        energy = float((found[0][0] - found[1][0]).abs().max())
-        forces = float((found[0][1] - found[1][1]).abs().max())
-        worst = Deviation(max(worst.energy, energy), max(worst.forces, forces))
-    return worst
+            sides.append(one)
+        energy, force = measurements.jump(potential, *sides)
+        energies.append(abs(energy.found - energy.wanted))
+        forces.append(force.largest)
+    return Deviation(largest(energies), largest(forces))
 
 
 def _shift_to(fixed: Tensor, moving: Tensor, direction: Tensor, distance: float) -> float:
@@ -170,16 +163,8 @@ def _shift_to(fixed: Tensor, moving: Tensor, direction: Tensor, distance: float)
     return float(roots.max())
 
 
-def _random_rotation(generator: torch.Generator) -> Tensor:
-    """Return a uniformly random proper rotation, shape (3, 3), no unit."""
-    q, r = torch.linalg.qr(torch.randn((3, 3), dtype=torch.float64, generator=generator))
-    q = q * torch.sign(torch.diagonal(r))
-    rotation: Tensor = q * torch.sign(torch.linalg.det(q))
-    return rotation
-
-
-def _energy_forces(potential: Potential, batch: AtomicBatch) -> tuple[Tensor, Tensor]:
+def _predicted(potential: Potential, batch: AtomicBatch) -> Prediction:
     found = potential.predict(batch)
     if found.forces is None:
         raise UnsupportedError(f"{potential.card.name} gives no forces")
-    return found.energy.double(), found.forces.double()
+    return found

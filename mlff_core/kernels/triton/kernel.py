@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.kernels.triton.arrays import Outputs, PaddedInputs, Tiling
 from mlff_core.kernels.triton.cuda_graph import Graph
 from mlff_core.kernels.triton.launch import check_device, interpreted
@@ -21,6 +20,7 @@ from mlff_core.model.painn import PaiNN
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, overlap_error
 from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.stress import stress_from_virial
 
 MAX_GRAPHS = 8
 """Buckets kept; the one not used for longest goes."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.kernels.triton.arrays import PaddedInputs, Tiling
 from mlff_core.kernels.triton.cuda_graph import Graph
 from mlff_core.kernels.triton.launch import check_device
@@ -20,6 +19,7 @@ from mlff_core.kernels.triton.search import NeighborSearch
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP
 from mlff_core.structures.prediction import Prediction
+from mlff_core.structures.stress import stress_from_virial
 
 SEARCHED_EVERY_STEP = 64
 """Systems of up to so many atoms are searched in the graph at each step; larger ones under a skin."""

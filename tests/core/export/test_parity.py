@@ -65,6 +65,14 @@ class Crashing(Honest):
         raise ZeroDivisionError("planted")
 
 
+class DropsAnAtom(Honest):
+    name = "drops-an-atom"
+
+    def evaluate(self, bound, batch):
+        right = super().evaluate(bound, batch)
+        return replace(right, forces=right.forces[1:])
+
+
 def host_of(*engines):
     class Plugin:
         @hookimpl
@@ -121,6 +129,12 @@ def test_a_crash_is_a_failed_row():
     report, found = statuses(Crashing())
     assert not report.ok
     assert set(found.values()) == {"fail"}
+
+
+def test_forces_of_too_few_atoms_are_a_failed_row():
+    report, found = statuses(DropsAnAtom())
+    assert set(found.values()) == {"fail"}
+    assert "forces has shape (8, 3), wanted (9, 3)" in next(r.message for r in report.rows if r.case == "ethanol")
 
 
 def test_nothing_compared_is_no_certificate():

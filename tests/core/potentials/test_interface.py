@@ -6,7 +6,7 @@ import torch
 
 from mlff_core import InputError, ModelCard, StudentPotential, UnsupportedError, VerletPotential, concatenate, single
 from mlff_core.model.painn import PaiNN, PaiNNConfig
-from mlff_core.potentials.interface import check_finite, volume
+from mlff_core.potentials.interface import check_finite
 from mlff_core.testing import structures
 
 WATER = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
@@ -136,13 +136,6 @@ def test_predicting_leaves_inputs_and_torch_as_they_were():
     assert all(torch.equal(a, b) for a, b in zip(before, (batch.positions, batch.cell), strict=True))
     assert torch.equal(state, torch.random.get_rng_state())
     assert (grad, dtype) == (torch.is_grad_enabled(), torch.get_default_dtype())
-
-
-def test_the_volume_of_a_cell_is_that_of_its_rows_and_of_its_columns():
-    cell = np.asarray(structures.triclinic_crystal().cell)
-    wanted = abs(np.linalg.det(cell))
-    assert volume(cell.tolist()) == pytest.approx(wanted, rel=1e-14)
-    assert volume(cell.T.tolist()) == pytest.approx(wanted, rel=1e-14)
 
 
 def test_what_is_not_finite_is_found_in_small_and_in_large_systems():

@@ -1,4 +1,7 @@
-"""The contract passes an honest adapter, and each wrong one fails at the test that is there for it."""
+"""The contract passes an honest adapter, and each wrong one fails at the test that is there for it.
+
+Over 300 lines, in one file because the wrong adapters are one list and no test imports another test's file.
+"""
 
 import os
 from dataclasses import replace

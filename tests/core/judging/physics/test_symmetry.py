@@ -1,5 +1,7 @@
 """Invariances and smoothness hold for a student, and planted violations are found."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,12 @@ def test_forces_that_are_not_the_slope_of_the_energy_are_found(springs, molecule
     assert force_consistency(springs(), molecule) < 1e-8
     wrong = springs(force_error=torch.tensor([0.0, 0.5, 0.0]))
     assert 0.05 < force_consistency(wrong, molecule) <= 0.5 * 2 + 1e-6
+
+
+def test_a_force_that_is_no_number_is_reported_as_such(springs, molecule):
+    wrong = springs(force_error=torch.tensor([0.0, math.nan, 0.0]))
+    assert math.isnan(force_consistency(wrong, molecule))
+    assert math.isnan(invariances(wrong, molecule)["rotation"].forces)
 
 
 def test_a_student_does_not_jump_at_its_cutoff(molecule):
