@@ -26,8 +26,9 @@ CHECKS = {
     "energy, divided by the number of atoms. A bond is broken if it is longer than 1.5 times its length at the "
     "minimum; this is checked every 1 ps.",
     "langevin": "Langevin: aspirin, caffeine, sulfamethoxazole, ibuprofen and fluconazole at 500 K, friction 1/ps.",
-    "water": "Water: 64 molecules in a cube at 0.997 g/cm³, heated to 300 K by 5 ps of the Langevin dynamics of mlff-hub, "
-    "then with OpenMM (`PythonForce`) and LAMMPS (`fix external`), 0.5 fs, friction 5/ps, each with its own noise. "
+    "water": "Water: 64 molecules in a cube at 0.997 g/cm³, heated to 300 K by 5 ps of mlff-hub's own Langevin "
+    "dynamics, then with OpenMM (`PythonForce`) and LAMMPS (`fix external`), 0.5 fs, friction 5/ps, each with its "
+    "own noise. "
     "g(OO) in bins of 0.1 Å; its standard error from five blocks of time; the difference of the engines is "
     "taken between 2.4 and 6.2 Å. The teacher runs in the dynamics of mlff-hub from a student's equilibrated box, "
     "after 2 ps of its own equilibration. The experimental curve is that in mlipaudit 0.1.8.",

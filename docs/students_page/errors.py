@@ -65,7 +65,7 @@ $ mlff models show organic-tiny
         )
     yield f"""
 - All three reproduce the teacher {found[0]["data"]["teacher"]["method"]} for **neutral, closed-shell molecules,
-  clusters and liquids of H C N O F P S Cl**. All three learned from the same data.
+  clusters and liquids of H C N O F P S Cl**. All three have the same training data.
 - If your system has ions, radicals, other elements, crystals or surfaces, use none of them: make a student of your
   own ([training](training.md)).
 - If your result depends on torsion barriers, interaction energies or relaxed geometries, read the [limits](#limits)
