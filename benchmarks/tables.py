@@ -17,6 +17,9 @@ Content = dict[str, Any]
 
 HEADER = """# Benchmarks
 
+This page compares the speed and memory of a student with other programs, and shows what each engine adds. To time a
+model on your own machine, type `mlff benchmark organic-tiny`.
+
 Made by `python benchmarks/tables.py` from `benchmarks/results/*.json`; a test compares them. `benchmarks/README.md`
 says how each figure is taken.
 """
@@ -51,11 +54,13 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 def peers(content: Content) -> Iterator[str]:
     """Give the section on the peers that are always there."""
-    yield "## Beside other programs\n"
+    yield "## Comparison with other programs\n"
     yield (
-        "Processor time of a whole step with moving atoms, ms, one thread: median, and in brackets how many times\n"
-        "that of `mlff-hub`, from turns next to each other. Molecules of 22 and 49 atoms, 32 molecules of 49 in a\n"
-        "batch, periodic water of 504 and 2001 atoms. The model is `original`.\n"
+        "Processor time of a complete MD step with moving atoms on one thread, ms (median). In parentheses: the "
+        "ratio to\n"
+        "`mlff-hub`, from runs that alternate. The systems are molecules of 22 and 49 atoms, a batch of 32 "
+        "molecules of 49\n"
+        "atoms, and periodic water of 504 and 2001 atoms. The student is `original`.\n"
     )
     yield from comparison(content)
 
@@ -90,17 +95,19 @@ def cell(row: dict[str, Any]) -> str:
 def memory(content: Content) -> Iterator[str]:
     """Give the section on memory."""
     peaks, idle = content["peak_memory_mib"], content["idle_memory_mib"]
-    yield f"## Memory\n\nMost memory a fresh process holds, water of {content['memory_system']} atoms, MiB.\n"
+    yield f"## Memory\n\nPeak memory of a new process, water of {content['memory_system']} atoms, MiB.\n"
     rows = [[peer, f"{idle[peer]:.0f}", f"{peaks[peer]:.0f}", f"{peaks[peer] - idle[peer]:.0f}"] for peer in peaks]
-    yield table(["", "before the first step", "after three", "difference"], rows)
+    yield table(["", "before the first step", "after three steps", "difference"], rows)
 
 
 def floor(content: Content) -> Iterator[str]:
     """Give the section on how near the kernel is to what the processor can do."""
     yield (
-        "## The floor\n\nA step with moving atoms, one thread, random weights: processor time, ms, of the CPU kernel\n"
-        "with its instruction set, of the reference, and of torch's own matrix product for as many\n"
-        "multiplications. The share is that of the product in the kernel's shortest step, neighbours and all.\n"
+        "## CPU kernel and the limit of the processor\n\nProcessor time of a step with moving atoms, ms, one "
+        "thread, random weights:\n"
+        "the reference, the CPU kernel with its instruction set, and torch's matrix product with the same number of\n"
+        "multiplications. The share is that of the product in the shortest step of the kernel, neighbour search "
+        "included.\n"
     )
     rows = [
         [
@@ -118,7 +125,7 @@ def floor(content: Content) -> Iterator[str]:
 
 def threads(content: Content) -> Iterator[str]:
     """Give the section on a second thread."""
-    yield "## A second thread\n\nA step with moving atoms, by the clock, ms, one thread and two in turns.\n"
+    yield "## Two threads\n\nWall time of a step with moving atoms, ms; runs with one and two threads alternate.\n"
     rows = [
         [
             f"{row['preset']}, {row['system']}",
@@ -128,15 +135,16 @@ def threads(content: Content) -> Iterator[str]:
         ]
         for row in content["rows"]
     ]
-    yield table(["", "one thread", "two", "ratio"], rows)
+    yield table(["", "one thread", "two threads", "ratio"], rows)
     yield about(content)
 
 
 def training(content: Content) -> Iterator[str]:
     """Give the section on training steps."""
     yield (
-        "## Training\n\nOne step of the trainer, energies and forces, one thread, 8 structures of "
-        f"{content['n_atoms'] // 8} atoms:\nprocessor time, and how far the gradient is from that of double backward.\n"
+        "## Training\n\nOne training step with energies and forces, one thread, 8 structures of "
+        f"{content['n_atoms'] // 8} atoms:\nprocessor time, and relative difference of the gradient from double "
+        "backward.\n"
     )
     slow = {row["preset"]: row["step_ms"] for row in content["rows"] if row["kind"] == "double-backward"}
     rows = [
@@ -148,16 +156,17 @@ def training(content: Content) -> Iterator[str]:
         ]
         for row in content["rows"]
     ]
-    yield table(["", "step, ms", "faster", "gradient off by"], rows)
+    yield table(["", "step, ms", "speed-up", "error of the gradient"], rows)
     yield about(content)
 
 
 def engines(content: Content) -> Iterator[str]:
     """Give the section on what engines add."""
     yield (
-        f"## Engines\n\nA step through each engine with `{content['model']}`, the same form of the model called\n"
-        "alone, and the engine with a force of zero: ms on one thread, processor time, i-PI's by the clock. The ratio\n"
-        "is that of the first to the sum of the others, from turns next to each other.\n"
+        f"## Engines\n\nA step in each engine with `{content['model']}`, the same form of the model\n"
+        "alone, and the engine with a force of zero: processor time on one thread, ms (wall time for i-PI). The "
+        "ratio is\n"
+        "the first time divided by the sum of the other two, from runs that alternate.\n"
     )
     rows = [
         [
@@ -174,10 +183,10 @@ def engines(content: Content) -> Iterator[str]:
 def profiles(content: Content) -> Iterator[str]:
     """Give the section on the files that cannot call the CPU kernel."""
     yield (
-        f"## Where a file's step goes\n\nTorchForce and ONNX Runtime run the network of `{content['model']}` as a\n"
-        "graph of operators, since no Python and no kernel of ours is there: every array of an edge's channels goes\n"
-        "to memory and back between two of them. Processor time on one thread, ms, with the kernel's beside it, and\n"
-        "shares of the time in operators.\n"
+        f"## Exported files: time by operator\n\nTorchForce and ONNX Runtime run `{content['model']}` as a graph of\n"
+        "operators, without Python and without the CPU kernel. Between two operators, all channels of all edges are\n"
+        "written to memory and read again. Processor time on one thread, ms, that of the CPU kernel, and the share of\n"
+        "the operators in the time.\n"
     )
     kinds = list(content["rows"][0]["shares"])
     rows = [
@@ -196,8 +205,9 @@ def profiles(content: Content) -> Iterator[str]:
 def growth(content: Content) -> Iterator[str]:
     """Give the section on growth."""
     yield (
-        "## Growth\n\nPeriodic water at one density, one thread: processor time of a step served by the list under\n"
-        "the skin and of one that searches, and memory added to that of an idle process.\n"
+        "## Scaling with system size\n\nPeriodic water at one density, one thread: processor time of a step "
+        "that uses the\n"
+        "stored neighbour list and of a step with a search, and memory in addition to that of an idle process.\n"
     )
     rows = [
         [
@@ -209,11 +219,12 @@ def growth(content: Content) -> Iterator[str]:
         ]
         for row in content["rows"]
     ]
-    yield table(["atoms", "step, ms", "with a search, ms", "µs an atom", "memory, MiB"], rows)
+    yield table(["atoms", "step, ms", "with a search, ms", "µs per atom", "memory, MiB"], rows)
     slopes = content["exponents"]
     yield (
         f"Fitted exponents: {slopes['step_ms']:.3f} (steps), {slopes['search_step_ms']:.3f} (with a search), "
-        f"{content['memory_exponent']:.3f} (memory, from 999 atoms on).\n\n![growth](growth.svg)\n"
+        f"{content['memory_exponent']:.3f} (memory, from 999 atoms on).\n\n![Time and memory against the number "
+        "of atoms](growth.svg)\n"
     )
     yield about(content)
 
@@ -221,8 +232,9 @@ def growth(content: Content) -> Iterator[str]:
 def drift(content: Content) -> Iterator[str]:
     """Give the section on the drift of the energy."""
     yield (
-        f"## Drift\n\nVelocity Verlet, {content['timestep_fs']} fs, float32, {content['system']}, {content['steps']}\n"
-        f"steps from 300 K, `{content['model']}`: slope of the total energy, and what is left beside it.\n"
+        f"## Energy drift\n\nVelocity Verlet, {content['timestep_fs']} fs, float32, {content['system']}, "
+        f"{content['steps']}\n"
+        f"steps from 300 K, `{content['model']}`: linear drift of the total energy, and the fluctuation around it.\n"
     )
     lines = []
     for kernel in dict.fromkeys(row["kernel"] for row in content["rows"]):
@@ -236,7 +248,7 @@ def drift(content: Content) -> Iterator[str]:
                 f"{statistics.mean(row['fluctuation_mev_per_atom'] for row in rows):.4f}",
             ]
         )
-    yield table(["kernel", "drift, meV/atom/ps, each run", "mean size", "fluctuation, meV/atom"], lines)
+    yield table(["kernel", "drift, meV/atom/ps, each run", "mean magnitude", "fluctuation, meV/atom"], lines)
     yield about(content)
 
 

@@ -17,13 +17,17 @@ version = release = mlff_core.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 root_doc = "index"
-# README.md is the index for who reads the folder; index.md takes it in.
+# README.md is the list of pages for readers of the repository; the site has index.md.
 exclude_patterns = ["README.md"]
 
 html_theme = "furo"
 html_title = f"mlff-hub {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 myst_heading_anchors = 3
+# Blocks without a language are output, input files and formulas.
+highlight_language = "none"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -31,8 +35,8 @@ autodoc_class_signature = "mixed"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
-# Attributes in a list: some of them have an entry of their own too.
+# Attributes as a list, since some of them have an entry of their own too.
 napoleon_use_ivar = True
 
-# Made anew at each build and kept out of git: the list of public names is in the code.
+# Written at each build and not kept in git: the list of public names is in the code.
 make_api_pages.write(Path(__file__).parent / "api")

@@ -1,9 +1,10 @@
-"""Writes the pages of the API reference, from the names that the package declares public.
+"""Write the pages of the API reference from the public names of the package.
 
     python docs/make_api_pages.py
 
-``docs/conf.py`` does so at each build. The names are those of ``mlff_core.__all__`` and ``mlff_core.testing.__all__``,
-the hooks, the functions and classes of the modules in ``MODULES``, and what each built-in plugin exports.
+``docs/conf.py`` does this at each build. The names are those of ``mlff_core.__all__`` and
+``mlff_core.testing.__all__``, the hooks, the functions and classes of the modules in ``MODULES``,
+and what each built-in plugin exports.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ MODULES = {
         ],
     ),
     "training": (
-        "Training and judging",
+        "Training and validation",
         [
             "mlff_core.training.settings",
             "mlff_core.training.trainer",
@@ -69,7 +70,7 @@ MODULES = {
         ],
     ),
 }
-"""Title and modules of each page beside those of the public names."""
+"""Title and modules of each page other than that of the public names."""
 
 PLUGINS = (
     "ase",
@@ -97,11 +98,11 @@ GROUPS = {
     ),
     "Errors": ("errors",),
 }
-"""Headings of the page of public names, each with the modules whose names stand under it."""
+"""Headings of the page of public names, each with the modules of its names."""
 
 
 def public(module: ModuleType) -> list[str]:
-    """Return the functions and classes that a module defines and does not hide, as they stand in it."""
+    """Return the public functions and classes that a module defines, in its order."""
     return [
         name
         for name, value in vars(module).items()
@@ -143,7 +144,7 @@ def page(title: str, parts: dict[str, list[tuple[str, str]]]) -> str:
 
 
 def core_page() -> str:
-    """Return the page of the names that ``mlff_core`` has."""
+    """Return the page of the public names of ``mlff_core``."""
     homes = mlff_core._HOME
     parts = {
         heading: [("mlff_core", name) for module in modules for name in homes if homes[name] == module]
@@ -153,7 +154,7 @@ def core_page() -> str:
 
 
 def testing_page() -> str:
-    """Return the page of what plugins are tested with."""
+    """Return the page of the contracts that test plugins."""
     return page("mlff_core.testing", {"Contracts": [("mlff_core.testing", name) for name in testing.__all__]})
 
 
@@ -172,7 +173,7 @@ def pages() -> dict[str, str]:
 
 
 def write(folder: Path) -> None:
-    """Write the pages into a folder, leaving alone those that are as they should be."""
+    """Write the pages into a folder; a page that has not changed is not written again."""
     folder.mkdir(exist_ok=True)
     for name, text in pages().items():
         path = folder / f"{name}.rst"

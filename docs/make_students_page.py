@@ -17,21 +17,22 @@ def page() -> str:
     parts = (
         head(unseen),
         table(unseen),
+        limits(),
         groups(unseen),
         liquids(found("test_liquids")),
-        _figures(),
-        curves(),
         short(unseen),
+        _figures(),
         making(),
-        limits(),
+        curves(),
     )
     return "\n".join(line for part in parts for line in part)
 
 
 def _figures() -> Iterator[str]:
-    yield "## Six panels\n"
+    yield "## Force errors in six panels\n"
+    yield "`mlff validate --out` writes such a plot for any model; [validation](validation.md) explains the panels.\n"
     for name in NAMES:
-        yield f"![Forces of {name} against the teacher's](students/{name}.png)\n"
+        yield f"![Forces of {name} compared with the teacher's](students/{name}.png)\n"
 
 
 if __name__ == "__main__":

@@ -22,25 +22,27 @@ Results = dict[str, dict[str, Any]]
 
 CHECKS = {
     "nve": "NVE: twenty molecules of 9–60 atoms at the student's minima, 5 ps at 300 K in a bath of friction 10/ps, "
-    "then left alone; 0.5 fs, the potential in float32. The drift is the slope of a line fitted to the total energy, "
-    "over the number of atoms. A bond is broken once it is longer than 1.5 times its length at the minimum; it is "
-    "looked at every 1 ps.",
+    "then NVE; 0.5 fs, the potential in float32. The drift is the rate of change from a linear fit of the total "
+    "energy, divided by the number of atoms. A bond is broken if it is longer than 1.5 times its length at the "
+    "minimum; this is checked every 1 ps.",
     "langevin": "Langevin: aspirin, caffeine, sulfamethoxazole, ibuprofen and fluconazole at 500 K, friction 1/ps.",
-    "water": "Water: 64 molecules in a cube at 0.997 g/cm³, brought to 300 K by 5 ps of our own Langevin dynamics, "
-    "then by OpenMM (`PythonForce`) and LAMMPS (`fix external`), 0.5 fs, friction 5/ps, each with noise of its own. "
-    "g(OO) in bins of 0.1 Å; its standard error from five blocks of time; the engines' difference is counted between "
-    "2.4 and 6.2 Å. The teacher runs in our own dynamics from a student's equilibrated box, after 2 ps of its own. "
-    "The experiment is the curve that mlipaudit 0.1.8 ships.",
-    "relaxation": "Relaxed geometries: the twenty molecules of the NVE runs, relaxed by the teacher and from there by "
-    "the student (largest force component 0.001 eV/Å); root mean square distance of all atoms after the best "
+    "water": "Water: 64 molecules in a cube at 0.997 g/cm³, heated to 300 K by 5 ps of mlff-hub's own Langevin "
+    "dynamics, then with OpenMM (`PythonForce`) and LAMMPS (`fix external`), 0.5 fs, friction 5/ps, each with its "
+    "own noise. "
+    "g(OO) in bins of 0.1 Å; its standard error from five blocks of time; the difference of the engines is "
+    "taken between 2.4 and 6.2 Å. The teacher runs in the dynamics of mlff-hub from a student's equilibrated box, "
+    "after 2 ps of its own equilibration. The experimental curve is that in mlipaudit 0.1.8.",
+    "relaxation": "Relaxed geometries: the twenty molecules of the NVE runs, relaxed with the teacher and from there "
+    "with the student (largest force component 0.001 eV/Å); root mean square distance of all atoms after the best "
     "superposition.",
-    "frequencies": "Frequencies: fifteen molecules, each potential at its own minimum, modes in rising order.",
+    "frequencies": "Frequencies: fifteen molecules, each potential at its own minimum, modes in ascending order.",
     "torsions": "Torsions: a rigid scan of one bond in each of twenty molecules from the teacher's minimum, every 15°, "
-    "angles with clashes left out; the barrier is the highest less the lowest energy of the scan.",
-    "dimers": "Dimers: every pair of elements alone, down to 0.5 Å; the wall begins at 0.7 sums of covalent radii.",
-    "s66": "S66: energy of the pair less those of its parts in the same geometry. Geometries and reference energies as "
-    "Psi4 ships them (J. Řezáč et al., J. Chem. Theory Comput. 7, 2427 (2011), doi:10.1021/ct2002946). Its "
-    "molecules are among those whose pairs are learned from, as a student relaxes them; its geometries are not.",
+    "angles with clashes left out; the barrier is the highest minus the lowest energy of the scan.",
+    "dimers": "Dimers: every pair of elements alone, down to 0.5 Å; the repulsive wall begins at 0.7 "
+    "times the sum of the covalent radii.",
+    "s66": "S66: energy of the pair minus those of its parts in the same geometry. Geometries and reference "
+    "energies from Psi4 (J. Řezáč et al., J. Chem. Theory Comput. 7, 2427 (2011), doi:10.1021/ct2002946). The "
+    "training data has pairs of its molecules, relaxed with a student; it does not have the geometries of S66.",
 }
 """Each check in the page's words, in the page's order."""
 BEFORE_SECOND_PEAK = 4.2
@@ -74,8 +76,12 @@ def page_text(found: dict[str, Results], teachers: Results) -> str:
     lines = [
         "# Physics of the students",
         "",
-        "Written by `python -m benchmarks.physics page` from `benchmarks/results/physics`; the commands that",
-        "measure are in [validation](validation.md). A figure in bold misses its goal.",
+        "This page shows how well the shipped students reproduce physical properties: energy conservation, stability,",
+        "geometries, frequencies, barriers, interaction energies and water. To run quick checks on a model, type",
+        "`mlff validate MODEL DATA.h5 --physics`; [validation](validation.md) has the commands of the checks below.",
+        "**A value in bold misses its goal.**",
+        "",
+        "The page is written by `python -m benchmarks.physics page` from `benchmarks/results/physics`.",
         "",
         "| | goal | " + " | ".join(found) + " |",
         "|---|---|" + "---|" * len(found),
@@ -108,7 +114,7 @@ def page_text(found: dict[str, Results], teachers: Results) -> str:
         "Model files by SHA-256: " + "; ".join(f"{name} {', '.join(all_)}" for name, all_ in hashes.items()) + ".",
     ]
     for name in found:
-        lines += ["", f"## {name}", "", f"![Six panels of the physics of {name}](figures/physics-{name}.png)"]
+        lines += ["", f"## {name}", "", f"![Physics checks of {name} in six panels](figures/physics-{name}.png)"]
     return "\n".join(lines) + "\n"
 
 
@@ -138,11 +144,11 @@ def _beside_the_teachers(found: dict[str, Results], teachers: Results) -> list[s
     for curve in curves:
         for label, where in zip(cells, _extrema(curve["r"], curve["g"]), strict=True):
             cells[label].append(f"{curve['g'][where]:.2f} at {curve['r'][where]:.2f} Å")
-    cells["mean difference from the teacher's"] = [
+    cells["mean difference from the teacher"] = [
         "",
         *(f"{mean_difference(curve['r'], curve['g'], r, g):.2f}" for curve in of_students),
     ]
-    cells["the same in standard errors (rms)"] = [
+    cells["this difference in standard errors (rms)"] = [
         "",
         *(f"{difference(curve, of_teacher)[1]:.1f}" for curve in of_students),
     ]
@@ -152,11 +158,11 @@ def _beside_the_teachers(found: dict[str, Results], teachers: Results) -> list[s
     error = of_teacher["g_error"][compared(r)].mean()
     return [
         "",
-        "## Water beside the teacher's",
+        "## Water: students and teacher",
         "",
-        "g(OO) in bins of 0.1 Å, the mean of the engines; differences are counted between "
+        "g(OO) in bins of 0.1 Å, mean of the engines. Differences are taken between "
         f"{COMPARED[0]:g} and {COMPARED[1]:g} Å.",
-        f"There the teacher's curve has a standard error of {error:.2f} in the mean bin.",
+        f"There the mean standard error of the teacher's curve is {error:.2f} per bin.",
         "",
         "| | " + " | ".join(columns) + " |",
         "|---|" + "---|" * len(columns),

@@ -1,4 +1,4 @@
-"""How the students learned: curves and a table of stages."""
+"""How the students were trained: curves and a table of stages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mlff_core.config import read_toml
 def curves() -> Iterator[str]:
     """Return the learning curves and the tables of stages."""
     yield "## Learning curves\n"
-    yield "![Force errors of the three against the minutes they learned](students/learning_curves.png)\n"
-    yield """Each student learned in stages, which begin with the weights of the one before. The tables tell what a
-stage learned from (structures, and those of the second set of which every batch takes a share), settings that changed,
-and the errors on validation molecules at its end. Collisions are among those from the second stage on, later also many
-pairs of bare atoms, whose energies are far from the rest: that is why the curves go up between stages. All settings
-that are not those of `examples/train`, and the hashes of the data, are in `docs/students/*.stages.toml`, the logs in
-full beside them.
+    yield "![Force errors of the three students against training time](students/learning_curves.png)\n"
+    yield """Each student was trained in stages; each stage starts from the weights of the stage before. The tables
+show the data of each stage (number of structures, and number in the second set, which gives a share of every batch),
+the settings that changed, and the errors on validation molecules at the end. From the second stage on, the validation
+molecules include collisions, later also many pairs of atoms alone. Their energies are far from the others, so the
+curves rise between stages. `docs/students/*.stages.toml` has all settings that differ from `examples/train`, and the
+hashes of the data; the complete logs are in the same folder.
 """
     for name in NAMES:
         yield from _stages(name)
@@ -54,7 +54,7 @@ def _stages(name: str) -> Iterator[str]:
 
 
 def draw_curves(path: Path) -> None:
-    """Draw the force MAE of the three over the minutes they learned, all stages in a row."""
+    """Draw the force MAE of the three students against training time, all stages in a row."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -206,9 +206,11 @@ def test_the_page_tells_the_students_water_from_the_teachers():
     assert "| first peak | 3.20 at 2.75 Å | 3.00 at 2.85 Å |" in lines
     assert "| first minimum | 0.70 at 3.45 Å | 0.70 at 3.45 Å |" in lines
     assert "| second peak | 1.10 at 4.55 Å | 1.10 at 4.55 Å |" in lines
-    assert "| mean difference from the teacher's |  | 0.11 |" in lines
-    assert "There the teacher's curve has a standard error of 0.04 in the mean bin." in lines
-    assert "## Water beside the teacher's" not in page_text({"student": results(2.0, 2.85)}, {})
+    assert "| mean difference from the teacher |  | 0.11 |" in lines
+    assert "There the mean standard error of the teacher's curve is 0.04 per bin." in lines
+    heading = "## Water: students and teacher"
+    assert heading in lines
+    assert heading not in page_text({"student": results(2.0, 2.85)}, {})
 
 
 def test_the_mean_of_two_runs_has_the_smaller_error_of_two():

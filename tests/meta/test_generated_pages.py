@@ -56,8 +56,9 @@ def test_the_readme_says_what_was_measured():
     for preset in ("original", "tiny", "ultra-tiny"):
         errors = json.loads((DOCS / "students" / f"organic-{preset}.test_scaffolds.json").read_text())
         assert f"on {errors['n_molecules']} molecules" in readme
-        found = readme.split(f"| `{preset}` |")[1]
-        assert found.split(" | ")[4:8] == [
+        found = readme.split(f"| `organic-{preset}` |")[1]
+        assert found.split(" | ")[1:6] == [
+            f"{errors['model']['n_parameters']:,}",
             f"{errors['force_mae']:.3f} eV/Å",
             f"{errors['energy_mae_mev_per_atom']:.1f} meV/atom",
             f"{kernel[preset, '49 atoms']:.2g} ms",
