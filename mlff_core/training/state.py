@@ -16,6 +16,7 @@ from mlff_core.errors import CheckpointError, InputError
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.models.checkpoint import write_by_rename
 from mlff_core.training.loss import LossConfig
+from mlff_core.training.optimizers import build_optimizer
 from mlff_core.training.schedule import Schedule
 from mlff_core.training.settings import OptimizerSection, TrainConfig
 
@@ -72,9 +73,7 @@ class Learner:
         self.parent = parent
         section = config.optimizer
         self.parameters: list[Tensor] = list(model.parameters())
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=section.lr, betas=section.betas, weight_decay=section.weight_decay
-        )
+        self.optimizer = build_optimizer(section, model)
         self.schedule = Schedule(config.schedule)
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.place = Place()
@@ -167,7 +166,11 @@ def check_same_run(old: dict[str, Any], config: TrainConfig) -> None:
         A setting of :data:`RESUMABLE` differs from those saved with the state.
     """
     current = to_dict(config)
-    defaults = {"loss": to_dict(LossConfig()), "model": {"preset": "original"}}
+    defaults = {
+        "loss": to_dict(LossConfig()),
+        "model": {"preset": "original"},
+        "optimizer": to_dict(OptimizerSection()),
+    }
     for section in RESUMABLE:
         before, now = old.get(section), current.get(section)
         if section in defaults and isinstance(before, dict) and isinstance(now, dict):

@@ -112,17 +112,22 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(settings, tmp
     assert not torch.equal(first, third)
 
 
-def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(settings, tmp_path):
+@pytest.mark.parametrize("kind", ["adamw", "soap", "muon"])
+def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(settings, tmp_path, kind):
+    optimizer = {"kind": kind}
+    if kind == "soap":
+        pytest.importorskip("pytorch_optimizer")
+
     class Stopper(Reporter):
         def step(self, step, progress, values, rate, seconds_left):
             if step == 13:
                 trainer.request_stop()
 
-    alone = Trainer(settings(out=str(tmp_path / "alone"))).fit()
-    trainer = Trainer(settings(), Stopper())
+    alone = Trainer(settings(out=str(tmp_path / "alone"), optimizer=optimizer)).fit()
+    trainer = Trainer(settings(optimizer=optimizer), Stopper())
     stopped = trainer.fit()
     assert (stopped.status, stopped.steps) == ("stopped", 13)
-    resumed = Trainer(settings()).fit(resume=True)
+    resumed = Trainer(settings(optimizer=optimizer)).fit(resume=True)
     assert (resumed.status, resumed.steps) == ("finished", 40)
     assert torch.equal(_weights(alone.out), _weights(resumed.out))
     assert [row["loss"] for row in resumed.history if "loss" in row] == pytest.approx(

@@ -1,0 +1,177 @@
+"""What changes the weights: AdamW, SOAP or Muon, each from a kept library.
+
+SOAP (N. Vyas et al., ICLR 2025, arXiv:2409.11321) is Adam in the eigenbases of a matrix's two gradient covariances. It
+is taken from pytorch-optimizer. Muon (K. Jordan et al., 2024) orthogonalizes the momentum of each matrix. It is
+torch's own; AdamW changes everything that is not a matrix of at least eight rows and columns.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlff_core.requirements import require
+from mlff_core.training.settings import BETAS, OptimizerSection
+
+SMALLEST_MATRIX = 8
+"""Rows and columns that a matrix needs for Muon; smaller ones, and the embedding, are left to AdamW."""
+
+
+class Together:
+    """Several optimizers, each with parameters of its own, behind the interface of one.
+
+    Parameters
+    ----------
+    members
+        The optimizers.
+    """
+
+    def __init__(self, members: Sequence[torch.optim.Optimizer]) -> None:
+        self.members = tuple(members)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all members."""
+        return [group for member in self.members for group in member.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all members' parameters."""
+        for member in self.members:
+            member.zero_grad(set_to_none=set_to_none)
+
+    def step(self) -> None:
+        """Change the weights of all members by their gradients."""
+        for member in self.members:
+            member.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"members": [member.state_dict() for member in self.members]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        for member, saved in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(saved)
+
+
+class Blocks:
+    """An optimizer of blocks of matrices, behind the interface of one of the whole matrices.
+
+    The blocks are views of the parameters, so that a step on a block changes its parameter.
+
+    Parameters
+    ----------
+    parameters
+        What changes.
+    side
+        Longest side of a block.
+    make
+        Returns the optimizer of the blocks.
+    """
+
+    def __init__(
+        self, parameters: Sequence[Tensor], side: int, make: Callable[[list[Tensor]], torch.optim.Optimizer]
+    ) -> None:
+        self._places = [(parameter, place) for parameter in parameters for place in _places(parameter, side)]
+        self._blocks: list[Tensor] = [nn.Parameter(parameter.data[place]) for parameter, place in self._places]
+        self._parameters = list(parameters)
+        self.optimizer = make(self._blocks)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of the blocks' optimizer."""
+        return self.optimizer.param_groups
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of the parameters."""
+        for parameter in self._parameters:
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.zero_()
+
+    def step(self) -> None:
+        """Change the parameters by their gradients."""
+        for block, (parameter, place) in zip(self._blocks, self._places, strict=True):
+            block.grad = None if parameter.grad is None else parameter.grad[place]
+        self.optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.optimizer.load_state_dict(state)
+
+
+def _places(parameter: Tensor, side: int) -> list[tuple[slice, ...]]:
+    """Return where the blocks of a parameter are: of matrices equal parts no longer than ``side``, else the whole."""
+    if parameter.dim() != 2:
+        return [(slice(None),) * parameter.dim()]
+    bounds = []
+    for length in parameter.shape:
+        n_parts = -(-length // side)
+        edges = [length * k // n_parts for k in range(n_parts + 1)]
+        bounds.append([slice(first, last) for first, last in itertools.pairwise(edges)])
+    return [(rows, columns) for rows in bounds[0] for columns in bounds[1]]
+
+
+def build_optimizer(section: OptimizerSection, model: nn.Module) -> torch.optim.Optimizer | Together | Blocks:
+    """Return the optimizer that the settings ask for.
+
+    Parameters
+    ----------
+    section
+        The settings.
+    model
+        Its parameters are those that change.
+
+    Raises
+    ------
+    MissingDependencyError
+        SOAP without pytorch-optimizer, or Muon with a torch older than 2.9.
+    """
+    parameters = list(model.parameters())
+    betas = section.betas or BETAS[section.kind]
+    lr, decay = section.lr, section.weight_decay
+    if section.kind == "soap":
+        require("SOAP", ("pytorch-optimizer>=3.7",), "pip install pytorch-optimizer")
+        from pytorch_optimizer import SOAP
+
+        def soap(blocks: list[Tensor]) -> torch.optim.Optimizer:
+            made: torch.optim.Optimizer = SOAP(
+                blocks,
+                lr=lr,
+                betas=betas,
+                weight_decay=decay,
+                precondition_frequency=section.precondition_every,
+                max_precondition_dim=section.block,
+            )
+            return made
+
+        return Blocks(parameters, section.block, soap)
+    if section.kind == "muon":
+        require("Muon", ("torch>=2.9",), "pip install 'torch>=2.9'")
+        embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+        matrices = [
+            parameter
+            for parameter in parameters
+            if parameter.dim() == 2 and min(parameter.shape) >= SMALLEST_MATRIX and id(parameter) not in embeddings
+        ]
+        chosen = {id(parameter) for parameter in matrices}
+        others = [parameter for parameter in parameters if id(parameter) not in chosen]
+        return Together(
+            [
+                # Updates then have the size of AdamW's, so that one learning rate serves both.
+                torch.optim.Muon(
+                    matrices, lr=lr, weight_decay=decay, momentum=betas[0], adjust_lr_fn="match_rms_adamw"
+                ),
+                torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=decay),
+            ]
+        )
+    return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=decay)
