@@ -39,7 +39,8 @@ from ipi_overhead import INPUT, BlockIsOverError, bare
 from mlff_core import load
 from mlff_core.atomic_write import write_atomically
 from mlff_core.dynamics.state import thermal_velocities
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import concatenate
 from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.reading import batch_from_atoms

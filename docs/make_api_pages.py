@@ -84,7 +84,7 @@ PLUGINS = (
     "aoti",
 )
 GROUPS = {
-    "Models": ("models.opening", "potentials.interface", "potentials.student", "card"),
+    "Models": ("models.opening", "potentials.interface", "potentials.verlet", "potentials.student", "card"),
     "Structures and results": (
         "structures.batch",
         "structures.reading",

@@ -20,7 +20,8 @@ from mlff_core.dynamics.settings import MDSettings
 from mlff_core.dynamics.simulation import SystemRun, identity
 from mlff_core.dynamics.state import Array, MDState
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import concatenate
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
 

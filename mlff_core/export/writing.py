@@ -21,8 +21,9 @@ from mlff_core.export.agreement import agreement
 from mlff_core.model.edge_graph import EdgeGraph
 from mlff_core.models.registry import resolve_dtype
 from mlff_core.plugins.exporter import ExportReport
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing.structures import all_structures

@@ -9,16 +9,11 @@ import torch
 from torch import Tensor
 
 from mlff_core.card import ModelCard
-from mlff_core.kernels.choose import SteppingKernel, choose_kernel
+from mlff_core.kernels.choose import choose_kernel
+from mlff_core.kernels.protocol import Stepper, SteppingKernel
 from mlff_core.model.painn import PaiNN
-from mlff_core.potentials.interface import (
-    Potential,
-    Stepper,
-    check_distances,
-    check_finite,
-    check_one_system,
-    check_supported,
-)
+from mlff_core.potentials.checks import check_distances, check_finite, check_one_system, check_supported
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction

@@ -16,7 +16,8 @@ from mlff_core.model.derivatives import (
 )
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.presets import preset
-from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors

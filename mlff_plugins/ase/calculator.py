@@ -14,7 +14,8 @@ from ase.outputs import Properties
 
 from mlff_core import load
 from mlff_core.errors import InputError
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.ase.convert import from_prediction, to_batch
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.potentials.checks import check_has_volume, volume
 from mlff_core.potentials.ensemble import Ensemble
-from mlff_core.potentials.interface import Potential, VerletPotential, check_has_volume, volume
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.potentials.watched import WatchedPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.ipi.convert import Copies, committee, from_prediction, to_batch

@@ -15,7 +15,8 @@ from metatomic_ase import MetatomicCalculator
 from mlff_core.card import ModelCard
 from mlff_core.export.writing import deprecation_silenced
 from mlff_core.model.painn import PaiNN
-from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction

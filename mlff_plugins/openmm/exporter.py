@@ -41,7 +41,7 @@ class OpenMMExporter(Exporter):
         import torch
 
         from mlff_core.export.writing import deprecation_silenced, edge_graph, write_checked
-        from mlff_core.potentials.interface import check_elements
+        from mlff_core.potentials.checks import check_elements
         from mlff_core.structures.reading import batch_from_atoms, read_structures
         from mlff_plugins.openmm.force_module import DEFAULT_SKIN, force_module
 

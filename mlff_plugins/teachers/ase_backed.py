@@ -11,9 +11,10 @@ import torch
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import MlffError, UnsupportedError
-from mlff_core.potentials.interface import OVERLAP, Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
-from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
+from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError
-from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate, split
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction

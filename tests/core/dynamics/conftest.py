@@ -10,7 +10,8 @@ from ase.build import bulk
 
 from mlff_core.card import ModelCard
 from mlff_core.model.derivatives import forces_from_edge_gradients, sum_over_systems, virial_from_edge_gradients
-from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.neighbors import edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
 

@@ -15,8 +15,8 @@ from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.triton.stepper import Stepper
 from mlff_core.model.painn import PaiNNConfig
 from mlff_core.potentials import interface as potential_module
-from mlff_core.potentials.interface import VerletPotential
 from mlff_core.potentials.student import StudentPotential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import concatenate, single
 
 SMALL = PaiNNConfig(hidden=16, n_layers=1, n_radial=4, cutoff=2.5)
