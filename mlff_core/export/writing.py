@@ -46,7 +46,7 @@ def edge_graph(potential: Potential) -> EdgeGraph:
     """
     if isinstance(potential, VerletPotential):
         potential = potential.potential
-    if "forces_std" in potential.supports:
+    if potential.members:
         raise UnsupportedError(
             f"{potential.card.name} is a committee, but a file holds one network, so it cannot be exported or watched. "
             "Export its members one by one, or run it where the engine calls Python"

@@ -44,7 +44,8 @@ class GraphPotential(Potential):
         self.device = torch.device(device)
         self.dtype = dtype
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         if edges is None:
             edges = find_neighbors(batch, self.card.cutoff)
         with torch.no_grad():

@@ -25,12 +25,16 @@ from mlff_core.structures.prediction import Prediction
 PROPERTIES = ("energy", "forces", "stress", "atom_energies", "energy_std", "forces_std")
 """Every name that ``want`` may hold."""
 
+DEVIATIONS = frozenset({"energy_std", "forces_std"})
+"""Those of them that say how sure a prediction is."""
+
 
 class Potential(ABC):
     """Energies, forces and stresses of structures; always batched, always eV and Å.
 
-    A subclass sets ``card``, ``device``, ``dtype`` and ``supports`` and writes :meth:`_predict`. The checks of the
-    input are made here, so that it is refused with the same message everywhere. A potential keeps no state.
+    A subclass sets ``card``, ``device``, ``dtype`` and ``supports`` and writes :meth:`predict_checked`. The checks of
+    the input are made in :meth:`predict`, so that it is refused with the same message everywhere. A potential keeps no
+    state.
 
     Attributes
     ----------
@@ -44,6 +48,10 @@ class Potential(ABC):
         True if it takes a neighbour list, so that a caller may keep one under a skin.
     selects_edges
         True if edges beyond the cutoff cost it next to nothing, so that the caller need not leave them out.
+    has_stepper
+        True if :meth:`stepper` gives something faster than :meth:`predict` for structures that move.
+    members
+        The potentials that a committee is made of; empty where there is one model alone.
     """
 
     card: ModelCard
@@ -52,6 +60,8 @@ class Potential(ABC):
     supports: frozenset[str] = frozenset({"energy", "forces"})
     uses_edges: bool = False
     selects_edges: bool = False
+    has_stepper: bool = False
+    members: tuple[Potential, ...] = ()
 
     def predict(
         self,
@@ -86,10 +96,11 @@ class Potential(ABC):
             check_has_volume(batch)
         if edges is not None:
             edges = edges.to(self.device, self.dtype)
-        return self._predict(batch, wanted, edges)
+        return self.predict_checked(batch, wanted, edges)
 
+    @abstractmethod
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
-        """Return what :meth:`predict` gives, for a caller that has made its checks.
+        """Return what :meth:`predict` gives, for a caller that has made its checks; what a subclass writes.
 
         In a run the atoms, charges and wanted properties are those of the first step, and to look at them again at each
         one costs a small system more than its client's whole protocol does.
@@ -109,7 +120,6 @@ class Potential(ABC):
         InputError
             Overlapping atoms.
         """
-        return self._predict(batch, want, edges)
 
     def check(self, batch: AtomicBatch) -> None:
         """Refuse what :meth:`predict` would refuse, without computing anything; engines call it when bound.
@@ -126,12 +136,8 @@ class Potential(ABC):
         edges = find_neighbors(batch, OVERLAP)
         check_distances(batch, edges, edge_vectors(batch, edges))
 
-    @abstractmethod
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
-        """Return the properties in ``want`` of a batch that has passed the checks."""
-
-    def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper | None:
-        """Return what is faster than :meth:`predict` for structures that move; None where there is no such thing.
+    def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper:
+        """Return what is faster than :meth:`predict` for structures that move, where there is such a thing.
 
         Parameters
         ----------
@@ -147,9 +153,9 @@ class Potential(ABC):
         InputError
             No atoms, or positions or a cell that are not finite.
         UnsupportedError
-            An element, charge or multiplicity that this potential cannot serve.
+            No stepper (``has_stepper`` is False), or an element, charge or multiplicity that it cannot serve.
         """
-        return None
+        raise UnsupportedError(f"{self.card.name} has no stepper; call predict")
 
     def hessian(self, batch: AtomicBatch) -> Tensor:
         """Return the second derivatives of the energy of one structure, shape (3·n_atoms, 3·n_atoms), eV/Å².

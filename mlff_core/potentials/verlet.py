@@ -9,12 +9,13 @@ from torch import Tensor
 from mlff_core.kernels.protocol import Stepper
 from mlff_core.potentials.checks import check_has_volume, check_state
 from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.wrapping import WrappedPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, VerletNeighborList
 from mlff_core.structures.prediction import Prediction
 
 
-class VerletPotential(Potential):
+class VerletPotential(WrappedPotential):
     """A potential for a run of nearly equal structures: the neighbours are kept under a Verlet skin.
 
     Gives what the wrapped potential gives. Where that has a stepper, as students on a GPU do, the stepper has the
@@ -29,13 +30,7 @@ class VerletPotential(Potential):
     """
 
     def __init__(self, potential: Potential, skin: float = 1.0) -> None:
-        self.potential = potential
-        self.card = potential.card
-        self.device = potential.device
-        self.dtype = potential.dtype
-        self.supports = potential.supports
-        self.uses_edges = potential.uses_edges
-        self.selects_edges = potential.selects_edges
+        super().__init__(potential)
         self.neighbors = VerletNeighborList(potential.card.cutoff, skin) if potential.uses_edges else None
         self.skin = skin
         self._stepper: Stepper | None = None
@@ -59,8 +54,8 @@ class VerletPotential(Potential):
         if edges is not None or self.neighbors is None:
             return self.potential.predict(batch, want=want, edges=edges)
         batch = batch.to(self.device, self.dtype)
-        stepper = self._follow(batch)
-        if stepper is not None:
+        if self.potential.has_stepper:
+            stepper = self._follow(batch)
             return _step(stepper, batch, self._check_rest(batch, want))
         edges = self.edges(batch)
         if self._checked_build == self.neighbors.n_builds:
@@ -78,8 +73,8 @@ class VerletPotential(Potential):
             check_has_volume(batch)
         return wanted
 
-    def _follow(self, batch: AtomicBatch) -> Stepper | None:
-        """Return the stepper of these structures, if the wrapped potential has one."""
+    def _follow(self, batch: AtomicBatch) -> Stepper:
+        """Return the stepper of these structures."""
         self._stepper = self.potential.stepper(batch, self.skin, self._stepper)
         return self._stepper
 
@@ -89,13 +84,13 @@ class VerletPotential(Potential):
             return None
         return self.neighbors.candidates(batch) if self.potential.selects_edges else self.neighbors.edges(batch)
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         if edges is None:
-            stepper = self._follow(batch)
-            if stepper is not None:
-                return _step(stepper, batch, want)
+            if self.potential.has_stepper:
+                return _step(self._follow(batch), batch, want)
             edges = self.edges(batch)
-        return self.potential._predict(batch, want, edges)
+        return super().predict_checked(batch, want, edges)
 
     def hessian(self, batch: AtomicBatch) -> Tensor:
         """Return the wrapped potential's Hessian, shape (3·n_atoms, 3·n_atoms), eV/Å²."""

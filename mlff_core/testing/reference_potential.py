@@ -84,7 +84,8 @@ class PairPotential(Potential):
         envelope_slope = -6 * x * (1 - x * x) ** 2 / self.card.cutoff
         return morse * envelope, morse_slope * envelope + morse * envelope_slope
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         with torch.no_grad():
             if edges is None:
                 edges = find_neighbors(batch, self.card.cutoff)

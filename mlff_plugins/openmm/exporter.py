@@ -117,7 +117,9 @@ def _opened(module: Any, original: Potential) -> Potential:
 
         card, dtype, device = original.card, original.dtype, torch.device("cpu")
 
-        def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+        def predict_checked(
+            self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None
+        ) -> Prediction:
             energies, forces = [], []
             for structure in split(batch):
                 positions_nm = (structure.positions.double() / ANGSTROM_PER_NM).requires_grad_()

@@ -53,7 +53,8 @@ class AseBackedPotential(Potential):
         self.calculator = calculator
         self.around = around
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         close = find_neighbors(batch, OVERLAP)
         check_distances(batch, close, edge_vectors(batch, close))
         energies, forces, stresses = [], [], []

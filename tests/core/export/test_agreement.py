@@ -20,7 +20,7 @@ class Off(Potential):
         self.card, self.dtype, self.device = self.inner.card, self.inner.dtype, self.inner.device
         self.supports = self.inner.supports
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         found = self.inner.predict(batch, want=want)
         return replace(found, **{name: factor * getattr(found, name) for name, factor in self.factors.items()})
 

@@ -26,7 +26,7 @@ class Counting(Potential):
         self.seen = []
         self.now = 0.0
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         self.seen.append(batch.positions.clone())
         self.now += 1 / 256  # sums of it are exact
         return self.student.predict(batch, want=want, edges=edges)
