@@ -19,7 +19,7 @@ from mlff_core.card import ModelCard
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError
 from mlff_core.export.agreement import agreement
 from mlff_core.model.edge_graph import EdgeGraph
-from mlff_core.models.registry import resolve_dtype
+from mlff_core.models.devices import resolve_dtype
 from mlff_core.plugins.exporter import ExportReport
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
