@@ -33,9 +33,10 @@ def command(
     from mlff_core import load
     from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
-    from mlff_core.potentials.frames import predict_frames, with_results, write_structures
+    from mlff_core.potentials.frames import predict_frames, with_results
     from mlff_core.potentials.interface import DEVIATIONS
     from mlff_core.structures.reading import read_structures
+    from mlff_core.structures.writing import write_structures
 
     if output is not None:
         check_place(output)
