@@ -127,18 +127,18 @@ class WatchedPotential(WrappedPotential):
             return
         self.n_uncertain += 1
         units = {"forces_std": "eV/Å", "energy_std": "eV"}
-        words = " and ".join(
+        excess = " and ".join(
             f"{name} is {largest[name]:.3g} {units[name]}, above the limit of {self._limits[name]:g} {units[name]}"
             f"{_place(name, looked_at[name], batch)}"
             for name in above
         )
         if self.on_uncertain == "stop":
             raise UncertaintyError(
-                f"{self.card.name} is not sure enough: {words}; label such structures and train on them, or allow more"
+                f"{self.card.name} is not sure enough: {excess}; label such structures and train on them, or allow more"
             )
         if math.log10(self.n_uncertain).is_integer():
             warnings.warn(
-                f"{self.card.name} is not sure enough: {words} ({self.n_uncertain} of {self.n_predictions} "
+                f"{self.card.name} is not sure enough: {excess} ({self.n_uncertain} of {self.n_predictions} "
                 "predictions so far)",
                 UncertaintyWarning,
                 stacklevel=2,

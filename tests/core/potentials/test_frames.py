@@ -33,7 +33,7 @@ def test_batches_give_each_structure_what_it_has_alone(potential, batch_size):
         assert row["atom_energies"].sum() == pytest.approx(row["energy"])
 
 
-def test_progress_is_told_after_every_batch(potential):
+def test_progress_is_reported_after_every_batch(potential):
     seen = []
     predict_frames(potential, [ethanol()] * 5, batch_size=2, on_frames=seen.append)
     assert seen == [2, 4, 5]
