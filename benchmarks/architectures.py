@@ -27,7 +27,7 @@ from mlff_core.data.hdf5 import Dataset, write_dataset
 from mlff_core.judging.evaluate import evaluate
 from mlff_core.model.painn import PaiNN, PaiNNConfig, count_parameters
 from mlff_core.model.presets import BUDGETS, preset
-from mlff_core.potentials.interface import VerletPotential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.training.trainer import Trainer
 
 CHANGES: dict[str, dict[str, Any]] = {

@@ -28,8 +28,8 @@ from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import preset
-from mlff_core.potentials.interface import VerletPotential
 from mlff_core.potentials.student import StudentPotential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch, concatenate, single
 from mlff_core.structures.neighbors import find_neighbors
 from mlff_plugins.benchmark.machine import commit, machine

@@ -39,7 +39,9 @@ from ipi_overhead import INPUT, BlockIsOverError, bare
 from mlff_core import load
 from mlff_core.atomic_write import write_atomically
 from mlff_core.dynamics.state import thermal_velocities
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
+from mlff_core.potentials.wrapping import WrappedPotential
 from mlff_core.structures.batch import concatenate
 from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.reading import batch_from_atoms
@@ -330,21 +332,19 @@ def onnx(frame: Atoms, model: str) -> Iterator[Trio]:
     )
 
 
-class Counted(Potential):
+class Counted(WrappedPotential):
     """A potential that notes when it was asked, and ends after a number of calls."""
 
     def __init__(self, potential: Potential) -> None:
-        self.potential = potential
-        self.card, self.device, self.dtype = potential.card, potential.device, potential.dtype
-        self.supports, self.uses_edges = potential.supports, potential.uses_edges
-        self.selects_edges = potential.selects_edges
+        super().__init__(potential)
         self.most, self.asked = 0, list[float]()
 
-    def _predict(self, batch: Any, want: Any, edges: Any) -> Prediction:
+    def predict_checked(self, batch: Any, want: Any, edges: Any = None) -> Prediction:
+        """Return the potential's prediction; the time is noted."""
         self.asked.append(time.perf_counter())
         if len(self.asked) > self.most:
             raise BlockIsOverError("the block is over")
-        return self.potential._predict(batch, want, edges)
+        return super().predict_checked(batch, want, edges)
 
 
 @contextlib.contextmanager

@@ -44,8 +44,8 @@ from mlff_core.kernels.triton.search import NeighborSearch
 from mlff_core.kernels.triton.stepper import Stepper
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import PRESETS
-from mlff_core.potentials.interface import VerletPotential
 from mlff_core.potentials.student import StudentPotential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch, concatenate, single
 from mlff_core.structures.neighbors import find_neighbors
 

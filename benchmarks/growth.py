@@ -30,7 +30,7 @@ def measure(model: str, n_atoms: int, seconds: float) -> dict[str, float]:
     import torch
 
     from mlff_core import load
-    from mlff_core.potentials.interface import VerletPotential
+    from mlff_core.potentials.verlet import VerletPotential
     from mlff_core.structures.reading import batch_from_atoms
     from mlff_plugins.benchmark.peers.worker import peak_memory
     from mlff_plugins.benchmark.systems import water_box

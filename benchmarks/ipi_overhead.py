@@ -94,7 +94,8 @@ class Zero(Potential):
         self.asked: list[float] = []
         self._zeros: Prediction | None = None
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return zeros; the time is noted."""
         self.asked.append(time.perf_counter())
         if len(self.asked) > self.steps:
             raise BlockIsOverError("the block is over")

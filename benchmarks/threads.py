@@ -19,7 +19,7 @@ import torch
 from cpu_kernel import SYSTEMS, random_student
 
 from mlff_core.model.presets import preset
-from mlff_core.potentials.interface import VerletPotential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.benchmark.machine import commit, machine
 

@@ -37,7 +37,10 @@ MODULES = {
             "mlff_core.models.registry",
             "mlff_core.models.checkpoint",
             "mlff_core.models.committee",
+            "mlff_core.models.devices",
             "mlff_core.potentials.ensemble",
+            "mlff_core.potentials.wrapping",
+            "mlff_core.potentials.checks",
             "mlff_core.model.painn",
             "mlff_core.model.presets",
         ],
@@ -86,7 +89,7 @@ PLUGINS = (
     "aoti",
 )
 GROUPS = {
-    "Models": ("models.opening", "potentials.interface", "potentials.student", "card"),
+    "Models": ("models.opening", "potentials.interface", "potentials.verlet", "potentials.student", "card"),
     "Structures and results": (
         "structures.batch",
         "structures.reading",

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from mlff_core.plugins.hookspecs import hookimpl
     from mlff_core.plugins.runtime import Runtime
     from mlff_core.plugins.teacher import Teacher
-    from mlff_core.potentials.interface import Potential, VerletPotential
+    from mlff_core.potentials.interface import Potential
     from mlff_core.potentials.student import StudentPotential
+    from mlff_core.potentials.verlet import VerletPotential
     from mlff_core.structures.batch import AtomicBatch, concatenate, single, split
     from mlff_core.structures.neighbors import EdgeList, VerletNeighborList, find_neighbors
     from mlff_core.structures.prediction import Prediction
@@ -52,7 +53,7 @@ _HOME = {
     "VerletNeighborList": "structures.neighbors",
     "find_neighbors": "structures.neighbors",
     "Potential": "potentials.interface",
-    "VerletPotential": "potentials.interface",
+    "VerletPotential": "potentials.verlet",
     "Prediction": "structures.prediction",
     "load": "models.opening",
     "Runtime": "plugins.runtime",

@@ -74,7 +74,7 @@ def open_torchscript(path: Path, device: str) -> GraphPotential:
     import torch
 
     from mlff_core.export.writing import card_from_entries, deprecation_silenced, opening
-    from mlff_core.models.registry import resolve_device
+    from mlff_core.models.devices import resolve_device
     from mlff_core.potentials.exported_graph import GraphPotential
 
     where = resolve_device(device)

@@ -33,15 +33,17 @@ def command(
     from mlff_core import load
     from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
-    from mlff_core.potentials.frames import predict_frames, with_results, write_structures
+    from mlff_core.potentials.frames import predict_frames, with_results
+    from mlff_core.potentials.interface import DEVIATIONS
     from mlff_core.structures.reading import read_structures
+    from mlff_core.structures.writing import write_structures
 
     if output is not None:
         check_place(output)
     frames = read_structures(file)
     potential = load(model, device=device, dtype=dtype)
     want = {"energy", "forces"} | ({"stress"} if stress else set())
-    want |= {"energy_std", "forces_std"} & potential.supports
+    want |= DEVIATIONS & potential.supports
     with bar("predict", len(frames)) as advance:
         rows = predict_frames(potential, frames, want=want, batch_size=batch_size, on_frames=advance)
     if output is not None:

@@ -43,8 +43,8 @@ def command(
     from mlff_core.cli.progress import bar
     from mlff_core.dynamics.relaxation import Relaxation, relax
     from mlff_core.errors import MlffError
-    from mlff_core.potentials.frames import write_structures
     from mlff_core.structures.reading import read_structures
+    from mlff_core.structures.writing import write_structures
 
     if output is not None:
         check_place(output)

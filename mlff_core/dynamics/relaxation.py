@@ -11,7 +11,8 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.reading import batch_from_atoms
 
 if TYPE_CHECKING:

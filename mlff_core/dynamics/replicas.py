@@ -20,7 +20,8 @@ from mlff_core.dynamics.settings import MDSettings
 from mlff_core.dynamics.simulation import SystemRun, identity
 from mlff_core.dynamics.state import Array, MDState
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import concatenate
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
 
@@ -191,8 +192,7 @@ class _Replicas:
         self.device = self.batch.device
         self.cell: Array = self.batch.cell.double().cpu().numpy()
         counts = [len(atoms) for atoms in frames]
-        self.starts = np.cumsum([0, *counts])
-        self.counts = torch.tensor(counts, device=self.device)
+        self.starts, self.counts = np.cumsum([0, *counts]), torch.tensor(counts, device=self.device)
         self.masses = self._on_device([run.masses for run in self.runs])
         self.mobile = self._on_device(
             [np.ones_like(run.masses) if run.mobile is None else run.mobile for run in self.runs]

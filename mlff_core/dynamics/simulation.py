@@ -24,7 +24,8 @@ from mlff_core.dynamics.state import (
     without_rotation,
 )
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.potentials.interface import Potential, check_has_volume
+from mlff_core.potentials.checks import check_has_volume
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT, GPA_PER_EV_PER_ANGSTROM3
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.units import EV_PER_KELVIN
 

@@ -18,10 +18,11 @@ from mlff_core.card import ModelCard
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError
 from mlff_core.export.agreement import agreement
 from mlff_core.model.edge_graph import EdgeGraph
-from mlff_core.models.registry import resolve_dtype
+from mlff_core.models.devices import resolve_dtype
 from mlff_core.plugins.exporter import ExportReport
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.examples import all_structures
 from mlff_core.structures.reading import batch_from_atoms
@@ -44,7 +45,7 @@ def edge_graph(potential: Potential) -> EdgeGraph:
     """
     if isinstance(potential, VerletPotential):
         potential = potential.potential
-    if "forces_std" in potential.supports:
+    if potential.members:
         raise UnsupportedError(
             f"{potential.card.name} is a committee, but a file holds one network, so it cannot be exported or watched. "
             "Export its members one by one, or run it where the engine calls Python"

@@ -17,7 +17,7 @@ from mlff_core.errors import InputError, MlffError
 from mlff_core.judging import metrics
 from mlff_core.judging.evaluation import AtomSample, Evaluation, StructureTable
 from mlff_core.judging.metrics import Array
-from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.interface import DEVIATIONS, Potential
 from mlff_core.structures.batch import split as singles
 
 ATOMS_PER_BATCH = {"cpu": 512, "cuda": 8192}
@@ -188,7 +188,7 @@ def _joined(parts: list[_Predicted | None], sizes: list[int]) -> _Predicted | No
 
 
 def _arrays(potential: Potential, labelled: LabelledBatch) -> _Predicted:
-    want = {"energy", "forces", *({"energy_std", "forces_std"} & potential.supports)}
+    want = {"energy", "forces", *(DEVIATIONS & potential.supports)}
     if labelled.stress is not None and bool(labelled.batch.pbc.any()):
         want |= {"stress"} & potential.supports
     prediction = potential.predict(labelled.batch, want=want)

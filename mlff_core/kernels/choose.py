@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable
 
 import torch
 
@@ -14,48 +13,11 @@ from mlff_core.errors import InputError, MissingDependencyError, UnsupportedErro
 from mlff_core.kernels.build import BuildError, find_compiler
 from mlff_core.kernels.compiled import CompiledKernel, is_cached
 from mlff_core.kernels.cpu_kernel import CPUKernel
+from mlff_core.kernels.protocol import Kernel
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN
-from mlff_core.structures.batch import AtomicBatch
-from mlff_core.structures.neighbors import EdgeList
-from mlff_core.structures.prediction import Prediction
-
-if TYPE_CHECKING:
-    from mlff_core.kernels.triton.stepper import Stepper
 
 logger = logging.getLogger("mlff_core.kernels")
-
-
-class Kernel(Protocol):
-    """What a student needs to be evaluated.
-
-    Attributes
-    ----------
-    name
-        The key in :data:`KERNELS`.
-    checks_distances
-        True if it refuses overlapping atoms by itself.
-    selects_edges
-        True if edges beyond the cutoff cost it next to nothing, so that nobody need leave them out.
-    """
-
-    name: str
-    checks_distances: bool
-    selects_edges: bool
-
-    def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
-        """Return what is in ``want`` for a batch and its edges."""
-
-
-@runtime_checkable
-class SteppingKernel(Kernel, Protocol):
-    """A kernel that has something faster for structures that move than :meth:`Kernel.evaluate` with edges."""
-
-    def stepper(self, batch: AtomicBatch, skin: float) -> Stepper:
-        """Return what evaluates the structures again and again; its search reaches further by the skin, Å."""
-
-    def keeps(self, stepper: object, batch: AtomicBatch) -> bool:
-        """Return whether a stepper made before is the one for these structures."""
 
 
 def _triton(model: PaiNN, *, fast: bool = False) -> Kernel:

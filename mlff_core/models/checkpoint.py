@@ -29,7 +29,7 @@ FORMAT = "mlff-model"
 FORMAT_VERSION = 2
 """Raised when an older reader could not read the file; every older version stays readable for ever."""
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Precisions that weights may be stored in."""
 
 
@@ -115,8 +115,8 @@ def _rebuild(content: Mapping[str, Any]) -> tuple[PaiNN, ModelCard]:
     shape = (*weight.shape, n_layers, state["filters.0.weight"].shape[1])
     if shape != (len(config.elements), config.hidden, config.n_layers, config.n_radial):
         raise InputError(f"config and weights disagree: {config} and (elements, hidden, layers, radial) {shape}")
-    if weight.dtype not in DTYPES:
-        raise InputError(f"the weights are {weight.dtype}, wanted one of {', '.join(map(str, DTYPES))}")
+    if weight.dtype not in WEIGHT_DTYPES:
+        raise InputError(f"the weights are {weight.dtype}, wanted one of {', '.join(map(str, WEIGHT_DTYPES))}")
     if broken := _not_finite(state):
         raise InputError(f"the weights {broken} hold NaN or infinity")
     # The first weights are drawn and thrown away; the caller's random numbers are not ours to use up.

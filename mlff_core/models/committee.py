@@ -87,6 +87,12 @@ class Committee:
                 raise InputError(f"members must be models, got the committee {member.model}; list its members instead")
 
 
+def is_committee(name_or_path: str | Path) -> bool:
+    """Return whether this is the file of a committee: there, and with its ending."""
+    path = Path(name_or_path)
+    return path.suffix.lower() == SUFFIX and path.is_file()
+
+
 def read_committee(path: Path) -> tuple[list[Path], Calibration]:
     """Return the files of the members and the calibration.
 

@@ -1,6 +1,7 @@
 """Open any model, trained or exported, by name or path.
 
-This stands above the plugin host, since only the registered runtimes know which endings of exported files are theirs.
+The way goes down once: a committee's file gives its members, the registry the file behind each name, and the file is
+opened. This stands above the plugin host, since only the registered runtimes know which endings are theirs.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from pathlib import Path
 
 from mlff_core.errors import InputError, PluginError
 from mlff_core.models import committee
-from mlff_core.models.registry import SUFFIX, load_student, resolve, resolve_dtype
+from mlff_core.models.checkpoint import load_checkpoint
+from mlff_core.models.devices import resolve_device, resolve_dtype
+from mlff_core.models.registry import SUFFIX, resolve
 from mlff_core.plugins.host import host
 from mlff_core.plugins.runtime import Runtime
 from mlff_core.potentials.ensemble import Ensemble
 from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.student import StudentPotential
 
 
 def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32", kernel: str = "auto") -> Potential:
@@ -43,13 +47,19 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float3
     PluginError
         Two runtimes claim this ending.
     """
-    path = resolve(name_or_path)
-    if path.suffix.lower() == committee.SUFFIX:
-        files, calibration = committee.read_committee(path)
-        return Ensemble([load(file, device=device, dtype=dtype, kernel=kernel) for file in files], calibration)
+    if committee.is_committee(name_or_path):
+        files, calibration = committee.read_committee(Path(name_or_path))
+        members = [_opened(file, device=device, dtype=dtype, kernel=kernel) for file in files]
+        return Ensemble(members, calibration)
+    return _opened(resolve(name_or_path), device=device, dtype=dtype, kernel=kernel)
+
+
+def _opened(path: Path, *, device: str, dtype: str, kernel: str) -> Potential:
+    """Return the one model in a file: an exported one where a runtime knows its ending, else a student."""
     runtime = None if path.suffix.lower() == SUFFIX else runtime_for(path)
     if runtime is None:
-        return load_student(path, device=device, dtype=dtype, kernel=kernel)
+        model, card = load_checkpoint(path)
+        return StudentPotential(model, card, device=resolve_device(device), dtype=resolve_dtype(dtype), kernel=kernel)
     if kernel != "auto":
         raise InputError(f"{path} is an exported file with its own kernel, so kernel must be 'auto', got {kernel!r}")
     wanted = resolve_dtype(dtype)

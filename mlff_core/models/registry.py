@@ -17,16 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from mlff_core.atomic_write import atomic_stream, make_folder, write_atomically
 from mlff_core.errors import CheckpointError, InputError
 from mlff_core.model.painn import count_parameters
 from mlff_core.models.checkpoint import file_sha256, load_checkpoint
-from mlff_core.potentials.interface import Potential
-from mlff_core.potentials.student import StudentPotential
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 INDEX = "index.json"
 SUFFIX = ".pt"
 """Ending of model files, which names therefore do not have."""
@@ -257,61 +252,3 @@ def _read_index(folder: Path, origin: str) -> list[RegisteredModel]:
 def _write_index(folder: Path, models: list[RegisteredModel]) -> None:
     rows = [{"name": model.name, "file": model.path.name, "sha256": model.sha256} for model in models]
     write_atomically(folder / INDEX, (json.dumps({"models": rows}, indent=2) + "\n").encode())
-
-
-def load_student(
-    name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32", kernel: str = "auto"
-) -> Potential:
-    """Return a trained student, ready to predict; :func:`mlff_core.load` opens exported files too.
-
-    Parameters
-    ----------
-    name_or_path
-        A name (``mlff models list``) or the path of a ``model.pt``.
-    device
-        ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
-    dtype
-        ``"float32"`` or ``"float64"``.
-    kernel
-        ``"auto"`` or the name of a kernel.
-
-    Raises
-    ------
-    CheckpointError
-        The file is missing, damaged or foreign, or not the one behind the name.
-    InputError
-        Unknown device, dtype or kernel.
-    """
-    model, card = load_checkpoint(resolve(name_or_path))
-    return StudentPotential(model, card, device=resolve_device(device), dtype=resolve_dtype(dtype), kernel=kernel)
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the torch device of a name, ``"auto"`` being a GPU if there is one.
-
-    Raises
-    ------
-    InputError
-        The name means nothing to torch, or the device is not there.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        # The tensor's own device has an index, which "cuda" lacks.
-        return torch.zeros(1, device=torch.device(device)).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {device!r} cannot be used: {reason}; try auto or cpu") from error
-
-
-def resolve_dtype(dtype: str) -> torch.dtype:
-    """Return the torch dtype of ``"float32"`` or ``"float64"``.
-
-    Raises
-    ------
-    InputError
-        Any other name.
-    """
-    if dtype not in DTYPES:
-        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    return DTYPES[dtype]

@@ -69,5 +69,6 @@ class ThroughEngine(Potential):
         periodic = bool(batch.pbc.any(dim=1).all())
         return self.potential.predict(batch, want=self.supports - (set() if periodic else {"stress"}))
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         return self.predict(batch, want=want, edges=edges)

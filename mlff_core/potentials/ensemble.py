@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError
-from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.interface import DEVIATIONS, Potential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, find_neighbors
 from mlff_core.structures.prediction import Prediction
@@ -40,8 +40,8 @@ class Calibration:
 class Ensemble(Potential):
     """The mean of several potentials, with their calibrated spread as standard deviation.
 
-    Energy, forces and stress are means, so forces stay the slope of the energy. ``energy_std`` and ``forces_std`` are
-    the sample standard deviations of the members (n − 1 in the denominator) times the calibration.
+    Energy, forces and stress are means, so forces stay minus the gradient of the energy. ``energy_std`` and
+    ``forces_std`` are the sample standard deviations of the members (n − 1 in the denominator) times the calibration.
 
     Parameters
     ----------
@@ -70,11 +70,11 @@ class Ensemble(Potential):
                     raise InputError(
                         f"members of an ensemble need the same {what}: {first.card.name} has {a}, {other.card.name} {b}"
                     )
-        self.members = tuple(members)
+        self.members: tuple[Potential, ...] = tuple(members)
         self.calibration = calibration or Calibration()
         self.device, self.dtype = first.device, first.dtype
         shared = frozenset.intersection(*(member.supports for member in members))
-        self.supports = (shared - {"energy_std", "forces_std"}) | {"energy_std", "forces_std"}
+        self.supports = shared | DEVIATIONS
         # One neighbour list serves all members only if they see equally far.
         self.uses_edges = all(m.uses_edges and m.card.cutoff == first.card.cutoff for m in members)
         self.selects_edges = self.uses_edges and all(m.selects_edges for m in members)
@@ -92,10 +92,11 @@ class Ensemble(Potential):
         """Return the same members with other factors."""
         return Ensemble(self.members, calibration)
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         if edges is None and self.uses_edges:
             edges = find_neighbors(batch, self.card.cutoff)
-        asked = {name for name in want if not name.endswith("_std")}
+        asked = set(want) - DEVIATIONS
         if "forces_std" in want:
             asked.add("forces")
         found = [m.predict(batch, want=asked, edges=edges if self.uses_edges else None) for m in self.members]

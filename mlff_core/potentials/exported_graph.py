@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mlff_core.card import ModelCard
-from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
@@ -43,7 +44,8 @@ class GraphPotential(Potential):
         self.device = torch.device(device)
         self.dtype = dtype
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         if edges is None:
             edges = find_neighbors(batch, self.card.cutoff)
         with torch.no_grad():

@@ -1,14 +1,12 @@
-"""Many structures through a potential, in batches, with the structure named when one of them cannot be served."""
+"""Many structures of a file through a potential, in batches; one that cannot be served is named."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_core.atomic_write import unwritable, write_atomically
 from mlff_core.errors import InputError, MlffError
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import split
@@ -118,35 +116,3 @@ def with_results(frame: Atoms, row: dict[str, Any]) -> Atoms:
         frame.set_array("forces_std", row["forces_std"])
     frame.calc = SinglePointCalculator(frame, **results)
     return frame
-
-
-def write_structures(path: str | Path, frames: Sequence[Atoms]) -> Path:
-    """Write structures by rename to a file of a format that ASE knows by its ending; return the path.
-
-    Raises
-    ------
-    InputError
-        The ending is unknown, the format cannot hold these structures, or the folder cannot be written to.
-    """
-    import tempfile
-
-    import ase.io
-
-    path = Path(path)
-    # Into a folder of its own first: some formats write beside their file, and only the ending says which it is.
-    with tempfile.TemporaryDirectory(prefix="mlff-") as folder:
-        temporary = Path(folder) / path.name
-        try:
-            ase.io.write(temporary, list(frames))
-            content = temporary.read_bytes()
-        except Exception as error:
-            # ASE's writers raise whatever their format meets.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"{path} cannot be written: {type(error).__name__}: {reason}; choose an ending such as .extxyz"
-            ) from error
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    return path

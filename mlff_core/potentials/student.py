@@ -9,16 +9,11 @@ import torch
 from torch import Tensor
 
 from mlff_core.card import ModelCard
-from mlff_core.kernels.choose import SteppingKernel, choose_kernel
+from mlff_core.kernels.choose import choose_kernel
+from mlff_core.kernels.protocol import Stepper, SteppingKernel
 from mlff_core.model.painn import PaiNN
-from mlff_core.potentials.interface import (
-    Potential,
-    Stepper,
-    check_distances,
-    check_finite,
-    check_one_system,
-    check_supported,
-)
+from mlff_core.potentials.checks import check_distances, check_finite, check_one_system, check_supported
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
@@ -60,8 +55,10 @@ class StudentPotential(Potential):
         self.kernel = choose_kernel(self.model, kernel)
         self.selects_edges = self.kernel.selects_edges
         self._stepping = self.kernel if isinstance(self.kernel, SteppingKernel) else None
+        self.has_stepper = self._stepping is not None
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         if edges is None:
             edges = find_neighbors(batch, self.card.cutoff)
         if not self.kernel.checks_distances:
@@ -69,10 +66,10 @@ class StudentPotential(Potential):
                 check_distances(batch, edges, edge_vectors(batch, edges))
         return self.kernel.evaluate(batch, edges, want)
 
-    def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper | None:
+    def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper:
         """Return the kernel's stepper, if it has one; see :meth:`mlff_core.potentials.interface.Potential.stepper`."""
         if self._stepping is None:
-            return None
+            return super().stepper(batch, skin, before)
         if before is not None and self._stepping.keeps(before, batch):
             return before
         check_finite(batch)
@@ -111,8 +108,8 @@ class StudentPotential(Potential):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A kernel may hold compiled code, which cannot be pickled; its name can.
-        return _again, (self.model, self.card, self.device, self.dtype, self.kernel.name)
+        return _rebuilt, (self.model, self.card, self.device, self.dtype, self.kernel.name)
 
 
-def _again(model: PaiNN, card: ModelCard, device: torch.device, dtype: torch.dtype, kernel: str) -> StudentPotential:
+def _rebuilt(model: PaiNN, card: ModelCard, device: torch.device, dtype: torch.dtype, kernel: str) -> StudentPotential:
     return StudentPotential(model, card, device=device, dtype=dtype, kernel=kernel)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mlff_core.errors import InputError, UncertaintyError, UnsupportedError
 from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.wrapping import WrappedPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList
 from mlff_core.structures.prediction import Prediction
@@ -25,7 +26,7 @@ class UncertaintyWarning(UserWarning):
     """A prediction is less sure than its user allows."""
 
 
-class WatchedPotential(Potential):
+class WatchedPotential(WrappedPotential):
     """A potential whose every prediction is held against the largest standard deviation allowed.
 
     Gives exactly what the wrapped potential gives. Counts, so each simulation needs its own.
@@ -78,17 +79,14 @@ class WatchedPotential(Potential):
                     f"{potential.card.name} gives no {name}, so it cannot be watched; "
                     "use a committee of models (`mlff committee`)"
                 )
-        self.potential = potential
+        super().__init__(potential)
         self.on_uncertain = on_uncertain
-        self.card = potential.card
-        self.device, self.dtype = potential.device, potential.dtype
-        self.supports = potential.supports
-        self.uses_edges, self.selects_edges = potential.uses_edges, potential.selects_edges
         self.n_predictions = self.n_uncertain = 0
         self.worst_forces_std = self.worst_energy_std = 0.0
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
-        found = self.potential._predict(batch, frozenset(want) | self._limits.keys(), edges)
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
+        found = super().predict_checked(batch, frozenset(want) | self._limits.keys(), edges)
         self.look(found, batch)
         return Prediction(
             energy=found.energy,
@@ -129,18 +127,18 @@ class WatchedPotential(Potential):
             return
         self.n_uncertain += 1
         units = {"forces_std": "eV/Å", "energy_std": "eV"}
-        words = " and ".join(
+        excess = " and ".join(
             f"{name} is {largest[name]:.3g} {units[name]}, above the limit of {self._limits[name]:g} {units[name]}"
             f"{_place(name, looked_at[name], batch)}"
             for name in above
         )
         if self.on_uncertain == "stop":
             raise UncertaintyError(
-                f"{self.card.name} is not sure enough: {words}; label such structures and train on them, or allow more"
+                f"{self.card.name} is not sure enough: {excess}; label such structures and train on them, or allow more"
             )
         if math.log10(self.n_uncertain).is_integer():
             warnings.warn(
-                f"{self.card.name} is not sure enough: {words} ({self.n_uncertain} of {self.n_predictions} "
+                f"{self.card.name} is not sure enough: {excess} ({self.n_uncertain} of {self.n_predictions} "
                 "predictions so far)",
                 UncertaintyWarning,
                 stacklevel=2,

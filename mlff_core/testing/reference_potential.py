@@ -16,7 +16,8 @@ from mlff_core.model.derivatives import (
 )
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.presets import preset
-from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
@@ -83,7 +84,8 @@ class PairPotential(Potential):
         envelope_slope = -6 * x * (1 - x * x) ** 2 / self.card.cutoff
         return morse * envelope, morse_slope * envelope + morse * envelope_slope
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         with torch.no_grad():
             if edges is None:
                 edges = find_neighbors(batch, self.card.cutoff)

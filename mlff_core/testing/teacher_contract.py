@@ -275,7 +275,7 @@ class TeacherContract:
         def called(*_: object) -> Prediction:
             raise AssertionError("the engine was called with input that cannot be served")
 
-        potential._predict = called  # type: ignore[method-assign, assignment]
+        potential.predict_checked = called  # type: ignore[method-assign, assignment]
         for name, batch, wanted in _bad_batches(potential, atoms):
             try:
                 potential.predict(batch)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 
 from mlff_core.errors import InputError
-from mlff_core.models.registry import resolve_device
+from mlff_core.models.devices import resolve_device
 from mlff_core.training.parallel import processes
 from mlff_core.training.progress import Reporter
 from mlff_core.training.run import Run, TrainResult

@@ -14,7 +14,8 @@ from ase.outputs import Properties
 
 from mlff_core import load
 from mlff_core.errors import InputError
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import DEVIATIONS, Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.ase.convert import from_prediction, to_batch
 
@@ -33,7 +34,6 @@ _NAME_IN_CORE = {
     "energy_std": "energy_std",
     "forces_std": "forces_std",
 }
-_DEVIATIONS = frozenset({"energy_std", "forces_std"})
 _STATE_IN_INFO = ("charge", "spin_multiplicity")
 
 
@@ -120,7 +120,7 @@ class MLFFCalculator(Calculator):
         want = {"energy", "forces", *_core_names(properties)} & (self.potential.supports | _core_names(properties))
         if "stress" in self.potential.supports and atoms.pbc.any() and atoms.cell.rank == 3:
             want.add("stress")
-        want |= _DEVIATIONS & self.potential.supports
+        want |= DEVIATIONS & self.potential.supports
         before, self._batch = self._batch, None
         if not set(system_changes) <= {"positions"}:
             before = None
@@ -145,7 +145,7 @@ class MLFFCalculator(Calculator):
 
     def export_properties(self) -> Properties:
         """Return those of the results that ASE has a name for."""
-        return Properties({name: value for name, value in self.results.items() if name not in _DEVIATIONS})
+        return Properties({name: value for name, value in self.results.items() if name not in DEVIATIONS})
 
     def calculate_many(
         self, frames: Sequence[Atoms], properties: Iterable[str] = ("energy", "forces")

@@ -44,7 +44,8 @@ class ThroughNNPot(Potential):
         self.module = module
         self.card = card
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         energies, forces = [], []
         for structure in split(batch):
             positions_nm = (structure.positions.double() / ANGSTROM_PER_NM).float().requires_grad_()

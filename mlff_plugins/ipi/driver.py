@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.potentials.checks import check_has_volume
 from mlff_core.potentials.ensemble import Ensemble
-from mlff_core.potentials.interface import Potential, VerletPotential, check_has_volume
+from mlff_core.potentials.interface import DEVIATIONS, Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.potentials.watched import WatchedPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.stress import volume
@@ -18,9 +20,6 @@ DEFAULT_SKIN = 1.0
 
 SMALLEST_VOLUME = 1e-3
 """bohr³; cells below are looked at closely."""
-
-
-DEVIATIONS = frozenset({"energy_std", "forces_std"})
 
 
 class Driver:

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from mlff_core import load
 from mlff_core.errors import InputError, MlffError, UnsupportedError
-from mlff_core.potentials.interface import Potential, VerletPotential, check_elements
+from mlff_core.potentials.checks import check_elements
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_plugins.lammps.convert import energy_unit, from_prediction
 from mlff_plugins.lammps.frame import Frame, Held, Reader, Told
 from mlff_plugins.lammps.loader import load_lammps, open_library

@@ -15,7 +15,8 @@ from metatomic_ase import MetatomicCalculator
 from mlff_core.card import ModelCard
 from mlff_core.export.writing import deprecation_silenced
 from mlff_core.model.painn import PaiNN
-from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
@@ -62,7 +63,8 @@ class MetatomicPotential(Potential):
             warnings.simplefilter("ignore")
             self.calculator = MetatomicCalculator(str(path), device="cpu", uncertainty_threshold=None)
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         close = find_neighbors(batch, OVERLAP)
         check_distances(batch, close, edge_vectors(batch, close))
         frames = [

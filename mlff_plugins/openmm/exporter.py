@@ -41,7 +41,7 @@ class OpenMMExporter(Exporter):
         import torch
 
         from mlff_core.export.writing import deprecation_silenced, edge_graph, write_checked
-        from mlff_core.potentials.interface import check_elements
+        from mlff_core.potentials.checks import check_elements
         from mlff_core.structures.reading import batch_from_atoms, read_structures
         from mlff_plugins.openmm.force_module import DEFAULT_SKIN, force_module
 
@@ -117,7 +117,9 @@ def _opened(module: Any, original: Potential) -> Potential:
 
         card, dtype, device = original.card, original.dtype, torch.device("cpu")
 
-        def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+        def predict_checked(
+            self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None
+        ) -> Prediction:
             energies, forces = [], []
             for structure in split(batch):
                 positions_nm = (structure.positions.double() / ANGSTROM_PER_NM).requires_grad_()

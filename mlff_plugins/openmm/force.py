@@ -10,8 +10,10 @@ import openmm.app
 
 from mlff_core import load
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.potentials.interface import Potential, VerletPotential, check_elements
+from mlff_core.potentials.checks import check_elements
+from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_plugins.openmm.force_module import DEFAULT_SKIN, force_module
 from mlff_plugins.openmm.requirements import missing_torchforce, require_torchforce
 

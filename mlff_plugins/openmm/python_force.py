@@ -11,7 +11,8 @@ import numpy.typing as npt
 import openmm
 from openmm import unit
 
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.openmm.convert import from_prediction, to_batch
 

@@ -18,6 +18,7 @@ from qcengine.programs.model import ProgramHarness
 
 from mlff_core import __version__
 from mlff_core.errors import InputError, MissingDependencyError, MlffError
+from mlff_core.potentials.interface import DEVIATIONS
 from mlff_core.requirements import unmet
 from mlff_core.units import EV_PER_HARTREE
 from mlff_plugins.qcengine import schema
@@ -119,7 +120,7 @@ class MLFFHarness(ProgramHarness):
             raise InputError(f"mlff has no basis sets, got basis {specification.model.basis!r}; leave it out")
         potential = self.load(specification.model.method, _checked(dict(specification.keywords)))
         batch = schema.to_batch(input_data.molecule, potential)
-        wanted = {"energy", "forces"} | (potential.supports & {"energy_std", "forces_std"})
+        wanted = {"energy", "forces"} | (potential.supports & DEVIATIONS)
         prediction = potential.predict(batch, want=wanted)
         energy, gradient = schema.from_prediction(prediction)
         properties: dict[str, Any] = {

@@ -11,9 +11,10 @@ import torch
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import MlffError, UnsupportedError
-from mlff_core.potentials.interface import OVERLAP, Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
-from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
+from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class AseBackedPotential(Potential):
         self.calculator = calculator
         self.around = around
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         close = find_neighbors(batch, OVERLAP)
         check_distances(batch, close, edge_vectors(batch, close))
         energies, forces, stresses = [], [], []

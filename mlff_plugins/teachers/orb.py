@@ -48,7 +48,7 @@ class Orb(Teacher):
         given = self.checked_options(options)
         self.ensure_installed()
         from mlff_core.models.checkpoint import file_sha256
-        from mlff_core.models.registry import resolve_device
+        from mlff_core.models.devices import resolve_device
         from mlff_plugins.teachers.ase_backed import AseBackedPotential
 
         if "weights_path" not in given:

@@ -52,7 +52,7 @@ class SO3LR(Teacher):
         """Return SO3LR as a potential; see :meth:`Teacher.load`."""
         given = self.checked_options(options)
         self.ensure_installed()
-        from mlff_core.models.registry import resolve_device, resolve_dtype
+        from mlff_core.models.devices import resolve_device, resolve_dtype
         from mlff_plugins.teachers.so3lr_potential import SO3LRPotential, load_model
 
         device = resolve_device(given.get("device", "auto"))

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError
-from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate, split
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
@@ -96,7 +97,8 @@ class SO3LRPotential(Potential):
         self.dtype = dtype
         self._lock = threading.Lock()
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
+        """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         periodic = batch.pbc.any(dim=1).tolist()
         results: list[Prediction | None] = [None] * batch.n_systems
         # A caller's no_grad or inference mode must neither stop the gradient nor be changed.

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch_sim.models.interface import ModelInterface
 
 from mlff_core import load
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_plugins.torchsim.convert import from_prediction, to_batch
 
 DEFAULT_SKIN = 1.0

@@ -104,9 +104,9 @@ class Counting(PairPotential):
         super().__init__(dtype=torch.float64)
         self.wants = []
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         self.wants.append(set(want))
-        return super()._predict(batch, want, edges)
+        return super().predict_checked(batch, want, edges)
 
 
 def test_nothing_is_computed_twice():
@@ -151,8 +151,8 @@ class TakesCharges(PairPotential):
         super().__init__(dtype=torch.float64)
         self.card = type(self.card)(**{**self.card.to_dict(), "charges": "any"})
 
-    def _predict(self, batch, want, edges):
-        plain = super()._predict(batch, want, edges)
+    def predict_checked(self, batch, want, edges=None):
+        plain = super().predict_checked(batch, want, edges)
         charge = torch.zeros(batch.n_systems) if batch.charge is None else batch.charge
         return Prediction(plain.energy + charge.double(), plain.forces, plain.stress, plain.atom_energies)
 
@@ -191,7 +191,7 @@ class EnergyOnly(Potential):
     card = PairPotential().card
     device, dtype, supports = torch.device("cpu"), torch.float64, frozenset({"energy"})
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         return Prediction(torch.ones(batch.n_systems, dtype=torch.float64))
 
 

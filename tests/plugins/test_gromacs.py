@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from mlff_core.cli.main import cli
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.models.checkpoint import save_checkpoint
-from mlff_core.potentials.interface import check_elements
+from mlff_core.potentials.checks import check_elements
 from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing import ExporterContract, small_student, structures
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV

@@ -229,11 +229,11 @@ class Interrupted(PairPotential):
 
     n_calls = 0
 
-    def _predict(self, *arguments, **options):
+    def predict_checked(self, *arguments, **options):
         self.n_calls += 1
         if self.n_calls == 10:
             raise KeyboardInterrupt
-        return super()._predict(*arguments, **options)
+        return super().predict_checked(*arguments, **options)
 
 
 def test_an_interrupt_stops_the_run(tmp_path, crystal):

@@ -96,7 +96,7 @@ def test_a_model_without_stress_is_found_out_by_torch_sim():
             self.card = PairPotential().card
             self.device, self.dtype = torch.device("cpu"), torch.float32
 
-        def _predict(self, batch, want, edges):
+        def predict_checked(self, batch, want, edges=None):
             return Prediction(torch.zeros(batch.n_systems, dtype=torch.float64), torch.zeros_like(batch.positions))
 
     model = TorchSimModel(WithoutStress())

@@ -23,7 +23,8 @@ from mlff_core.data.sampling.conformers import conformers
 from mlff_core.data.sampling.dimer import beside
 from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.errors import InputError
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch, split
 
 TOGETHER = 50

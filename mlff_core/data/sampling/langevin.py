@@ -15,7 +15,8 @@ from ase.data import atomic_masses
 from mlff_core.data.sampling.strategy import at, check_count
 from mlff_core.data.structure import Array, LabelledStructure, batch_from_structures
 from mlff_core.errors import InputError
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.units import EV_PER_KELVIN
 
 

@@ -10,7 +10,8 @@ import torch
 from mlff_core.errors import InputError
 from mlff_core.judging.physics.relaxation import relaxed
 from mlff_core.judging.physics.trajectory import Array, masses
-from mlff_core.potentials.interface import Potential, check_one_system
+from mlff_core.potentials.checks import check_one_system
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.units import FS_PER_TIME_UNIT
 

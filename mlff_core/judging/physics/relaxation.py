@@ -7,7 +7,9 @@ import torch
 from scipy.optimize import minimize
 
 from mlff_core.errors import UnsupportedError
-from mlff_core.potentials.interface import Potential, VerletPotential, check_one_system
+from mlff_core.potentials.checks import check_one_system
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 
 REACH = 0.1

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mlff_core.errors import UnsupportedError
 from mlff_core.potentials import measurements
-from mlff_core.potentials.interface import Potential, check_one_system
+from mlff_core.potentials.checks import check_one_system
+from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.measurements import Moved
 from mlff_core.structures.batch import AtomicBatch, concatenate
 from mlff_core.structures.difference import differences, largest

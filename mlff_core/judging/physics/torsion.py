@@ -10,7 +10,8 @@ import torch
 from ase.data import covalent_radii
 
 from mlff_core.judging.physics.trajectory import Array
-from mlff_core.potentials.interface import Potential, check_one_system
+from mlff_core.potentials.checks import check_one_system
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate
 
 BOND = 1.25

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mlff_core.errors import InputError
 from mlff_core.model.derivatives import sum_over_systems
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch, split
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
 

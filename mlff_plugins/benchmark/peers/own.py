@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from mlff_core.models.opening import load
-from mlff_core.potentials.interface import Potential, VerletPotential
+from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.benchmark.machine import machine
 from mlff_plugins.benchmark.peers.worker import Array, System

@@ -24,7 +24,7 @@ class Deadly(PairPotential):
         super().__init__()
         self.flag, self.calls = Path(flag), 0
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         self.calls += 1
         if self.calls == 4:
             try:
@@ -33,7 +33,7 @@ class Deadly(PairPotential):
                 pass
             else:
                 os.kill(os.getpid(), signal.SIGKILL)
-        return super()._predict(batch, want, edges)
+        return super().predict_checked(batch, want, edges)
 '''
 
 
@@ -81,12 +81,12 @@ class Logging(PairPotential):
         super().__init__()
         self.log = log
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         first = np.concatenate([[True], np.diff(batch.system_idx.numpy()) > 0])
         names = " ".join(str(round(x)) for x in batch.positions[:, 0].numpy()[first])
         with self.log.open("a") as stream:
             stream.write(names + "\n")
-        return super()._predict(batch, want, edges)
+        return super().predict_checked(batch, want, edges)
 
 
 @pytest.fixture

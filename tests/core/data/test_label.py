@@ -87,11 +87,11 @@ def test_parts_of_other_settings_are_not_mixed_in(chains, tmp_path, monkeypatch)
     class Tired(PairPotential):
         calls = 0
 
-        def _predict(self, batch, want, edges):
+        def predict_checked(self, batch, want, edges=None):
             self.calls += 1
             if self.calls > 8:
                 raise KeyboardInterrupt
-            return super()._predict(batch, want, edges)
+            return super().predict_checked(batch, want, edges)
 
     with pytest.raises(KeyboardInterrupt):
         label(chains, tmp_path / "out.h5", Tired(), CONFIG)
@@ -103,11 +103,11 @@ def test_parts_of_other_settings_are_not_mixed_in(chains, tmp_path, monkeypatch)
 class Fussy(PairPotential):
     """Fails on structures of eight atoms, gives NaN for those of seven."""
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         counts = batch.atoms_per_system()
         if 8 in counts:
             raise RuntimeError("SCF did not converge\nand more lines")
-        result = super()._predict(batch, want, edges)
+        result = super().predict_checked(batch, want, edges)
         result.energy[torch.tensor(counts) == 7] = torch.nan
         return result
 
@@ -187,7 +187,7 @@ def test_a_teacher_that_cannot_be_sent_is_refused_for_several_processes(chains, 
 
 def test_a_missing_package_stops_the_run_at_once(chains, tmp_path):
     class Absent(PairPotential):
-        def _predict(self, batch, want, edges):
+        def predict_checked(self, batch, want, edges=None):
             raise MissingDependencyError("needs a package: pip install it")
 
     with pytest.raises(MissingDependencyError, match="pip install it"):

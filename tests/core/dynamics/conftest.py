@@ -10,7 +10,8 @@ from ase.build import bulk
 
 from mlff_core.card import ModelCard
 from mlff_core.model.derivatives import forces_from_edge_gradients, sum_over_systems, virial_from_edge_gradients
-from mlff_core.potentials.interface import Potential, check_distances
+from mlff_core.potentials.checks import check_distances
+from mlff_core.potentials.interface import Potential
 from mlff_core.structures.neighbors import edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
 
@@ -26,7 +27,7 @@ class LennardJones(Potential):
         self.card = ModelCard(name="lennard-jones", elements=(1, 18), cutoff=cutoff)
         self.epsilon, self.sigma = epsilon, sigma
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         if edges is None:
             edges = find_neighbors(batch, self.card.cutoff)
         vectors = edge_vectors(batch, edges)
@@ -58,7 +59,7 @@ class IdealGas(LennardJones):
     def __init__(self):
         super().__init__()
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         zero = torch.zeros(batch.n_atoms, 3, dtype=torch.float64)
         stress = torch.zeros(1, 3, 3, dtype=torch.float64) if "stress" in want else None
         return Prediction(energy=torch.zeros(1, dtype=torch.float64), forces=zero, stress=stress)

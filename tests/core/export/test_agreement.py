@@ -7,21 +7,20 @@ import pytest
 
 from mlff_core.errors import MlffError
 from mlff_core.export.agreement import agreement
-from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.wrapping import WrappedPotential
 from mlff_core.testing.reference_potential import PairPotential
 from mlff_core.testing.structures import small_cell, to_batch, triclinic_crystal
 
 
-class Off(Potential):
+class Off(WrappedPotential):
     """A pair potential whose numbers are off by a factor, or NaN."""
 
     def __init__(self, **factors):
-        self.inner, self.factors = PairPotential(), factors
-        self.card, self.dtype, self.device = self.inner.card, self.inner.dtype, self.inner.device
-        self.supports = self.inner.supports
+        super().__init__(PairPotential())
+        self.factors = factors
 
-    def _predict(self, batch, want, edges):
-        found = self.inner.predict(batch, want=want)
+    def predict_checked(self, batch, want, edges=None):
+        found = super().predict_checked(batch, want, edges)
         return replace(found, **{name: factor * getattr(found, name) for name, factor in self.factors.items()})
 
 

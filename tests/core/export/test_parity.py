@@ -184,8 +184,8 @@ class PlantedRuntime(Runtime):
         factor = 1.03 if path.read_text() == "rough" else 1.0
 
         class Opened(PairPotential):
-            def _predict(self, batch, want, edges):
-                right = super()._predict(batch, want, edges)
+            def predict_checked(self, batch, want, edges=None):
+                right = super().predict_checked(batch, want, edges)
                 return replace(right, forces=factor * right.forces)
 
         return Opened()

@@ -26,7 +26,7 @@ class Springs(Potential):
         self.device, self.dtype = torch.device("cpu"), dtype
         self.force_error, self.energy_error = force_error, energy_error
 
-    def _predict(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None) -> Prediction:
+    def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         with torch.enable_grad():
             positions = batch.positions.detach().clone().requires_grad_()
             energy = self._energy(positions, batch.system_idx, batch.n_systems)
@@ -67,7 +67,7 @@ def labelled_file(tmp_path_factory):
                     torch.zeros(1, 3, dtype=torch.bool),
                     torch.zeros(len(z), dtype=torch.int64),
                 )
-                label = teacher._predict(batch, (), None)
+                label = teacher.predict_checked(batch, (), None)
                 structures.append(
                     LabelledStructure(
                         atomic_numbers=np.array(z),

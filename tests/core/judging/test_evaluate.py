@@ -101,8 +101,8 @@ def test_a_prediction_that_is_not_finite_is_counted_and_not_judged(springs, labe
     good = springs()
 
     class BreaksOnFour(springs):
-        def _predict(self, batch, want, edges):
-            found = good._predict(batch, want, edges)
+        def predict_checked(self, batch, want, edges=None):
+            found = good.predict_checked(batch, want, edges)
             found.energy[torch.bincount(batch.system_idx) == 4] = float("nan")
             return found
 
@@ -127,7 +127,7 @@ def test_a_label_that_is_no_number_is_refused_before_anything_is_predicted(sprin
     structure = 3  # of two atoms each
 
     class Silent(springs):
-        def _predict(self, batch, want, edges):
+        def predict_checked(self, batch, want, edges=None):
             raise AssertionError("nothing should be predicted")
 
     with pytest.raises(InputError, match=f"data set '{column}': must be finite, but structure {structure} holds"):

@@ -74,8 +74,8 @@ def test_steps_of_moving_atoms_are_the_reference(what, skin, make_model, make_st
 @pytest.mark.parametrize("what", ["molecule", "crystal", "batch"])
 def test_structures_that_move_through_a_potential_are_the_reference(what, make_model, make_structure, truth):
     from mlff_core.card import ModelCard
-    from mlff_core.potentials.interface import VerletPotential
     from mlff_core.potentials.student import StudentPotential
+    from mlff_core.potentials.verlet import VerletPotential
 
     batch, config = make_structure(what), PRESETS["tiny"]
     card = ModelCard(name="tiny", elements=config.elements, cutoff=config.cutoff)

@@ -14,10 +14,10 @@ from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.triton.stepper import Stepper
 from mlff_core.model.painn import PaiNNConfig
-from mlff_core.potentials import interface as potential_module
-from mlff_core.potentials.interface import VerletPotential
 from mlff_core.potentials.student import StudentPotential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import concatenate, single
+from mlff_core.structures.neighbors import VerletNeighborList
 
 SMALL = PaiNNConfig(hidden=16, n_layers=1, n_radial=4, cutoff=2.5)
 WANT = ("energy", "forces", "stress", "atom_energies")
@@ -39,8 +39,8 @@ def no_list(monkeypatch):
     def refuse(*_):
         raise AssertionError("neighbours were searched on the host")
 
-    monkeypatch.setattr(potential_module.VerletNeighborList, "edges", refuse)
-    monkeypatch.setattr(potential_module.VerletNeighborList, "candidates", refuse)
+    monkeypatch.setattr(VerletNeighborList, "edges", refuse)
+    monkeypatch.setattr(VerletNeighborList, "candidates", refuse)
 
 
 def crystal(stretch=1.0, seed=None):

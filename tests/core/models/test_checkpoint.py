@@ -14,7 +14,7 @@ import torch
 from mlff_core import CheckpointError, InputError, ModelCard, StudentPotential, single
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.models.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
-from mlff_core.models.registry import load_student
+from mlff_core.models.opening import load
 
 FORMATS = Path(__file__).parent / "data_files"
 CONFIG = PaiNNConfig(elements=(1, 6, 8), hidden=8, n_layers=2, n_radial=6, cutoff=4.0)
@@ -65,18 +65,18 @@ def test_a_model_comes_back_in_the_precision_it_was_saved_in(tmp_path, dtype):
 
 
 def test_device_and_precision_are_the_loaders_choice(file):
-    assert load_student(file).dtype == torch.float32
-    potential = load_student(file, device="cpu", dtype="float64")
+    assert load(file).dtype == torch.float32
+    potential = load(file, device="cpu", dtype="float64")
     assert (potential.dtype, potential.device) == (torch.float64, torch.device("cpu"))
     for wrong in ({"dtype": "float16"}, {"device": "abacus"}, {"device": "cuda:99"}, {"kernel": "abacus"}):
         with pytest.raises(InputError, match=next(iter(wrong))):
-            load_student(file, **wrong)
+            load(file, **wrong)
 
 
 def test_a_model_cast_to_float64_equals_one_loaded_in_float64(file):
     batch = single([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], [8, 1, 1], dtype=torch.float64)
     cast = StudentPotential(small_model(), CARD, dtype=torch.float64)
-    loaded = load_student(file, device="cpu", dtype="float64")
+    loaded = load(file, device="cpu", dtype="float64")
     assert torch.equal(cast.predict(batch).energy, loaded.predict(batch).energy)
     assert torch.equal(cast.predict(batch).forces, loaded.predict(batch).forces)
 
@@ -135,7 +135,7 @@ def test_a_diverged_model_is_not_saved(tmp_path):
 
 def test_format_1_loads_for_ever_and_means_the_same():
     # By the reference: the numbers are compared to more digits than a table of filters has.
-    potential = load_student(FORMATS / "format_v1.pt", device="cpu", dtype="float64", kernel="reference")
+    potential = load(FORMATS / "format_v1.pt", device="cpu", dtype="float64", kernel="reference")
     assert potential.card.symbols == ("H", "C", "N", "O")
     assert potential.card.metrics == {"force_mae": 0.5}
     water = single([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]], [8, 1, 1], dtype=torch.float64)
@@ -161,7 +161,7 @@ def test_format_1_loads_for_ever_and_means_the_same():
 
 def test_format_2_loads_for_ever_and_means_the_same():
     # Version 2 knows the core: O and H are inside theirs here.
-    potential = load_student(FORMATS / "format_v2.pt", device="cpu", dtype="float64", kernel="reference")
+    potential = load(FORMATS / "format_v2.pt", device="cpu", dtype="float64", kernel="reference")
     assert potential.model.core == 0.7
     water = single([[0, 0, 0], [0.65, 0, 0], [-0.24, 0.8, 0.1]], [8, 1, 1], dtype=torch.float64)
     prediction = potential.predict(water)
@@ -175,7 +175,7 @@ def test_format_2_loads_for_ever_and_means_the_same():
 
 
 def test_a_network_of_format_1_has_no_core():
-    assert load_student(FORMATS / "format_v1.pt", device="cpu").model.core == 0
+    assert load(FORMATS / "format_v1.pt", device="cpu").model.core == 0
 
 
 def test_a_file_of_every_format_version_is_kept():

@@ -68,7 +68,7 @@ def test_another_file_in_a_members_place_is_refused(folder):
         ("members = [{file = 'models/0.pt'}]", "unknown config key"),
     ],
 )
-def test_a_bad_file_is_told_in_words(folder, text, words):
+def test_a_bad_file_is_refused_with_its_reason(folder, text, words):
     (folder / "c.toml").write_text(text)
     with pytest.raises(InputError, match=words):
         mlff_core.load(folder / "c.toml")

@@ -10,6 +10,7 @@ from mlff_core import CheckpointError, InputError, ModelCard
 from mlff_core.model.painn import PaiNN, PaiNNConfig, count_parameters
 from mlff_core.models import registry
 from mlff_core.models.checkpoint import file_sha256, save_checkpoint
+from mlff_core.models.opening import load
 
 CONFIG = PaiNNConfig(elements=(1, 8), hidden=8, n_layers=1, n_radial=4)
 
@@ -39,7 +40,7 @@ def folders(tmp_path, monkeypatch):
 
 def test_a_shipped_name_opens_its_file(folders):
     assert registry.resolve("tiny") == folders[0] / "tiny-1.0.pt"
-    assert registry.load_student("tiny", device="cpu").card.name == "tiny"
+    assert load("tiny", device="cpu").card.name == "tiny"
 
 
 def test_looking_up_names_makes_no_folder(folders):
@@ -67,16 +68,16 @@ def test_a_file_that_exists_wins_over_a_name_and_a_folder_does_not(folders):
     assert registry.resolve("tiny") == folders[0] / "tiny-1.0.pt"
     (folders[2] / "tiny").rmdir()
     write(folders[2] / "tiny", "mine")
-    assert registry.load_student("tiny", device="cpu").card.name == "mine"
+    assert load("tiny", device="cpu").card.name == "mine"
 
 
 def test_a_file_that_changed_since_it_was_registered_is_refused(folders):
     write(folders[0] / "tiny-1.0.pt", "tiny", seed=1)
     with pytest.raises(CheckpointError, match=r"'tiny' has changed: wanted SHA-256.*install"):
-        registry.load_student("tiny")
+        load("tiny")
     (folders[0] / "tiny-1.0.pt").unlink()
     with pytest.raises(CheckpointError, match="'tiny' is missing"):
-        registry.load_student("tiny")
+        load("tiny")
 
 
 def test_a_model_that_was_added_has_a_name_until_it_is_removed(folders):
@@ -84,7 +85,7 @@ def test_a_model_that_was_added_has_a_name_until_it_is_removed(folders):
     added = registry.add_model(path)
     assert (added.name, added.origin, added.path.parent) == ("drop", "user", folders[1])
     path.unlink()
-    assert registry.load_student("drop", device="cpu").card.name == "drop"
+    assert load("drop", device="cpu").card.name == "drop"
     assert [model.name for model in registry.registered_models()] == ["tiny", "drop"]
     other = registry.add_model(write(folders[2] / "model.pt", seed=1), "drop-1.5")
     assert registry.resolve("drop-1.5") == other.path
@@ -141,7 +142,7 @@ def test_a_damaged_index_is_said_and_a_path_still_opens(folders, text):
     (folders[1] / "index.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"index .*index.json is damaged"):
         registry.resolve("tiny")
-    assert registry.load_student(path, device="cpu").card.name == "drop"
+    assert load(path, device="cpu").card.name == "drop"
 
 
 def test_verification_finds_what_is_wrong(folders):

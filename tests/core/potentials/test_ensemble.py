@@ -39,7 +39,7 @@ def test_the_ensemble_is_the_mean_and_the_sample_deviation_of_its_members(water)
     torch.testing.assert_close(found.forces_std, 3.0 * forces.std(dim=0))
 
 
-def test_forces_of_the_ensemble_are_the_slope_of_its_energy(water):
+def test_forces_of_the_ensemble_are_minus_the_gradient_of_its_energy(water):
     ensemble = Ensemble([member(0), member(1)])
     step = torch.zeros_like(water.positions)
     step[1, 0] = 1e-4

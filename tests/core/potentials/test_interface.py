@@ -1,4 +1,4 @@
-"""The words of every potential for what it cannot serve, and the skin around it."""
+"""What every potential refuses, bare and under a skin, and what it gives."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import torch
 
 from mlff_core import InputError, ModelCard, StudentPotential, UnsupportedError, VerletPotential, concatenate, single
 from mlff_core.model.painn import PaiNN, PaiNNConfig
-from mlff_core.potentials.interface import check_finite
 from mlff_core.testing import structures
 
 WATER = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
@@ -91,39 +90,6 @@ def test_a_hessian_is_of_one_structure(potential):
         potential.hessian(two)
 
 
-def test_under_a_skin_everything_is_as_without():
-    bare, skin = student(), VerletPotential(student(), skin=0.8)
-    rng = np.random.default_rng(0)
-    atoms = structures.triclinic_crystal()
-    want = ("energy", "forces", "stress", "atom_energies")
-    for _ in range(12):
-        atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
-        batch = structures.to_batch(atoms)
-        a, b = bare.predict(batch, want=want), skin.predict(batch, want=want)
-        for name in want:
-            assert torch.allclose(getattr(a, name), getattr(b, name), rtol=1e-12, atol=1e-13)
-    assert 1 < skin.neighbors.n_builds < 12
-
-
-def test_under_a_skin_every_call_refuses_what_the_first_refused():
-    """What the list of neighbours sees for itself is not looked at twice, and nothing else is taken for seen."""
-    skin = VerletPotential(student())
-    for _ in range(2):
-        with pytest.raises(UnsupportedError, match="does not know Si"):
-            skin.predict(single(WATER, [8, 1, 14]))
-    water = single(WATER, [8, 1, 1])
-    for _ in range(2):
-        skin.predict(water)
-    with pytest.raises(UnsupportedError, match="neutral"):
-        skin.predict(single(WATER, [8, 1, 1], charge=-1))
-    with pytest.raises(InputError, match="unknown property"):
-        skin.predict(water, want=("dipole",))
-    with pytest.raises(InputError, match="periodic cell"):
-        skin.predict(water, want=("stress",))
-    with pytest.raises(InputError, match="finite"):
-        skin.predict(water.with_positions(water.positions * torch.nan))
-
-
 def test_predicting_leaves_inputs_and_torch_as_they_were():
     potential, batch = student(), structures.to_batch(structures.triclinic_crystal())
     before = [t.clone() for t in (batch.positions, batch.cell)]
@@ -136,15 +102,6 @@ def test_predicting_leaves_inputs_and_torch_as_they_were():
     assert all(torch.equal(a, b) for a, b in zip(before, (batch.positions, batch.cell), strict=True))
     assert torch.equal(state, torch.random.get_rng_state())
     assert (grad, dtype) == (torch.is_grad_enabled(), torch.get_default_dtype())
-
-
-def test_what_is_not_finite_is_found_in_small_and_in_large_systems():
-    for n_atoms in (3, 20_000):
-        points = np.random.RandomState(0).uniform(0, 300, (n_atoms, 3))
-        check_finite(single(points, [1] * n_atoms))
-        points[n_atoms - 1, 2] = np.nan
-        with pytest.raises(InputError, match=f"atom {n_atoms - 1}"):
-            check_finite(single(points, [1] * n_atoms))
 
 
 def test_a_checked_prediction_is_the_prediction(potential):

@@ -8,7 +8,7 @@ import torch
 from mlff_core.dynamics import MDSettings, run_md, run_replicas
 from mlff_core.errors import InputError, UncertaintyError, UnsupportedError
 from mlff_core.potentials.ensemble import Ensemble
-from mlff_core.potentials.interface import VerletPotential
+from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.potentials.watched import UncertaintyWarning, WatchedPotential
 from mlff_core.testing import small_student, structures
 

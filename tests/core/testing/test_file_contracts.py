@@ -147,14 +147,14 @@ class OneSizeOnly(Opening):
 
     def open(self, path, *, device="cpu"):
         opened = super().open(path, device=device)
-        plain = opened._predict
+        plain = opened.predict_checked
 
         def fixed(batch, want, edges):
             if batch.n_atoms != 9:
                 raise RuntimeError("shape mismatch: 9 atoms were traced")
             return plain(batch, want, edges)
 
-        opened._predict = fixed
+        opened.predict_checked = fixed
         return opened
 
 

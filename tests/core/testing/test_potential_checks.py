@@ -36,8 +36,8 @@ class Faulty(PairPotential):
         super().__init__(dtype=torch.float64)
         self.change = change
 
-    def _predict(self, batch, want, edges):
-        return self.change(super()._predict(batch, want, edges), batch)
+    def predict_checked(self, batch, want, edges=None):
+        return self.change(super().predict_checked(batch, want, edges), batch)
 
 
 def uniform_field(prediction, batch):
@@ -121,8 +121,8 @@ class SharpCutoff(PairPotential):
         self.inner = PairPotential(5.0, dtype=torch.float64)
         self.card = replace(self.card, cutoff=4.0)
 
-    def _predict(self, batch, want, edges):
-        return self.inner._predict(batch, want, find_neighbors(batch, 4.0))
+    def predict_checked(self, batch, want, edges=None):
+        return self.inner.predict_checked(batch, want, find_neighbors(batch, 4.0))
 
 
 def test_a_jump_at_the_cutoff_is_found():

@@ -33,9 +33,9 @@ class _Pairs(Potential):
         self.card, self.device, self.dtype = card, self.pairs.device, torch.float64
         self.spoil, self.n_calls = spoil, 0
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         self.n_calls += 1
-        found = self.pairs._predict(batch, want, edges)
+        found = self.pairs.predict_checked(batch, want, edges)
         return found if self.spoil is None else self.spoil(self, batch, found)
 
 
@@ -128,7 +128,7 @@ class Anonymous(PairTeacher):
 class Unchecked(PairTeacher):
     def load(self, options=None):
         potential = super().load(options)
-        potential.predict = lambda batch, **_: potential._predict(batch, {"energy", "forces"}, None)
+        potential.predict = lambda batch, **_: potential.predict_checked(batch, {"energy", "forces"}, None)
         return potential
 
 

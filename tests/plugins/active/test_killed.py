@@ -33,7 +33,7 @@ class Noting(PairPotential):
         super().__init__(dtype=torch.float64)
         self.log, self.deadly_label = Path(log), deadly_label
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         with self.log.open("a") as log:
             for k in range(batch.n_systems):
                 positions = batch.positions[batch.system_idx == k]
@@ -41,7 +41,7 @@ class Noting(PairPotential):
                 time.sleep(0.02)
         if len(self.log.read_text().split()) == self.deadly_label:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super()._predict(batch, want, edges)
+        return super().predict_checked(batch, want, edges)
 
     def __call__(self):
         return self

@@ -7,29 +7,26 @@ import pytest
 from ase.data import covalent_radii
 
 from mlff_core.errors import InputError
-from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.wrapping import WrappedPotential
 from mlff_core.testing import PairPotential, small_student
 from mlff_core.testing.structures import ethanol
 from mlff_plugins.benchmark.systems import SYSTEMS, build, selected, water_box
 from mlff_plugins.benchmark.timing import time_system
 
 
-class Counting(Potential):
+class Counting(WrappedPotential):
     """A student that remembers the positions of every call, and lets a clock of its own run by 1/256 s each."""
 
-    uses_edges = True
-
     def __init__(self):
-        self.student = small_student()
-        self.student.model.scale.fill_(0.02)  # the molecule's atoms then fly straight, held apart by the repulsion
-        self.card, self.device, self.dtype = self.student.card, self.student.device, self.student.dtype
+        super().__init__(small_student())
+        self.potential.model.scale.fill_(0.02)  # the molecule's atoms then fly straight, held apart by the repulsion
         self.seen = []
         self.now = 0.0
 
-    def _predict(self, batch, want, edges):
+    def predict_checked(self, batch, want, edges=None):
         self.seen.append(batch.positions.clone())
         self.now += 1 / 256  # sums of it are exact
-        return self.student.predict(batch, want=want, edges=edges)
+        return super().predict_checked(batch, want, edges)
 
 
 @pytest.mark.parametrize("system", [*SYSTEMS, "water-504", "hexanol-21x3"])

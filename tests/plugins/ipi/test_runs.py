@@ -168,12 +168,12 @@ def test_a_driver_slower_than_the_timeout_is_replaced_and_told(ipi):
     class Slow(PairPotential):
         calls = 0
 
-        def _predict(self, batch, want, edges):
+        def predict_checked(self, batch, want, edges=None):
             self.calls += 1
             if self.calls == 4:
                 holding.set()
                 dropped.wait(300)
-            return super()._predict(batch, want, edges)
+            return super().predict_checked(batch, want, edges)
 
     slow = ipi.serve(Address.unix(run.name), atoms, Slow(dtype=torch.float64))
     assert holding.wait(60)
@@ -227,8 +227,8 @@ class NaNAtTheThird(PairPotential):
         super().__init__(dtype=torch.float64)
         self.calls = 0
 
-    def _predict(self, batch, want, edges):
-        prediction = super()._predict(batch, want, edges)
+    def predict_checked(self, batch, want, edges=None):
+        prediction = super().predict_checked(batch, want, edges)
         self.calls += 1
         if self.calls == 3:
             prediction.forces[batch.system_idx == batch.n_systems - 2] = torch.nan

@@ -120,10 +120,10 @@ def test_relaxing_ends_at_the_spring_length(springs):
 
 def test_relaxing_does_not_run_stiff_bonds_into_each_other(springs):
     class RefusesOverlap(springs):
-        def _predict(self, batch, want, edges):
+        def predict_checked(self, batch, want, edges=None):
             if float(torch.pdist(batch.positions).min()) < 0.3:
                 raise InputError("atoms overlap")
-            return super()._predict(batch, want, edges)
+            return super().predict_checked(batch, want, edges)
 
     pair = single([[0.0, 0, 0], [1.25, 0, 0]], [1, 1], dtype=torch.float64)
     ended = relaxed(RefusesOverlap(k=200.0, r0=0.9), pair, fmax=1e-4)
