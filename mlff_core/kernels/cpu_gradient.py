@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import UnsupportedError
-from mlff_core.kernels.cpu_kernel import LibraryModel, computes_as_written
+from mlff_core.kernels.cpu_kernel import SERVES, LibraryModel
 from mlff_core.kernels.cpu_parameters import filter_splines, trainable_numbers
+from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList
 
@@ -40,9 +42,15 @@ class CPUGradientKernel:
         The kernel cannot be built here.
     """
 
-    def __init__(self, model: PaiNN, variant: str | None = None, n_intervals: int | None = None) -> None:
+    def __init__(self, model: Student, variant: str | None = None, n_intervals: int | None = None) -> None:
+        SERVES.check(model)
         dtype = model.scale.dtype
-        if not computes_as_written(model) or model.scale.device.type != "cpu" or dtype not in N_INTERVALS:
+        if (
+            not isinstance(model, PaiNN)
+            or not computes_as_written(model)
+            or model.scale.device.type != "cpu"
+            or dtype not in N_INTERVALS
+        ):
             raise UnsupportedError(
                 "the CPU kernel differentiates a PaiNN as it is written, on the CPU in float32 or float64, but this is "
                 f"a {type(model).__name__} on {model.scale.device} in {dtype}; take another step"

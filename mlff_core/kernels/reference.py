@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-from torch import Tensor
 
 from mlff_core.model.derivatives import (
     energies_and_edge_gradients,
     forces_from_edge_gradients,
+    stress_from_virial,
     sum_over_systems,
     virial_from_edge_gradients,
 )
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors
 from mlff_core.structures.prediction import Prediction
 
 
 class ReferenceKernel:
-    """Energy, forces and stress of a PaiNN by automatic differentiation.
+    """Energy, forces and stress by automatic differentiation, of every architecture with every term.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class ReferenceKernel:
     checks_distances = False
     selects_edges = False
 
-    def __init__(self, model: PaiNN) -> None:
+    def __init__(self, model: Student) -> None:
         self.model = model
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
@@ -60,19 +60,3 @@ class ReferenceKernel:
             stress=stress,
             atom_energies=atom_energies if "atom_energies" in want else None,
         )
-
-
-def stress_from_virial(virial: Tensor, cell: Tensor) -> Tensor:
-    """Return −virial / volume, shape (n_systems, 3, 3), eV/Å³.
-
-    Parameters
-    ----------
-    virial
-        −dE/d(strain), shape (n_systems, 3, 3), eV.
-    cell
-        Shape (n_systems, 3, 3), Å, rows are lattice vectors.
-    """
-    # Not torch.linalg.det, which wakes all threads for one 3×3 matrix, and hangs in a forked process when it does.
-    volume: Tensor = (torch.linalg.cross(cell[:, 0], cell[:, 1]) * cell[:, 2]).sum(dim=1).abs()
-    stress: Tensor = -virial / volume[:, None, None]
-    return stress

@@ -55,6 +55,22 @@ def virial_from_edge_gradients(
     return -sum_over_systems(outer, system_idx[centers], n_systems)
 
 
+def stress_from_virial(virial: Tensor, cell: Tensor) -> Tensor:
+    """Return −virial / volume, shape (n_systems, 3, 3), eV/Å³.
+
+    Parameters
+    ----------
+    virial
+        −dE/d(strain), shape (n_systems, 3, 3), eV.
+    cell
+        Shape (n_systems, 3, 3), Å, rows are lattice vectors.
+    """
+    # Not torch.linalg.det, which wakes all threads for one 3×3 matrix, and hangs in a forked process when it does.
+    volume: Tensor = (torch.linalg.cross(cell[:, 0], cell[:, 1]) * cell[:, 2]).sum(dim=1).abs()
+    stress: Tensor = -virial / volume[:, None, None]
+    return stress
+
+
 def energies_and_edge_gradients(
     model: nn.Module,
     atomic_numbers: Tensor,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.card import ModelCard
-from mlff_core.kernels.reference import stress_from_virial
+from mlff_core.model.derivatives import stress_from_virial
 from mlff_core.potentials.interface import Potential, check_distances
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.kernels.reference import stress_from_virial
 from mlff_core.kernels.triton.arrays import PaddedInputs, Tiling
 from mlff_core.kernels.triton.cuda_graph import Graph
 from mlff_core.kernels.triton.launch import check_device
@@ -17,6 +16,7 @@ from mlff_core.kernels.triton.network import evaluate
 from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, rounded_capacity
 from mlff_core.kernels.triton.parameters import Parameters, check_size
 from mlff_core.kernels.triton.search import NeighborSearch
+from mlff_core.model.derivatives import stress_from_virial
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP
 from mlff_core.structures.prediction import Prediction
