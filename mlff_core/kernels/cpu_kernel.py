@@ -18,8 +18,8 @@ from mlff_core.kernels.cpu_interface import (
     NOT_FINITE,
     OVERLAP_FOUND,
     UNKNOWN_ELEMENT,
-    Batch,
-    Description,
+    BatchStruct,
+    NetworkStruct,
     library,
 )
 from mlff_core.kernels.cpu_parameters import N_INTERVALS, constant_numbers, filter_splines, trainable_numbers
@@ -43,10 +43,10 @@ def variants() -> list[str]:
     return names.decode().split()
 
 
-def _describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n_constants: int) -> Description:
+def _describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n_constants: int) -> NetworkStruct:
     """Return what the library must know of a model; where its numbers (n_numbers,) are is left open."""
     config = model.config
-    return Description(
+    return NetworkStruct(
         abi=ABI,
         is_double=numbers.dtype == torch.float64,
         hidden=config.hidden,
@@ -193,7 +193,7 @@ class LibraryModel:
             edges.cell_shifts.to(positions.dtype).contiguous(),
         )
         others = (energy, atom_energies, forces, virial, cotangents, gradient, None if part is None else part.n_centers)
-        call = Batch(
+        call = BatchStruct(
             batch.n_atoms,
             batch.n_systems,
             edges.n_edges,

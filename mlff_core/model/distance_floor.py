@@ -1,5 +1,4 @@
-"""The inner region of a pair, ``core`` in settings and files: filters no longer change there, and the fixed repulsion
-alone acts."""
+"""The inner region of a pair (``core`` in settings): filters stop changing, and the fixed repulsion alone acts."""
 
 import torch
 from torch import Tensor

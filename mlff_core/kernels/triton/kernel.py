@@ -12,10 +12,11 @@ from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.triton.arrays import Outputs, PaddedInputs, Tiling
 from mlff_core.kernels.triton.cuda_graph import Graph
 from mlff_core.kernels.triton.launch import check_device, interpreted
-from mlff_core.kernels.triton.network import CHUNK, evaluate
+from mlff_core.kernels.triton.network import evaluate
 from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, padded_neighbors
 from mlff_core.kernels.triton.parameters import Parameters, check_size, read_parameters
 from mlff_core.kernels.triton.stepper import SEARCHED_EVERY_STEP, Stepper
+from mlff_core.kernels.triton.sums import CHUNK
 from mlff_core.model.derivatives import stress_from_virial
 from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
