@@ -11,16 +11,17 @@ import torch
 
 from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError
 from mlff_core.kernels.build import BuildError, find_compiler
+from mlff_core.kernels.compiled import SERVES as COMPILED_SERVES
 from mlff_core.kernels.compiled import CompiledKernel, is_cached
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.protocol import Kernel
 from mlff_core.kernels.reference import ReferenceKernel
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 
 logger = logging.getLogger("mlff_core.kernels")
 
 
-def _triton(model: PaiNN, *, fast: bool = False) -> Kernel:
+def _triton(model: Student, *, fast: bool = False) -> Kernel:
     from mlff_core.kernels.triton.launch import check_device
 
     check_device(model.scale.device)
@@ -29,7 +30,7 @@ def _triton(model: PaiNN, *, fast: bool = False) -> Kernel:
     return TritonKernel(model, fast=fast)
 
 
-KERNELS: dict[str, Callable[[PaiNN], Kernel]] = {
+KERNELS: dict[str, Callable[[Student], Kernel]] = {
     "reference": ReferenceKernel,
     "cpu": CPUKernel,
     "compiled": CompiledKernel,
@@ -39,7 +40,7 @@ KERNELS: dict[str, Callable[[PaiNN], Kernel]] = {
 """Every kernel by name, the truth first."""
 
 
-def choose_kernel(model: PaiNN, name: str = "auto") -> Kernel:
+def choose_kernel(model: Student, name: str = "auto") -> Kernel:
     """Return the kernel that ``name``, or ``MLFF_KERNEL`` where it is ``"auto"``, asks for.
 
     Raises
@@ -63,7 +64,7 @@ def choose_kernel(model: PaiNN, name: str = "auto") -> Kernel:
     return KERNELS[name](model)
 
 
-def _fastest(model: PaiNN) -> Kernel:
+def _fastest(model: Student) -> Kernel:
     if model.scale.device.type == "cpu" and model.scale.dtype in (torch.float32, torch.float64):
         try:
             fused = CPUKernel(model)
@@ -87,7 +88,7 @@ def _fastest(model: PaiNN) -> Kernel:
     return ReferenceKernel(model)
 
 
-def _without_fused(model: PaiNN, level: int, reason: str) -> Kernel:
+def _without_fused(model: Student, level: int, reason: str) -> Kernel:
     """Return the compiled kernel where it was compiled before, else the reference: opening a model takes no minutes."""
     if is_cached(model):
         try:
@@ -97,7 +98,8 @@ def _without_fused(model: PaiNN, level: int, reason: str) -> Kernel:
         else:
             _say_once(level, f"the compiled kernel is used, some three times faster than the reference: {reason}")
             return kernel
-    offer = "; MLFF_KERNEL=compiled compiles it once and is some three times faster" if find_compiler() else ""
+    is_offered = find_compiler() and not COMPILED_SERVES.refusal(model)
+    offer = "; MLFF_KERNEL=compiled compiles it once and is some three times faster" if is_offered else ""
     _say_once(level, f"the reference kernel is used, which is some twenty times slower: {reason}{offer}")
     return ReferenceKernel(model)
 

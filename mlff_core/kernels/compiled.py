@@ -17,9 +17,10 @@ from torch import Tensor
 
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, lock
-from mlff_core.kernels.cpu_kernel import computes_as_written
+from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.edge_graph import EdgeGraph
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.serving import Serves
+from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors
 from mlff_core.structures.prediction import Prediction
@@ -28,6 +29,8 @@ from mlff_core.structures.stress import stress_from_virial
 logger = logging.getLogger("mlff_core.kernels")
 
 MODEL_SOURCES = Path(__file__).parents[1] / "model"
+
+SERVES = Serves("the kernel 'compiled'", "use kernel='reference'")
 
 Package = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
 """(atomic_numbers, edge_vectors, centers, neighbors, system_idx) → (energy, atom_energies, forces, virial)."""
@@ -49,7 +52,7 @@ class CompiledKernel:
     InputError
         The model is on another device.
     UnsupportedError
-        The model is in another precision.
+        The model is in another precision, or its energy has a term that is not traced.
     BuildError
         It is not in the cache, and there is no compiler, or it failed.
     """
@@ -58,7 +61,7 @@ class CompiledKernel:
     checks_distances = False
     selects_edges = False
 
-    def __init__(self, model: PaiNN) -> None:
+    def __init__(self, model: Student) -> None:
         if model.scale.device.type != "cpu":
             raise InputError(
                 f"the kernel 'compiled' is for the CPU, but the model is on {model.scale.device}; use device='cpu' or "
@@ -66,6 +69,7 @@ class CompiledKernel:
             )
         if model.scale.dtype not in (torch.float32, torch.float64):
             raise UnsupportedError(f"the kernel 'compiled' is for float32 and float64, not for {model.scale.dtype}")
+        SERVES.check(model)
         self.model = model
         self._tensors = [*model.parameters(), *model.buffers()]
         self._versions = self._read_versions()
@@ -96,12 +100,12 @@ class CompiledKernel:
         )
 
 
-def is_cached(model: PaiNN) -> bool:
+def is_cached(model: Student) -> bool:
     """Return whether a model that computes as it is written was compiled before; finding out takes milliseconds."""
     return computes_as_written(model) and _path(model).is_file()
 
 
-def open_package(model: PaiNN) -> Package:
+def open_package(model: Student) -> Package:
     """Return a model as compiled code, from the cache if it is there.
 
     Raises
@@ -129,7 +133,7 @@ def open_package(model: PaiNN) -> Package:
     return package
 
 
-def package_key(model: PaiNN) -> str:
+def package_key(model: Student) -> str:
     """Return 24 hexadecimal digits that change with the model, torch, the processor, and how a model is computed."""
     digest = hashlib.sha256(f"{torch.__version__}\n{processor()}\n{model.config}\n".encode())
     if computes_as_written(model):
@@ -157,7 +161,7 @@ def processor() -> str:
     return "\n".join([platform.system(), platform.machine(), torch.backends.cpu.get_cpu_capability(), *sorted(told)])
 
 
-def _path(model: PaiNN) -> Path:
+def _path(model: Student) -> Path:
     return cache_folder() / f"mlff_compiled-{package_key(model)}.pt2"
 
 
@@ -179,7 +183,7 @@ def _load(path: Path) -> Package | None:
     return package
 
 
-def _compile(model: PaiNN, path: Path, compiler: str) -> None:
+def _compile(model: Student, path: Path, compiler: str) -> None:
     from torch._inductor import aoti_compile_and_package
 
     from mlff_core.model.traced_program import exported_program

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import UnsupportedError
-from mlff_core.kernels.cpu_kernel import LibraryModel, computes_as_written
+from mlff_core.kernels.cpu_kernel import SERVES, LibraryModel
 from mlff_core.kernels.cpu_parameters import filter_splines, trainable_numbers
+from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList
 
-N_INTERVALS = {torch.float32: 512, torch.float64: 4096}
+TRAINING_INTERVALS = {torch.float32: 512, torch.float64: 4096}
 """Pieces of each filter's spline. In float32 256 cost as much time and give a training step 4e-4 of error, not 1e-4."""
 
 
@@ -40,15 +42,21 @@ class CPUGradientKernel:
         The kernel cannot be built here.
     """
 
-    def __init__(self, model: PaiNN, variant: str | None = None, n_intervals: int | None = None) -> None:
+    def __init__(self, model: Student, variant: str | None = None, n_intervals: int | None = None) -> None:
+        SERVES.check(model)
         dtype = model.scale.dtype
-        if not computes_as_written(model) or model.scale.device.type != "cpu" or dtype not in N_INTERVALS:
+        if (
+            not isinstance(model, PaiNN)
+            or not computes_as_written(model)
+            or model.scale.device.type != "cpu"
+            or dtype not in TRAINING_INTERVALS
+        ):
             raise UnsupportedError(
                 "the CPU kernel differentiates a PaiNN as it is written, on the CPU in float32 or float64, but this is "
                 f"a {type(model).__name__} on {model.scale.device} in {dtype}; take another step"
             )
         self.model = model
-        n_intervals = n_intervals or N_INTERVALS[dtype]
+        n_intervals = n_intervals or TRAINING_INTERVALS[dtype]
         self._splines = filter_splines(model, n_intervals).to(dtype)
         self._numbers = self._current()
         self._held = LibraryModel(model, self._numbers.detach(), variant, n_intervals, overlap=0.0)

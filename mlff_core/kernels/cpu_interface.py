@@ -11,7 +11,7 @@ OVERLAP_FOUND, UNKNOWN_ELEMENT, BAD_INDEX, NOT_FINITE = 1, 2, 3, 4
 """Of ``cpu/api.h``."""
 
 
-class Description(ctypes.Structure):
+class NetworkStruct(ctypes.Structure):
     """``mlff_painn``."""
 
     _fields_ = (
@@ -26,7 +26,7 @@ class Description(ctypes.Structure):
     )
 
 
-class Batch(ctypes.Structure):
+class BatchStruct(ctypes.Structure):
     """``mlff_batch``."""
 
     _fields_ = (
@@ -52,7 +52,7 @@ def library() -> ctypes.CDLL:
     if lib.mlff_abi() != ABI:
         raise BuildError(f"the CPU kernel's library has interface {lib.mlff_abi()}, wanted {ABI}; install it anew")
     lib.mlff_painn_create.restype = ctypes.c_void_p
-    lib.mlff_painn_create.argtypes = [ctypes.POINTER(Description), ctypes.c_char_p]
+    lib.mlff_painn_create.argtypes = [ctypes.POINTER(NetworkStruct), ctypes.c_char_p]
     lib.mlff_painn_refresh.restype = ctypes.c_int32
     lib.mlff_painn_refresh.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
     lib.mlff_painn_destroy.restype = None
@@ -63,5 +63,5 @@ def library() -> ctypes.CDLL:
     lib.mlff_painn_needed_bytes.restype = ctypes.c_int64
     lib.mlff_painn_needed_bytes.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3]
     lib.mlff_painn_evaluate.restype = ctypes.c_int32
-    lib.mlff_painn_evaluate.argtypes = [ctypes.c_void_p, ctypes.POINTER(Batch)]
+    lib.mlff_painn_evaluate.argtypes = [ctypes.c_void_p, ctypes.POINTER(BatchStruct)]
     return lib

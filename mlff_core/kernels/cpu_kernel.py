@@ -18,18 +18,23 @@ from mlff_core.kernels.cpu_interface import (
     NOT_FINITE,
     OVERLAP_FOUND,
     UNKNOWN_ELEMENT,
-    Batch,
-    Description,
+    BatchStruct,
+    NetworkStruct,
     library,
 )
 from mlff_core.kernels.cpu_parameters import N_INTERVALS, constant_numbers, filter_splines, trainable_numbers
 from mlff_core.kernels.memory import usable_memory
 from mlff_core.kernels.parts import Part, part_batch, sum_parts
+from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.painn import PaiNN
+from mlff_core.model.serving import Serves
+from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, overlap_error
 from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.stress import stress_from_virial
+
+SERVES = Serves("the CPU kernel", "use kernel='reference'")
 
 
 def variants() -> list[str]:
@@ -38,17 +43,10 @@ def variants() -> list[str]:
     return names.decode().split()
 
 
-def computes_as_written(model: PaiNN) -> bool:
-    """Return False for a subclass, or a model with hooks or replaced functions: the kernel would not see those."""
-    return type(model) is PaiNN and not any(
-        "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks for module in model.modules()
-    )
-
-
-def _describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n_constants: int) -> Description:
+def _describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n_constants: int) -> NetworkStruct:
     """Return what the library must know of a model; where its numbers (n_numbers,) are is left open."""
     config = model.config
-    return Description(
+    return NetworkStruct(
         abi=ABI,
         is_double=numbers.dtype == torch.float64,
         hidden=config.hidden,
@@ -74,15 +72,24 @@ def _exact_numbers(model: PaiNN, n_intervals: int) -> Tensor:
         return trainable_numbers(exact, filter_splines(exact, n_intervals)).to(model.scale.dtype)
 
 
-def _check_as_written(model: PaiNN) -> None:
-    if not computes_as_written(model):
+def as_served(model: Student) -> PaiNN:
+    """Return the model, if the kernel computes it.
+
+    Raises
+    ------
+    UnsupportedError
+        Another architecture, a term the kernel lacks, or a model that computes something else than its class.
+    """
+    SERVES.check(model)
+    if not isinstance(model, PaiNN) or not computes_as_written(model):
         raise UnsupportedError(
             f"the CPU kernel computes a PaiNN as it is written, but this is a {type(model).__name__} that computes "
             "something else; use kernel='reference'"
         )
+    return model
 
 
-def packed(model: PaiNN) -> bytes:
+def packed(student: Student) -> bytes:
     """Return a model as other programs hand it to the library: ``mlff_painn`` of ``cpu/api.h`` and its two arrays.
 
     The pointers in the struct are null.
@@ -92,7 +99,7 @@ def packed(model: PaiNN) -> bytes:
     UnsupportedError
         The model is none that the kernel computes.
     """
-    _check_as_written(model)
+    model = as_served(student)
     n_intervals = N_INTERVALS[model.scale.dtype]
     numbers, constants = _exact_numbers(model, n_intervals), constant_numbers(model)
     description = _describe(model, numbers, n_intervals, OVERLAP, len(constants))
@@ -186,7 +193,7 @@ class LibraryModel:
             edges.cell_shifts.to(positions.dtype).contiguous(),
         )
         others = (energy, atom_energies, forces, virial, cotangents, gradient, None if part is None else part.n_centers)
-        call = Batch(
+        call = BatchStruct(
             batch.n_atoms,
             batch.n_systems,
             edges.n_edges,
@@ -227,16 +234,15 @@ class CPUKernel:
 
     def __init__(
         self,
-        model: PaiNN,
+        model: Student,
         variant: str | None = None,
         n_intervals: int | None = None,
         memory_bytes: int | None = None,
     ) -> None:
-        _check_as_written(model)
-        self.model = model
+        self.model = as_served(model)
         self.memory_bytes = usable_memory() // 2 if memory_bytes is None else memory_bytes
-        self._wanted = (variant, n_intervals or N_INTERVALS[model.scale.dtype])
-        self._tensors = [*model.parameters(), *model.buffers()]
+        self._wanted = (variant, n_intervals or N_INTERVALS[self.model.scale.dtype])
+        self._tensors = [*self.model.parameters(), *self.model.buffers()]
         self._versions = self._read_versions()
         self._handle = self._made()
 

@@ -12,7 +12,7 @@ from mlff_core.model.derivatives import (
     sum_over_systems,
     virial_from_edge_gradients,
 )
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors
 from mlff_core.structures.prediction import Prediction
@@ -20,7 +20,7 @@ from mlff_core.structures.stress import stress_from_virial
 
 
 class ReferenceKernel:
-    """Energy, forces and stress of a PaiNN by automatic differentiation.
+    """Energy, forces and stress by automatic differentiation, of every architecture with every term.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class ReferenceKernel:
     checks_distances = False
     selects_edges = False
 
-    def __init__(self, model: PaiNN) -> None:
+    def __init__(self, model: Student) -> None:
         self.model = model
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:

@@ -1,4 +1,4 @@
-"""A core around each atom, inside which filters no longer change and the fixed repulsion alone acts."""
+"""The inner region of a pair (``core`` in settings): filters stop changing, and the fixed repulsion alone acts."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ CORE_WIDTH = 0.15
 
 
 def held_distances(distances: Tensor, inverse_lengths: Tensor, core: float, width: float = CORE_WIDTH) -> Tensor:
-    """Return distances as the filters see them: as they are down to the core, held constant further in.
+    """Return distances as the filters see them: as they are outside the inner region, held constant inside.
 
     With y = r/L, L a pair's length (the range of its repulsion, about that of a covalent bond), w the width and
     t = (y − core + w)/w within 0…1,
@@ -26,7 +26,7 @@ def held_distances(distances: Tensor, inverse_lengths: Tensor, core: float, widt
     inverse_lengths
         1/L, shape (n_edges,), Å⁻¹.
     core
-        Where the core ends, in units of L, no unit.
+        Where the inner region ends, in units of L, no unit.
     width
         w, no unit.
 

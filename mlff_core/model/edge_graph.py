@@ -6,7 +6,11 @@ No postponed annotations here: TorchScript reads them.
 import torch
 from torch import Tensor, nn
 
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.serving import Serves
+from mlff_core.model.student import Student
+
+SERVES = Serves("an exported graph", "use an engine that calls mlff-hub, such as ASE, OpenMM's PythonForce or i-PI")
+"""TorchScript, ONNX and AOTInductor files alike: what opens them searches one list of edges, within one cutoff."""
 
 
 class EdgeGraph(nn.Module):
@@ -19,10 +23,16 @@ class EdgeGraph(nn.Module):
     ----------
     model
         The network.
+
+    Raises
+    ------
+    UnsupportedError
+        Its energy has a term that exported files do not compute.
     """
 
-    def __init__(self, model: PaiNN) -> None:
+    def __init__(self, model: Student) -> None:
         super().__init__()
+        SERVES.check(model)
         self.model = model
 
     def forward(

@@ -9,8 +9,10 @@ read out). Every filter is multiplied by the cutoff envelope *after* its linear 
 goes to zero smoothly at the cutoff.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ from torch import Tensor, nn
 from mlff_core.errors import InputError
 from mlff_core.model.distance_floor import CORE_WIDTH, held_distances
 from mlff_core.model.radial import BesselBasis, GaussianBasis, polynomial_envelope
+from mlff_core.model.student import Student
+from mlff_core.model.term import Term
 from mlff_core.model.zbl import ZBLRepulsion
 
 SMOOTHING = 1e-2
@@ -46,8 +50,9 @@ class PaiNNConfig:
     shared_filters
         One radial filter for all layers, as SchNetPack offers it, instead of one each.
     core
-        Where the core ends inside which filters no longer change, in units of a pair's covalent length, no unit; 0 for
-        none. See :func:`~mlff_core.model.distance_floor.held_distances`.
+        The inner region of a pair, in units of its covalent length, no unit; 0 for none. Atoms nearer to each other
+        than this see filters that no longer change, and the repulsion alone acts between them. See
+        :func:`~mlff_core.model.distance_floor.held_distances`.
     """
 
     elements: tuple[int, ...] = (1, 6, 7, 8, 9, 15, 16, 17)
@@ -154,10 +159,10 @@ class Update(nn.Module):
         return delta_s, torch.zeros_like(v)
 
 
-class PaiNN(nn.Module):
+class PaiNN(Student):
     """Energy of each atom from the vectors to its neighbours.
 
-    E_i = E0(Z_i) + scale · readout(s_i) + ½ Σ_j ZBL(r_ij)
+    E_i = E0(Z_i) + scale · readout(s_i) + ½ Σ_j ZBL(r_ij), or other terms than ZBL.
 
     Buffers beside the weights: ``reference_energies`` (n_elements,), eV, float64 whatever the model's precision;
     ``scale``, eV; ``species_of_number`` (119,), the species index of an atomic number or −1.
@@ -166,17 +171,28 @@ class PaiNN(nn.Module):
     ----------
     config
         The shape of the network.
+    terms
+        What is added to its energy; None takes :meth:`default_terms`.
+
+    Raises
+    ------
+    InputError
+        The configuration has a core, and no term acts inside it.
     """
 
-    species_of_number: Tensor
-    scale: Tensor
-    reference_energies: Tensor
+    architecture = "PaiNN"
+    if TYPE_CHECKING:
+        config: PaiNNConfig
+    __jit_unused_properties__ = ("zbl",)
 
-    def __init__(self, config: PaiNNConfig) -> None:
-        super().__init__()
-        self.config = config
+    def __init__(self, config: PaiNNConfig, terms: Sequence[Term] | None = None) -> None:
+        super().__init__(config, self.default_terms(config) if terms is None else terms)
+        if config.core > 0 and ZBLRepulsion.name not in self.terms:
+            raise InputError(
+                f"core = {config.core} takes the filters away from where the term 'zbl' alone acts, and this energy "
+                "has none; add the term, or set core = 0"
+            )
         hidden, n_layers = config.hidden, config.n_layers
-        self.cutoff = config.cutoff
         self.shared_filters = config.shared_filters
         self.core = config.core
 
@@ -190,13 +206,6 @@ class PaiNN(nn.Module):
             widths = [max(widths)]
         self.filters = nn.ModuleList(nn.Linear(config.n_radial, width) for width in widths)
         self.readout = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.SiLU(), nn.Linear(hidden // 2, 1))
-        self.zbl = ZBLRepulsion(config.elements, config.cutoff)
-
-        species = torch.full((119,), -1, dtype=torch.int64)
-        species[list(config.elements)] = torch.arange(len(config.elements))
-        self.register_buffer("species_of_number", species, persistent=False)
-        self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("reference_energies", torch.zeros(len(config.elements), dtype=torch.float64))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -206,32 +215,63 @@ class PaiNN(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PaiNN":
-        # Moving to float32 would round energies of −10³ eV by 0.1 meV an atom; they keep their precision.
-        exact = self.reference_energies
-        super()._apply(fn, recurse)
-        self.reference_energies = exact.to(self.reference_energies.device)
-        return self
+    @classmethod
+    def read_config(cls, values: Mapping[str, Any]) -> PaiNNConfig:
+        """Return the configuration that a model file holds; networks of file version 1 had no core."""
+        return PaiNNConfig(**{"core": 0.0, **values})
 
-    def forward(self, atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor) -> Tensor:
-        """Return the energy of each atom, shape (n_atoms,), eV, float64.
+    @classmethod
+    def check_weights(cls, config: PaiNNConfig, state: Mapping[str, Tensor]) -> torch.dtype:
+        """Return the precision of weights whose shapes are the configuration's; see :meth:`.Student.check_weights`.
 
         Parameters
         ----------
-        atomic_numbers
-            Shape (n_atoms,), int64, no unit; every one among the model's elements.
-        edge_vectors
-            From centre to neighbour, shape (n_edges, 3), Å; edges beyond the cutoff contribute nothing.
+        config
+            The shape of the network.
+        state
+            The state dict; tensors of any shape and any unit.
+        """
+        weight = state["embedding.weight"]
+        n_layers = len({name.split(".")[1] for name in state if name.startswith("messages.")})
+        shape = (*weight.shape, n_layers, state["filters.0.weight"].shape[1])
+        if shape != (len(config.elements), config.hidden, config.n_layers, config.n_radial):
+            raise InputError(f"config and weights disagree: {config} and (elements, hidden, layers, radial) {shape}")
+        return weight.dtype
+
+    @classmethod
+    def default_terms(cls, config: PaiNNConfig) -> tuple[Term, ...]:
+        """Return the repulsion at short distances, which every PaiNN has had so far."""
+        return (ZBLRepulsion.make(config),)
+
+    def with_config(self, config: PaiNNConfig) -> "PaiNN":
+        """Return a student of another configuration with the same terms and fresh weights."""
+        return type(self)(config, [copy.deepcopy(cast("Term", term)) for term in self.terms.values()])
+
+    @property
+    def zbl(self) -> ZBLRepulsion:
+        """The repulsion among the terms."""
+        return cast("ZBLRepulsion", self.terms[ZBLRepulsion.name])
+
+    def features(
+        self, species: Tensor, edge_vectors: Tensor, distances: Tensor, centers: Tensor, neighbors: Tensor
+    ) -> Tensor:
+        """Return the scalar features of each atom after the last layer, shape (n_atoms, F), no unit.
+
+        Parameters
+        ----------
+        species
+            Species index of each atom, shape (n_atoms,), no unit.
+        edge_vectors, distances
+            Shape (n_edges, 3) and (n_edges,), Å; edges beyond the cutoff contribute nothing.
         centers, neighbors
             Shape (n_edges,), int64, no unit.
         """
-        species = self.species_of_number[atomic_numbers]
-        distances = torch.sqrt((edge_vectors * edge_vectors).sum(dim=-1))
         directions = edge_vectors / distances.unsqueeze(-1)
         seen = distances
         if self.core > 0:
-            seen = held_distances(distances, self.zbl.inverse_ranges[species[centers], species[neighbors]], self.core)
-        envelope = polynomial_envelope(seen / self.cutoff).unsqueeze(-1)
+            lengths = self.terms["zbl"].inverse_ranges  # the name of a term literally: TorchScript unrolls the table
+            seen = held_distances(distances, lengths[species[centers], species[neighbors]], self.core)  # type: ignore[index]
+        envelope = polynomial_envelope(seen / self.network_cutoff).unsqueeze(-1)
         basis = self.basis(seen)
 
         s = self.embedding(species)
@@ -245,13 +285,8 @@ class PaiNN(nn.Module):
             s, v = s + delta_s, v + delta_v
             delta_s, delta_v = update(s, v)
             s, v = s + delta_s, v + delta_v
-
-        learned = self.readout(s).squeeze(-1) * self.scale
-        repulsion = self.zbl(distances, species[centers], species[neighbors])
-        learned = learned.to(repulsion.dtype)  # under bf16 autocast the readout is rounded, the repulsion is not
-        learned = learned + torch.zeros_like(learned).index_add(0, centers, repulsion)
-        energies: Tensor = learned.double() + self.reference_energies[species]
-        return energies
+        scalars: Tensor = s
+        return scalars
 
 
 def count_parameters(model: nn.Module) -> int:

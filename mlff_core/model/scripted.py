@@ -6,9 +6,13 @@ No postponed annotations here: TorchScript reads them.
 import torch
 from torch import Tensor, nn
 
-from mlff_core.model.painn import PaiNN
 from mlff_core.model.scripted_neighbors import ScriptedNeighbors
+from mlff_core.model.serving import Serves
+from mlff_core.model.student import Student
 from mlff_core.structures.neighbors import OVERLAP
+
+SERVES = Serves("a TorchScript module with its own neighbour search", "use an engine that calls mlff-hub, such as ASE")
+"""One search, within one cutoff."""
 
 
 class ScriptedStudent(nn.Module):
@@ -20,14 +24,20 @@ class ScriptedStudent(nn.Module):
         The network.
     skin
         Å, of the neighbour list.
+
+    Raises
+    ------
+    UnsupportedError
+        Its energy has a term that such a module does not compute.
     """
 
-    def __init__(self, model: PaiNN, skin: float) -> None:
+    def __init__(self, model: Student, skin: float) -> None:
         super().__init__()
+        SERVES.check(model)
         self.model = model
         self.search = ScriptedNeighbors(model.cutoff, skin)
         self.overlap = OVERLAP
-        self.dtype = model.embedding.weight.dtype
+        self.dtype = model.scale.dtype
 
     def forward(self, atomic_numbers: Tensor, positions: Tensor, cell: Tensor, periodic: bool) -> Tensor:
         """Return the energy, one number, eV, float64.

@@ -24,7 +24,7 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
     """
     model = graph.model
     # ONNX Runtime drops a dimension where there are no edges at all (one atom); an edge beyond the cutoff adds nothing.
-    null_edge = torch.tensor([[2 * model.cutoff, 0.0, 0.0]], dtype=model.embedding.weight.dtype)
+    null_edge = torch.tensor([[2 * model.cutoff, 0.0, 0.0]], dtype=model.scale.dtype)
 
     def energies_and_gradients(
         atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
@@ -45,7 +45,7 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
         virial = -gradients.new_zeros(n_systems, 3, 3).index_add(0, system_idx[centers], outer)
         return energy, atom_energies, forces, virial
 
-    inputs = _example(model.config.elements, model.embedding.weight.dtype)
+    inputs = _example(model.config.elements, model.scale.dtype)
     # ONNX has no operation for these backward steps; in simpler ones it has.
     simpler = get_decompositions([torch.ops.aten.silu_backward, torch.ops.aten.embedding_dense_backward])
     simpler[torch.ops.aten.index_add.default] = _index_add
@@ -56,7 +56,7 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
         traced = make_fx(
             energies_and_gradients, decomposition_table=table, tracing_mode="symbolic", _allow_non_fake_inputs=True
         )(*inputs)
-        if model.embedding.weight.dtype == torch.float64:
+        if model.scale.dtype == torch.float64:
             _keep_digits(traced)
         dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in INPUTS)
         return torch.export.export(traced, inputs, dynamic_shapes=dynamic, strict=False)

@@ -1,17 +1,23 @@
 """A fixed short-range repulsion that keeps atoms from fusing where the network has seen no data."""
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from ase.data import covalent_radii
 from torch import Tensor
 
-from mlff_core.model.constants import ModuleWithConstants
 from mlff_core.model.radial import polynomial_envelope
+from mlff_core.model.term import Term
 from mlff_core.units import ANGSTROM_PER_BOHR, COULOMB_EV_ANGSTROM
 
+if TYPE_CHECKING:
+    from mlff_core.model.student import StudentConfig
+
 MIN_RANGE = 1.0
+"""Of any pair, Å."""
 
 
-class ZBLRepulsion(ModuleWithConstants):
+class ZBLRepulsion(Term):
     """Screened nuclear repulsion, switched off smoothly at the length of a covalent bond.
 
     E_ij = (e²/4πε₀) Z_i Z_j / r · φ(r/a) · u(r/r_max), a = 0.8854 a₀ / (Z_i^0.23 + Z_j^0.23), φ the universal
@@ -32,11 +38,17 @@ class ZBLRepulsion(ModuleWithConstants):
     inverse_ranges: Tensor
     prefactors: Tensor
 
+    name = "zbl"
+
     def __init__(self, elements: tuple[int, ...], cutoff: float) -> None:
-        super().__init__()
+        super().__init__(cutoff)
         self.elements = elements
-        self.cutoff = cutoff
         self.set_constants()
+
+    @classmethod
+    def make(cls, config: "StudentConfig", **options: Any) -> "ZBLRepulsion":
+        """Return the repulsion between a student's elements, within its network's cutoff; it has no options."""
+        return cls(config.elements, config.cutoff, **options)
 
     def constants(self) -> dict[str, Tensor]:
         """Return 1/a, 1/r_max (Å⁻¹) and ½ (e²/4πε₀) Z_i Z_j (eV Å) of each pair, shape (n_elements, n_elements)."""
@@ -50,7 +62,25 @@ class ZBLRepulsion(ModuleWithConstants):
             "prefactors": 0.5 * COULOMB_EV_ANGSTROM * numbers[:, None] * numbers[None, :],
         }
 
-    def forward(self, distances: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
+    def forward(
+        self, distances: Tensor, species: Tensor, centers: Tensor, neighbors: Tensor, features: Tensor
+    ) -> Tensor:
+        """Return half the pair energy for each directed edge, shape (n_edges,), eV; it reads no features.
+
+        Parameters
+        ----------
+        distances
+            Shape (n_edges,), Å.
+        species
+            Species index of each atom, shape (n_atoms,), no unit.
+        centers, neighbors
+            Shape (n_edges,), no unit.
+        features
+            Shape (n_atoms, F), no unit.
+        """
+        return self.pair_energies(distances, species[centers], species[neighbors])
+
+    def pair_energies(self, distances: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
         """Return half the pair energy for each directed edge.
 
         Parameters

@@ -2,8 +2,8 @@
 
 A ``model.pt`` is a dict of numbers, strings and tensors saved by ``torch.save`` and read with ``weights_only=True``, so
 opening one runs nothing. Keys: ``format`` (always ``"mlff-model"``), ``format_version``, ``architecture``, ``config``,
-``state_dict``, ``card``, and ``digest``, the SHA-256 of the five before it: ``torch.load`` does not notice a changed
-byte in a tensor.
+``state_dict``, ``card``, and ``digest``, the SHA-256 of the others: ``torch.load`` does not notice a changed byte in a
+tensor. Where the energy has other terms than its architecture's own, ``terms`` lists them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import pickle
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,46 +21,52 @@ from torch import Tensor
 
 from mlff_core.atomic_write import atomic_stream
 from mlff_core.card import ModelCard
-from mlff_core.errors import CheckpointError, InputError
-from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.errors import CheckpointError, InputError, UnsupportedError
+from mlff_core.model.architectures import architecture_called, describe_config, describe_terms, make_terms
+from mlff_core.model.student import Student
 
 FORMAT = "mlff-model"
 FORMAT_VERSION = 2
 """Raised when an older reader could not read the file; every older version stays readable for ever."""
+WITH_TERMS = " with terms"
+"""After the architecture of a file that lists its terms: an older reader, which would leave them out, refuses it."""
 
 WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Precisions that weights may be stored in."""
 
 
-def save_checkpoint(path: str | Path, model: PaiNN, card: ModelCard) -> Path:
+def save_checkpoint(path: str | Path, model: Student, card: ModelCard) -> Path:
     """Write model and card to ``path`` by rename, so that no half-written file is ever there; return the path.
 
     Raises
     ------
     InputError
         The card's elements or cutoff are not the model's, it holds what JSON cannot, or a weight is not finite.
+    UnsupportedError
+        The energy has a term that is not in the table of terms.
     """
     path = Path(path)
-    if card.elements != model.config.elements or card.cutoff != model.config.cutoff:
+    if card.elements != model.config.elements or card.cutoff != model.cutoff:
         raise InputError(
             f"the card says elements {card.elements} and cutoff {card.cutoff} Å, "
-            f"the model has {model.config.elements} and {model.config.cutoff} Å"
+            f"the model has {model.config.elements} and {model.cutoff} Å"
         )
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if broken := _not_finite(state):
         raise InputError(
             f"the weights {broken} hold NaN or infinity, so there is nothing to save; training has diverged"
         )
-    config = asdict(model.config)
-    config["elements"] = list(model.config.elements)
+    terms = describe_terms(model)
     content: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "architecture": "PaiNN",
-        "config": config,
+        "architecture": model.architecture if terms is None else model.architecture + WITH_TERMS,
+        "config": describe_config(model),
         "state_dict": state,
         "card": card.to_dict(),
     }
+    if terms is not None:
+        content["terms"] = terms
     content["digest"] = _digest(content)
     write_by_rename(path, content)
     return path
@@ -73,7 +78,7 @@ def write_by_rename(path: Path, content: dict[str, Any]) -> None:
         torch.save(content, stream)
 
 
-def load_checkpoint(path: str | Path) -> tuple[PaiNN, ModelCard]:
+def load_checkpoint(path: str | Path) -> tuple[Student, ModelCard]:
     """Return the model, on the CPU in the precision it was saved in, and its card.
 
     Raises
@@ -95,36 +100,32 @@ def load_checkpoint(path: str | Path) -> tuple[PaiNN, ModelCard]:
         raise CheckpointError(
             f"{path} has format version {version}, this version reads up to {FORMAT_VERSION}; update mlff-hub"
         )
-    if content.get("architecture") != "PaiNN":
-        raise CheckpointError(f"{path} holds a {content.get('architecture')!r} model; this version knows PaiNN")
     try:
+        kind = architecture_called(str(content.get("architecture")).removesuffix(WITH_TERMS))
         if content["digest"] != _digest(content):
             raise InputError("its content is not what was written")
-        model, card = _rebuild(content)
+        model, card = _rebuild(content, kind)
+    except UnsupportedError as error:
+        raise CheckpointError(f"{path} cannot be opened: {error}") from error
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: {_first_line(error)}; get or train it again") from error
     return model, card
 
 
-def _rebuild(content: Mapping[str, Any]) -> tuple[PaiNN, ModelCard]:
-    # Networks of version 1 had no core.
-    config, state = PaiNNConfig(**{"core": 0.0, **content["config"]}), content["state_dict"]
-    weight = state["embedding.weight"]
+def _rebuild(content: Mapping[str, Any], kind: type[Student]) -> tuple[Student, ModelCard]:
+    config, state = kind.read_config(content["config"]), content["state_dict"]
     # Looked at first: a config that lies could ask for any amount of memory.
-    n_layers = len({name.split(".")[1] for name in state if name.startswith("messages.")})
-    shape = (*weight.shape, n_layers, state["filters.0.weight"].shape[1])
-    if shape != (len(config.elements), config.hidden, config.n_layers, config.n_radial):
-        raise InputError(f"config and weights disagree: {config} and (elements, hidden, layers, radial) {shape}")
-    if weight.dtype not in WEIGHT_DTYPES:
-        raise InputError(f"the weights are {weight.dtype}, wanted one of {', '.join(map(str, WEIGHT_DTYPES))}")
+    dtype = kind.check_weights(config, state)
+    if dtype not in WEIGHT_DTYPES:
+        raise InputError(f"the weights are {dtype}, wanted one of {', '.join(map(str, WEIGHT_DTYPES))}")
     if broken := _not_finite(state):
         raise InputError(f"the weights {broken} hold NaN or infinity")
     # The first weights are drawn and thrown away; the caller's random numbers are not ours to use up.
     with torch.random.fork_rng(devices=[]):
-        model = PaiNN(config).to(weight.dtype)
+        model = kind(config, make_terms(kind, config, content.get("terms"))).to(dtype)
     model.load_state_dict(state)
     card = ModelCard.from_dict(content["card"])
-    if card.elements != config.elements or card.cutoff != config.cutoff:
+    if card.elements != config.elements or card.cutoff != model.cutoff:
         raise InputError("card and model disagree on elements or cutoff")
     return model.eval(), card
 
@@ -137,6 +138,8 @@ def _not_finite(state: Mapping[str, Tensor]) -> str:
 def _digest(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of architecture, config, card and weights, as 64 hexadecimal digits."""
     plain = {key: content[key] for key in ("format_version", "architecture", "config", "card")}
+    if "terms" in content:
+        plain["terms"] = content["terms"]
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for name, tensor in sorted(content["state_dict"].items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -11,7 +11,7 @@ from torch import Tensor
 from mlff_core.card import ModelCard
 from mlff_core.kernels.choose import choose_kernel
 from mlff_core.kernels.protocol import Stepper, SteppingKernel
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 from mlff_core.potentials.checks import check_distances, check_finite, check_one_system, check_supported
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
@@ -20,7 +20,7 @@ from mlff_core.structures.prediction import Prediction
 
 
 class StudentPotential(Potential):
-    """A PaiNN and its card.
+    """A network with its terms, and its card.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class StudentPotential(Potential):
 
     def __init__(
         self,
-        model: PaiNN,
+        model: Student,
         card: ModelCard,
         *,
         device: torch.device | str = "cpu",
@@ -51,7 +51,7 @@ class StudentPotential(Potential):
         self.card = card
         self.model = model.to(torch.device(device), dtype).eval().requires_grad_(False)
         # With its index: "cuda" is not equal to the "cuda:0" of the tensors on it.
-        self.device = self.model.embedding.weight.device
+        self.device = self.model.scale.device
         self.kernel = choose_kernel(self.model, kernel)
         self.selects_edges = self.kernel.selects_edges
         self._stepping = self.kernel if isinstance(self.kernel, SteppingKernel) else None
@@ -111,5 +111,7 @@ class StudentPotential(Potential):
         return _rebuilt, (self.model, self.card, self.device, self.dtype, self.kernel.name)
 
 
-def _rebuilt(model: PaiNN, card: ModelCard, device: torch.device, dtype: torch.dtype, kernel: str) -> StudentPotential:
+def _rebuilt(
+    model: Student, card: ModelCard, device: torch.device, dtype: torch.dtype, kernel: str
+) -> StudentPotential:
     return StudentPotential(model, card, device=device, dtype=dtype, kernel=kernel)

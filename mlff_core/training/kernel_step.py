@@ -17,7 +17,7 @@ from torch import Tensor
 from mlff_core.data.loader import TrainingBatch
 from mlff_core.kernels.cpu_gradient import CPUGradientKernel
 from mlff_core.model.derivatives import sum_over_systems
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList
 from mlff_core.structures.stress import stress_from_virial
@@ -45,7 +45,7 @@ class KernelGradient:
         The kernel cannot be built here.
     """
 
-    def __init__(self, model: PaiNN) -> None:
+    def __init__(self, model: Student) -> None:
         self.kernel = CPUGradientKernel(model)
 
     def refresh(self) -> None:

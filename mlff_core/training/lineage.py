@@ -9,7 +9,8 @@ from pathlib import Path
 from mlff_core import __version__
 from mlff_core.card import ModelCard
 from mlff_core.data.reader import Dataset
-from mlff_core.model.painn import PaiNN, count_parameters
+from mlff_core.model.painn import count_parameters
+from mlff_core.model.student import Student
 from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.training.settings import TrainConfig
 from mlff_core.training.state import Place
@@ -23,7 +24,7 @@ LIMITS = (
 
 def model_card(
     config: TrainConfig,
-    model: PaiNN,
+    model: Student,
     dataset: Dataset,
     replay: Dataset | None,
     parent: str,
@@ -58,7 +59,8 @@ def model_card(
     return ModelCard(
         name=config.name,
         elements=model.config.elements,
-        cutoff=model.config.cutoff,
+        cutoff=model.cutoff,
+        architecture=model.architecture,
         description=config.card.description,
         n_parameters=count_parameters(model),
         teacher=dataset.teacher,
@@ -74,7 +76,7 @@ def model_card(
 
 def save_model(
     config: TrainConfig,
-    model: PaiNN,
+    model: Student,
     dataset: Dataset,
     replay: Dataset | None,
     parent: str,

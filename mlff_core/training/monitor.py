@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mlff_core.data.loader import TrainingBatch
 from mlff_core.model.derivatives import energies_and_edge_gradients
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 from mlff_core.structures.neighbors import edge_vectors
 from mlff_core.training.kernel_step import KernelGradient
 from mlff_core.training.loss import LossConfig, Outputs, loss_sums
@@ -21,7 +21,7 @@ Reduce = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 def validate(
-    model: PaiNN,
+    model: Student,
     batches: Iterable[TrainingBatch],
     config: LossConfig,
     reduce: Reduce = dict,
@@ -77,7 +77,7 @@ def validate(
     return _summary({name: float(value) for name, value in reduce(sums).items()}, config)
 
 
-def _outputs(model: PaiNN, item: TrainingBatch) -> Outputs:
+def _outputs(model: Student, item: TrainingBatch) -> Outputs:
     labels, edges = item.labels, item.edges
     vectors = edge_vectors(labels.batch, edges)
     energies, slopes = energies_and_edge_gradients(

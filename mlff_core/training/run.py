@@ -135,7 +135,7 @@ class Run:
         self.saved = time.monotonic()
 
     def _open_loaders(self, train: Indices, held_out: Indices, replay: Dataset | None) -> None:
-        config, cutoff = self.config, self.learner.model.config.cutoff
+        config, cutoff = self.config, self.learner.model.cutoff
         shares = {"rank": self.group.rank, "world": self.group.world}
         self.loader = BatchLoader(self.dataset, train, cutoff, config.batch, seed=config.seed, **shares)
         self.held_out = BatchLoader(self.dataset, held_out, cutoff, config.batch, seed=None, **shares)

@@ -16,6 +16,7 @@ from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.model.derivatives import sum_over_systems
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import preset
+from mlff_core.model.student import Student
 from mlff_core.models.checkpoint import file_sha256, load_checkpoint
 from mlff_core.models.registry import resolve
 from mlff_core.structures.neighbors import edge_vectors
@@ -30,7 +31,7 @@ MOST_FITTED = 50_000
 
 def starting_model(
     section: ModelSection, dataset: Dataset, train: Indices, seed: int, others: tuple[Dataset, ...] = ()
-) -> tuple[PaiNN, str]:
+) -> tuple[Student, str]:
     """Return the network, on the CPU in float32, and the SHA-256 of the model file it comes from ("" if fresh).
 
     Parameters
@@ -61,7 +62,7 @@ def starting_model(
     if section.init_from is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = PaiNN(section.painn(elements))
+            model: Student = PaiNN(section.painn(elements))
         with torch.no_grad():
             # A network that begins near zero learns at once; one that begins at noise first unlearns its forces.
             for weight in model.readout[-1].parameters():
@@ -74,7 +75,7 @@ def starting_model(
         model, parent = model.float(), file_sha256(path)
         if section.core is not None:
             weights = model.state_dict()
-            model = PaiNN(replace(model.config, core=section.core))
+            model = model.with_config(replace(model.config, core=section.core))
             model.load_state_dict(weights)
     _check_elements(model, elements, dataset)
     some = train[:: max(1, len(train) // MOST_FITTED)]
@@ -92,7 +93,7 @@ def starting_model(
     return model.train().requires_grad_(True), parent
 
 
-def _energies(model: PaiNN, dataset: Dataset, indices: Indices) -> np.ndarray:
+def _energies(model: Student, dataset: Dataset, indices: Indices) -> np.ndarray:
     found = []
     with torch.no_grad():
         for piece in pieces(dataset, indices):
@@ -125,7 +126,7 @@ def _check_network(section: ModelSection, held: PaiNNConfig) -> None:
                 refuse("preset", section.preset, f"{name} = {getattr(held, name)!r}, not {value!r}")
 
 
-def _check_elements(model: PaiNN, elements: tuple[int, ...], dataset: Dataset) -> None:
+def _check_elements(model: Student, elements: tuple[int, ...], dataset: Dataset) -> None:
     missing = [chemical_symbols[number] for number in elements if number not in model.config.elements]
     if missing:
         known = ", ".join(chemical_symbols[number] for number in model.config.elements)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from mlff_core.config import to_dict
 from mlff_core.errors import CheckpointError, InputError
-from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.model.architectures import describe_config, describe_terms, make_student
+from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 from mlff_core.models.checkpoint import write_by_rename
 from mlff_core.training.loss import LossConfig
 from mlff_core.training.optimizers import build_optimizer
@@ -68,7 +70,7 @@ class Learner:
         The run's settings.
     """
 
-    def __init__(self, model: PaiNN, parent: str, config: TrainConfig) -> None:
+    def __init__(self, model: Student, parent: str, config: TrainConfig) -> None:
         self.model = model
         self.parent = parent
         section = config.optimizer
@@ -104,13 +106,11 @@ class Learner:
 
     def save(self, path: Path, settings: dict[str, Any]) -> None:
         """Write everything by rename, with the settings it belongs to."""
-        shape = asdict(self.model.config)
-        shape["elements"] = list(shape["elements"])
-        content = {
+        content: dict[str, Any] = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "settings": settings,
-            "painn": shape,
+            "painn": describe_config(self.model),
             "parent": self.parent,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -118,6 +118,10 @@ class Learner:
             "schedule": self.schedule.state_dict(),
             "place": asdict(self.place),
         }
+        if self.model.architecture != PaiNN.architecture:
+            content["architecture"] = self.model.architecture
+        if terms := describe_terms(self.model):
+            content["terms"] = terms
         write_by_rename(path, content)
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -148,9 +152,9 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def model_of(state: dict[str, Any]) -> PaiNN:
+def model_of(state: dict[str, Any]) -> Student:
     """Return the network of a saved state, its weights not yet set."""
-    return PaiNN(PaiNNConfig(**{"core": 0.0, **state["painn"]}))
+    return make_student(state.get("architecture", PaiNN.architecture), state["painn"], state.get("terms"))
 
 
 RESUMABLE = ("data", "seed", "precision", "model", "batch", "loss", "optimizer", "schedule")

@@ -40,7 +40,7 @@ from mlff_core.model.derivatives import (
     sum_over_systems,
     virial_from_edge_gradients,
 )
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 from mlff_core.structures.neighbors import EdgeList, edge_vectors
 from mlff_core.structures.stress import stress_from_virial
 from mlff_core.training.kernel_step import KernelGradient
@@ -86,7 +86,7 @@ def outputs_of(
     )
 
 
-def step_kind(wanted: StepKind, model: PaiNN, precision: str) -> tuple[StepKind, str]:
+def step_kind(wanted: StepKind, model: Student, precision: str) -> tuple[StepKind, str]:
     """Return the kind of step that a setting means, and what keeps ``"auto"`` on a CPU from the kernel, or "".
 
     Parameters
@@ -126,7 +126,7 @@ class GradientStep:
 
     def __init__(
         self,
-        model: PaiNN,
+        model: Student,
         config: LossConfig,
         kind: str,
         autocast: Callable[[], AbstractContextManager[Any]],
@@ -238,7 +238,7 @@ def _slopes(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     return list(torch.autograd.grad([loss], leaves, allow_unused=True, materialize_grads=True))
 
 
-def compiled_evaluation(model: PaiNN) -> Evaluate:
+def compiled_evaluation(model: Student) -> Evaluate:
     """Return a compiled function for energies and slopes, differentiable in the weights.
 
     torch.compile cannot differentiate a function twice; so the first derivative is traced into the graph, and what is

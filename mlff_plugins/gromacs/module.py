@@ -10,8 +10,8 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from mlff_core.card import ModelCard
-from mlff_core.model.painn import PaiNN
 from mlff_core.model.scripted import ScriptedStudent
+from mlff_core.model.student import Student
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
 
 SKIN = 1.0
@@ -32,7 +32,7 @@ class NNPotModule(nn.Module):
     symbols: List[str]  # noqa: UP006
     known: List[str]  # noqa: UP006
 
-    def __init__(self, model: PaiNN, card: ModelCard) -> None:
+    def __init__(self, model: Student, card: ModelCard) -> None:
         super().__init__()
         self.student = ScriptedStudent(model, SKIN)
         self.name = card.name

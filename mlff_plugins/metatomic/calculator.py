@@ -14,7 +14,7 @@ from metatomic_ase import MetatomicCalculator
 
 from mlff_core.card import ModelCard
 from mlff_core.export.writing import deprecation_silenced
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.student import Student
 from mlff_core.potentials.checks import check_distances
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
@@ -23,7 +23,7 @@ from mlff_core.structures.prediction import Prediction
 from mlff_plugins.metatomic.module import MetatomicStudent
 
 
-def save(network: PaiNN, card: ModelCard, path: Path) -> None:
+def save(network: Student, card: ModelCard, path: Path) -> None:
     """Write the network as an ``AtomisticModel``, in float64 at its door."""
     capabilities = ModelCapabilities(
         outputs={"energy": ModelOutput(unit="eV", sample_kind="system")},

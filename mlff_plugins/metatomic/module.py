@@ -11,7 +11,11 @@ from metatensor.torch import Labels, TensorBlock, TensorMap
 from metatomic.torch import ModelOutput, NeighborListOptions, System
 from torch import Tensor, nn
 
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.serving import Serves
+from mlff_core.model.student import Student
+
+SERVES = Serves("a metatomic model", "use an engine that calls mlff-hub, such as ASE or TorchSim")
+"""It asks the engine for one list of neighbours."""
 
 
 class MetatomicStudent(nn.Module):
@@ -24,12 +28,18 @@ class MetatomicStudent(nn.Module):
     ----------
     model
         The network.
+
+    Raises
+    ------
+    UnsupportedError
+        Its energy has a term that such a model does not compute.
     """
 
-    def __init__(self, model: PaiNN) -> None:
+    def __init__(self, model: Student) -> None:
         super().__init__()
+        SERVES.check(model)
         self.model = model
-        self.single_precision = model.embedding.weight.dtype == torch.float32
+        self.single_precision = model.scale.dtype == torch.float32
         self.options = NeighborListOptions(cutoff=model.cutoff, full_list=True, strict=True)
 
     def requested_neighbor_lists(self) -> list[NeighborListOptions]:

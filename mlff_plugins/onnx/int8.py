@@ -17,14 +17,18 @@ from torch import Tensor, nn
 
 from mlff_core.errors import UnsupportedError
 from mlff_core.model.edge_graph import EdgeGraph
+from mlff_core.model.serving import Serves
 
 if TYPE_CHECKING:
     import onnx
 
-    from mlff_core.model.painn import PaiNN
+    from mlff_core.model.student import Student
     from mlff_core.plugins.exporter import ExportReport
     from mlff_core.potentials.interface import Potential
     from mlff_core.tolerance import Tolerance
+
+SERVES = Serves("an int8 file", "leave out the int8 weights, or use an engine that calls mlff-hub")
+"""Which layers are rounded, and how energies of isolated atoms are kept, is known for these networks."""
 
 Matrix = tuple[Tensor, Tensor]
 """Integers, shape (n_out, n_in), int8, and the scale of each output channel, shape (n_out,)."""
@@ -73,12 +77,18 @@ def export_int8(
     return replace(report, details=cost)
 
 
-def round_weights(network: PaiNN) -> tuple[PaiNN, list[Matrix]]:
+def round_weights(network: Student) -> tuple[Student, list[Matrix]]:
     """Return a copy whose weight matrices are multiples of a scale for each output channel, and those matrices.
 
     Biases, the embedding and the readout stay as they are, and reference energies are shifted so that the energies of
     isolated atoms do too.
+
+    Raises
+    ------
+    UnsupportedError
+        Another architecture, or a term with which this was not tried.
     """
+    SERVES.check(network)
     result = copy.deepcopy(network)
     matrices = []
     for name, layer in result.named_modules():
@@ -88,7 +98,7 @@ def round_weights(network: PaiNN) -> tuple[PaiNN, list[Matrix]]:
             layer.weight.data = multiplied_out(*matrices[-1])
     numbers = torch.tensor(network.config.elements)
     no_edges = torch.zeros(0, dtype=torch.int64)
-    no_vectors = torch.zeros(0, 3, dtype=network.embedding.weight.dtype)
+    no_vectors = torch.zeros(0, 3, dtype=network.scale.dtype)
     with torch.no_grad():
         wanted, found = (one(numbers, no_vectors, no_edges, no_edges) for one in (network, result))
         result.reference_energies = result.reference_energies + wanted - found

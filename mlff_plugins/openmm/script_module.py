@@ -8,8 +8,8 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from mlff_core.model.painn import PaiNN
 from mlff_core.model.scripted import ScriptedStudent
+from mlff_core.model.student import Student
 from mlff_core.units import ANGSTROM_PER_NM
 from mlff_plugins.openmm.convert import ENERGY
 
@@ -34,7 +34,7 @@ class ForceModule(nn.Module):
     atomic_numbers: Tensor
     particles: Tensor
 
-    def __init__(self, model: PaiNN, atomic_numbers: Tensor, particles: Tensor, periodic: bool, skin: float) -> None:
+    def __init__(self, model: Student, atomic_numbers: Tensor, particles: Tensor, periodic: bool, skin: float) -> None:
         super().__init__()
         self.student = ScriptedStudent(model, skin)
         self.register_buffer("atomic_numbers", atomic_numbers)

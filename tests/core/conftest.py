@@ -6,6 +6,11 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import torch
+
+from mlff_core.model.radial import polynomial_envelope
+from mlff_core.model.term import Term
+from mlff_core.units import COULOMB_EV_ANGSTROM
 
 ONE_ENGINE = """
     from mlff_core.plugins.engine import Engine
@@ -132,3 +137,50 @@ def installed(tmp_path, monkeypatch):
         return folder
 
     return install
+
+
+class Attraction(Term):
+    """−depth (1 − r/r_c)³ for each pair closer than r_c: no term of ours, the same for all elements."""
+
+    name = "attraction"
+
+    def __init__(self, cutoff):
+        super().__init__(cutoff)
+        self.depth = torch.nn.Parameter(torch.tensor(0.3))
+
+    @classmethod
+    def make(cls, config, **options):
+        return cls(options.get("cutoff", config.cutoff))
+
+    def options(self):
+        return {"cutoff": self.cutoff}
+
+    def forward(self, distances, species, centers, neighbors, features):
+        return -0.5 * self.depth * (1 - distances / self.cutoff).clamp(min=0) ** 3
+
+
+class Charges(Term):
+    """Screened Coulomb energy of charges that are read from the network's features."""
+
+    name = "charges"
+
+    def __init__(self, n_features, cutoff):
+        super().__init__(cutoff)
+        self.readout = torch.nn.Linear(n_features, 1)
+
+    def forward(self, distances, species, centers, neighbors, features):
+        charges = self.readout(features).squeeze(-1)
+        product = charges[centers] * charges[neighbors]
+        return 0.5 * COULOMB_EV_ANGSTROM * product / distances * polynomial_envelope(distances / self.cutoff)
+
+
+@pytest.fixture
+def make_attraction():
+    """A term with a trainable depth and a cutoff of its own, Å, for a student's configuration."""
+    return lambda config, cutoff: Attraction.make(config, cutoff=cutoff)
+
+
+@pytest.fixture
+def make_charges():
+    """A term that reads charges from the network's features, with a cutoff of its own, Å."""
+    return lambda config, cutoff: Charges(config.hidden, cutoff)

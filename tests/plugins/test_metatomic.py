@@ -9,9 +9,11 @@ pytest.importorskip("metatomic_ase")
 
 from ase.build import molecule
 
+from mlff_core.errors import UnsupportedError
 from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing import EngineContract, ExporterContract, small_student
 from mlff_plugins.metatomic import MetatomicEngine, MetatomicExporter
+from mlff_plugins.metatomic.module import MetatomicStudent
 
 
 class TestMetatomic(EngineContract):
@@ -33,3 +35,10 @@ def test_the_script_of_the_page_runs_on_an_exported_file(tmp_path):
     wanted = student.predict(batch_from_atoms(molecule("CH3CH2OH")))
     assert energy == pytest.approx(float(wanted.energy), abs=2e-4)
     assert force == pytest.approx(float(wanted.forces.abs().max()), rel=1e-4)
+
+
+def test_another_architecture_is_refused(monkeypatch):
+    student = small_student()
+    monkeypatch.setattr(type(student.model), "architecture", "Other")
+    with pytest.raises(UnsupportedError, match="a metatomic model computes PaiNN, but this is a Other"):
+        MetatomicStudent(student.model)

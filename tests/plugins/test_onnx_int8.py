@@ -14,6 +14,9 @@ pytest.importorskip("onnxscript")
 from mlff_core.errors import InputError, MlffError, UnsupportedError
 from mlff_core.export.agreement import agreement
 from mlff_core.export.writing import check_batches
+from mlff_core.model.painn import PaiNN
+from mlff_core.model.term import Term
+from mlff_core.model.zbl import ZBLRepulsion
 from mlff_core.potentials.student import StudentPotential
 from mlff_core.testing import small_student
 from mlff_core.tolerance import Tolerance
@@ -110,3 +113,16 @@ def test_a_file_beyond_its_tolerance_is_not_kept(tmp_path):
     with pytest.raises(MlffError, match="not kept"):
         export_int8(student, tmp_path / "x.onnx", edge_graph(student), card_entries(student), Tolerance())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_term_that_was_not_tried_is_refused():
+    class Nothing(Term):
+        name = "nothing"
+
+        def forward(self, distances, species, centers, neighbors, features):
+            return 0.0 * distances
+
+    config = small_student().model.config
+    model = PaiNN(config, [ZBLRepulsion.make(config), Nothing(config.cutoff)])
+    with pytest.raises(UnsupportedError, match="term 'nothing', which an int8 file does not compute"):
+        round_weights(model)

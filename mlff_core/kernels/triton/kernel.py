@@ -12,11 +12,12 @@ from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.kernels.triton.arrays import Outputs, PaddedInputs, Tiling
 from mlff_core.kernels.triton.cuda_graph import Graph
 from mlff_core.kernels.triton.launch import check_device, interpreted
-from mlff_core.kernels.triton.network import CHUNK, evaluate
+from mlff_core.kernels.triton.network import evaluate
 from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, padded_neighbors
 from mlff_core.kernels.triton.parameters import Parameters, check_size, read_parameters
 from mlff_core.kernels.triton.stepper import SEARCHED_EVERY_STEP, Stepper
-from mlff_core.model.painn import PaiNN
+from mlff_core.kernels.triton.sums import CHUNK
+from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, overlap_error
 from mlff_core.structures.prediction import Prediction
@@ -54,7 +55,7 @@ class TritonKernel:
     checks_distances = True
     selects_edges = True
 
-    def __init__(self, model: PaiNN, *, fast: bool = False, tiling: Tiling | None = None) -> None:
+    def __init__(self, model: Student, *, fast: bool = False, tiling: Tiling | None = None) -> None:
         check_device(model.scale.device)
         self.name = "triton-fast" if fast else "triton"
         self.model = model

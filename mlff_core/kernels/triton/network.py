@@ -18,11 +18,9 @@ from mlff_core.kernels.triton.jit import message as message_kernels
 from mlff_core.kernels.triton.jit import node as node_kernels
 from mlff_core.kernels.triton.launch import interpreted, launch, next_power_of_2
 from mlff_core.kernels.triton.parameters import Layer, Parameters
+from mlff_core.kernels.triton.sums import sum_systems
 from mlff_core.model.distance_floor import CORE_WIDTH
 from mlff_core.model.painn import SMOOTHING
-
-CHUNK = 1024
-"""Atoms that one program sums."""
 
 
 @contextlib.contextmanager
@@ -278,25 +276,3 @@ class _Evaluation:
             N_SPECIES=len(zbl.config.elements), N_BLOCKS=self.n_blocks, BLOCK=self.block_slots, num_warps=1,
         )  # fmt: skip
         return forces, virials
-
-
-def sum_systems(values: Tensor, starts: Tensor, largest: int) -> Tensor:
-    """Return the sums over each system, shape (n_systems, n_columns), float64, the same bits at every call.
-
-    Parameters
-    ----------
-    values
-        Shape (n_atoms, n_columns), any unit.
-    starts
-        The first row of each system and the end of the last, shape (n_systems + 1,), no unit.
-    largest
-        Rows of the largest system, or more.
-    """
-    n_columns = values.shape[1]
-    n_systems, n_parts = len(starts) - 1, -(-largest // CHUNK)
-    sums = torch.empty(n_systems, n_parts, n_columns, dtype=torch.float64, device=values.device)
-    launch(
-        node_kernels.sum_systems, (n_systems, n_parts, n_columns), values, starts, sums, n_columns,
-        CHUNK=CHUNK, num_warps=4,
-    )  # fmt: skip
-    return sums.sum(dim=1)

@@ -10,10 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.errors import UnsupportedError
-from mlff_core.kernels.cpu_kernel import computes_as_written
 from mlff_core.kernels.triton.launch import next_power_of_2
+from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.painn import Message, PaiNN, PaiNNConfig, Update
 from mlff_core.model.radial import BesselBasis
+from mlff_core.model.serving import Serves
+from mlff_core.model.student import Student
+
+SERVES = Serves("the kernel 'triton'", "use kernel='reference'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ def check_size(parameters: Parameters, n_atoms: int, capacity: int) -> None:
         raise UnsupportedError(f"{n_atoms} atoms with {capacity} neighbours are too many for the kernel 'triton'")
 
 
-def read_parameters(model: PaiNN, *, fast: bool) -> Parameters:
+def read_parameters(model: Student, *, fast: bool) -> Parameters:
     """Return a copy of a network's numbers.
 
     Parameters
@@ -119,9 +123,11 @@ def read_parameters(model: PaiNN, *, fast: bool) -> Parameters:
     Raises
     ------
     UnsupportedError
-        A precision that the kernels lack, or a network that computes something else than a PaiNN.
+        A precision, an architecture or a term that the kernels lack, or a network that computes something else than
+        its class.
     """
-    if not computes_as_written(model):
+    SERVES.check(model)
+    if not isinstance(model, PaiNN) or not computes_as_written(model):
         raise UnsupportedError(
             f"the kernel 'triton' computes a PaiNN as it is written, but this is a {type(model).__name__} that "
             "computes something else; use kernel='reference'"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from mlff_core.kernels.reference import ReferenceKernel
-from mlff_core.model.painn import PaiNN
+from mlff_core.model.painn import PaiNN, PaiNNConfig
+from mlff_core.model.presets import PRESETS
 from mlff_core.structures.batch import concatenate, single
 from mlff_core.structures.neighbors import find_neighbors
 
@@ -67,6 +69,28 @@ STRUCTURES = {
         ]
     ),
 }
+
+
+SMALL = PaiNNConfig(hidden=16, n_radial=6)
+NETWORKS = {
+    **PRESETS,
+    "gaussians": replace(PRESETS["tiny"], radial_basis="gaussian"),
+    "own filters": replace(PRESETS["ultra-tiny"], shared_filters=False),
+    "one layer": replace(SMALL, n_layers=1),
+    "one layer, shared filters": replace(SMALL, n_layers=1, shared_filters=True),
+    "two layers": replace(SMALL, n_layers=2),
+    "five layers, short cutoff": replace(SMALL, n_layers=5, cutoff=3.3),
+    "odd width": replace(SMALL, hidden=13),
+    "two channels": replace(SMALL, hidden=2),
+    "wide": replace(SMALL, hidden=130, n_layers=2),
+    "no core": replace(SMALL, core=0.0),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    """One shape of network after the other."""
+    return NETWORKS[request.param]
 
 
 @pytest.fixture(params=STRUCTURES)

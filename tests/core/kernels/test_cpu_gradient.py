@@ -9,25 +9,13 @@ import pytest
 import torch
 
 from mlff_core.errors import UnsupportedError
-from mlff_core.kernels.cpu_gradient import N_INTERVALS, CPUGradientKernel
+from mlff_core.kernels.cpu_gradient import TRAINING_INTERVALS, CPUGradientKernel
 from mlff_core.kernels.cpu_kernel import CPUKernel, variants
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import PRESETS
 from mlff_core.structures.neighbors import edge_vectors, find_neighbors
 
 SMALL = PaiNNConfig(hidden=16, n_radial=6)
-CONFIGS = {
-    **PRESETS,
-    "gaussians": replace(PRESETS["tiny"], radial_basis="gaussian"),
-    "own filters": replace(PRESETS["ultra-tiny"], shared_filters=False),
-    "one layer": replace(SMALL, n_layers=1),
-    "one layer, shared filters": replace(SMALL, n_layers=1, shared_filters=True),
-    "two layers": replace(SMALL, n_layers=2),
-    "five layers, short cutoff": replace(SMALL, n_layers=5, cutoff=3.3),
-    "two channels": replace(SMALL, hidden=2),
-    "odd width": replace(SMALL, hidden=13),
-    "wide": replace(SMALL, hidden=130, n_layers=2),
-}
 
 
 def factors(n_atoms):
@@ -68,9 +56,8 @@ def check(kernel, batch, edges, expected, relative):
         assert float((parameter.grad.double() - grad).norm()) <= bound, name
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_every_shape_of_network_has_the_gradient_of_autograd(name, make_model, make_structure, exact_gradient):
-    model = make_model(CONFIGS[name]).requires_grad_()
+def test_every_shape_of_network_has_the_gradient_of_autograd(network, make_model, make_structure, exact_gradient):
+    model = make_model(network).requires_grad_()
     batch = make_structure("batch")
     expected, edges = exact_gradient(model, batch)
     check(CPUGradientKernel(model), batch, edges, expected, 1e-8)
@@ -133,7 +120,7 @@ def test_a_step_against_the_gradient_is_seen_at_the_next_refresh(make_model, mak
     kernel.refresh()
     energies, forces, virial = kernel.evaluate(batch, edges, virial=True)
     assert float(before - energies.sum()) == pytest.approx(rate * float(gradient @ gradient), rel=1e-3)
-    fresh = CPUKernel(model, n_intervals=N_INTERVALS[torch.float64]).evaluate(batch, edges, ("forces",))
+    fresh = CPUKernel(model, n_intervals=TRAINING_INTERVALS[torch.float64]).evaluate(batch, edges, ("forces",))
     torch.testing.assert_close(forces, fresh.forces, rtol=1e-8, atol=1e-10)
     assert virial.shape == (batch.n_systems, 3, 3)
 

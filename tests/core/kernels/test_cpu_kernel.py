@@ -19,20 +19,6 @@ from mlff_core.structures.neighbors import EdgeList, find_neighbors
 ALL = ("energy", "forces", "stress", "atom_energies")
 SMALL = PaiNNConfig(hidden=16, n_radial=6)
 
-CONFIGS = {
-    **PRESETS,
-    "gaussians": replace(PRESETS["tiny"], radial_basis="gaussian"),
-    "own filters": replace(PRESETS["ultra-tiny"], shared_filters=False),
-    "one layer": replace(SMALL, n_layers=1),
-    "one layer, shared filters": replace(SMALL, n_layers=1, shared_filters=True),
-    "two layers": replace(SMALL, n_layers=2),
-    "five layers, short cutoff": replace(SMALL, n_layers=5, cutoff=3.3),
-    "odd width": replace(SMALL, hidden=13),
-    "two channels": replace(SMALL, hidden=2),
-    "wide": replace(SMALL, hidden=130, n_layers=2),
-    "no core": replace(SMALL, core=0.0),
-}
-
 
 def assert_same(given, truth, relative, energy_scale=1.0):
     scale = max(1.0, float(truth.forces.abs().max()))
@@ -45,9 +31,8 @@ def assert_same(given, truth, relative, energy_scale=1.0):
         assert float((given.stress - truth.stress).abs().max()) <= relative * strain
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_every_shape_of_network_is_the_reference(name, make_model, make_structure, truth):
-    model = make_model(CONFIGS[name])
+def test_every_shape_of_network_is_the_reference(network, make_model, make_structure, truth):
+    model = make_model(network)
     batch = make_structure("crystal")
     expected, edges = truth(model, batch)
     assert_same(CPUKernel(model).evaluate(batch, edges, ALL), expected, 1e-5)
@@ -102,7 +87,7 @@ def test_forces_are_the_slope_of_the_energy(variant, what, make_model, make_stru
 
 @pytest.mark.parametrize("variant", variants())
 def test_a_table_finer_than_a_narrow_models_arrays_is_served(variant, make_model, make_structure, truth):
-    model = make_model(CONFIGS["two channels"])
+    model = make_model(replace(SMALL, hidden=2))
     batch = make_structure("batch")
     expected, edges = truth(model, batch)
     assert_same(CPUKernel(model, variant, n_intervals=60_000).evaluate(batch, edges, ALL), expected, 1e-9)

@@ -125,7 +125,7 @@ def test_nothing_jumps_where_the_repulsion_ends(order):
         values = []
         for r in (end - 1e-8, end + 1e-8):
             r = torch.tensor([r], dtype=torch.float64, requires_grad=True)
-            y = zbl(r, torch.tensor([pair[0]]), torch.tensor([pair[1]])).sum()
+            y = zbl.pair_energies(r, torch.tensor([pair[0]]), torch.tensor([pair[1]])).sum()
             for _ in range(order):
                 (y,) = torch.autograd.grad(y, r, create_graph=True)
             values.append(float(y.detach()))

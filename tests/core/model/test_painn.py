@@ -91,7 +91,7 @@ def naive_painn(model, atomic_numbers, edge_vectors, centers, neighbors):
         s, v = s + a_ss + a_sv * (u_v * w_v).sum(1), v + a_vv[:, None] * u_v
     energies = model.readout(s)[:, 0] * model.scale
     species = model.species_of_number[atomic_numbers]
-    pair = model.zbl(r, species[centers], species[neighbors])
+    pair = model.zbl.pair_energies(r, species[centers], species[neighbors])
     return energies.index_add(0, centers, pair) + model.reference_energies[species]
 
 

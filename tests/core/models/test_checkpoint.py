@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlff_core import CheckpointError, InputError, ModelCard, StudentPotential, single
+from mlff_core import CheckpointError, InputError, ModelCard, StudentPotential, UnsupportedError, single
+from mlff_core.model.architectures import TERMS
 from mlff_core.model.painn import PaiNN, PaiNNConfig
-from mlff_core.models.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
+from mlff_core.model.zbl import ZBLRepulsion
+from mlff_core.models.checkpoint import FORMAT_VERSION, _digest, load_checkpoint, save_checkpoint
 from mlff_core.models.opening import load
 
 FORMATS = Path(__file__).parent / "data_files"
@@ -368,3 +370,53 @@ def test_a_model_saved_elsewhere_in_memory_is_the_same_file(file):
     again = save_checkpoint(file.with_name("again.pt"), model, card)
     first, second = (torch.load(path, weights_only=True)["digest"] for path in (file, again))
     assert first == second
+
+
+# Terms of the energy
+
+
+@pytest.fixture
+def extended(make_attraction):
+    torch.manual_seed(0)
+    return PaiNN(CONFIG, [ZBLRepulsion.make(CONFIG), make_attraction(CONFIG, 7.0)])
+
+
+LONGER = ModelCard("longer", CONFIG.elements, 7.0)
+
+
+def test_terms_come_back_with_their_weights_and_reach(extended, tmp_path, monkeypatch):
+    monkeypatch.setitem(TERMS, "attraction", type(extended.terms["attraction"]))
+    with torch.no_grad():
+        extended.terms["attraction"].depth.fill_(0.875)
+    loaded, card = load_checkpoint(save_checkpoint(tmp_path / "model.pt", extended, LONGER))
+    assert (list(loaded.terms), loaded.cutoff, card) == (["zbl", "attraction"], 7.0, LONGER)
+    assert float(loaded.terms["attraction"].depth.detach()) == 0.875
+
+
+def test_a_term_without_a_name_in_the_table_is_not_saved(extended, tmp_path):
+    with pytest.raises(UnsupportedError, match=r"term 'attraction' \(Attraction\) cannot be saved"):
+        save_checkpoint(tmp_path / "model.pt", extended, LONGER)
+
+
+def test_a_file_with_a_term_this_version_lacks_names_it(extended, tmp_path, monkeypatch):
+    with monkeypatch.context() as here:
+        here.setitem(TERMS, "attraction", type(extended.terms["attraction"]))
+        path = save_checkpoint(tmp_path / "model.pt", extended, LONGER)
+    refused(path, "term 'attraction'; this version knows zbl; update")
+    # A version before there were terms looks at the architecture's name, and must not open it without the term.
+    assert torch.load(path, weights_only=True)["architecture"] != "PaiNN"
+
+
+def test_a_plain_model_file_lists_no_terms(file):
+    assert list(torch.load(file, weights_only=True)) == [
+        *("format", "format_version", "architecture", "config", "state_dict", "card", "digest")
+    ]
+
+
+@pytest.mark.parametrize("wrong", [3, "text", [3], [{}], [{"name": "zbl", "surprise": 1}]], ids=str)
+def test_a_damaged_list_of_terms_is_refused(file, wrong):
+    content = torch.load(file, weights_only=True)
+    content["terms"] = wrong
+    content["digest"] = _digest(content)
+    torch.save(content, file)
+    refused(file, "damaged")

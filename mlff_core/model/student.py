@@ -1,0 +1,159 @@
+"""The energy of a student: a network's, a list of terms, and a reference energy for each element.
+
+No postponed annotations here: TorchScript reads them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mlff_core.errors import InputError
+from mlff_core.model.term import Term
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class StudentConfig(Protocol):
+    """What the configuration of every architecture says, a frozen dataclass of numbers and text."""
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers the network knows, rising."""
+
+    @property
+    def cutoff(self) -> float:
+        """Longest edge of the network, Å."""
+
+
+class Student(nn.Module):
+    """E_i = E⁰(Z_i) + scale · readout(features_i) + Σ over terms and edges that start at i.
+
+    A subclass is an architecture: it sets :attr:`architecture`, gives :meth:`features`, and has a ``readout``. It is
+    local: an atom's energy depends on the atoms that a few edges lead to.
+
+    Parameters
+    ----------
+    config
+        The shape of the network.
+    terms
+        What is added to its energy, each name once.
+    """
+
+    architecture: ClassVar[str]
+    """Its key in :data:`mlff_core.model.architectures.ARCHITECTURES` and in model files."""
+
+    has_one_cutoff: Final[bool]  # a constant to TorchScript, which then leaves the other way out of the graph
+    species_of_number: Tensor
+    scale: Tensor
+    reference_energies: Tensor
+    if TYPE_CHECKING:  # TorchScript takes no annotation of a submodule
+        config: Any
+        readout: nn.Sequential
+
+    def __init__(self, config: Any, terms: Sequence[Term]) -> None:
+        super().__init__()
+        names = [term.name for term in terms]
+        if len(set(names)) < len(names):
+            raise InputError(f"the terms of an energy must differ, got {', '.join(names)}")
+        self.config = config
+        self.network_cutoff = config.cutoff
+        self.cutoff = max([config.cutoff, *(term.cutoff for term in terms)])
+        self.has_one_cutoff = all(term.cutoff == config.cutoff for term in terms)
+        species = torch.full((119,), -1, dtype=torch.int64)
+        species[list(config.elements)] = torch.arange(len(config.elements))
+        self.register_buffer("species_of_number", species, persistent=False)
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("reference_energies", torch.zeros(len(config.elements), dtype=torch.float64))
+        self.terms = nn.ModuleDict(dict(zip(names, terms, strict=True)))
+
+    @classmethod
+    def read_config(cls, values: Mapping[str, Any]) -> Any:
+        """Return the configuration that a model file holds as a mapping; older files may say less."""
+        raise NotImplementedError
+
+    @classmethod
+    def check_weights(cls, config: Any, state: Mapping[str, Tensor]) -> torch.dtype:
+        """Return the precision of weights, whose shapes are looked at before a network of that size is made.
+
+        Parameters
+        ----------
+        config
+            Of :meth:`read_config`.
+        state
+            The state dict; tensors of any shape and any unit.
+
+        Raises
+        ------
+        InputError
+            The shapes are not the configuration's.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def default_terms(cls, config: Any) -> tuple[Term, ...]:
+        """Return the terms of a model file that names none."""
+        raise NotImplementedError
+
+    def with_config(self, config: Any) -> "Self":
+        """Return a student of another configuration with the same terms and fresh weights."""
+        raise NotImplementedError
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Self":
+        # Moving to float32 would round energies of −10³ eV by 0.1 meV an atom; they keep their precision.
+        exact = self.reference_energies
+        super()._apply(fn, recurse)
+        self.reference_energies = exact.to(self.reference_energies.device)
+        return self
+
+    def features(
+        self, species: Tensor, edge_vectors: Tensor, distances: Tensor, centers: Tensor, neighbors: Tensor
+    ) -> Tensor:
+        """Return the scalar features of each atom, shape (n_atoms, F), no unit.
+
+        Parameters
+        ----------
+        species
+            Species index of each atom, shape (n_atoms,), no unit.
+        edge_vectors, distances
+            Shape (n_edges, 3) and (n_edges,), Å; edges beyond the network's cutoff contribute nothing.
+        centers, neighbors
+            Shape (n_edges,), int64, no unit.
+        """
+        raise NotImplementedError
+
+    def forward(self, atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor) -> Tensor:
+        """Return the energy of each atom, shape (n_atoms,), eV, float64.
+
+        Parameters
+        ----------
+        atomic_numbers
+            Shape (n_atoms,), int64, no unit; every one among the model's elements.
+        edge_vectors
+            From centre to neighbour, shape (n_edges, 3), Å: all that are shorter than ``cutoff``, the longest reach of
+            network and terms; edges beyond it contribute nothing.
+        centers, neighbors
+            Shape (n_edges,), int64, no unit.
+        """
+        species = self.species_of_number[atomic_numbers]
+        distances = torch.sqrt((edge_vectors * edge_vectors).sum(dim=-1))
+        if self.has_one_cutoff:
+            features = self.features(species, edge_vectors, distances, centers, neighbors)
+        else:
+            near = (distances < self.network_cutoff).nonzero().squeeze(1)
+            features = self.features(species, edge_vectors[near], distances[near], centers[near], neighbors[near])
+        energies = self.readout(features).squeeze(-1) * self.scale
+        for term in self.terms.values():
+            if self.has_one_cutoff:
+                starts = centers
+                added = term(distances, species, centers, neighbors, features)
+            else:
+                near = (distances < term.cutoff).nonzero().squeeze(1)  # type: ignore[operator]
+                starts = centers[near]
+                added = term(distances[near], species, starts, neighbors[near], features)
+            energies = energies.to(added.dtype)  # under bf16 autocast the readout is rounded, a term is not
+            energies = energies + torch.zeros_like(energies).index_add(0, starts, added)
+        total: Tensor = energies.double() + self.reference_energies[species]
+        return total

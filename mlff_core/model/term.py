@@ -1,0 +1,67 @@
+"""A term of a student's energy: what is added to the network's, with a reach and parameters of its own.
+
+No postponed annotations here: TorchScript reads them.
+"""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from mlff_core.model.constants import ModuleWithConstants
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from mlff_core.model.student import StudentConfig
+
+
+class Term(ModuleWithConstants):
+    """A sum over edges that a student adds to the energies of their centres.
+
+    A term differentiates by itself: it is written in torch as a function of distances, and forces, stress and Hessian
+    follow. It sees the edges that are shorter than its own cutoff, which may be longer or shorter than the network's.
+    Its trainable parameters are in the student's state dict under ``terms.<name>.``.
+
+    Parameters
+    ----------
+    cutoff
+        The longest edge it needs, Å; its energy and the first two derivatives vanish there.
+    """
+
+    name: ClassVar[str]
+    """Its key in :data:`mlff_core.model.architectures.TERMS`, in model files and in error messages."""
+
+    def __init__(self, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+
+    @classmethod
+    def make(cls, config: "StudentConfig", **options: Any) -> "Self":
+        """Return the term of a student with this configuration, as :meth:`options` describes it."""
+        raise NotImplementedError
+
+    def options(self) -> dict[str, Any]:
+        """Return what :meth:`make` needs beside the student's configuration: numbers and text for the model file."""
+        return {}
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return fixed numbers by name, float64, on the CPU; none unless a subclass has some."""
+        return {}
+
+    def forward(
+        self, distances: Tensor, species: Tensor, centers: Tensor, neighbors: Tensor, features: Tensor
+    ) -> Tensor:
+        """Return what each directed edge adds to the energy of its centre, shape (n_edges,), eV.
+
+        Parameters
+        ----------
+        distances
+            Shape (n_edges,), Å; none longer than the term's cutoff where that is shorter than another's.
+        species
+            Species index of each atom, shape (n_atoms,), no unit.
+        centers, neighbors
+            Shape (n_edges,), int64, no unit.
+        features
+            The network's scalar features of each atom after the last layer, shape (n_atoms, F), no unit.
+        """
+        raise NotImplementedError
