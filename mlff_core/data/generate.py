@@ -22,7 +22,7 @@ from mlff_core.data.shards import BatchResult, Failure
 from mlff_core.data.sources import Source, open_source, seed_of
 from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.data.workers import TeacherFactory, teacher_here
-from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError
+from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError, first_line
 from mlff_core.potentials.interface import Potential, check_supported
 from mlff_core.requirements import require
 
@@ -64,7 +64,7 @@ class _GenerateTask:
             except MissingDependencyError:
                 raise
             except Exception as error:  # RDKit raises what it likes for odd molecules; one must not end the run
-                failures.append((i, "", _first_line(error)))
+                failures.append((i, "", first_line(error)))
                 continue
             if refusal := _refusal(teacher, found[0]):
                 outside.append((i, "", refusal))
@@ -136,7 +136,7 @@ class _GenerateTask:
             raise
         except Exception as error:  # force fields and teachers are other people's code
             if len(starts) == 1:
-                failures.append((starts[0].input, strategy.kind, _first_line(error)))
+                failures.append((starts[0].input, strategy.kind, first_line(error)))
                 return []
             return [pair for start in starts for pair in self._apply(strategy, [start], aids, failures)]
         return list(zip(starts, found, strict=True))
@@ -175,7 +175,7 @@ def _refusal(teacher: Potential | None, structure: LabelledStructure) -> str:
     try:
         check_supported(teacher.card, batch_from_structures([structure]))
     except UnsupportedError as error:
-        return _first_line(error)
+        return first_line(error)
     return ""
 
 
@@ -184,10 +184,6 @@ def _owned(structure: LabelledStructure, start: LabelledStructure) -> LabelledSt
     if structure.smiles is not None and start.smiles is not None:
         return replace(structure, molecule_id=None, split=None)
     return replace(structure, molecule_id=start.molecule_id, smiles=None, split=None)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def generate(

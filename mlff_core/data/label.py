@@ -19,7 +19,7 @@ from mlff_core.data.sharded_run import Job, Progress, RunReport, run
 from mlff_core.data.shards import BatchResult, Failure
 from mlff_core.data.structure import LabelledStructure, batch_from_structures, packed_by_atoms
 from mlff_core.data.workers import TeacherFactory, teacher_here
-from mlff_core.errors import InputError, MissingDependencyError
+from mlff_core.errors import InputError, MissingDependencyError, first_line
 from mlff_core.potentials.interface import Potential
 
 
@@ -142,7 +142,7 @@ def label_structures(
             raise
         except Exception as error:  # teachers are other people's code: any exception is a structure that failed
             if len(indices) == 1:
-                failures[indices[0]] = f"{teacher.card.name} failed: {_first_line(error)}"
+                failures[indices[0]] = f"{teacher.card.name} failed: {first_line(error)}"
                 return
             half = len(indices) // 2
             attempt(indices[:half])
@@ -205,10 +205,6 @@ def _not_finite(structure: LabelledStructure) -> str:
         if value is not None and not np.isfinite(value).all():
             return name
     return ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @dataclass(frozen=True)

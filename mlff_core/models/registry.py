@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from mlff_core.atomic_write import atomic_stream, make_folder, write_atomically
-from mlff_core.errors import CheckpointError, InputError
+from mlff_core.errors import CheckpointError, InputError, first_line
 from mlff_core.model.painn import count_parameters
 from mlff_core.models.checkpoint import file_sha256, load_checkpoint
 from mlff_core.potentials.interface import Potential
@@ -300,8 +300,7 @@ def resolve_device(device: str) -> torch.device:
         # The tensor's own device has an index, which "cuda" lacks.
         return torch.zeros(1, device=torch.device(device)).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {device!r} cannot be used: {reason}; try auto or cpu") from error
+        raise InputError(f"device {device!r} cannot be used: {first_line(error)}; try auto or cpu") from error
 
 
 def resolve_dtype(dtype: str) -> torch.dtype:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_core.atomic_write import unwritable, write_atomically
-from mlff_core.errors import InputError, MlffError
+from mlff_core.errors import InputError, MlffError, first_line
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import split
 from mlff_core.structures.reading import batch_from_atoms
@@ -141,9 +141,9 @@ def write_structures(path: str | Path, frames: Sequence[Atoms]) -> Path:
             content = temporary.read_bytes()
         except Exception as error:
             # ASE's writers raise whatever their format meets.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"{path} cannot be written: {type(error).__name__}: {reason}; choose an ending such as .extxyz"
+                f"{path} cannot be written: {type(error).__name__}: {first_line(error)}; "
+                "choose an ending such as .extxyz"
             ) from error
     try:
         write_atomically(path, content)
