@@ -37,8 +37,7 @@ class AOTIExporter(Exporter):
         from mlff_core.export.writing import card_entries, edge_graph, write_checked
         from mlff_core.model.traced_program import exported_program
 
-        if options:
-            raise InputError(f"aoti takes no options, got {', '.join(options)}")
+        self.read_options(options)
         graph = edge_graph(potential)
         metadata = card_entries(potential)
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_core.errors import InputError
 from mlff_core.plugins.exporter import Exporter, ExportReport
 from mlff_core.plugins.hookspecs import hookimpl
 from mlff_core.plugins.runtime import Runtime
@@ -37,8 +36,7 @@ class TorchScriptExporter(Exporter):
 
         from mlff_core.export.writing import card_entries, deprecation_silenced, edge_graph, write_checked
 
-        if options:
-            raise InputError(f"torchscript takes no options, got {', '.join(options)}")
+        self.read_options(options)
         graph = edge_graph(potential)
         content = json.dumps(card_entries(potential))
 

@@ -47,10 +47,7 @@ class ONNXExporter(Exporter):
         self.ensure_installed()
         from mlff_core.export.writing import card_entries, edge_graph, write_checked
 
-        options = dict(options or {})
-        weights = options.pop("weights", None)
-        if options:
-            raise InputError(f"onnx has no option {', '.join(sorted(options))}; it has weights")
+        weights = self.read_options(options, weights=None)["weights"]
         if weights not in (None, "int8"):
             raise InputError(f"weights must be int8 or left out, got {weights!r}")
         graph, card = edge_graph(potential), potential.card

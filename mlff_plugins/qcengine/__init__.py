@@ -62,15 +62,9 @@ class QCEngineEngine(Engine):
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> str:
         """Return the method name under which the registered program serves ``potential``."""
         self.ensure_installed()
-        from mlff_core.errors import InputError
         from mlff_plugins.qcengine.harness import MLFFHarness
 
-        options = dict(options or {})
-        batch = options.pop("batch", None)
-        if options:
-            raise InputError(f"qcengine takes the option batch, got {', '.join(options)}")
-        if batch is not None:
-            potential.check(batch)
+        self.read_options(potential, options)
         register()
         return MLFFHarness.serve(potential)
 
