@@ -173,11 +173,9 @@ def _evaluate(
     # Positions as the file keeps them, so that labels belong to exactly those.
     kept = [replace(s, positions=np.asarray(s.positions, dtype=np.float32)) for s in structures]
     prediction = teacher.predict(batch_from_structures(kept, dtype=torch.float64), want=sorted(want))
-    if prediction.forces is None:
-        raise InputError("no forces came back")
     counts = [s.n_atoms for s in structures]
     energies = prediction.energy.detach().cpu().tolist()
-    forces = prediction.forces.detach().cpu().numpy().astype(np.float32)
+    forces = prediction.need("forces", teacher.card.name).detach().cpu().numpy().astype(np.float32)
     bounds = np.cumsum(counts)[:-1]
     atoms = (
         np.split(prediction.atom_energies.detach().cpu().numpy().astype(np.float32), bounds)

@@ -105,9 +105,8 @@ def from_prediction(prediction: Prediction, volume: float, unit: float, rotation
     rotation
         As :func:`to_batch` was given, shape (3, 3), no unit.
     """
-    if prediction.forces is None:
-        raise UnsupportedError("the model gives no forces, so LAMMPS cannot run it")
-    forces, virial = _in_unit(prediction.forces, unit), None
+    given = prediction.need("forces", "the model", "so LAMMPS cannot run it")
+    forces, virial = _in_unit(given, unit), None
     if rotation is not None:
         forces = forces @ rotation.T
     if prediction.stress is not None:

@@ -56,6 +56,8 @@ class Descent(Strategy):
         ------
         InputError
             There is no teacher.
+        UnsupportedError
+            The teacher gives no forces.
         """
         if aids.teacher is None:
             raise InputError("the kind descent needs a teacher: name one, or switch it off")
@@ -65,9 +67,8 @@ class Descent(Strategy):
         bounds = np.cumsum([start.n_atoms for start in starts])[:-1]
         for _ in range(self.n):
             positions = torch.from_numpy(np.concatenate(current))
-            forces = aids.teacher.predict(batch.with_positions(positions), want=("forces",)).forces
-            if forces is None:
-                raise InputError(f"{aids.teacher.card.name} gives no forces; switch the kind descent off")
+            found = aids.teacher.predict(batch.with_positions(positions), want=("forces",))
+            forces = found.need("forces", aids.teacher.card.name, "which the kind descent needs; switch it off")
             for k, force in enumerate(np.split(forces.detach().to("cpu", torch.float64).numpy(), bounds)):
                 step = self.rate * force
                 step *= min(1.0, self.longest / max(float(np.linalg.norm(step, axis=1).max()), 1e-12))
