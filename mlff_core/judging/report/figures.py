@@ -133,8 +133,7 @@ def _components(axis: Any, evaluation: Evaluation) -> None:
     reference, predicted = evaluation.sample.reference[:N_SCATTER], evaluation.sample.predicted[:N_SCATTER]
     top = float(np.percentile(np.abs(reference), 99.8)) or 1.0
     for k, name in enumerate("xyz"):
-        whole = evaluation.sample.reference[:, [k]], evaluation.sample.predicted[:, [k]]
-        r2 = 1.0 - np.square(whole[1] - whole[0]).sum() / max(np.square(whole[0] - whole[0].mean()).sum(), 1e-300)
+        r2 = metrics.r_squared(evaluation.sample.reference[:, k], evaluation.sample.predicted[:, k])
         axis.plot(
             reference[:, k], predicted[:, k], ".", markersize=2.5, alpha=0.5, color=COMPONENT_COLOURS[k],
             label=f"{name}: R² {r2:.4f}", rasterized=True,
