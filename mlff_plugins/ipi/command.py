@@ -88,6 +88,6 @@ def serve_ipi(
 @click.command("ipi-pes-path")
 def ipi_pes_path() -> None:
     """Print the file that i-PI's <ffdirect> and i-pi-driver-py take as <pes_path>."""
-    from mlff_plugins.ipi import PES_FILE
+    from mlff_plugins.ipi.pes_file import PES_FILE
 
     click.echo(PES_FILE)
