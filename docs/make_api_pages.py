@@ -61,7 +61,7 @@ MODULES = {
             "mlff_core.training.settings",
             "mlff_core.training.trainer",
             "mlff_core.judging.evaluate",
-            "mlff_core.judging.evaluation",
+            "mlff_core.judging.outcome",
             "mlff_core.judging.metrics",
             "mlff_core.export.parity",
             "mlff_plugins.benchmark.timing",

@@ -16,7 +16,7 @@ from mlff_core.errors import MlffError
 
 if TYPE_CHECKING:
     from mlff_core.data.hdf5 import Dataset
-    from mlff_core.judging.evaluation import Evaluation
+    from mlff_core.judging.outcome import Evaluation
     from mlff_core.judging.physics.result import PhysicsReport
     from mlff_core.potentials.interface import Potential
 

@@ -16,8 +16,8 @@ from mlff_core.data.hdf5 import Dataset, LabelledBatch
 from mlff_core.data.memory import check_rows
 from mlff_core.errors import InputError, MlffError
 from mlff_core.judging import metrics
-from mlff_core.judging.evaluation import AtomSample, Evaluation, StructureTable
 from mlff_core.judging.metrics import Array
+from mlff_core.judging.outcome import AtomSample, Evaluation, StructureTable
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import split as singles
 

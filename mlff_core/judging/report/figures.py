@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_core.judging import metrics
-from mlff_core.judging.evaluation import Evaluation
+from mlff_core.judging.outcome import Evaluation
 from mlff_core.requirements import require
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 from mlff_core import __version__
 from mlff_core.atomic_write import write_atomically
 from mlff_core.judging.definitions import FIGURES, measured, number
-from mlff_core.judging.evaluation import Evaluation
+from mlff_core.judging.outcome import Evaluation
 from mlff_core.judging.physics.result import PhysicsReport
 from mlff_core.judging.report.figures import force_figure, png, reliability_figure
 from mlff_core.judging.report.physics_figures import dimer_figure, drift_figure, frequency_figure, torsion_figure

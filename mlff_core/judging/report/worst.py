@@ -9,7 +9,7 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
 from mlff_core.data.hdf5 import Dataset
-from mlff_core.judging.evaluation import Evaluation
+from mlff_core.judging.outcome import Evaluation
 from mlff_core.potentials.interface import Potential
 
 
