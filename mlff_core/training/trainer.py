@@ -16,8 +16,8 @@ from mlff_core.errors import InputError
 from mlff_core.models.registry import resolve_device
 from mlff_core.training.parallel import processes
 from mlff_core.training.progress import Reporter
-from mlff_core.training.run import Run, TrainResult
 from mlff_core.training.settings import TrainConfig
+from mlff_core.training.training_run import Run, TrainResult
 
 __all__ = ["TrainConfig", "TrainResult", "Trainer"]
 
