@@ -31,10 +31,10 @@ def command(
     from mlff_core.cli.judging import judged, write_report
     from mlff_core.cli.judging_tables import comparison_table
     from mlff_core.data.hdf5 import Dataset
-    from mlff_core.judging.report.figures import require_figures
+    from mlff_core.judging.report.plots import require_plots
 
     if out is not None:
-        require_figures()
+        require_plots()
     with Dataset(data) as dataset:
         # All are opened before the first is judged: a wrong name is found at once.
         potentials = [load(model, device=device) for model in models]

@@ -32,10 +32,10 @@ def command(
     from mlff_core.cli.judging import judged, physics, write_report
     from mlff_core.cli.judging_tables import evaluation_tables, physics_table
     from mlff_core.data.hdf5 import Dataset
-    from mlff_core.judging.report.figures import require_figures
+    from mlff_core.judging.report.plots import require_plots
 
     if out is not None:
-        require_figures()  # before the minutes, not after
+        require_plots()  # before the minutes, not after
     with Dataset(data) as dataset:
         potential = load(model, device=device)
         if out is not None:

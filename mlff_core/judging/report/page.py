@@ -17,8 +17,8 @@ from mlff_core.atomic_write import write_atomically
 from mlff_core.judging.definitions import FIGURES, measured, number
 from mlff_core.judging.outcome import Evaluation
 from mlff_core.judging.physics.result import PhysicsReport
-from mlff_core.judging.report.figures import force_figure, png, reliability_figure
-from mlff_core.judging.report.physics_figures import dimer_figure, drift_figure, frequency_figure, torsion_figure
+from mlff_core.judging.report.physics_plots import dimer_figure, drift_figure, frequency_figure, torsion_figure
+from mlff_core.judging.report.plots import force_figure, png, reliability_figure
 
 TILES = ("force_mae", "force_rmse", "force_r2", "force_angle_median_deg", "relative_energy_mae_mev_per_atom")
 

@@ -13,8 +13,8 @@ from ase.build import molecule as ase_molecule
 from mlff_core.errors import MissingDependencyError
 from mlff_core.judging.evaluate import evaluate
 from mlff_core.judging.physics.suite import run_physics
-from mlff_core.judging.report.figures import force_figure
 from mlff_core.judging.report.page import Judged, page, write_page
+from mlff_core.judging.report.plots import force_figure
 from mlff_core.judging.report.worst import worst_structures
 from mlff_core.structures.reading import batch_from_atoms
 

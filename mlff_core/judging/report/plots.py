@@ -19,7 +19,7 @@ COMPONENT_COLOURS = (BLUE, ORANGE, GREEN)
 N_SCATTER = 4000
 
 
-def require_figures() -> None:
+def require_plots() -> None:
     """Refuse to go on without matplotlib.
 
     Raises
@@ -38,7 +38,7 @@ def canvas(width: float, height: float) -> Figure:
     MissingDependencyError
         matplotlib is not installed.
     """
-    require_figures()
+    require_plots()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
