@@ -14,7 +14,7 @@ import numpy as np
 from mlff_core.data.digest import file_sha256
 from mlff_core.data.label import label_structures
 from mlff_core.data.recipe import GenerateConfig
-from mlff_core.data.sampling import STRATEGIES, Aids, Cluster, GfnffMd, Strategy, closest_contact
+from mlff_core.data.sampling import STRATEGIES, Cluster, GfnffMd, SamplingContext, Strategy, closest_contact
 from mlff_core.data.sampling.cluster import water
 from mlff_core.data.sampling.conformers import conformers
 from mlff_core.data.sharded_run import Job, Progress, RunReport, run
@@ -111,16 +111,16 @@ class _GenerateTask:
     def _sample(
         self, starts: Sequence[_Start], teacher: Potential | None, failures: list[_Miss]
     ) -> list[tuple[int, LabelledStructure]]:
-        aids = Aids(teacher, self._partner, self._solvent)
+        context = SamplingContext(teacher, self._partner, self._solvent)
         made: list[tuple[int, LabelledStructure]] = []
         for strategy in self.config.kinds.enabled():
             served = [start for start in starts if strategy.serves(start.structure)]
-            for start, found in self._apply(strategy, served, aids, failures):
+            for start, found in self._apply(strategy, served, context, failures):
                 made += [(start.input, _owned(structure, start.structure)) for structure in found]
         return made
 
     def _apply(
-        self, strategy: Strategy, starts: list[_Start], aids: Aids, failures: list[_Miss]
+        self, strategy: Strategy, starts: list[_Start], context: SamplingContext, failures: list[_Miss]
     ) -> list[tuple[_Start, list[LabelledStructure]]]:
         """Sample all starts together; where that fails, find out one by one which of them it was."""
         if not starts:
@@ -131,14 +131,14 @@ class _GenerateTask:
             for start in starts
         ]
         try:
-            found = strategy.sample_many([start.structure for start in starts], rngs, aids)
+            found = strategy.sample_many([start.structure for start in starts], rngs, context)
         except MissingDependencyError:
             raise
         except Exception as error:  # force fields and teachers are other people's code
             if len(starts) == 1:
                 failures.append((starts[0].input, strategy.kind, first_line(error)))
                 return []
-            return [pair for start in starts for pair in self._apply(strategy, [start], aids, failures)]
+            return [pair for start in starts for pair in self._apply(strategy, [start], context, failures)]
         return list(zip(starts, found, strict=True))
 
     def _partner(self, rng: np.random.Generator) -> LabelledStructure:

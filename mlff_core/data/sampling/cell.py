@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, at, check_count, check_range
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError
 
@@ -48,7 +48,9 @@ class Cell(Strategy):
         if not 0 <= self.strain < 0.3:
             raise InputError(f"strain must lie in 0…0.3, got {self.strain:g}")
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(
+        self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext
+    ) -> list[LabelledStructure]:
         """Return ``n`` deformed cells; directions without periodicity keep their length."""
         if start.cell is None or start.pbc is None:
             return []

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from ase.data import covalent_radii
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, at, check_count, check_range
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError
 
@@ -48,7 +48,9 @@ class Collision(Strategy):
         if not self.weight > 0:
             raise InputError(f"weight must be above 0, got {self.weight:g}")
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(
+        self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext
+    ) -> list[LabelledStructure]:
         """Return ``n`` geometries with one short distance each; none of an atom."""
         positions = start.positions.astype(np.float64)
         distances = np.linalg.norm(positions[:, None] - positions, axis=-1)

@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import atomic_masses
 
 from mlff_core.data.sampling.langevin import langevin
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, at, check_count, check_range
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError, MissingDependencyError
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
@@ -61,7 +61,9 @@ class GfnffMd(Strategy):
                 f"and {self.friction_per_ps:g}"
             )
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(
+        self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext
+    ) -> list[LabelledStructure]:
         """Return ``n`` frames.
 
         Raises

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from ase.data import atomic_masses
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, at, check_count, check_range
 from mlff_core.data.structure import Array, LabelledStructure, batch_from_structures
 from mlff_core.errors import InputError
 from mlff_core.units import EV_PER_KELVIN
@@ -55,7 +55,9 @@ class NormalMode(Strategy):
         if not self.softest > 0:
             raise InputError(f"softest must be positive, got {self.softest:g} eV/Å²/u")
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(
+        self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext
+    ) -> list[LabelledStructure]:
         """Return ``n`` displaced geometries; none of an atom or of a structure above ``max_atoms``.
 
         Raises
@@ -63,11 +65,11 @@ class NormalMode(Strategy):
         InputError
             There is no teacher.
         """
-        if aids.teacher is None:
+        if context.teacher is None:
             raise InputError("the kind normal_mode needs a teacher: name one, or switch it off")
         if not 2 <= start.n_atoms <= self.max_atoms:
             return []
-        hessian = aids.teacher.hessian(batch_from_structures([start], dtype=torch.float64))
+        hessian = context.teacher.hessian(batch_from_structures([start], dtype=torch.float64))
         curvatures, modes = internal_modes(
             hessian.detach().to("cpu", torch.float64).numpy(), start.positions, atomic_masses[start.atomic_numbers]
         )

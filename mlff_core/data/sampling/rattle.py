@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, at, check_count, check_range
 from mlff_core.data.structure import LabelledStructure
 
 
@@ -35,7 +35,9 @@ class Rattle(Strategy):
         check_count(self.n)
         check_range("sigma", self.sigma_min, self.sigma_max)
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(
+        self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext
+    ) -> list[LabelledStructure]:
         """Return ``n`` rattled geometries."""
         made = []
         for _ in range(self.n):

@@ -15,7 +15,7 @@ from mlff_core.potentials.interface import Potential
 
 
 @dataclass(frozen=True)
-class Aids:
+class SamplingContext:
     """What a strategy may need beside the structure it starts from.
 
     Parameters
@@ -58,14 +58,16 @@ class Strategy(ABC):
         return self.crystals if start.is_periodic else self.molecules
 
     @abstractmethod
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(
+        self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext
+    ) -> list[LabelledStructure]:
         """Return geometries made from ``start``, a structure near a minimum; none where there is nothing to vary."""
 
     def sample_many(
-        self, starts: Sequence[LabelledStructure], rngs: Sequence[np.random.Generator], aids: Aids
+        self, starts: Sequence[LabelledStructure], rngs: Sequence[np.random.Generator], context: SamplingContext
     ) -> list[list[LabelledStructure]]:
         """Return what :meth:`sample` gives for each start; strategies that ask a teacher ask for all at once."""
-        return [self.sample(start, rng, aids) for start, rng in zip(starts, rngs, strict=True)]
+        return [self.sample(start, rng, context) for start, rng in zip(starts, rngs, strict=True)]
 
 
 def at(start: LabelledStructure, positions: Array, kind: str, cell: Array | None = None) -> LabelledStructure:
