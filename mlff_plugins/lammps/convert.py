@@ -27,7 +27,7 @@ _ROWS, _COLUMNS = np.array(VIRIAL_ORDER).T
 
 
 class Results(NamedTuple):
-    """What LAMMPS is told: energy, forces (n_atoms, 3), virial (6,), energies (n_atoms,), in its own units."""
+    """What LAMMPS gets: energy, forces (n_atoms, 3), virial (6,), energies (n_atoms,), in its own units."""
 
     energy: float
     forces: Array
@@ -92,7 +92,7 @@ def to_batch(
 
 
 def from_prediction(prediction: Prediction, volume: float, unit: float, rotation: Array | None = None) -> Results:
-    """Return what LAMMPS is told; the virial is −stress × volume.
+    """Return what LAMMPS gets; the virial is −stress × volume.
 
     Parameters
     ----------
