@@ -41,7 +41,7 @@ def head(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 model file does: `mlff predict organic-tiny molecule.xyz`. They know H C N O F P S Cl in neutral molecules, clusters and
 liquids, imitate the teacher {data["teacher"]["method"]}, and all three learned from the same data.
 """
-    yield f"""ReportedModel on {found[0]["n_structures"]:,} geometries of {found[0]["n_molecules"]} molecules and clusters
+    yield f"""Judged on {found[0]["n_structures"]:,} geometries of {found[0]["n_molecules"]} molecules and clusters
 whose scaffolds occur nowhere in training: `mlff validate organic-original test_scaffolds.h5`, where the set is made by
 `examples/train/data/make_data.sh`. Forces by component, all kinds of geometry together, 95 % intervals by bootstrap
 over molecules. In brackets what the student was meant to reach, and the least that was asked.

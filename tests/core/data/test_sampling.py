@@ -361,7 +361,8 @@ def test_sampling_is_imported_without_rdkit_and_gfnff():
     code = (
         "import sys; sys.modules.update(rdkit=None, gfnff=None, dask=None)\n"
         "import mlff_core.data.sampling, mlff_core.data.generate, mlff_core.data.split, mlff_core.cli.data\n"
-        "from mlff_core.data.sampling import GfnffMd, SamplingContext; from mlff_core.data.sampling.cluster import water\n"
+        "from mlff_core.data.sampling import GfnffMd, SamplingContext\n"
+        "from mlff_core.data.sampling.cluster import water\n"
         "from mlff_core.data.sampling.conformers import conformers; import numpy as np\n"
         "from mlff_core.errors import MissingDependencyError\n"
         "for call in (lambda: conformers('C', 1, 0), \\\n"
