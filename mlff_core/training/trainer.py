@@ -71,9 +71,7 @@ class Trainer:
             Data or settings that cannot be used, a run in ``out`` that is another one, or a loss that is not finite.
         """
         with processes(self.device) as group, _matmul_precision(self.config.precision):
-            run = Run(self.config, self.device, self.dtype, group, self.reporter, lambda: self._stop)
-            run.begin(resume)
-            return run.train()
+            return Run(self.config, self.device, self.dtype, group, self.reporter, lambda: self._stop, resume).train()
 
 
 @contextlib.contextmanager

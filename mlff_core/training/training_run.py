@@ -80,6 +80,13 @@ class Run:
         Is told how it goes.
     is_stopped
         Asked after each step whether to end.
+    resume
+        As :meth:`~mlff_core.training.trainer.Trainer.fit` takes it.
+
+    Raises
+    ------
+    InputError
+        Data or settings that cannot be used, or a run in the folder that is another one.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class Run:
         group: Processes,
         reporter: Reporter,
         is_stopped: Callable[[], bool],
+        resume: bool | None,
     ) -> None:
         self.began = self.started = time.monotonic()
         self.config, self.device, self.dtype, self.group = config, device, dtype, group
@@ -97,10 +105,7 @@ class Run:
         self.is_stopped = is_stopped
         self.metrics: dict[str, float] = {}
         self.seen = 0
-
-    def begin(self, resume: bool | None) -> None:
-        """Make or read everything up to the first step; see :meth:`mlff_core.training.trainer.Trainer.fit`."""
-        config, group, out = self.config, self.group, self.config.out
+        out = config.out
         state_path = out / "state.pt"
         if resume is None and state_path.exists():
             raise InputError(f"{out} holds a run already: --resume goes on, --fresh begins anew, or give another out")
@@ -123,7 +128,7 @@ class Run:
         self.before = self.place.minutes
         self.kind, self.obstacle = step_kind(config.step, self.learner.model, config.precision)
         self.step = GradientStep(self.learner.model, config.loss, self.kind, self._autocast)
-        self._open_loaders(train, held_out, replay)
+        self.loader, self.held_out, self.replay = self._loaders(train, held_out, replay)
         group.barrier()  # nobody reads the old state any more
         if group.is_first:
             make_folder(out)
@@ -134,18 +139,21 @@ class Run:
             self.log = TrainingLog(out, self.place.step, tensorboard=config.log.tensorboard)
         self.saved = time.monotonic()
 
-    def _open_loaders(self, train: Indices, held_out: Indices, replay: Dataset | None) -> None:
+    def _loaders(
+        self, train: Indices, held_out: Indices, replay: Dataset | None
+    ) -> tuple[BatchLoader, BatchLoader, BatchLoader | None]:
+        """Return what to learn from, what to validate on, and what to replay."""
         config, cutoff = self.config, self.learner.model.config.cutoff
         shares = {"rank": self.group.rank, "world": self.group.world}
-        self.loader = BatchLoader(self.dataset, train, cutoff, config.batch, seed=config.seed, **shares)
-        self.held_out = BatchLoader(self.dataset, held_out, cutoff, config.batch, seed=None, **shares)
-        self.replay = None
-        if replay is not None:
-            share = config.data.replay_share
-            atoms, edges = (max(1, round(most * share)) for most in (config.batch.atoms, config.batch.edges))
-            members, _ = training_and_validation(replay, config.data)
-            sizes = replace(config.batch, atoms=atoms, edges=edges)
-            self.replay = BatchLoader(replay, members, cutoff, sizes, seed=config.seed + 1, **shares)
+        learned = BatchLoader(self.dataset, train, cutoff, config.batch, seed=config.seed, **shares)
+        validated = BatchLoader(self.dataset, held_out, cutoff, config.batch, seed=None, **shares)
+        if replay is None:
+            return learned, validated, None
+        share = config.data.replay_share
+        atoms, edges = (max(1, round(most * share)) for most in (config.batch.atoms, config.batch.edges))
+        members, _ = training_and_validation(replay, config.data)
+        sizes = replace(config.batch, atoms=atoms, edges=edges)
+        return learned, validated, BatchLoader(replay, members, cutoff, sizes, seed=config.seed + 1, **shares)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.config.precision != "bf16":
