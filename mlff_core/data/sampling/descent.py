@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from mlff_core.data.sampling.strategy import SamplingContext, Strategy, at, check_count
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.errors import InputError
 
@@ -39,19 +39,17 @@ class Descent(Strategy):
     longest: float = 0.1
 
     def __post_init__(self) -> None:
-        check_count(self.n)
+        super().__post_init__()
         if not (self.rate > 0 and self.longest > 0):
             raise InputError(f"rate and longest must be positive, got {self.rate:g} Å²/eV and {self.longest:g} Å")
 
-    def sample(
-        self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext
-    ) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return the geometries after each step."""
         return self.sample_many([start], [rng], context)[0]
 
     def sample_many(
         self, starts: Sequence[LabelledStructure], rngs: Sequence[np.random.Generator], context: SamplingContext
-    ) -> list[list[LabelledStructure]]:
+    ) -> list[Structures]:
         """Return the geometries after each step of each start, the teacher asked for all together.
 
         Raises
