@@ -5,19 +5,18 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from mlff_core.data.digest import file_sha256
 from mlff_core.data.label import label_structures
 from mlff_core.data.recipe import GenerateConfig
 from mlff_core.data.sampling import STRATEGIES, Cluster, GfnffMd, SamplingContext, Strategy, closest_contact
 from mlff_core.data.sampling.cluster import water
 from mlff_core.data.sampling.conformers import conformers
-from mlff_core.data.sharded_run import Job, Progress, RunReport, run
+from mlff_core.data.sharded_run import Progress, RunReport, make_job, run_job
 from mlff_core.data.shards import BatchResult, Failure
 from mlff_core.data.sources import Source, open_source, seed_of
 from mlff_core.data.structure import LabelledStructure, batch_from_structures
@@ -85,15 +84,7 @@ class _GenerateTask:
         kept.sort(key=lambda pair: pair[0])
         structures = [structure for _, structure in kept]
         if teacher is not None:
-            result = label_structures(
-                teacher,
-                structures,
-                batch_atoms=config.batch_atoms,
-                max_force=config.max_force,
-                atom_energies=config.atom_energies,
-                hessian_rows=config.hessian_rows,
-                hessian_directions=config.hessian_directions,
-            )
+            result = label_structures(teacher, structures, config)
             dropped.update(result.dropped)
             failures += [(kept[j][0], structures[j].kind, why) for j, why in sorted(result.failures.items())]
             structures = [structure for structure in result.structures if structure is not None]
@@ -229,27 +220,18 @@ def generate(
     potential = teacher_here(teacher)
     _check_kinds(config, potential)
     inputs = open_source(source, output.with_name(f"{output.name}.parts"), limit)
-    lineage = {} if potential is None else dict(potential.card.teacher) or {"name": potential.card.name}
-    settings = asdict(config)
-    settings.pop("max_failed_share")
-    source_sha256 = file_sha256(source)
-    job = Job(
-        task=_GenerateTask(inputs, teacher, config),
-        n_batches=-(-len(inputs) // config.batch_molecules),
+    job = make_job(
+        "generate",
+        _GenerateTask(inputs, teacher, config),
+        config,
+        source,
+        output,
+        None if potential is None else potential.card,
         n_inputs=len(inputs),
-        output=output,
-        identity={"command": "generate", "settings": settings, "source": source_sha256, "teacher": lineage},
-        max_failed_share=config.max_failed_share,
-        teacher=lineage,
-        created={
-            "command": "generate",
-            "settings": settings,
-            "source": {"name": source.name, "sha256": source_sha256},
-        },
-        license="" if potential is None else potential.card.licence,
+        n_per_batch=config.batch_molecules,
         kinds=list(STRATEGIES),
     )
-    return run(job, processes=processes, scheduler=scheduler, on_progress=on_progress)
+    return run_job(job, processes, scheduler, on_progress)
 
 
 def _check_kinds(config: GenerateConfig, teacher: Potential | None) -> None:
