@@ -127,7 +127,7 @@ def compile_library(target: Path, compiler: str) -> None:
         objects = [f"{folder}/{k}.o" for k in range(len(commands))]
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             jobs = [
-                pool.submit(_run, [compiler, *command[:-1], "-c", str(SOURCES / command[-1]), "-o", output])
+                pool.submit(run_compiler, [compiler, *command[:-1], "-c", str(SOURCES / command[-1]), "-o", output])
                 for command, output in zip(commands, objects, strict=True)
             ]
             for job in jobs:
@@ -136,13 +136,20 @@ def compile_library(target: Path, compiler: str) -> None:
         link = [compiler, "-shared", "-o", str(finished), *objects, "-pthread"]
         try:
             # An older libstdc++ may be in the process already, such as that of a conda environment.
-            _run([*link, "-static-libstdc++", "-static-libgcc"])
+            run_compiler([*link, "-static-libstdc++", "-static-libgcc"])
         except BuildError:
-            _run(link)
+            run_compiler(link)
         finished.replace(target)
 
 
-def _run(command: list[str]) -> None:
+def run_compiler(command: list[str]) -> None:
+    """Run a C++ compiler, which comes first in ``command``.
+
+    Raises
+    ------
+    BuildError
+        It could not be run, took too long or failed; the message has its first complaint.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -17,7 +17,7 @@ from ase.data import chemical_symbols
 from mlff_core.atomic_write import write_atomically
 from mlff_core.errors import MissingDependencyError, UnsupportedError
 from mlff_core.kernels.build import SOURCES as KERNEL_SOURCES
-from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, load_library
+from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, load_library, run_compiler
 from mlff_core.kernels.cpu_kernel import packed
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
@@ -27,7 +27,6 @@ from mlff_plugins.lammps.loader import INSTALL_HINT, REQUIRES
 
 SOURCES = Path(__file__).parent / "pair"
 MAGIC = b"MLFFPAIR"
-TIMEOUT_S = 900
 
 logger = logging.getLogger("mlff_plugins.lammps")
 
@@ -67,7 +66,7 @@ def build_plugin() -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
             finished = Path(folder) / "plugin.so"
-            _compile([compiler, *command, str(source), "-o", str(finished), "-ldl"])
+            run_compiler([compiler, *command, str(source), "-o", str(finished), "-ldl"])
             finished.replace(target)
     return target
 
@@ -116,14 +115,3 @@ def _folder_of(distribution: metadata.Distribution, header: str) -> Path:
         f"{distribution.metadata['Name']} {distribution.version} brings no header {header}, without which the plugin "
         f"cannot be compiled. Install with: {INSTALL_HINT}"
     )
-
-
-def _compile(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"the C++ compiler {command[0]} could not be run: {error}") from error
-    if done.returncode != 0:
-        lines = done.stderr.splitlines()
-        complaint = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
-        raise BuildError(f"the C++ compiler {command[0]} failed: {complaint}")
