@@ -19,7 +19,8 @@ from mlff_core.data.loader import BatchLoader, TrainingBatch
 from mlff_core.data.memory import Indices, check_rows
 from mlff_core.data.reader import Dataset
 from mlff_core.errors import InputError
-from mlff_core.training.lineage import save_model
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.training.lineage import model_card
 from mlff_core.training.log import TrainingLog
 from mlff_core.training.monitor import validate
 from mlff_core.training.parallel import Processes
@@ -291,7 +292,8 @@ class Run:
         # The card says which step it was.
         config = replace(self.config, step=self.kind)
         sets = self.dataset, self.replayed
-        save_model(config, model, *sets, self.learner.parent, self.place, metrics, len(self.held_out))
+        card = model_card(config, model, *sets, self.learner.parent, self.place, metrics, len(self.held_out))
+        save_checkpoint(config.out / "model.pt", model, card)
 
     def _save(self) -> None:
         if self.group.is_first:
