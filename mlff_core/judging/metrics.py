@@ -194,7 +194,12 @@ def figures(sums: npt.ArrayLike) -> dict[str, Any]:
 
 
 def r_squared(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """Return R² of one set of numbers, both of any one shape and unit; NaN where the reference does not vary.
+    """Return R² of one set of numbers; NaN where the reference does not vary.
+
+    Parameters
+    ----------
+    reference, predicted
+        Shape (n,), both in the same unit, such as eV/Å.
 
     Examples
     --------

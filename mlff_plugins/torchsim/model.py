@@ -65,6 +65,11 @@ class TorchSimModel(ModelInterface):
         self._compute_stress = "stress" in potential.supports
 
     @property
+    def n_searches(self) -> int:
+        """Neighbour searches so far."""
+        return self._running.n_searches
+
+    @property
     def compute_forces(self) -> bool:
         """Whether forces are given."""
         return self._compute_forces
