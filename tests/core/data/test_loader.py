@@ -239,12 +239,15 @@ def test_what_is_made_ahead_is_bounded_and_errors_arrive():
             yield k
         raise ValueError("over")
 
-    items = ahead(source(), 2)
-    with pytest.raises(ValueError, match="over"):
-        for _ in items:
+    def take_all():
+        nonlocal taken
+        for _ in ahead(source(), 2):
             taken += 1
             # Made while the first is in use, whatever the machine's speed.
             assert two_ahead.wait(60)
+
+    with pytest.raises(ValueError, match="over"):
+        take_all()
     assert taken == 10
     assert max(lead) <= 3
 
