@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlff_core import load
 from mlff_core.errors import InputError, MlffError, UnsupportedError
+from mlff_core.models.opening import opened
 from mlff_core.potentials.interface import Potential, VerletPotential, check_elements
 from mlff_plugins.lammps.convert import energy_unit, from_prediction
 from mlff_plugins.lammps.frame import Frame, FrameKey, OutputBuffer, Reader
@@ -111,7 +111,7 @@ def attach(
     UnsupportedError
         Other units, several MPI processes, or an element that the model does not know.
     """
-    potential = model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel)
+    potential = opened(model, device=device, dtype=dtype, kernel=kernel)
     if lmp.extract_setting("world_size") > 1:
         raise UnsupportedError(
             f"a model in LAMMPS runs on one MPI process, got {lmp.extract_setting('world_size')}; start it without "
