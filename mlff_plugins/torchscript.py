@@ -81,13 +81,9 @@ def open_torchscript(path: Path, device: str) -> GraphPotential:
         module = torch.jit.load(str(path), map_location=where, _extra_files=extra)
         card, dtype = card_from_entries(json.loads(extra[CARD]))
 
-    def graph(
-        atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with torch.enable_grad():
-            outputs: tuple[Tensor, Tensor, Tensor, Tensor] = module(
-                atomic_numbers, edge_vectors, centers, neighbors, system_idx
-            )
+            outputs: tuple[Tensor, Tensor, Tensor, Tensor] = module(*inputs)
         return outputs
 
     return GraphPotential(graph, card, device=where, dtype=dtype)

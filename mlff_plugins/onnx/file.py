@@ -75,10 +75,7 @@ def open_onnx(path: Path, device: str) -> GraphPotential:
         session = onnxruntime.InferenceSession(str(path), settings, providers=_providers(device))
         card, dtype = card_from_entries(session.get_modelmeta().custom_metadata_map)
 
-    def graph(
-        atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        inputs = (atomic_numbers, edge_vectors, centers, neighbors, system_idx)
+    def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         feed = {name: tensor.contiguous().numpy() for name, tensor in zip(INPUTS, inputs, strict=True)}
         energy, atom_energies, forces, virial = (torch.from_numpy(array) for array in session.run(OUTPUTS, feed))
         return energy, atom_energies, forces, virial
