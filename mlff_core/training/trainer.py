@@ -15,8 +15,9 @@ from mlff_core.kernels.precision import tensor_cores
 from mlff_core.models.registry import resolve_device
 from mlff_core.training.parallel import processes
 from mlff_core.training.progress import Reporter
+from mlff_core.training.result import TrainResult
 from mlff_core.training.settings import TrainConfig
-from mlff_core.training.training_run import Run, TrainResult
+from mlff_core.training.training_run import Run
 
 __all__ = ["TrainConfig", "TrainResult", "Trainer"]
 

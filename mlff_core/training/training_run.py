@@ -7,9 +7,8 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -27,43 +26,12 @@ from mlff_core.training.parallel import Processes
 from mlff_core.training.progress import Reporter
 from mlff_core.training.refusal import refuse
 from mlff_core.training.replay import merged
+from mlff_core.training.result import Status, TrainResult
 from mlff_core.training.settings import TrainConfig
 from mlff_core.training.start import starting_model
 from mlff_core.training.state import Learner, check_same_run, model_of, read_state
 from mlff_core.training.step import GradientStep, step_kind
 from mlff_core.training.subsets import training_and_validation
-
-Status = Literal["finished", "time", "stopped"]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a call of :meth:`mlff_core.training.trainer.Trainer.fit` left behind.
-
-    Parameters
-    ----------
-    out
-        The run's folder.
-    model
-        The best model so far.
-    status
-        ``"finished"``; ``"time"`` or ``"stopped"`` where the run can be resumed.
-    metrics
-        Validation errors of that model, as :func:`mlff_core.training.monitor.validate` names them.
-    history
-        Rows of ``log.csv``.
-    steps, epochs, minutes
-        Done in all calls together.
-    """
-
-    out: Path
-    model: Path
-    status: Status
-    metrics: dict[str, float]
-    history: list[dict[str, float]]
-    steps: int
-    epochs: float
-    minutes: float
 
 
 class Run:
