@@ -65,7 +65,7 @@ MODULES = {
             "mlff_core.training.settings",
             "mlff_core.training.trainer",
             "mlff_core.judging.evaluate",
-            "mlff_core.judging.evaluation",
+            "mlff_core.judging.outcome",
             "mlff_core.judging.metrics",
             "mlff_core.export.parity",
             "mlff_core.export.parity_report",

@@ -11,9 +11,10 @@ again, goes on where it was. Without SLURM, ``--local 2`` starts two workers on 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from mlff_core.cli.data_run import teacher_factory
+from mlff_core.cli.data_run import load_teacher
 from mlff_core.data.label import LabelConfig, label
 
 
@@ -87,7 +88,7 @@ def main() -> None:
         report = label(
             options.source,
             options.output,
-            teacher_factory(options.teacher, ()),
+            partial(load_teacher, options.teacher, {}),
             LabelConfig(),
             scheduler=cluster.scheduler_address,
             on_progress=lambda now: print(f"{now.n_done}/{now.n_batches} batches, {now.n_structures} structures"),

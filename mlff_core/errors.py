@@ -33,3 +33,17 @@ class CheckpointError(MlffError):
 
 class UncertaintyError(MlffError):
     """A prediction less sure than its user allows; see :class:`mlff_core.potentials.watched.WatchedPotential`."""
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of an error's text, or the name of its class where it has none.
+
+    Examples
+    --------
+    >>> first_line(RuntimeError("no such file\n  in line 3"))
+    'no such file'
+    """
+    # A KeyError's text is only the key.
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -37,8 +37,7 @@ class AOTIExporter(Exporter):
         from mlff_core.export.writing import card_entries, edge_graph, write_checked
         from mlff_core.model.traced_program import exported_program
 
-        if options:
-            raise InputError(f"aoti takes no options, got {', '.join(options)}")
+        self.read_options(options)
         graph = edge_graph(potential)
         metadata = card_entries(potential)
 
@@ -91,13 +90,9 @@ def open_aoti(path: Path, device: str) -> GraphPotential:
         package = aoti_load_package(str(path))
         card, dtype = card_from_entries(package.get_metadata())
 
-    def graph(
-        atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with torch.no_grad():
-            energy, atom_energies, forces, virial = package(
-                atomic_numbers, edge_vectors, centers, neighbors, system_idx
-            )
+            energy, atom_energies, forces, virial = package(*inputs)
         return energy, atom_energies, forces, virial
 
     return GraphPotential(graph, card, device="cpu", dtype=dtype)

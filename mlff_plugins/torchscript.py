@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_core.errors import InputError
 from mlff_core.plugins.exporter import Exporter, ExportReport
 from mlff_core.plugins.hookspecs import hookimpl
 from mlff_core.plugins.runtime import Runtime
@@ -37,8 +36,7 @@ class TorchScriptExporter(Exporter):
 
         from mlff_core.export.writing import card_entries, deprecation_silenced, edge_graph, write_checked
 
-        if options:
-            raise InputError(f"torchscript takes no options, got {', '.join(options)}")
+        self.read_options(options)
         graph = edge_graph(potential)
         content = json.dumps(card_entries(potential))
 
@@ -83,13 +81,9 @@ def open_torchscript(path: Path, device: str) -> GraphPotential:
         module = torch.jit.load(str(path), map_location=where, _extra_files=extra)
         card, dtype = card_from_entries(json.loads(extra[CARD]))
 
-    def graph(
-        atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with torch.enable_grad():
-            outputs: tuple[Tensor, Tensor, Tensor, Tensor] = module(
-                atomic_numbers, edge_vectors, centers, neighbors, system_idx
-            )
+            outputs: tuple[Tensor, Tensor, Tensor, Tensor] = module(*inputs)
         return outputs
 
     return GraphPotential(graph, card, device=where, dtype=dtype)

@@ -26,8 +26,8 @@ from mlff_core.config import load_config, read_toml, to_dict
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.errors import InputError
 from mlff_core.judging.evaluate import evaluate
-from mlff_core.judging.evaluation import Evaluation
-from mlff_core.judging.report.figures import force_figure, png
+from mlff_core.judging.outcome import Evaluation
+from mlff_core.judging.report.plots import force_figure, png
 from mlff_core.models.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from mlff_core.models.opening import load
 from mlff_core.plugins import host as plugins

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.options import device_option
+
 
 @click.command()
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
@@ -16,7 +18,7 @@ import click
     type=click.Choice(["train", "validation", "test"]),
     help="Part of it to fit to; no member may have been trained on it.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@device_option
 def command(models: tuple[str, ...], output: Path, data: Path | None, split: str | None, device: str) -> None:
     """Make a committee of models, its uncertainty calibrated.
 

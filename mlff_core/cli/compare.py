@@ -7,17 +7,15 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.options import device_option, report_option, split_option
+
 
 @click.command()
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The HDF5 data set.")
-@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Judge on this split only.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Write report.html, a figure for each model and metrics.json into this folder.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@split_option
+@report_option("report.html, a figure for each model and metrics.json")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(
     models: tuple[str, ...], data: Path, split: str | None, out: Path | None, device: str, as_json: bool
@@ -31,10 +29,10 @@ def command(
     from mlff_core.cli.judging import judged, write_report
     from mlff_core.cli.judging_tables import comparison_table
     from mlff_core.data.hdf5 import Dataset
-    from mlff_core.judging.report.figures import require_figures
+    from mlff_core.judging.report.plots import require_plots
 
     if out is not None:
-        require_figures()
+        require_plots()
     with Dataset(data) as dataset:
         # All are opened before the first is judged: a wrong name is found at once.
         potentials = [load(model, device=device) for model in models]

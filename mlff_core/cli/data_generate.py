@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.data_run import print_report, progress_line, teacher_factory, work_options
+from mlff_core.cli.data_run import Work, print_report, progress_line, work_options
 from mlff_core.errors import InputError
 
 
@@ -25,18 +25,12 @@ def command(
     seed: int | None,
     limit: int | None,
     split: str | None,
-    pairs: tuple[str, ...],
-    processes: int,
-    scheduler: str | None,
-    config: str | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
+    work: Work,
 ) -> None:
     """Make the data set OUTPUT (.h5) from SOURCE: SMILES (.smi, .csv), .sdf, or structures (.xyz, .traj, .h5 …).
 
     Killed and started again with the same words, it goes on where it was.
     """
-    from mlff_core.config import apply_overrides, from_dict, read_toml
     from mlff_core.data.generate import generate
     from mlff_core.data.recipe import GenerateConfig
     from mlff_core.data.split import WAYS, split_dataset
@@ -44,18 +38,17 @@ def command(
     if split not in (None, *WAYS):  # before hours of work, not after
         raise InputError(f"--split must be {' or '.join(WAYS)}, got {split!r}")
 
-    changes = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
-    settings = from_dict(GenerateConfig, apply_overrides(read_toml(config) if config else {}, changes))
+    settings = work.settings(GenerateConfig, [] if seed is None else [f"seed={seed}"])
     with progress_line("generate") as show:
         report = generate(
             source,
             output,
             settings,
-            teacher=None if teacher is None else teacher_factory(teacher, pairs),
+            teacher=None if teacher is None else work.teacher(teacher),
             limit=limit,
-            processes=processes,
-            scheduler=scheduler,
+            processes=work.processes,
+            scheduler=work.scheduler,
             on_progress=show,
         )
     parts = None if split is None else split_dataset(output, output, by=split)
-    print_report(report, as_json, parts)
+    print_report(report, work.as_json, parts)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.data_run import print_report, progress_line, teacher_factory, work_options
+from mlff_core.cli.data_run import Work, print_report, progress_line, work_options
 
 
 @click.command("label")
@@ -18,29 +18,23 @@ def command(
     source: Path,
     output: Path,
     teacher: str,
-    pairs: tuple[str, ...],
-    processes: int,
-    scheduler: str | None,
-    config: str | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
+    work: Work,
 ) -> None:
     """Label every structure of SOURCE (.h5, .xyz, .traj …) and write the data set OUTPUT (.h5).
 
     Killed and started again with the same words, it goes on where it was.
     """
-    from mlff_core.config import apply_overrides, from_dict, read_toml
     from mlff_core.data.label import LabelConfig, label
 
-    settings = from_dict(LabelConfig, apply_overrides(read_toml(config) if config else {}, overrides))
+    settings = work.settings(LabelConfig)
     with progress_line("label") as show:
         report = label(
             source,
             output,
-            teacher_factory(teacher, pairs),
+            work.teacher(teacher),
             settings,
-            processes=processes,
-            scheduler=scheduler,
+            processes=work.processes,
+            scheduler=work.scheduler,
             on_progress=show,
         )
-    print_report(report, as_json)
+    print_report(report, work.as_json)

@@ -2,24 +2,70 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mlff_core.errors import InputError
+from mlff_core.cli.options import keyed
 
 if TYPE_CHECKING:
     from mlff_core.data.sharded_run import Progress, RunReport
     from mlff_core.potentials.interface import Potential
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the options of long work say.
+
+    Parameters
+    ----------
+    pairs
+        Options of the teacher, KEY=VALUE.
+    processes, scheduler
+        See :func:`~mlff_core.data.workers.run_batches`.
+    config
+        TOML file with the settings.
+    overrides
+        Changes of settings, KEY=VALUE.
+    as_json
+        Whether to print JSON.
+    """
+
+    pairs: tuple[str, ...]
+    processes: int
+    scheduler: str | None
+    config: str | None
+    overrides: tuple[str, ...]
+    as_json: bool
+
+    def settings(self, cls: type[T], changes: Sequence[str] = ()) -> T:
+        """Return the settings of the file with the overrides, then with ``changes``."""
+        from mlff_core.config import apply_overrides, from_dict, read_toml
+
+        plain = read_toml(self.config) if self.config else {}
+        return from_dict(cls, apply_overrides(plain, [*self.overrides, *changes]))
+
+    def teacher(self, name: str) -> Callable[[], Potential]:
+        """Return a picklable function that loads a teacher by name, with the options given."""
+        return partial(load_teacher, name, keyed("--teacher-option", self.pairs))
+
 
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of long work to a command."""
+    """Add the options of long work to a command, which gets them as one :class:`Work`."""
+
+    @functools.wraps(function)
+    def command(**given: Any) -> Any:
+        work = Work(**{name: given.pop(name) for name in Work.__dataclass_fields__})
+        return function(**given, work=work)
+
     for option in reversed(
         [
             click.option(
@@ -38,28 +84,8 @@ def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object."),
         ]
     ):
-        function = option(function)
-    return function
-
-
-def teacher_factory(name: str, pairs: tuple[str, ...]) -> Callable[[], Potential]:
-    """Return a picklable function that loads a teacher by name.
-
-    Raises
-    ------
-    InputError
-        An option is not KEY=VALUE.
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise InputError(f"--teacher-option wants KEY=VALUE, got {pair!r}")
-        try:
-            options[key] = json.loads(value)
-        except json.JSONDecodeError:
-            options[key] = value
-    return partial(load_teacher, name, options)
+        command = option(command)
+    return command
 
 
 def load_teacher(name: str, options: dict[str, Any]) -> Potential:

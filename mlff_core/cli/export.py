@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
-from mlff_core.errors import InputError
+from mlff_core.cli.options import dtype_option, keyed
 
 
 @click.command()
@@ -17,7 +16,7 @@ from mlff_core.errors import InputError
 @click.option("--format", "format_name", required=True, help="Name of an exporter; `mlff plugins list` shows them.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
 @click.option("--structure", help="Structure file, for formats that hold their species (openmm).")
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@dtype_option
 @click.option("--option", "pairs", multiple=True, metavar="KEY=VALUE", help="An option of the exporter; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -35,7 +34,7 @@ def command(
 
     exporter = plugins.exporter(format_name)
     exporter.ensure_installed()
-    options = _options(pairs)
+    options = keyed("--option", pairs)
     if structure is not None:
         options["structure"] = structure
     potential = load(model, device="cpu", dtype=dtype, kernel="reference")
@@ -50,16 +49,3 @@ def command(
         click.echo(f"  stress differs by at most {report.delta_stress:.1e} eV/Å³")
     for key, value in report.details.items():
         click.echo(f"  {key}: {value}")
-
-
-def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise InputError(f"--option wants KEY=VALUE, got {pair!r}")
-        try:
-            options[key] = json.loads(value)
-        except json.JSONDecodeError:
-            options[key] = value
-    return options

@@ -16,7 +16,7 @@ from mlff_core.errors import MlffError
 
 if TYPE_CHECKING:
     from mlff_core.data.hdf5 import Dataset
-    from mlff_core.judging.evaluation import Evaluation
+    from mlff_core.judging.outcome import Evaluation
     from mlff_core.judging.physics.result import PhysicsReport
     from mlff_core.potentials.interface import Potential
 
@@ -81,11 +81,11 @@ def write_report(
     found: dict[str, Any],
 ) -> None:
     """Write ``report.html``, a six-panel figure for each model and ``metrics.json`` into a folder."""
-    from mlff_core.judging.report.page import Judged, write_page
+    from mlff_core.judging.report.page import ReportedModel, write_page
     from mlff_core.judging.report.worst import worst_structures
 
     pages = [
-        Judged(evaluation, worst_structures(evaluation, dataset, potential), checks)
+        ReportedModel(evaluation, worst_structures(evaluation, dataset, potential), checks)
         for potential, evaluation, checks in results
     ]
     for k, one in enumerate(pages):

@@ -12,7 +12,7 @@ from rich.table import Table
 from mlff_core.judging.definitions import FIGURES, OLDER, measured, number
 
 if TYPE_CHECKING:
-    from mlff_core.judging.evaluation import Evaluation
+    from mlff_core.judging.outcome import Evaluation
     from mlff_core.judging.physics.result import Check, PhysicsReport
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlff_core.cli.options import device_option, dtype_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 @click.option("--all-frames", is_flag=True, help="Run every frame of FILE at once.")
 @click.option("--restart", is_flag=True, help="Go on from the last restart file in the folder, if there is one.")
 @watch_options
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@device_option
+@dtype_option
 def command(
     model: str,
     file: Path,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlff_core.cli.options import dtype_option
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.option("--engine", "engines", multiple=True, help="Only this engine or runtime; repeatable.")
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@dtype_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON to this file too.")
 @click.pass_context

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlff_core.cli.options import device_option, dtype_option
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the structures with their results here.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, forces and stresses included.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Structures at a time.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@device_option
+@dtype_option
 def command(
     model: str, file: Path, stress: bool, output: Path | None, as_json: bool, batch_size: int, device: str, dtype: str
 ) -> None:

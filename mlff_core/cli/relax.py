@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.options import device_option, dtype_option
+
 
 @click.command()
 @click.argument("model")
@@ -17,8 +19,8 @@ import click
 @click.option("--max-steps", type=int, default=500, show_default=True)
 @click.option("--optimizer", default="bfgs", show_default=True, help="bfgs, lbfgs (large systems) or fire.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@device_option
+@dtype_option
 def command(
     model: str,
     file: Path,

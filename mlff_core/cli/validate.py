@@ -7,18 +7,16 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.options import device_option, report_option, split_option
+
 
 @click.command()
 @click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Judge on this split only.")
+@split_option
 @click.option("--physics", "with_physics", is_flag=True, help="Run the physics checks too (minutes).")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Write report.html, forces.png and metrics.json into this folder.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@report_option("report.html, forces.png and metrics.json")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(
     model: str, data: Path, split: str | None, with_physics: bool, out: Path | None, device: str, as_json: bool
@@ -32,10 +30,10 @@ def command(
     from mlff_core.cli.judging import judged, physics, write_report
     from mlff_core.cli.judging_tables import evaluation_tables, physics_table
     from mlff_core.data.hdf5 import Dataset
-    from mlff_core.judging.report.figures import require_figures
+    from mlff_core.judging.report.plots import require_plots
 
     if out is not None:
-        require_figures()  # before the minutes, not after
+        require_plots()  # before the minutes, not after
     with Dataset(data) as dataset:
         potential = load(model, device=device)
         if out is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -13,12 +13,45 @@ from mlff_core.errors import InputError
 from mlff_core.structures.batch import MAX_ATOMIC_NUMBER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     import numpy.typing as npt
 
-    from mlff_core.data.hessian import HessianRows
-    from mlff_core.data.reader import Dataset
+    from mlff_core.data.hessian_rows import HessianRows
 
     Indices = npt.NDArray[np.int64]
+
+
+class Labels(Protocol):
+    """What is checked: an open data set file, :class:`mlff_core.data.reader.Dataset`."""
+
+    path: Path
+
+    def __len__(self) -> int: ...
+
+    @property
+    def split(self) -> Array | None:
+        """The part of each structure, shape (n_structures,), no unit."""
+
+    @property
+    def molecule_id(self) -> Array:
+        """The molecule of each structure, shape (n_structures,), no unit."""
+
+    def has(self, name: str) -> bool:
+        """Return whether a column is there."""
+
+    def n_atoms_of(self, indices: Indices) -> Indices:
+        """Return the atoms of each structure, shape (n_structures,), no unit."""
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Yield first and end of pieces that fit into memory."""
+
+    def column(self, name: str, start: int, stop: int) -> Array:
+        """Return rows of a column, shape (n, …), in the layout's unit."""
+
+    def hessian_rows(self, indices: Indices) -> HessianRows:
+        """Return checked rows of Hessians."""
 
 
 def check_layout(file: Any, path: str) -> None:
@@ -116,7 +149,7 @@ def _check_attributes(file: Any, refuse: Any) -> None:
         refuse("attribute 'kinds'", "must be a JSON list with a name for each code in 'kind'")
 
 
-def check_labels(dataset: Dataset) -> None:
+def check_labels(dataset: Labels) -> None:
     """Refuse a data set with a value that cannot be right; reads all of it, in blocks.
 
     Raises
@@ -145,7 +178,7 @@ def check_labels(dataset: Dataset) -> None:
         check_split(dataset.split, dataset.molecule_id, str(dataset.path))
 
 
-def check_values(dataset: Dataset, name: str, values: Array, wanted: Indices) -> None:
+def check_values(dataset: Labels, name: str, values: Array, wanted: Indices) -> None:
     """Refuse values that cannot be right.
 
     Parameters
@@ -173,7 +206,7 @@ def check_values(dataset: Dataset, name: str, values: Array, wanted: Indices) ->
     _refuse_value(dataset, name, rule, int(wanted[place]), values[row])
 
 
-def check_hessian_values(dataset: Dataset, rows: HessianRows, wanted: Indices) -> None:
+def check_hessian_values(dataset: Labels, rows: HessianRows, wanted: Indices) -> None:
     """Refuse rows of Hessians that are not finite.
 
     Parameters
@@ -200,7 +233,7 @@ def check_hessian_values(dataset: Dataset, rows: HessianRows, wanted: Indices) -
             _refuse_value(dataset, f"hessian/{name}", "must be finite", int(owner[row]), values[atom])
 
 
-def _refuse_value(dataset: Dataset, name: str, rule: str, structure: int, value: Array) -> NoReturn:
+def _refuse_value(dataset: Labels, name: str, rule: str, structure: int, value: Array) -> NoReturn:
     raise InputError(
         f"{dataset.path}: data set {name!r}: {rule}, but structure {structure} holds {np.asarray(value).tolist()}; "
         "drop or label it again"

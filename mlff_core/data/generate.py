@@ -5,24 +5,23 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from mlff_core.data.digest import file_sha256
 from mlff_core.data.label import label_structures
 from mlff_core.data.recipe import GenerateConfig
-from mlff_core.data.sampling import STRATEGIES, Aids, Cluster, GfnffMd, Strategy, closest_contact
+from mlff_core.data.sampling import STRATEGIES, Cluster, GfnffMd, SamplingContext, Strategy, closest_contact
 from mlff_core.data.sampling.cluster import water
 from mlff_core.data.sampling.conformers import conformers
-from mlff_core.data.sharded_run import Job, Progress, RunReport, run
+from mlff_core.data.sharded_run import Progress, RunReport, make_job, run_job
 from mlff_core.data.shards import BatchResult, Failure
 from mlff_core.data.sources import Source, open_source, seed_of
 from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.data.workers import TeacherFactory, teacher_here
-from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError
+from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError, first_line
 from mlff_core.potentials.checks import check_supported
 from mlff_core.potentials.interface import Potential
 from mlff_core.requirements import require
@@ -65,7 +64,7 @@ class _GenerateTask:
             except MissingDependencyError:
                 raise
             except Exception as error:  # RDKit raises what it likes for odd molecules; one must not end the run
-                failures.append((i, "", _first_line(error)))
+                failures.append((i, "", first_line(error)))
                 continue
             if refusal := _refusal(teacher, found[0]):
                 outside.append((i, "", refusal))
@@ -86,15 +85,7 @@ class _GenerateTask:
         kept.sort(key=lambda pair: pair[0])
         structures = [structure for _, structure in kept]
         if teacher is not None:
-            result = label_structures(
-                teacher,
-                structures,
-                batch_atoms=config.batch_atoms,
-                max_force=config.max_force,
-                atom_energies=config.atom_energies,
-                hessian_rows=config.hessian_rows,
-                hessian_directions=config.hessian_directions,
-            )
+            result = label_structures(teacher, structures, config)
             dropped.update(result.dropped)
             failures += [(kept[j][0], structures[j].kind, why) for j, why in sorted(result.failures.items())]
             structures = [structure for structure in result.structures if structure is not None]
@@ -112,16 +103,16 @@ class _GenerateTask:
     def _sample(
         self, starts: Sequence[_Start], teacher: Potential | None, failures: list[_Miss]
     ) -> list[tuple[int, LabelledStructure]]:
-        aids = Aids(teacher, self._partner, self._solvent)
+        context = SamplingContext(teacher, self._partner, self._solvent)
         made: list[tuple[int, LabelledStructure]] = []
         for strategy in self.config.kinds.enabled():
             served = [start for start in starts if strategy.serves(start.structure)]
-            for start, found in self._apply(strategy, served, aids, failures):
+            for start, found in self._apply(strategy, served, context, failures):
                 made += [(start.input, _owned(structure, start.structure)) for structure in found]
         return made
 
     def _apply(
-        self, strategy: Strategy, starts: list[_Start], aids: Aids, failures: list[_Miss]
+        self, strategy: Strategy, starts: list[_Start], context: SamplingContext, failures: list[_Miss]
     ) -> list[tuple[_Start, list[LabelledStructure]]]:
         """Sample all starts together; where that fails, find out one by one which of them it was."""
         if not starts:
@@ -132,14 +123,14 @@ class _GenerateTask:
             for start in starts
         ]
         try:
-            found = strategy.sample_many([start.structure for start in starts], rngs, aids)
+            found = strategy.sample_many([start.structure for start in starts], rngs, context)
         except MissingDependencyError:
             raise
         except Exception as error:  # force fields and teachers are other people's code
             if len(starts) == 1:
-                failures.append((starts[0].input, strategy.kind, _first_line(error)))
+                failures.append((starts[0].input, strategy.kind, first_line(error)))
                 return []
-            return [pair for start in starts for pair in self._apply(strategy, [start], aids, failures)]
+            return [pair for start in starts for pair in self._apply(strategy, [start], context, failures)]
         return list(zip(starts, found, strict=True))
 
     def _partner(self, rng: np.random.Generator) -> LabelledStructure:
@@ -176,7 +167,7 @@ def _refusal(teacher: Potential | None, structure: LabelledStructure) -> str:
     try:
         check_supported(teacher.card, batch_from_structures([structure]))
     except UnsupportedError as error:
-        return _first_line(error)
+        return first_line(error)
     return ""
 
 
@@ -185,10 +176,6 @@ def _owned(structure: LabelledStructure, start: LabelledStructure) -> LabelledSt
     if structure.smiles is not None and start.smiles is not None:
         return replace(structure, molecule_id=None, split=None)
     return replace(structure, molecule_id=start.molecule_id, smiles=None, split=None)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def generate(
@@ -234,27 +221,18 @@ def generate(
     potential = teacher_here(teacher)
     _check_kinds(config, potential)
     inputs = open_source(source, output.with_name(f"{output.name}.parts"), limit)
-    lineage = {} if potential is None else dict(potential.card.teacher) or {"name": potential.card.name}
-    settings = asdict(config)
-    settings.pop("max_failed_share")
-    source_sha256 = file_sha256(source)
-    job = Job(
-        task=_GenerateTask(inputs, teacher, config),
-        n_batches=-(-len(inputs) // config.batch_molecules),
+    job = make_job(
+        "generate",
+        _GenerateTask(inputs, teacher, config),
+        config,
+        source,
+        output,
+        None if potential is None else potential.card,
         n_inputs=len(inputs),
-        output=output,
-        identity={"command": "generate", "settings": settings, "source": source_sha256, "teacher": lineage},
-        max_failed_share=config.max_failed_share,
-        teacher=lineage,
-        created={
-            "command": "generate",
-            "settings": settings,
-            "source": {"name": source.name, "sha256": source_sha256},
-        },
-        license="" if potential is None else potential.card.licence,
+        n_per_batch=config.batch_molecules,
         kinds=list(STRATEGIES),
     )
-    return run(job, processes=processes, scheduler=scheduler, on_progress=on_progress)
+    return run_job(job, processes, scheduler, on_progress)
 
 
 def _check_kinds(config: GenerateConfig, teacher: Potential | None) -> None:

@@ -7,12 +7,12 @@ what the difference neglects is the same on both sides and cancels between them.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mlff_core.data.hessian_rows import HessianRows
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList
@@ -22,33 +22,6 @@ LARGEST_DISPLACEMENT = 0.01
 
 DIRECTIONS = ("random", "coordinate")
 """Unit vectors over all coordinates of a structure, drawn evenly; or one coordinate of one atom."""
-
-
-@dataclass(frozen=True, eq=False)
-class HessianRows:
-    """Rows of the Hessians of some structures.
-
-    Parameters
-    ----------
-    system
-        The structure of each row, shape (n_rows,), int64, no unit.
-    direction
-        v, the atoms of row 0 first, shape (n_row_atoms, 3), no unit.
-    product
-        H·v, shape (n_row_atoms, 3), eV/Å².
-    """
-
-    system: Tensor
-    direction: Tensor
-    product: Tensor
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> HessianRows:
-        """Return the rows on another device or in another precision."""
-        return HessianRows(
-            self.system.to(device=device),
-            self.direction.to(device=device, dtype=dtype),
-            self.product.to(device=device, dtype=dtype),
-        )
 
 
 def directions(structure: LabelledStructure, n_rows: int, kind: str, seed: int = 0) -> Array:

@@ -4,77 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from mlff_core.data.convert import as_dataset
-from mlff_core.data.digest import file_sha256
 from mlff_core.data.label_hessian import with_hessian_rows
+from mlff_core.data.label_settings import LabelSettings
 from mlff_core.data.reader import Dataset
-from mlff_core.data.sharded_run import Job, Progress, RunReport, run
+from mlff_core.data.sharded_run import Progress, RunReport, make_job, run_job
 from mlff_core.data.shards import BatchResult, Failure
 from mlff_core.data.structure import LabelledStructure, batch_from_structures, packed_by_atoms
 from mlff_core.data.workers import TeacherFactory, teacher_here
-from mlff_core.errors import InputError, MissingDependencyError
+from mlff_core.errors import InputError, MissingDependencyError, first_line
 from mlff_core.potentials.interface import Potential
 
 
 @dataclass(frozen=True)
-class LabelConfig:
-    """How structures are labelled.
+class LabelConfig(LabelSettings):
+    """How the structures of a file are labelled; see :class:`~mlff_core.data.label_settings.LabelSettings` too.
 
     Parameters
     ----------
     batch_structures
         Structures kept in one file until the end: what a killed run loses.
-    batch_atoms
-        Atoms given to the teacher at once.
-    max_force
-        Structures with a force above this are left out, eV/Å; 0 keeps all.
-    atom_energies
-        Keep the teacher's atomic energies too.
-    hessian_rows
-        Rows of the Hessian of each structure, by differences of the teacher's forces: two evaluations each.
-    hessian_directions
-        ``"random"`` or ``"coordinate"``; see :data:`mlff_core.data.hessian.DIRECTIONS`.
-    max_failed_share
-        The run stops when more than this share of the structures has failed.
     """
 
     batch_structures: int = 256
-    batch_atoms: int = 600
-    max_force: float = 30.0
-    atom_energies: bool = False
-    hessian_rows: int = 0
-    hessian_directions: Literal["random", "coordinate"] = "random"
-    max_failed_share: float = 0.05
 
     def __post_init__(self) -> None:
-        check_label_settings(self.batch_atoms, self.max_force, self.max_failed_share, self.hessian_rows)
+        super().__post_init__()
         if self.batch_structures < 1:
             raise InputError(f"batch_structures must be at least 1, got {self.batch_structures}")
-
-
-def check_label_settings(batch_atoms: int, max_force: float, max_failed_share: float, hessian_rows: int) -> None:
-    """Refuse impossible settings.
-
-    Raises
-    ------
-    InputError
-        Names the setting and what is allowed.
-    """
-    if batch_atoms < 1:
-        raise InputError(f"batch_atoms must be at least 1, got {batch_atoms}")
-    if hessian_rows < 0:
-        raise InputError(f"hessian_rows must not be negative, got {hessian_rows}")
-    if not max_force >= 0:
-        raise InputError(f"max_force must be 0 (no ceiling) or a positive number of eV/Å, got {max_force}")
-    if not 0 <= max_failed_share <= 1:
-        raise InputError(f"max_failed_share must lie between 0 and 1, got {max_failed_share:g}")
 
 
 @dataclass(frozen=True)
@@ -99,12 +63,8 @@ class Labelled:
 def label_structures(
     teacher: Potential,
     structures: Sequence[LabelledStructure],
-    *,
-    batch_atoms: int = 600,
-    max_force: float = 30.0,
-    atom_energies: bool = False,
-    hessian_rows: int = 0,
-    hessian_directions: str = "random",
+    settings: LabelSettings | None = None,
+    **changes: Any,
 ) -> Labelled:
     """Return structures with the teacher's labels; one that fails costs no other its label.
 
@@ -114,20 +74,18 @@ def label_structures(
         Gives energies and forces; stresses of periodic structures where it can.
     structures
         Any; older labels are replaced.
-    batch_atoms
-        Atoms given to the teacher at once.
-    max_force
-        eV/Å; 0 keeps all.
-    atom_energies
-        Keep the teacher's atomic energies too.
-    hessian_rows, hessian_directions
-        How many rows of the Hessian of each structure, and along what; see :class:`LabelConfig`.
+    settings
+        How; the defaults if None.
+    changes
+        Settings that differ from those.
 
     Raises
     ------
     MissingDependencyError
         The teacher lacks a package.
     """
+    settings = replace(settings or LabelSettings(), **changes)
+    rows, most = settings.hessian_rows, settings.max_force
     labelled: list[LabelledStructure | None] = [None] * len(structures)
     failures: dict[int, str] = {}
     dropped: Counter[str] = Counter()
@@ -135,14 +93,14 @@ def label_structures(
     def attempt(indices: list[int]) -> None:
         chosen = [structures[k] for k in indices]
         try:
-            results = _evaluate(teacher, chosen, atom_energies)
-            if hessian_rows:
-                results = with_hessian_rows(teacher, results, hessian_rows, hessian_directions, batch_atoms)
+            results = _evaluate(teacher, chosen, settings.atom_energies)
+            if rows:
+                results = with_hessian_rows(teacher, results, rows, settings.hessian_directions, settings.batch_atoms)
         except MissingDependencyError:
             raise
         except Exception as error:  # teachers are other people's code: any exception is a structure that failed
             if len(indices) == 1:
-                failures[indices[0]] = f"{teacher.card.name} failed: {_first_line(error)}"
+                failures[indices[0]] = f"{teacher.card.name} failed: {first_line(error)}"
                 return
             half = len(indices) // 2
             attempt(indices[:half])
@@ -152,12 +110,12 @@ def label_structures(
             problem = _not_finite(result)
             if problem:
                 failures[k] = f"{teacher.card.name} gave {problem} that is not finite"
-            elif max_force and float(np.abs(result.forces).max()) > max_force:  # type: ignore[arg-type]
+            elif most and float(np.abs(result.forces).max()) > most:  # type: ignore[arg-type]
                 dropped["force"] += 1
             else:
                 labelled[k] = result
 
-    for indices in packed_by_atoms(structures, batch_atoms):
+    for indices in packed_by_atoms(structures, settings.batch_atoms):
         attempt(indices)
     return Labelled(labelled, failures, dropped)
 
@@ -173,11 +131,9 @@ def _evaluate(
     # Positions as the file keeps them, so that labels belong to exactly those.
     kept = [replace(s, positions=np.asarray(s.positions, dtype=np.float32)) for s in structures]
     prediction = teacher.predict(batch_from_structures(kept, dtype=torch.float64), want=sorted(want))
-    if prediction.forces is None:
-        raise InputError("no forces came back")
     counts = [s.n_atoms for s in structures]
     energies = prediction.energy.detach().cpu().tolist()
-    forces = prediction.forces.detach().cpu().numpy().astype(np.float32)
+    forces = prediction.need("forces", teacher.card.name).detach().cpu().numpy().astype(np.float32)
     bounds = np.cumsum(counts)[:-1]
     atoms = (
         np.split(prediction.atom_energies.detach().cpu().numpy().astype(np.float32), bounds)
@@ -207,10 +163,6 @@ def _not_finite(structure: LabelledStructure) -> str:
     return ""
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 @dataclass(frozen=True)
 class _LabelTask:
     """Labels structures k·n … (k+1)·n − 1 of a data set."""
@@ -229,15 +181,7 @@ class _LabelTask:
         indices = range(start, min(start + config.batch_structures, len(self.source)))
         # SMILES are joined again at the end, by molecule_id.
         structures = [replace(structure, smiles=None) for structure in self.source.structures(indices)]
-        result = label_structures(
-            teacher,
-            structures,
-            batch_atoms=config.batch_atoms,
-            max_force=config.max_force,
-            atom_energies=config.atom_energies,
-            hessian_rows=config.hessian_rows,
-            hessian_directions=config.hessian_directions,
-        )
+        result = label_structures(teacher, structures, config)
         return BatchResult(
             structures=[structure for structure in result.structures if structure is not None],
             n_inputs=len(indices),
@@ -285,25 +229,16 @@ def label(
     if potential is None:
         raise InputError("labelling needs a teacher")
     with as_dataset(source, output.with_name(f"{output.name}.parts")) as dataset:
-        settings = asdict(config)
-        settings.pop("max_failed_share")
-        lineage = dict(potential.card.teacher) or {"name": potential.card.name}
-        source_sha256 = file_sha256(source)
-        job = Job(
-            task=_LabelTask(dataset, source.name, teacher, config),
-            n_batches=-(-len(dataset) // config.batch_structures),
+        job = make_job(
+            "label",
+            _LabelTask(dataset, source.name, teacher, config),
+            config,
+            source,
+            output,
+            potential.card,
             n_inputs=len(dataset),
-            output=output,
-            identity={"command": "label", "settings": settings, "source": source_sha256, "teacher": lineage},
-            max_failed_share=config.max_failed_share,
-            teacher=lineage,
-            created={
-                "command": "label",
-                "settings": settings,
-                "source": {"name": source.name, "sha256": source_sha256},
-            },
-            license=potential.card.licence,
+            n_per_batch=config.batch_structures,
             smiles=dataset.smiles,
             kinds=dataset.kinds,
         )
-        return run(job, processes=processes, scheduler=scheduler, on_progress=on_progress)
+        return run_job(job, processes, scheduler, on_progress)

@@ -10,7 +10,6 @@ import torch
 
 from mlff_core.data.hessian import LARGEST_DISPLACEMENT, directions
 from mlff_core.data.structure import Array, LabelledStructure, batch_from_structures, packed_by_atoms
-from mlff_core.errors import InputError
 from mlff_core.potentials.interface import Potential
 
 
@@ -32,8 +31,8 @@ def with_hessian_rows(
 
     Raises
     ------
-    InputError
-        The teacher gave no forces.
+    UnsupportedError
+        The teacher gives no forces.
     """
     moves = [directions(structure, n_rows, kind) for structure in structures]
     lengths = [LARGEST_DISPLACEMENT / np.abs(rows).max(axis=(1, 2), keepdims=True) for rows in moves]
@@ -45,11 +44,9 @@ def with_hessian_rows(
     forces: list[Array] = []
     for indices in packed_by_atoms(copies, batch_atoms):
         batch = batch_from_structures([copies[k] for k in indices], dtype=torch.float64)
-        prediction = teacher.predict(batch, want=["energy", "forces"])
-        if prediction.forces is None:
-            raise InputError("no forces came back")
+        found_forces = teacher.predict(batch, want=["energy", "forces"]).need("forces", teacher.card.name)
         bounds = np.cumsum([copies[k].n_atoms for k in indices])[:-1]
-        forces += np.split(prediction.forces.detach().cpu().double().numpy(), bounds)
+        forces += np.split(found_forces.detach().cpu().double().numpy(), bounds)
     found = []
     for k, structure in enumerate(structures):
         forth, back = np.split(np.stack(forces[2 * n_rows * k : 2 * n_rows * (k + 1)]), 2)

@@ -165,7 +165,7 @@ class BatchLoader:
     def _batches(self, epoch: int, position: int) -> Iterator[TrainingBatch]:
         begin = 0
         groups = []
-        for number, ranges in enumerate(self._groups(epoch)):
+        for number, ranges in enumerate(self.groups(epoch)):
             size = sum(stop - start for start, stop in ranges)
             if begin + size > position:
                 groups.append((number, begin, ranges))
@@ -195,7 +195,7 @@ class BatchLoader:
             return self._edges.gather(members, batch)
         return find_edges(batch, self.cutoff)
 
-    def _groups(self, epoch: int) -> list[list[tuple[int, int]]]:
+    def groups(self, epoch: int) -> list[list[tuple[int, int]]]:
         """Return ranges of ``indices`` that are held in memory together, each group's rising, in this epoch's order."""
         if self.fits:
             return [[(0, len(self.indices))]]
@@ -216,6 +216,11 @@ class BatchLoader:
             members.append((int(starts[block]), int(stops[block])))
             size += int(weights[block])
         return [*groups, sorted(members)]
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all structures are kept in memory by now."""
+        return self._whole is not None
 
     def _rows(self, group: Indices) -> Rows:
         if not self.fits:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.data.hessian import HessianRows
+from mlff_core.data.hessian_rows import HessianRows
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.structures.batch import AtomicBatch

@@ -20,7 +20,7 @@ import torch
 
 from mlff_core.data.check import check_hessian_values, check_labels, check_layout, check_values
 from mlff_core.data.digest import file_sha256
-from mlff_core.data.hessian import HessianRows
+from mlff_core.data.hessian_rows import HessianRows
 from mlff_core.data.hessian_table import HessianTable
 from mlff_core.data.layout import COLUMNS, SPLITS
 from mlff_core.data.ragged import read_rows

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Literal
 
-from mlff_core.data.label import check_label_settings
+from mlff_core.data.label_settings import LabelSettings
 from mlff_core.data.sampling import (
     STRATEGIES,
     Cell,
@@ -54,8 +53,8 @@ class Kinds:
 
 
 @dataclass(frozen=True)
-class GenerateConfig:
-    """How a data set is generated.
+class GenerateConfig(LabelSettings):
+    """How a data set is generated; see :class:`~mlff_core.data.label_settings.LabelSettings` for the labels.
 
     Parameters
     ----------
@@ -69,16 +68,6 @@ class GenerateConfig:
         Larger starts are left out; 0 keeps all.
     clash
         Geometries with a distance below this times the sum of the covalent radii are left out.
-    max_force
-        Structures with a force above this are left out, eV/Å; 0 keeps all.
-    batch_atoms
-        Atoms given to the teacher at once.
-    atom_energies
-        Keep the teacher's atomic energies too.
-    hessian_rows, hessian_directions
-        See :class:`mlff_core.data.label.LabelConfig`.
-    max_failed_share
-        The run stops when something had to be skipped of more than this share of the inputs.
     solvents
         SMILES of which clusters are made.
     kinds
@@ -90,17 +79,11 @@ class GenerateConfig:
     batch_molecules: int = 8
     max_atoms: int = 0
     clash: float = 0.65
-    max_force: float = 30.0
-    batch_atoms: int = 600
-    atom_energies: bool = False
-    hessian_rows: int = 0
-    hessian_directions: Literal["random", "coordinate"] = "random"
-    max_failed_share: float = 0.05
     solvents: tuple[str, ...] = SOLVENTS
     kinds: Kinds = field(default_factory=Kinds)
 
     def __post_init__(self) -> None:
-        check_label_settings(self.batch_atoms, self.max_force, self.max_failed_share, self.hessian_rows)
+        super().__post_init__()
         for name in ("conformers", "batch_molecules"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")

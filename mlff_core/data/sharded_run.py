@@ -6,10 +6,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlff_core.card import ModelCard
+from mlff_core.data.digest import file_sha256
+from mlff_core.data.label_settings import LabelSettings
 from mlff_core.data.reader import Dataset
 from mlff_core.data.shards import BatchRecord, Shards
 from mlff_core.data.workers import Task, run_batches
@@ -118,12 +121,59 @@ class Job:
         return self.output.with_name(f"{self.output.name}.skipped.jsonl")
 
 
-def run(
-    job: Job,
+def make_job(
+    command: str,
+    task: Task,
+    settings: LabelSettings,
+    source: Path,
+    output: Path,
+    teacher: ModelCard | None,
     *,
-    processes: int = 1,
-    scheduler: str | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    n_inputs: int,
+    n_per_batch: int,
+    smiles: Sequence[str] | None = None,
+    kinds: Sequence[str] = (),
+) -> Job:
+    """Return the job of a command that makes a data set from a file.
+
+    Parameters
+    ----------
+    command
+        Its name, for the file's attributes.
+    task
+        The work, in batches.
+    settings
+        All of them decide the result but the share of failures that is allowed.
+    source, output
+        Files.
+    teacher
+        Who labels; None where nobody does.
+    n_inputs, n_per_batch
+        Inputs, and those of one batch.
+    smiles, kinds
+        See :class:`Job`.
+    """
+    plain = asdict(settings)
+    plain.pop("max_failed_share")
+    lineage = {} if teacher is None else dict(teacher.teacher) or {"name": teacher.name}
+    digest = file_sha256(source)
+    return Job(
+        task=task,
+        n_batches=-(-n_inputs // n_per_batch),
+        n_inputs=n_inputs,
+        output=output,
+        identity={"command": command, "settings": plain, "source": digest, "teacher": lineage},
+        max_failed_share=settings.max_failed_share,
+        teacher=lineage,
+        created={"command": command, "settings": plain, "source": {"name": source.name, "sha256": digest}},
+        license="" if teacher is None else teacher.licence,
+        smiles=smiles,
+        kinds=kinds,
+    )
+
+
+def run_job(
+    job: Job, processes: int, scheduler: str | None, on_progress: Callable[[Progress], None] | None
 ) -> RunReport:
     """Do all batches of a job that are not done yet, then join them into the data set.
 

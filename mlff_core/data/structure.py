@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mlff_core.data.hessian_rows import HessianRows
 from mlff_core.errors import InputError
 from mlff_core.structures.batch import AtomicBatch
-
-if TYPE_CHECKING:
-    from mlff_core.data.hessian import HessianRows
 
 Array = npt.NDArray[Any]
 

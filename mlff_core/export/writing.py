@@ -15,7 +15,7 @@ import torch
 
 from mlff_core.atomic_write import make_folder
 from mlff_core.card import ModelCard
-from mlff_core.errors import CheckpointError, InputError, UnsupportedError
+from mlff_core.errors import CheckpointError, InputError, UnsupportedError, first_line
 from mlff_core.export.agreement import agreement
 from mlff_core.model.edge_graph import EdgeGraph
 from mlff_core.models.devices import resolve_dtype
@@ -166,9 +166,9 @@ def opening(path: Path, format_name: str, title: str) -> Iterator[None]:
         raise
     except Exception as error:
         # Loaders raise RuntimeError, zipfile's, OS and classes of their own on foreign bytes.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path} is no {title} of this project: {reason}; write it with `mlff export --format {format_name}`"
+            f"{path} is no {title} of this project: {first_line(error)}; "
+            f"write it with `mlff export --format {format_name}`"
         ) from error
 
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from mlff_core.data.hdf5 import Dataset, LabelledBatch
 from mlff_core.data.memory import check_rows
 from mlff_core.errors import InputError, MlffError
 from mlff_core.judging import metrics
-from mlff_core.judging.evaluation import AtomSample, Evaluation, StructureTable
 from mlff_core.judging.metrics import Array
+from mlff_core.judging.outcome import AtomSample, Evaluation, StructureTable
 from mlff_core.potentials.interface import DEVIATIONS, Potential
 from mlff_core.structures.batch import split as singles
 
@@ -192,15 +193,16 @@ def _arrays(potential: Potential, labelled: LabelledBatch) -> _Predicted:
     if labelled.stress is not None and bool(labelled.batch.pbc.any()):
         want |= {"stress"} & potential.supports
     prediction = potential.predict(labelled.batch, want=want)
-    energy, forces, *others = (
-        None if tensor is None else tensor.detach().cpu().double().numpy()
-        for tensor in (
-            prediction.energy, prediction.forces, prediction.stress, prediction.energy_std, prediction.forces_std
-        )
-    )  # fmt: skip
-    if energy is None or forces is None:
-        raise InputError(f"{potential.card.name} gives no forces, so they cannot be judged")
-    return _Predicted(energy, forces, *others)
+    forces = prediction.need("forces", potential.card.name, "so they cannot be judged")
+    others = (prediction.stress, prediction.energy_std, prediction.forces_std)
+    return _Predicted(
+        _array(prediction.energy), _array(forces), *(None if tensor is None else _array(tensor) for tensor in others)
+    )
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().double().numpy()
+    return array
 
 
 @dataclass

@@ -193,6 +193,23 @@ def figures(sums: npt.ArrayLike) -> dict[str, Any]:
         }
 
 
+def r_squared(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
+    """Return R² of one set of numbers; NaN where the reference does not vary.
+
+    Parameters
+    ----------
+    reference, predicted
+        Shape (n,), both in the same unit, such as eV/Å.
+
+    Examples
+    --------
+    >>> r_squared([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])
+    0.5
+    """
+    y, p = np.asarray(reference, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    return float(_r2(np.square(p - y).sum(), np.square(y).sum(), y.sum(), np.asarray(float(y.size))))
+
+
 def _r2(squared_errors: Array, squares: Array, total: Array, n: Array) -> Array:
     spread = squares - total**2 / n
     # A spread that is rounding alone (all forces equal) would give a meaningless number.

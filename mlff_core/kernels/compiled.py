@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import InputError, UnsupportedError, first_line
 from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, lock
 from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.edge_graph import EdgeGraph
@@ -200,6 +200,5 @@ def _compile(model: Student, path: Path, compiler: str) -> None:
                     inductor_configs={"cpp.dynamic_threads": True, "cpp.cxx": (None, compiler)},
                 )
         except Exception as error:  # Inductor's classes of errors follow no rule
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise BuildError(f"AOTInductor cannot compile this model: {first}") from error
+            raise BuildError(f"AOTInductor cannot compile this model: {first_line(error)}") from error
         finished.replace(path)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mlff_core.atomic_write import atomic_stream
 from mlff_core.card import ModelCard
-from mlff_core.errors import CheckpointError, InputError, UnsupportedError
+from mlff_core.errors import CheckpointError, InputError, UnsupportedError, first_line
 from mlff_core.model.architectures import architecture_called, describe_config, describe_terms, make_terms
 from mlff_core.model.student import Student
 
@@ -108,7 +108,7 @@ def load_checkpoint(path: str | Path) -> tuple[Student, ModelCard]:
     except UnsupportedError as error:
         raise CheckpointError(f"{path} cannot be opened: {error}") from error
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is damaged: {_first_line(error)}; get or train it again") from error
+        raise CheckpointError(f"{path} is damaged: {first_line(error)}; get or train it again") from error
     return model, card
 
 
@@ -172,13 +172,6 @@ def _read(path: Path) -> Any:
         raise CheckpointError(
             f"{path} is no model file of this project, or is damaged ({type(error).__name__}); get or train it again"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    # A KeyError's text is only the key.
-    if isinstance(error, KeyError):
-        return f"it lacks {error}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def file_sha256(path: str | Path) -> str:

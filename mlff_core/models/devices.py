@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mlff_core.errors import InputError
+from mlff_core.errors import InputError, first_line
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Precisions that a model computes in."""
@@ -24,8 +24,7 @@ def resolve_device(device: str) -> torch.device:
         # The tensor's own device has an index, which "cuda" lacks.
         return torch.zeros(1, device=torch.device(device)).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {device!r} cannot be used: {reason}; try auto or cpu") from error
+        raise InputError(f"device {device!r} cannot be used: {first_line(error)}; try auto or cpu") from error
 
 
 def resolve_dtype(dtype: str) -> torch.dtype:

@@ -70,6 +70,21 @@ def _opened(path: Path, *, device: str, dtype: str, kernel: str) -> Potential:
     return potential
 
 
+def opened(
+    model: str | Path | Potential, *, device: str = "auto", dtype: str = "float32", kernel: str = "auto"
+) -> Potential:
+    """Return a potential as it is, and a model by its name or path as :func:`load` gives it.
+
+    Parameters
+    ----------
+    model
+        A name, a path, or a potential, which keeps its own device, dtype and kernel.
+    device, dtype, kernel
+        As :func:`load` takes them.
+    """
+    return model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel)
+
+
 def runtime_for(path: Path) -> Runtime | None:
     """Return the runtime that opens files with this ending, None if there is none.
 

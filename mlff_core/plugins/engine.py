@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mlff_core.plugins.options import read_options
 from mlff_core.plugins.provider import Provider
 from mlff_core.tolerance import Tolerance as Tolerance
 
@@ -55,6 +56,30 @@ class Engine(Provider):
         InputError, UnsupportedError
             The potential, the structure or an option cannot be served.
         """
+
+    def read_options(self, potential: Potential, options: Mapping[str, Any] | None, **defaults: Any) -> dict[str, Any]:
+        """Return the options of :meth:`bind`, ``"batch"`` among them, after ``potential`` has checked that structure.
+
+        Parameters
+        ----------
+        potential
+            What is bound.
+        options
+            As :meth:`bind` was given.
+        defaults
+            The engine's own options and their defaults; see :func:`mlff_core.plugins.options.read_options`.
+
+        Raises
+        ------
+        InputError
+            An unknown option, a value of the wrong kind, or a bad structure.
+        UnsupportedError
+            A structure that the potential cannot serve.
+        """
+        given = read_options(f"engine {self.name}", options, batch=None, **defaults)
+        if given["batch"] is not None:
+            potential.check(given["batch"])
+        return given
 
     @abstractmethod
     def evaluate(self, bound: Any, batch: AtomicBatch) -> Prediction:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mlff_core.plugins.options import read_options
 from mlff_core.plugins.provider import Provider
 from mlff_core.tolerance import Tolerance
 
@@ -90,3 +91,13 @@ class Exporter(Provider):
         UnsupportedError
             This potential cannot be written in this format.
         """
+
+    def read_options(self, options: Mapping[str, Any] | None, **defaults: Any) -> dict[str, Any]:
+        """Return the options of :meth:`export`; ``defaults`` are its options and what stands where one is not given.
+
+        Raises
+        ------
+        InputError
+            An unknown option, or a value of the wrong kind; see :func:`mlff_core.plugins.options.read_options`.
+        """
+        return read_options(f"exporter {self.name}", options, **defaults)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import abstractmethod
 from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.errors import InputError
+from mlff_core.plugins.options import check_names
 from mlff_core.plugins.provider import Provider
 
 if TYPE_CHECKING:
@@ -69,12 +68,7 @@ class Teacher(Provider):
             An option that this teacher does not have; names the nearest.
         """
         given = dict(options or {})
-        for name in given:
-            if name not in self.options:
-                close = difflib.get_close_matches(name, self.options, n=1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
-                known = ", ".join(sorted(self.options)) or "none"
-                raise InputError(f"teacher {self.name} has no option {name!r}; {hint}It has: {known}")
+        check_names(f"teacher {self.name}", given, self.options)
         return given
 
     def lineage(

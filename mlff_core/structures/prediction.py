@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlff_core.errors import UnsupportedError
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
@@ -35,6 +37,28 @@ class Prediction:
     energy_std: Tensor | None = None
     forces_std: Tensor | None = None
 
+    def need(self, name: str, potential: str, consequence: str = "") -> Tensor:
+        """Return a property that the caller cannot do without, in its shape and unit.
+
+        Parameters
+        ----------
+        name
+            The property: ``"forces"``, ``"stress"`` …
+        potential
+            Name of the potential that made the prediction.
+        consequence
+            What cannot be done without it, or what to do; the message ends with it.
+
+        Raises
+        ------
+        UnsupportedError
+            The potential did not give it.
+        """
+        value: Tensor | None = getattr(self, name)
+        if value is None:
+            raise not_given(name, potential, consequence)
+        return value
+
     def to(self, device: torch.device | str) -> Prediction:
         """Return the prediction on another device."""
 
@@ -49,3 +73,14 @@ class Prediction:
             energy_std=move(self.energy_std),
             forces_std=move(self.forces_std),
         )
+
+
+def not_given(name: str, potential: str, consequence: str = "") -> UnsupportedError:
+    """Return the error of a potential that does not give a property; see :meth:`Prediction.need`.
+
+    Examples
+    --------
+    >>> print(not_given("stress", "pairs", "so it cannot run npt; use nvt"))
+    pairs gives no stress, so it cannot run npt; use nvt
+    """
+    return UnsupportedError(f"{potential} gives no {name}{f', {consequence}' if consequence else ''}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mlff_core.errors import InputError
+from mlff_core.errors import InputError, first_line
 from mlff_core.structures.batch import AtomicBatch, concatenate, single
 
 if TYPE_CHECKING:
@@ -42,9 +42,8 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
         frames = ase.io.read(path, index=index)
     except Exception as error:
         # ASE's readers raise whatever their format meets: IndexError, KeyError, UnicodeDecodeError, StopIteration …
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path} cannot be read as a structure file: {type(error).__name__}: {reason}; "
+            f"{path} cannot be read as a structure file: {type(error).__name__}: {first_line(error)}; "
             "check the format and the ending"
         ) from error
     frames = frames if isinstance(frames, list) else [frames]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlff_core.atomic_write import unwritable, write_atomically
-from mlff_core.errors import InputError
+from mlff_core.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -34,9 +34,9 @@ def write_structures(path: str | Path, frames: Sequence[Atoms]) -> Path:
             content = temporary.read_bytes()
         except Exception as error:
             # ASE's writers raise whatever their format meets.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"{path} cannot be written: {type(error).__name__}: {reason}; choose an ending such as .extxyz"
+                f"{path} cannot be written: {type(error).__name__}: {first_line(error)}; "
+                "choose an ending such as .extxyz"
             ) from error
     try:
         write_atomically(path, content)

@@ -11,7 +11,6 @@ from mlff_core.card import ModelCard
 from mlff_core.data.reader import Dataset
 from mlff_core.model.painn import count_parameters
 from mlff_core.model.student import Student
-from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.training.settings import TrainConfig
 from mlff_core.training.state import Place
 
@@ -72,21 +71,6 @@ def model_card(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         parent=parent,
     )
-
-
-def save_model(
-    config: TrainConfig,
-    model: Student,
-    dataset: Dataset,
-    replay: Dataset | None,
-    parent: str,
-    place: Place,
-    metrics: dict[str, float],
-    n_validation: int,
-) -> Path:
-    """Write ``model.pt`` with its card into the run's folder, and return the path; see :func:`model_card`."""
-    card = model_card(config, model, dataset, replay, parent, place, metrics, n_validation)
-    return save_checkpoint(config.out / "model.pt", model, card)
 
 
 def _about(dataset: Dataset) -> dict[str, object]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from mlff_core.data.loader import TrainingBatch
+from mlff_core.judging.metrics import COLUMNS, figures
 from mlff_core.model.derivatives import energies_and_edge_gradients
 from mlff_core.model.student import Student
 from mlff_core.structures.neighbors import edge_vectors
@@ -16,6 +16,9 @@ from mlff_core.training.kernel_step import KernelGradient
 from mlff_core.training.loss import LossConfig, Outputs, loss_sums
 from mlff_core.training.loss import errors as errors_of
 from mlff_core.training.step import outputs_of
+
+METRICS = ("energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "force_mae", "force_rmse", "force_r2")
+"""Those of :mod:`mlff_core.judging.metrics` that a validation gives; with stresses also ``stress_mae``."""
 
 Reduce = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -30,9 +33,8 @@ def validate(
 ) -> dict[str, float]:
     """Return the loss and the errors of a model.
 
-    Keys: ``loss`` (of the settings), ``energy_mae_mev_per_atom``, ``energy_rmse_mev_per_atom``, ``force_mae`` and
-    ``force_rmse`` (eV/Å, by component), ``force_r2`` (1 − Σ(F − F̂)²/Σ(F̂ − mean)², by component), and ``stress_mae``
-    (eV/Å³) where there are stresses.
+    Keys: ``loss`` (of the settings), :data:`METRICS`, and ``stress_mae`` where there are stresses; all but the loss as
+    :mod:`mlff_core.judging.metrics` defines them.
 
     Parameters
     ----------
@@ -63,17 +65,18 @@ def validate(
                 add(f"{name}_total", total)
                 add(f"{name}_weight", weight)
             found = {name: error.double() for name, (error, _) in errors_of(outputs, labels).items()}
-            add("n_systems", torch.tensor(batch.n_systems))
-            add("energy_abs", found["energy"].abs().sum())
-            add("energy_square", found["energy"].square().sum())
-            add("n_components", torch.tensor(found["forces"].numel()))
-            add("force_abs", found["forces"].abs().sum())
-            add("force_square", found["forces"].square().sum())
-            add("label_sum", labels.forces.double().sum())
-            add("label_square", labels.forces.double().square().sum())
+            # In the columns of the metrics; on the model's device, whose processes add them up.
+            add("n_structures", torch.tensor(batch.n_systems))
+            add("energy_abs_errors", found["energy"].abs().sum())
+            add("energy_squared_errors", found["energy"].square().sum())
+            add("n_atoms", torch.tensor(batch.n_atoms))
+            add("abs_errors", found["forces"].abs().sum())
+            add("squared_errors", found["forces"].square().sum())
+            add("component_sum", labels.forces.double().sum())
+            add("component_squares", labels.forces.double().square().sum())
             if "stress" in found:
-                add("stress_abs", found["stress"].abs().sum())
-                add("n_stress", 9 * batch.pbc.any(dim=1).sum())
+                add("stress_abs_errors", found["stress"].abs().sum() / 9)
+                add("n_stresses", batch.pbc.any(dim=1).sum())
     return _summary({name: float(value) for name, value in reduce(sums).items()}, config)
 
 
@@ -93,16 +96,6 @@ def _summary(sums: dict[str, float], config: LossConfig) -> dict[str, float]:
         if f"{name}_total" in sums:
             weight = getattr(config, f"{name}_weight")
             loss += weight * sums[f"{name}_total"] / max(sums[f"{name}_weight"], 1e-12)
-    n_systems, n_components = sums["n_systems"], sums["n_components"]
-    variance = sums["label_square"] - sums["label_sum"] ** 2 / n_components
-    metrics = {
-        "loss": loss,
-        "energy_mae_mev_per_atom": 1e3 * sums["energy_abs"] / n_systems,
-        "energy_rmse_mev_per_atom": 1e3 * math.sqrt(sums["energy_square"] / n_systems),
-        "force_mae": sums["force_abs"] / n_components,
-        "force_rmse": math.sqrt(sums["force_square"] / n_components),
-        "force_r2": 1.0 - sums["force_square"] / variance if variance > 0 else math.nan,
-    }
-    if sums.get("n_stress"):
-        metrics["stress_mae"] = sums["stress_abs"] / sums["n_stress"]
-    return metrics
+    found = figures([sums.get(column, 0.0) for column in COLUMNS])
+    names = (*METRICS, "stress_mae") if sums.get("n_stresses") else METRICS
+    return {"loss": loss, **{name: float(found[name]) for name in names}}

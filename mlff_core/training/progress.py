@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlff_core.training.loss import TERMS
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Reporter:
@@ -47,13 +50,18 @@ class TerminalReporter(Reporter):
     """A live line with losses, rate and time left, and a line for each validation, on standard error.
 
     Where that is no terminal the live line is left out.
+
+    Parameters
+    ----------
+    console
+        Another place to write than standard error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._console: Any = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console: Any = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._live: Any = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mlff_core.data.hessian import HessianRows
+from mlff_core.data.hessian_rows import HessianRows
 from mlff_core.data.loader import TrainingBatch
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.structures.batch import concatenate

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.config import to_dict
-from mlff_core.errors import CheckpointError, InputError
+from mlff_core.errors import CheckpointError, InputError, first_line
 from mlff_core.model.architectures import describe_config, describe_terms, make_student
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.student import Student
@@ -145,8 +145,9 @@ def read_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch.load raises a dozen types on damaged bytes; each means the same to the user.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} cannot be read as a training state: {reason}; start afresh") from error
+        raise CheckpointError(
+            f"{path} cannot be read as a training state: {first_line(error)}; start afresh"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(f"{path} is no training state that this version reads; start afresh with --fresh")
     return state

@@ -6,18 +6,18 @@ so far, by validation loss, with its card), ``log.csv``, and TensorBoard events 
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import torch
 
 from mlff_core.errors import InputError
+from mlff_core.kernels.precision import tensor_cores
 from mlff_core.models.devices import resolve_device
 from mlff_core.training.parallel import processes
 from mlff_core.training.progress import Reporter
-from mlff_core.training.run import Run, TrainResult
+from mlff_core.training.result import TrainResult
 from mlff_core.training.settings import TrainConfig
+from mlff_core.training.training_run import Run
 
 __all__ = ["TrainConfig", "TrainResult", "Trainer"]
 
@@ -70,21 +70,5 @@ class Trainer:
         InputError
             Data or settings that cannot be used, a run in ``out`` that is another one, or a loss that is not finite.
         """
-        with processes(self.device) as group, _matmul_precision(self.config.precision):
-            run = Run(self.config, self.device, self.dtype, group, self.reporter, lambda: self._stop)
-            run.begin(resume)
-            return run.train()
-
-
-@contextlib.contextmanager
-def _matmul_precision(precision: str) -> Iterator[None]:
-    """Let float32 products use tensor cores within this context only: the switch is torch's, and others' too."""
-    if precision != "tf32":
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+        with processes(self.device) as group, tensor_cores(self.config.precision == "tf32"):
+            return Run(self.config, self.device, self.dtype, group, self.reporter, lambda: self._stop, resume).train()

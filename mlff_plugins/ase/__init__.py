@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.errors import InputError
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.hookspecs import hookimpl
 
@@ -40,13 +39,7 @@ class ASEEngine(Engine):
         self.ensure_installed()
         from mlff_plugins.ase.calculator import DEFAULT_SKIN, MLFFCalculator
 
-        options = dict(options or {})
-        batch, skin = options.pop("batch", None), options.pop("skin", DEFAULT_SKIN)
-        if options:
-            raise InputError(f"engine ase has no option {', '.join(sorted(options))}; it has batch and skin")
-        if batch is not None:
-            potential.check(batch)
-        return MLFFCalculator(potential, skin=skin)
+        return MLFFCalculator(potential, skin=self.read_options(potential, options, skin=DEFAULT_SKIN)["skin"])
 
     def evaluate(self, bound: MLFFCalculator, batch: AtomicBatch) -> Prediction:
         """Return energy, forces, stress and atom energies as ``Atoms`` with this calculator give them."""

@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.outputs import Properties
 
-from mlff_core import load
 from mlff_core.errors import InputError
+from mlff_core.models.opening import opened
 from mlff_core.potentials.interface import DEVIATIONS, Potential
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
@@ -88,7 +88,7 @@ class MLFFCalculator(Calculator):
         kernel: str = "auto",
     ) -> None:
         super().__init__()
-        potential = model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel)
+        potential = opened(model, device=device, dtype=dtype, kernel=kernel)
         self.potential = potential
         self.implemented_properties = [  # type: ignore[misc]  # ASE reads the instance's list
             name for name, core in _NAME_IN_CORE.items() if core in potential.supports

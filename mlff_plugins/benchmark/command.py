@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlff_core.cli.options import device_option, dtype_option
+
 if TYPE_CHECKING:
     from mlff_plugins.benchmark.peers.comparison import Comparison, Row
     from mlff_plugins.benchmark.timing import Timing
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 @click.option("--systems", default="", help="Names, comma-separated: ethanol-9, hexanol-21x32, water-504, 49, 32x49 …")
 @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the machine and versions.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@device_option
+@dtype_option
 @click.option("--peers", default="", help="Other programs to time beside it, comma-separated: schnetpack, torchani …")
 @click.option(
     "--peer-envs",

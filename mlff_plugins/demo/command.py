@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mlff_plugins.demo.walk import DemoResult
+    from mlff_plugins.demo.pipeline import DemoResult
 
 
 @click.command()
@@ -29,7 +29,7 @@ def command(context: click.Context, out: Path) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mlff_core.training.progress import TerminalReporter
-    from mlff_plugins.demo.walk import GOOD_R2, run_demo
+    from mlff_plugins.demo.pipeline import GOOD_R2, run_demo
 
     words = Console(stderr=True, highlight=False)
     columns = (

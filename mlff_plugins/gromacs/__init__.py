@@ -39,8 +39,7 @@ class GromacsExporter(Exporter):
         from mlff_plugins.gromacs.module import NNPotModule
         from mlff_plugins.gromacs.reopened import INPUTS, ThroughNNPot, check_batches_on_grid
 
-        if options:
-            raise InputError(f"gromacs takes no options, got {', '.join(options)}")
+        self.read_options(options)
         network = edge_graph(potential).model
         if potential.dtype != torch.float32:
             raise UnsupportedError("GROMACS hands positions over in float32, so the file is float32; leave out --dtype")

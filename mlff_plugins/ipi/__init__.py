@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlff_core.plugins.hookspecs import hookimpl
 from mlff_plugins.ipi.engine import IPIDirectEngine, IPISocketEngine
+from mlff_plugins.ipi.pes_file import PES_FILE
 
 if TYPE_CHECKING:
     import click
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from mlff_core.plugins.engine import Engine
 
 __all__ = ["PES_FILE", "IPIDirectEngine", "IPISocketEngine", "mlff_register_commands", "mlff_register_engines"]
-
-PES_FILE = Path(__file__).with_name("pes_driver.py")
-"""What ``<pes_path>`` of i-PI's ``<ffdirect>`` wants."""
 
 
 @hookimpl

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.options import device_option, dtype_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 
@@ -24,8 +25,8 @@ from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 @click.option("--wait-s", type=float, default=60.0, show_default=True, help="Longest wait for i-PI to listen, s.")
 @click.option("--idle-s", type=float, default=3600.0, show_default=True, help="Longest silence of i-PI after that, s.")
 @watch_options
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@device_option
+@dtype_option
 def serve_ipi(
     models: tuple[str, ...],
     unix: str | None,
@@ -88,6 +89,6 @@ def serve_ipi(
 @click.command("ipi-pes-path")
 def ipi_pes_path() -> None:
     """Print the file that i-PI's <ffdirect> and i-pi-driver-py take as <pes_path>."""
-    from mlff_plugins.ipi import PES_FILE
+    from mlff_plugins.ipi.pes_file import PES_FILE
 
     click.echo(PES_FILE)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.errors import UnsupportedError
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
@@ -101,14 +100,13 @@ def from_prediction(prediction: Prediction, structures: Structures, volumes: Seq
     UnsupportedError
         The model gives no forces.
     """
-    if prediction.forces is None:
-        raise UnsupportedError("i-PI needs forces, which this model does not give")
+    given = prediction.need("forces", "the model", "which i-PI needs")
     positions = structures.positions
     results = Results(*positions.shape[:2])
     energies = prediction.energy.tolist()
     for k, energy in enumerate(energies):
         results.energies[k] = energy / EV_PER_HARTREE
-    forces = _array(prediction.forces).reshape(positions.shape)
+    forces = _array(given).reshape(positions.shape)
     np.multiply(forces, 1 / FORCE, out=results.forces, dtype=np.float64)
     if prediction.stress is not None:
         scales = np.array([[[-PRESSURE * volume]] for volume in volumes])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import InputError
 from mlff_core.potentials.checks import check_has_volume
 from mlff_core.potentials.ensemble import Ensemble
 from mlff_core.potentials.interface import DEVIATIONS, Potential
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.potentials.watched import WatchedPotential
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.prediction import not_given
 from mlff_core.structures.stress import volume
 from mlff_plugins.ipi.convert import Copies, committee, from_prediction, to_batch
 from mlff_plugins.ipi.protocol import Results, Structures, all_finite
@@ -50,7 +51,7 @@ class Driver:
         needed = {"forces", "stress"} if bool(template.pbc.any()) else {"forces"}
         lacking = sorted(needed - potential.supports)
         if lacking:
-            raise UnsupportedError(f"i-PI needs {' and '.join(lacking)}, which {potential.card.name} does not give")
+            raise not_given(" and no ".join(lacking), potential.card.name, "which i-PI needs")
         self.potential = potential
         self._inner, self._watches = _unwrapped(potential)
         self.n_atoms = template.n_atoms

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.errors import InputError
 from mlff_core.plugins.engine import Engine
 
 if TYPE_CHECKING:
@@ -25,12 +24,7 @@ class _IPIEngine(Engine):
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> Session:
         """Return a session with i-PI's force field; see :meth:`mlff_core.plugins.engine.Engine.bind`."""
         self.ensure_installed()
-        options = dict(options or {})
-        batch = options.pop("batch", None)
-        if options:
-            raise InputError(f"engine {self.name} takes the option batch, got {', '.join(sorted(options))}")
-        if batch is not None:
-            potential.check(batch)
+        self.read_options(potential, options)
         return self._session(potential)
 
     def evaluate(self, bound: Session, batch: AtomicBatch) -> Prediction:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlff_core import load
 from mlff_core.errors import InputError
+from mlff_core.models.opening import opened
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.watched import Action, WatchedPotential
 from mlff_core.structures.batch import AtomicBatch
@@ -65,7 +65,7 @@ class MLFFDriver:
     ) -> None:
         if template is None or model is None:
             raise InputError("<parameters> must hold template and model: {template:start.xyz, model:model.pt}")
-        potential = model if isinstance(model, Potential) else load(model, device=device, dtype=dtype)
+        potential = opened(model, device=device, dtype=dtype)
         if max_uncertainty is not None:
             potential = WatchedPotential(potential, max_forces_std=_number(max_uncertainty), on_uncertain=on_uncertain)
         batch = template if isinstance(template, AtomicBatch) else batch_from_atoms(read_template(template))

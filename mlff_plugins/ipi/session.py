@@ -168,7 +168,7 @@ class DirectSession(Session):
     def _start(self, structure: AtomicBatch) -> Any:
         from ipi.engine.forcefields import FFDirect
 
-        from mlff_plugins.ipi import PES_FILE
+        from mlff_plugins.ipi.pes_file import PES_FILE
 
         parameters = {"template": structure, "model": self.potential}
         forcefield = FFDirect(pes="custom", pes_path=str(PES_FILE), pars=parameters)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.errors import InputError
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.hookspecs import hookimpl
 
@@ -49,17 +48,8 @@ class LAMMPSEngine(Engine):
         from mlff_plugins.lammps.box import LAMMPSBox
         from mlff_plugins.lammps.driver import DEFAULT_SKIN
 
-        options = dict(options or {})
-        batch, units, skin = (
-            options.pop("batch", None),
-            options.pop("units", "metal"),
-            options.pop("skin", DEFAULT_SKIN),
-        )
-        if options:
-            raise InputError(f"engine lammps has no option {', '.join(sorted(options))}; it has batch, units and skin")
-        if batch is not None:
-            potential.check(batch)
-        return LAMMPSBox(potential, units, skin)
+        given = self.read_options(potential, options, units="metal", skin=DEFAULT_SKIN)
+        return LAMMPSBox(potential, given["units"], given["skin"])
 
     def evaluate(self, bound: LAMMPSBox, batch: AtomicBatch) -> Prediction:
         """Return energy, forces, stress and atom energies of each structure, one LAMMPS box after the other."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.options import device_option, dtype_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 
@@ -21,8 +22,8 @@ def command() -> None:
 @click.option("--log", default="log.lammps", show_default=True, help="LAMMPS' log file; none for no file.")
 @click.option("--charge", type=float, help="Total charge, e.")
 @watch_options
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@device_option
+@dtype_option
 def run(
     model: str,
     file: Path,
@@ -76,7 +77,7 @@ def build() -> None:
 @command.command("write-model")
 @click.argument("model")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@dtype_option
 def write(model: str, file: Path, dtype: str) -> None:
     """Write a model for pair_style mlff.
 

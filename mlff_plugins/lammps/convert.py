@@ -27,7 +27,7 @@ _ROWS, _COLUMNS = np.array(VIRIAL_ORDER).T
 
 
 class Results(NamedTuple):
-    """What LAMMPS is told: energy, forces (n_atoms, 3), virial (6,), energies (n_atoms,), in its own units."""
+    """What LAMMPS gets: energy, forces (n_atoms, 3), virial (6,), energies (n_atoms,), in its own units."""
 
     energy: float
     forces: Array
@@ -92,7 +92,7 @@ def to_batch(
 
 
 def from_prediction(prediction: Prediction, volume: float, unit: float, rotation: Array | None = None) -> Results:
-    """Return what LAMMPS is told; the virial is −stress × volume.
+    """Return what LAMMPS gets; the virial is −stress × volume.
 
     Parameters
     ----------
@@ -105,9 +105,8 @@ def from_prediction(prediction: Prediction, volume: float, unit: float, rotation
     rotation
         As :func:`to_batch` was given, shape (3, 3), no unit.
     """
-    if prediction.forces is None:
-        raise UnsupportedError("the model gives no forces, so LAMMPS cannot run it")
-    forces, virial = _in_unit(prediction.forces, unit), None
+    given = prediction.need("forces", "the model", "so LAMMPS cannot run it")
+    forces, virial = _in_unit(given, unit), None
     if rotation is not None:
         forces = forces @ rotation.T
     if prediction.stress is not None:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlff_core import load
 from mlff_core.errors import InputError, MlffError, UnsupportedError
+from mlff_core.models.opening import opened
 from mlff_core.potentials.checks import check_elements
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_plugins.lammps.convert import energy_unit, from_prediction
-from mlff_plugins.lammps.frame import Frame, Held, Reader, Told
+from mlff_plugins.lammps.frame import Frame, FrameKey, OutputBuffer, Reader
 from mlff_plugins.lammps.loader import load_lammps, open_library
 from mlff_plugins.lammps.species import atomic_numbers_of_types
 
@@ -113,7 +113,7 @@ def attach(
     UnsupportedError
         Other units, several MPI processes, or an element that the model does not know.
     """
-    potential = model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel)
+    potential = opened(model, device=device, dtype=dtype, kernel=kernel)
     if lmp.extract_setting("world_size") > 1:
         raise UnsupportedError(
             f"a model in LAMMPS runs on one MPI process, got {lmp.extract_setting('world_size')}; start it without "
@@ -180,7 +180,7 @@ class Driver:
         self._is_stopped = False
         self._reader = Reader(lmp)
         self._frame: Frame | None = None
-        self._virial = Told(6)
+        self._virial = OutputBuffer(6)
         self._want = {"energy", "forces", "atom_energies"} & (potential.supports | {"energy", "forces"})
         self._has_stress = "stress" in potential.supports
         self._unit = energy_unit(lmp.extract_global("units"))
@@ -190,7 +190,7 @@ class Driver:
         lmp, name = self._lmp, self._fix_id
         kind = instance_class()
         if not hasattr(type(lmp), "mlff_driver"):
-            # An instance that the caller has opened: same layout, so only how a failed command is told changes.
+            # An instance that the caller has opened: same layout, so only how a failed command is reported changes.
             lmp.__class__ = kind
         lmp.mlff_driver = self
         lmp.command(f"fix {name} all external pf/callback 1 1")
@@ -232,11 +232,11 @@ class Driver:
 
     def _evaluate(self, tags: Any, positions: Any, forces: Any) -> None:
         lmp = self._lmp
-        held = self._reader.read(tags)
-        if self._frame is not None and self._frame.held == held:
+        key = self._reader.read(tags)
+        if self._frame is not None and self._frame.key == key:
             frame, batch = self._frame, self._frame.at(positions)
         else:
-            frame = self._frame = self._new_frame(held, tags, positions)
+            frame = self._frame = self._new_frame(key, tags, positions)
             batch = frame.batch
         want = self._want | {"stress"} if self._has_stress and frame.is_periodic else self._want
         prediction = self._running.predict(batch, want=want)
@@ -251,16 +251,16 @@ class Driver:
             lmp.lib.lammps_fix_external_set_energy_peratom(lmp.lmp, self._name, frame.energies.pointer)
         self.n_calls += 1
 
-    def _new_frame(self, held: Held, tags: Any, positions: Any) -> Frame:
+    def _new_frame(self, key: FrameKey, tags: Any, positions: Any) -> Frame:
         state = self._rotation, self._charge, self._spin_multiplicity
         device, dtype = self._running.device, self._running.dtype
-        return Frame(held, tags, positions, self._numbers, *state, dtype=dtype, device=device)
+        return Frame(key, tags, positions, self._numbers, *state, dtype=dtype, device=device)
 
 
 def _at_step(error: BaseException, step: int) -> BaseException:
     """Return our errors with the step they came at; others as they are."""
     if isinstance(error, MlffError):
-        told = type(error)(f"{error} (LAMMPS step {step})")
-        told.__cause__ = error
-        return told
+        located = type(error)(f"{error} (LAMMPS step {step})")
+        located.__cause__ = error
+        return located
     return error

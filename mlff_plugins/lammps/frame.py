@@ -16,8 +16,8 @@ _TYPE = np.dtype(np.int32)
 """Of an atom type in LAMMPS."""
 
 
-class Held(NamedTuple):
-    """What LAMMPS holds besides positions, as bytes, which are compared in no time."""
+class FrameKey(NamedTuple):
+    """What LAMMPS holds besides positions, as bytes, which are quick to compare: the same key, the same frame."""
 
     tags: bytes
     types: bytes
@@ -59,16 +59,16 @@ class Reader:
         prototype = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
         self._extract_atom = prototype(("lammps_extract_atom", lmp.lib))
 
-    def read(self, tags: npt.NDArray[np.int64]) -> Held:
+    def read(self, tags: npt.NDArray[np.int64]) -> FrameKey:
         """Return what LAMMPS holds now; tags as it gives them, shape (n_atoms,), no unit."""
         lmp = self._lmp
         lmp.lib.lammps_extract_box(lmp.lmp, *self._arguments)
         types = ctypes.string_at(self._extract_atom(lmp.lmp, b"type"), _TYPE.itemsize * len(tags))
-        return Held(tags.tobytes(), types, bytes(self._box))
+        return FrameKey(tags.tobytes(), types, bytes(self._box))
 
 
-class Told:
-    """Numbers handed to LAMMPS at each step, in a place of their own: to make a pointer costs more than to fill it.
+class OutputBuffer:
+    """Numbers for LAMMPS, filled anew at each step: to make a pointer costs more than to fill it.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Frame:
 
     Parameters
     ----------
-    held
+    key
         As :meth:`Reader.read` gives it.
     tags
         As LAMMPS holds its atoms, shape (n_atoms,), no unit.
@@ -105,7 +105,7 @@ class Frame:
 
     Attributes
     ----------
-    held
+    key
         What it was made of; while LAMMPS holds the same, only positions can differ.
     order
         The atoms by tag, shape (n_atoms,), no unit.
@@ -118,12 +118,12 @@ class Frame:
     batch
         The structure as the model takes it.
     energies
-        What LAMMPS is told of each atom, in its order and unit.
+        The energy of each atom for LAMMPS, in its order and unit.
     """
 
     def __init__(
         self,
-        held: Held,
+        key: FrameKey,
         tags: npt.NDArray[np.int64],
         positions: Array,
         numbers: npt.NDArray[np.int64],
@@ -133,11 +133,11 @@ class Frame:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.held = held
+        self.key = key
         self._rotation = rotation
         self.order = np.argsort(tags)
-        self.energies = Told(len(tags))
-        box, types = Box.from_buffer_copy(held.box), np.frombuffer(held.types, _TYPE)
+        self.energies = OutputBuffer(len(tags))
+        box, types = Box.from_buffer_copy(key.box), np.frombuffer(key.types, _TYPE)
         self.cell = np.diag(np.subtract(box.high, box.low))
         self.cell[1, 0], self.cell[2, 1], self.cell[2, 0] = box.tilts
         self.volume = float(abs(np.linalg.det(self.cell)))

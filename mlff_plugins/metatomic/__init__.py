@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import UnsupportedError
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.exporter import Exporter, ExportReport
 from mlff_core.plugins.hookspecs import hookimpl
@@ -36,8 +36,7 @@ class MetatomicExporter(Exporter):
         from mlff_core.export.writing import edge_graph, write_checked
         from mlff_plugins.metatomic.calculator import MetatomicPotential, save
 
-        if options:
-            raise InputError(f"metatomic takes no options, got {', '.join(options)}")
+        self.read_options(options)
         network = edge_graph(potential).model
 
         def reopen(file: Path) -> MetatomicPotential:
@@ -61,12 +60,8 @@ class MetatomicEngine(Engine):
         self.ensure_installed()
         import tempfile
 
-        options = dict(options or {})
-        batch = options.pop("batch", None)
-        if options:
-            raise InputError(f"metatomic takes the option batch, got {', '.join(options)}")
+        batch = self.read_options(potential, options)["batch"]
         if batch is not None:
-            potential.check(batch)
             _check_periodicity(batch)
         from mlff_core.export.writing import edge_graph
         from mlff_plugins.metatomic.calculator import MetatomicPotential, save

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mlff_core.errors import UnsupportedError
 from mlff_core.model.edge_graph import EdgeGraph
 from mlff_core.model.serving import Serves
+from mlff_plugins.onnx.file import open_onnx, save, to_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -53,7 +54,6 @@ def export_int8(
 
     from mlff_core.export.agreement import agreement
     from mlff_core.export.writing import check_batches, write_checked
-    from mlff_plugins.onnx import open_onnx, save, to_onnx
 
     if potential.dtype != torch.float32:
         raise UnsupportedError("ONNX multiplies integer weights out in float32; leave out --dtype, or the int8 weights")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.errors import InputError
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.hookspecs import hookimpl
 from mlff_plugins.openmm.requirements import (
@@ -48,14 +47,9 @@ class OpenMMEngine(Engine):
         self.ensure_installed()
         from mlff_plugins.openmm.session import Session
 
-        options = dict(options or {})
-        batch, platform = options.pop("batch", None), options.pop("platform", "Reference")
-        if options:
-            raise InputError(f"{self.name} has no option {', '.join(sorted(options))}; it has batch and platform")
         self.check_potential(potential)
-        if batch is not None:
-            potential.check(batch)
-        return Session(potential, self.backend, platform)
+        given = self.read_options(potential, options, platform="Reference")
+        return Session(potential, self.backend, given["platform"])
 
     def check_potential(self, potential: Potential) -> None:
         """Refuse a potential that this force cannot be made of."""

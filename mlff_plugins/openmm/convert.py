@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import InputError
 from mlff_core.structures.batch import AtomicBatch, single
 from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
@@ -71,9 +71,8 @@ def from_prediction(prediction: Prediction) -> tuple[float, npt.NDArray[np.float
     UnsupportedError
         The model gives no forces.
     """
-    if prediction.forces is None:
-        raise UnsupportedError("the model gives no forces, and OpenMM cannot run without them")
-    forces: npt.NDArray[np.float64] = prediction.forces.detach().cpu().double().numpy()
+    given = prediction.need("forces", "the model", "and OpenMM cannot run without them")
+    forces: npt.NDArray[np.float64] = given.detach().cpu().double().numpy()
     return float(prediction.energy[0]) * ENERGY, forces * FORCE
 
 

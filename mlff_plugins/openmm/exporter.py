@@ -45,10 +45,8 @@ class OpenMMExporter(Exporter):
         from mlff_core.structures.reading import batch_from_atoms, read_structures
         from mlff_plugins.openmm.force_module import DEFAULT_SKIN, force_module
 
-        options = dict(options or {})
-        structure, skin = options.pop("structure", None), options.pop("skin", DEFAULT_SKIN)
-        if options:
-            raise InputError(f"openmm has no option {', '.join(sorted(options))}; it has structure and skin")
+        given = self.read_options(options, structure=None, skin=DEFAULT_SKIN)
+        structure, skin = given["structure"], given["skin"]
         edge_graph(potential)
         if structure is None:
             raise InputError("the file holds its species, so it needs a structure; give one with --structure FILE")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import openmm.app
 
-from mlff_core import load
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.models.opening import opened
 from mlff_core.potentials.checks import check_elements
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
@@ -69,7 +69,7 @@ def create_force(
         raise InputError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if not skin >= 0:
         raise InputError(f"skin must not be negative, in Å, got {skin}")
-    potential = model if isinstance(model, Potential) else load(model)
+    potential = opened(model)
     numbers, particles = ml_particles(topology_or_atomic_numbers, atoms)
     check_elements(potential.card, numbers)
     check_charge(potential, charge, spin_multiplicity)

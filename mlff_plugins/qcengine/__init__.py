@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlff_core.plugins.engine import Engine, Tolerance
 from mlff_core.plugins.hookspecs import hookimpl
+from mlff_plugins.qcengine.registration import INSTALL_HINT, REQUIRES, register
 
 if TYPE_CHECKING:
     import click
@@ -17,35 +18,6 @@ if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
     from mlff_core.structures.batch import AtomicBatch
     from mlff_core.structures.prediction import Prediction
-
-REQUIRES = ("qcengine>=0.50,<0.70", "pydantic>=2.11")
-INSTALL_HINT = 'pip install "mlff-hub[qcengine]"'
-
-
-def register() -> None:
-    """Make ``mlff`` a program of QCEngine in this process; calling it again does nothing.
-
-    Raises
-    ------
-    MissingDependencyError
-        QCEngine is not installed.
-
-    Examples
-    --------
-    >>> register()
-    >>> import qcengine
-    >>> "mlff" in qcengine.list_available_programs()
-    True
-    """
-    from mlff_core.requirements import require
-
-    require("qcengine", REQUIRES, INSTALL_HINT)
-    import qcengine
-
-    from mlff_plugins.qcengine.harness import MLFFHarness
-
-    if "mlff" not in qcengine.list_all_programs():
-        qcengine.register_program(MLFFHarness())
 
 
 class QCEngineEngine(Engine):
@@ -62,15 +34,9 @@ class QCEngineEngine(Engine):
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> str:
         """Return the method name under which the registered program serves ``potential``."""
         self.ensure_installed()
-        from mlff_core.errors import InputError
         from mlff_plugins.qcengine.harness import MLFFHarness
 
-        options = dict(options or {})
-        batch = options.pop("batch", None)
-        if options:
-            raise InputError(f"qcengine takes the option batch, got {', '.join(options)}")
-        if batch is not None:
-            potential.check(batch)
+        self.read_options(potential, options)
         register()
         return MLFFHarness.serve(potential)
 

@@ -20,7 +20,7 @@ def command(context: click.Context, arguments: tuple[str, ...]) -> None:
 
     `mlff qcengine run mlff input.json`, `mlff qcengine info programs`; exits with 1 where the result is a failure.
     """
-    from mlff_plugins.qcengine import register
+    from mlff_plugins.qcengine.registration import register
 
     register()
     from qcengine import cli

@@ -45,9 +45,7 @@ def to_batch(molecule: Molecule, potential: Potential) -> AtomicBatch:
 
 def from_prediction(prediction: Prediction) -> tuple[float, npt.NDArray[np.float64]]:
     """Return (energy in hartree, gradient of shape (n_atoms, 3) in hartree/bohr) of a batch of one structure."""
-    if prediction.forces is None:
-        raise UnsupportedError("the model gives no forces, so it has no gradient")
-    forces = prediction.forces.detach().cpu().double().numpy()
+    forces = prediction.need("forces", "the model", "so it has no gradient").detach().cpu().double().numpy()
     return float(prediction.energy[0]) / EV_PER_HARTREE, -forces / FORCE
 
 

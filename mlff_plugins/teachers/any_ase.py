@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, MissingDependencyError
+from mlff_core.plugins.options import check_names
 from mlff_core.plugins.provider import Provider
 from mlff_core.plugins.teacher import Teacher
 
@@ -110,9 +111,7 @@ def _check_arguments(name: str, made: Any, settings: Mapping[str, Any]) -> None:
         known |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise InputError(f"{name} has no option {unknown[0]!r}; it has: {', '.join(sorted(known)) or 'none'}")
+    check_names(f"teacher {name}", settings, known)
 
 
 def _distribution(top_level: str) -> str:

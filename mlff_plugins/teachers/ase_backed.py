@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mlff_core.card import ModelCard
-from mlff_core.errors import MlffError, UnsupportedError
+from mlff_core.errors import MlffError, UnsupportedError, first_line
 from mlff_core.potentials.checks import check_distances
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
@@ -73,10 +73,9 @@ class AseBackedPotential(Potential):
                     raise
                 except Exception as error:
                     # Each engine raises its own: no convergence, no parameters for an element, a singular matrix.
-                    reason = (str(error).strip().splitlines() or [""])[0]
                     raise UnsupportedError(
                         f"{self.card.name} could not compute structure {k} ({atoms.get_chemical_formula()}): "
-                        f"{type(error).__name__}: {reason}"
+                        f"{type(error).__name__}: {first_line(error)}"
                     ) from error
         return Prediction(
             energy=torch.tensor(np.array(energies, dtype=np.float64)),

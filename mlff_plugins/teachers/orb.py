@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
-from mlff_core.errors import InputError
+from mlff_core.errors import InputError, first_line
 from mlff_core.plugins.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -100,8 +100,7 @@ def _calculator(path: Path, model: str, device: torch.device) -> Any:
             )
         except Exception as error:
             # The package asserts, torch.load and load_state_dict raise a dozen types; each means the same.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{path} does not hold weights of {model}: {reason}") from error
+            raise InputError(f"{path} does not hold weights of {model}: {first_line(error)}") from error
         return ORBCalculator(network, device=device)
 
 

@@ -11,22 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
 from mlff_core.plugins.teacher import Teacher
+from mlff_plugins.teachers.so3lr_settings import (
+    DISPERSION_DAMPING,
+    GIVES,
+    LONG_RANGE_CUTOFF,
+    LONG_RANGE_CUTOFF_PERIODIC,
+    SHA256,
+)
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
-
-SHA256 = "b5145564911ff983ed076ccb2bca5ce63454b74c9c8291092695463f1e6732be"
-"""Of ``so3lr.model`` in so3krates-torch 0.2.1. The file is a full pickle, so nothing else is ever unpickled."""
-
-LONG_RANGE_CUTOFF = 1000.0
-"""Å, without a cell: every pair. The package's 12 Å cost 1.3 kcal/mol on hydrogen-bonded dimers."""
-
-LONG_RANGE_CUTOFF_PERIODIC = 12.0
-"""Å, with a cell: the package's default, a smooth shifted-force sum. Its particle-mesh Ewald is no alternative, since
-it replaces the damped Coulomb law that the network was trained with."""
-
-DISPERSION_DAMPING = 2.0
-"""Å before the long-range cutoff over which dispersion is switched off; the package's default."""
 
 
 class SO3LR(Teacher):
@@ -41,7 +35,7 @@ class SO3LR(Teacher):
     licence = "MIT"
     elements = (1, 6, 7, 8, 9, 15, 16, 17)
     charges = "any"
-    gives = frozenset({"energy", "forces", "stress", "atom_energies"})
+    gives = GIVES
     options: ClassVar[Mapping[str, str]] = {
         "device": "auto (default), cpu, cuda, cuda:N",
         "dtype": "float32 (default) or float64",

@@ -23,12 +23,12 @@ from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate, split
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
-from mlff_plugins.teachers.so3lr import (
+from mlff_plugins.teachers.so3lr_settings import (
     DISPERSION_DAMPING,
+    GIVES,
     LONG_RANGE_CUTOFF,
     LONG_RANGE_CUTOFF_PERIODIC,
     SHA256,
-    SO3LR,
 )
 from mlff_plugins.teachers.torch_globals import torch_globals_kept
 
@@ -88,7 +88,7 @@ def _sum_of_terms(
 class SO3LRPotential(Potential):
     """SO3LR behind the common interface; one caller at a time, since the network keeps state while it computes."""
 
-    supports = SO3LR.gives
+    supports = GIVES
 
     def __init__(self, model: Any, card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:
         self.model = model

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlff_core.errors import InputError
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.hookspecs import hookimpl
 
@@ -39,13 +38,7 @@ class TorchSimEngine(Engine):
         self.ensure_installed()
         from mlff_plugins.torchsim.model import DEFAULT_SKIN, TorchSimModel
 
-        options = dict(options or {})
-        batch, skin = options.pop("batch", None), options.pop("skin", DEFAULT_SKIN)
-        if options:
-            raise InputError(f"engine torchsim has no option {', '.join(sorted(options))}; it has batch and skin")
-        if batch is not None:
-            potential.check(batch)
-        return TorchSimModel(potential, skin=skin)
+        return TorchSimModel(potential, skin=self.read_options(potential, options, skin=DEFAULT_SKIN)["skin"])
 
     def evaluate(self, bound: TorchSimModel, batch: AtomicBatch) -> Prediction:
         """Return energy, forces, and the stress of crystals, as ``torch_sim.static`` gives them."""

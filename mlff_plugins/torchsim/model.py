@@ -12,7 +12,7 @@ import torch_sim
 from torch import Tensor
 from torch_sim.models.interface import ModelInterface
 
-from mlff_core import load
+from mlff_core.models.opening import opened
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_plugins.torchsim.convert import from_prediction, to_batch
@@ -57,13 +57,18 @@ class TorchSimModel(ModelInterface):
         kernel: str = "auto",
     ) -> None:
         super().__init__()
-        potential = model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel)
+        potential = opened(model, device=device, dtype=dtype, kernel=kernel)
         self.potential = potential
         self._running = VerletPotential(potential, skin)
         self._device = potential.device
         self._dtype = potential.dtype
         self._compute_forces = "forces" in potential.supports
         self._compute_stress = "stress" in potential.supports
+
+    @property
+    def n_searches(self) -> int:
+        """Neighbour searches so far."""
+        return self._running.n_searches
 
     @property
     def compute_forces(self) -> bool:

@@ -127,7 +127,7 @@ def test_a_run_at_constant_energy_conserves_it_for_each_system():
     drift = (total(run(60)) - total(run(1))).abs() / 20
     assert drift.max() < 2e-4
     # The neighbours are kept under a skin, not searched at every step.
-    assert 0 < model._running.neighbors.n_builds < 30
+    assert 0 < model.n_searches < 30
 
 
 def test_a_run_on_the_gpu_kernels_searches_where_it_computes(monkeypatch):

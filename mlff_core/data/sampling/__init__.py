@@ -15,7 +15,7 @@ from mlff_core.data.sampling.minimum import Minimum
 from mlff_core.data.sampling.normal_mode import NormalMode
 from mlff_core.data.sampling.rattle import Rattle
 from mlff_core.data.sampling.strain import Strain
-from mlff_core.data.sampling.strategy import Aids, Strategy
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy
 from mlff_core.data.sampling.stretch import Stretch
 from mlff_core.data.sampling.torsion import Torsion
 
@@ -30,7 +30,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
 
 __all__ = [
     "STRATEGIES",
-    "Aids",
     "Cell",
     "Cluster",
     "Collision",
@@ -40,6 +39,7 @@ __all__ = [
     "Minimum",
     "NormalMode",
     "Rattle",
+    "SamplingContext",
     "Strain",
     "Strategy",
     "Stretch",

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError
 
@@ -33,6 +33,7 @@ class Cell(Strategy):
     kind: ClassVar[str] = "cell"
     molecules: ClassVar[bool] = False
     crystals: ClassVar[bool] = True
+    ranges: ClassVar[Ranges] = (("volume_min", "volume_max", 0.3), ("sigma_min", "sigma_max", 0.0))
 
     n: int = 6
     strain: float = 0.02
@@ -42,13 +43,11 @@ class Cell(Strategy):
     sigma_max: float = 0.08
 
     def __post_init__(self) -> None:
-        check_count(self.n)
-        check_range("volume", self.volume_min, self.volume_max, least=0.3)
-        check_range("sigma", self.sigma_min, self.sigma_max)
+        super().__post_init__()
         if not 0 <= self.strain < 0.3:
             raise InputError(f"strain must lie in 0…0.3, got {self.strain:g}")
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` deformed cells; directions without periodicity keep their length."""
         if start.cell is None or start.pbc is None:
             return []

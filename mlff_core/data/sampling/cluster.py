@@ -9,7 +9,7 @@ import numpy as np
 
 from mlff_core.data.sampling.dimer import beside
 from mlff_core.data.sampling.gfnff_md import GfnffMd, frames
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range, check_share
+from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at, check_share
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError
 
@@ -38,6 +38,10 @@ class Cluster(Strategy):
     """
 
     kind: ClassVar[str] = "cluster"
+    ranges: ClassVar[Ranges] = (
+        ("molecules_min", "molecules_max", 1.0),
+        ("temperature_min_k", "temperature_max_k", 1.0),
+    )
 
     n: int = 4
     probability: float = 0.12
@@ -48,14 +52,12 @@ class Cluster(Strategy):
     temperature_max_k: float = 500.0
 
     def __post_init__(self) -> None:
-        check_count(self.n)
+        super().__post_init__()
         check_share("probability", self.probability)
-        check_range("molecules", self.molecules_min, self.molecules_max, least=1)
-        check_range("temperature", self.temperature_min_k, self.temperature_max_k, least=1.0)
         if self.max_atoms < 6:
             raise InputError(f"max_atoms must be at least 6, two waters, got {self.max_atoms}")
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` frames of one cluster, or none by chance.
 
         Raises
@@ -68,7 +70,7 @@ class Cluster(Strategy):
         if rng.random() >= self.probability:
             return []
         sort = ("water", "solvated", "solvent")[rng.integers(3)]
-        unit = aids.solvent(rng) if sort == "solvent" and aids.solvent is not None else water()
+        unit = context.solvent(rng) if sort == "solvent" and context.solvent is not None else water()
         cluster, n_added = start if sort == "solvated" else unit, 0
         for _ in range(int(rng.integers(self.molecules_min, self.molecules_max + 1))):
             if cluster.n_atoms + unit.n_atoms > self.max_atoms:

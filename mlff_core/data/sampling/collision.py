@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from ase.data import covalent_radii
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError
 
@@ -35,6 +35,7 @@ class Collision(Strategy):
     """
 
     kind: ClassVar[str] = "collision"
+    ranges: ClassVar[Ranges] = (("contact_min", "contact_max", 0.1),)
 
     enabled: bool = False
     n: int = 4
@@ -43,12 +44,11 @@ class Collision(Strategy):
     weight: float = 0.1
 
     def __post_init__(self) -> None:
-        check_count(self.n)
-        check_range("contact", self.contact_min, self.contact_max, 0.1)
+        super().__post_init__()
         if not self.weight > 0:
             raise InputError(f"weight must be above 0, got {self.weight:g}")
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` geometries with one short distance each; none of an atom."""
         positions = start.positions.astype(np.float64)
         distances = np.linalg.norm(positions[:, None] - positions, axis=-1)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.errors import InputError
 
@@ -39,25 +39,27 @@ class Descent(Strategy):
     longest: float = 0.1
 
     def __post_init__(self) -> None:
-        check_count(self.n)
+        super().__post_init__()
         if not (self.rate > 0 and self.longest > 0):
             raise InputError(f"rate and longest must be positive, got {self.rate:g} Å²/eV and {self.longest:g} Å")
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return the geometries after each step."""
-        return self.sample_many([start], [rng], aids)[0]
+        return self.sample_many([start], [rng], context)[0]
 
     def sample_many(
-        self, starts: Sequence[LabelledStructure], rngs: Sequence[np.random.Generator], aids: Aids
-    ) -> list[list[LabelledStructure]]:
+        self, starts: Sequence[LabelledStructure], rngs: Sequence[np.random.Generator], context: SamplingContext
+    ) -> list[Structures]:
         """Return the geometries after each step of each start, the teacher asked for all together.
 
         Raises
         ------
         InputError
             There is no teacher.
+        UnsupportedError
+            The teacher gives no forces.
         """
-        if aids.teacher is None:
+        if context.teacher is None:
             raise InputError("the kind descent needs a teacher: name one, or switch it off")
         current = [start.positions.astype(np.float64) for start in starts]
         made: list[list[LabelledStructure]] = [[] for _ in starts]
@@ -65,9 +67,8 @@ class Descent(Strategy):
         bounds = np.cumsum([start.n_atoms for start in starts])[:-1]
         for _ in range(self.n):
             positions = torch.from_numpy(np.concatenate(current))
-            forces = aids.teacher.predict(batch.with_positions(positions), want=("forces",)).forces
-            if forces is None:
-                raise InputError(f"{aids.teacher.card.name} gives no forces; switch the kind descent off")
+            found = context.teacher.predict(batch.with_positions(positions), want=("forces",))
+            forces = found.need("forces", context.teacher.card.name, "which the kind descent needs; switch it off")
             for k, force in enumerate(np.split(forces.detach().to("cpu", torch.float64).numpy(), bounds)):
                 step = self.rate * force
                 step *= min(1.0, self.longest / max(float(np.linalg.norm(step, axis=1).max()), 1e-12))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range, check_share
+from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at, check_share
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError
 
@@ -31,6 +31,7 @@ class Dimer(Strategy):
     """
 
     kind: ClassVar[str] = "dimer"
+    ranges: ClassVar[Ranges] = (("contact_min", "contact_max", 0.5),)
 
     n: int = 1
     probability: float = 0.35
@@ -39,17 +40,16 @@ class Dimer(Strategy):
     max_atoms: int = 60
 
     def __post_init__(self) -> None:
-        check_count(self.n)
+        super().__post_init__()
         check_share("probability", self.probability)
-        check_range("contact", self.contact_min, self.contact_max, least=0.5)
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` pairs, or none by chance, or where there is nobody to pair with."""
-        if aids.partner is None or rng.random() >= self.probability:
+        if context.partner is None or rng.random() >= self.probability:
             return []
         made = []
         for _ in range(self.n):
-            partner = aids.partner(rng)
+            partner = context.partner(rng)
             if start.n_atoms + partner.n_atoms > self.max_atoms:
                 continue
             contact = rng.uniform(self.contact_min, self.contact_max)

@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import atomic_masses
 
 from mlff_core.data.sampling.langevin import langevin
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at, check_count
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError, MissingDependencyError
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
@@ -43,6 +43,7 @@ class GfnffMd(Strategy):
     """
 
     kind: ClassVar[str] = "md"
+    ranges: ClassVar[Ranges] = (("temperature_min_k", "temperature_max_k", 1.0),)
 
     n: int = 4
     temperature_min_k: float = 300.0
@@ -52,16 +53,15 @@ class GfnffMd(Strategy):
     friction_per_ps: float = 10.0
 
     def __post_init__(self) -> None:
-        check_count(self.n)
+        super().__post_init__()
         check_count(self.steps_between)
-        check_range("temperature", self.temperature_min_k, self.temperature_max_k, least=1.0)
         if self.timestep_fs <= 0 or self.friction_per_ps < 0:
             raise InputError(
                 f"timestep_fs must be positive and friction_per_ps not negative, got {self.timestep_fs:g} "
                 f"and {self.friction_per_ps:g}"
             )
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` frames.
 
         Raises

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import LabelledStructure
 
 
@@ -18,6 +18,6 @@ class Minimum(Strategy):
     kind: ClassVar[str] = "minimum"
     crystals: ClassVar[bool] = True
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return the start."""
         return [at(start, start.positions, start.kind)]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from ase.data import atomic_masses
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import Array, LabelledStructure, batch_from_structures
 from mlff_core.errors import InputError
 from mlff_core.units import EV_PER_KELVIN
@@ -41,6 +41,7 @@ class NormalMode(Strategy):
 
     kind: ClassVar[str] = "normal_mode"
     needs_teacher: ClassVar[bool] = True
+    ranges: ClassVar[Ranges] = (("temperature_min_k", "temperature_max_k", 1.0),)
 
     enabled: bool = False
     n: int = 4
@@ -50,12 +51,11 @@ class NormalMode(Strategy):
     max_atoms: int = 40
 
     def __post_init__(self) -> None:
-        check_count(self.n)
-        check_range("temperature", self.temperature_min_k, self.temperature_max_k, least=1.0)
+        super().__post_init__()
         if not self.softest > 0:
             raise InputError(f"softest must be positive, got {self.softest:g} eV/Å²/u")
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` displaced geometries; none of an atom or of a structure above ``max_atoms``.
 
         Raises
@@ -63,11 +63,11 @@ class NormalMode(Strategy):
         InputError
             There is no teacher.
         """
-        if aids.teacher is None:
+        if context.teacher is None:
             raise InputError("the kind normal_mode needs a teacher: name one, or switch it off")
         if not 2 <= start.n_atoms <= self.max_atoms:
             return []
-        hessian = aids.teacher.hessian(batch_from_structures([start], dtype=torch.float64))
+        hessian = context.teacher.hessian(batch_from_structures([start], dtype=torch.float64))
         curvatures, modes = internal_modes(
             hessian.detach().to("cpu", torch.float64).numpy(), start.positions, atomic_masses[start.atomic_numbers]
         )

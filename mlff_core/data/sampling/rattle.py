@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count, check_range
+from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import LabelledStructure
 
 
@@ -26,16 +26,13 @@ class Rattle(Strategy):
     """
 
     kind: ClassVar[str] = "rattle"
+    ranges: ClassVar[Ranges] = (("sigma_min", "sigma_max", 0.0),)
 
     n: int = 1
     sigma_min: float = 0.02
     sigma_max: float = 0.08
 
-    def __post_init__(self) -> None:
-        check_count(self.n)
-        check_range("sigma", self.sigma_min, self.sigma_max)
-
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` rattled geometries."""
         made = []
         for _ in range(self.n):

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError
 
@@ -35,11 +35,11 @@ class Strain(Strategy):
     sigma: float = 0.03
 
     def __post_init__(self) -> None:
-        check_count(self.n)
+        super().__post_init__()
         if not 0 <= self.strain < 0.3 or self.sigma < 0:
             raise InputError(f"strain must lie in 0…0.3 and sigma be ≥ 0 Å, got {self.strain:g} and {self.sigma:g}")
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` strained geometries."""
         center = start.positions.mean(axis=0)
         made = []

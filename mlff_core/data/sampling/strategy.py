@@ -13,9 +13,15 @@ from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError
 from mlff_core.potentials.interface import Potential
 
+Structures = list[LabelledStructure]
+"""What a strategy makes of one start."""
+
+Ranges = tuple[tuple[str, str, float], ...]
+"""Names of a lower and an upper end, and the least that either may be."""
+
 
 @dataclass(frozen=True)
-class Aids:
+class SamplingContext:
     """What a strategy may need beside the structure it starts from.
 
     Parameters
@@ -50,22 +56,30 @@ class Strategy(ABC):
     """Serves structures without a periodic direction."""
     crystals: ClassVar[bool] = False
     """Serves periodic structures."""
+    ranges: ClassVar[Ranges] = ()
+    """Which settings are the ends of a range."""
 
     enabled: bool = True
+
+    def __post_init__(self) -> None:
+        if (n := getattr(self, "n", None)) is not None:
+            check_count(n)
+        for low, high, least in self.ranges:
+            check_range(low, high, getattr(self, low), getattr(self, high), least)
 
     def serves(self, start: LabelledStructure) -> bool:
         """Return whether the strategy has a meaning for this structure."""
         return self.crystals if start.is_periodic else self.molecules
 
     @abstractmethod
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return geometries made from ``start``, a structure near a minimum; none where there is nothing to vary."""
 
     def sample_many(
-        self, starts: Sequence[LabelledStructure], rngs: Sequence[np.random.Generator], aids: Aids
-    ) -> list[list[LabelledStructure]]:
+        self, starts: Sequence[LabelledStructure], rngs: Sequence[np.random.Generator], context: SamplingContext
+    ) -> list[Structures]:
         """Return what :meth:`sample` gives for each start; strategies that ask a teacher ask for all at once."""
-        return [self.sample(start, rng, aids) for start, rng in zip(starts, rngs, strict=True)]
+        return [self.sample(start, rng, context) for start, rng in zip(starts, rngs, strict=True)]
 
 
 def at(start: LabelledStructure, positions: Array, kind: str, cell: Array | None = None) -> LabelledStructure:
@@ -96,7 +110,7 @@ def at(start: LabelledStructure, positions: Array, kind: str, cell: Array | None
     )
 
 
-def check_range(name: str, low: float, high: float, least: float = 0.0) -> None:
+def check_range(low_name: str, high_name: str, low: float, high: float, least: float) -> None:
     """Refuse a pair of settings that is no range.
 
     Raises
@@ -105,7 +119,7 @@ def check_range(name: str, low: float, high: float, least: float = 0.0) -> None:
         ``low`` is above ``high``, or below ``least``.
     """
     if not least <= low <= high:
-        raise InputError(f"{name}_min and {name}_max must satisfy {least:g} ≤ min ≤ max, got {low:g} and {high:g}")
+        raise InputError(f"{low_name} and {high_name} must satisfy {least:g} ≤ min ≤ max, got {low:g} and {high:g}")
 
 
 def check_count(n: int) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mlff_core.data.sampling.bonds import bonds, side
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError
 
@@ -34,11 +34,11 @@ class Stretch(Strategy):
     longest: float = 0.25
 
     def __post_init__(self) -> None:
-        check_count(self.n)
+        super().__post_init__()
         if not -0.5 < self.shortest <= self.longest:
             raise InputError(f"wanted −0.5 < shortest ≤ longest, got {self.shortest:g} and {self.longest:g}")
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` stretched geometries; none of an atom."""
         pairs = bonds(start)
         made = []

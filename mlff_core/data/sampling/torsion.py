@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mlff_core.data.sampling.bonds import bonds, rotation, side
-from mlff_core.data.sampling.strategy import Aids, Strategy, at, check_count
+from mlff_core.data.sampling.strategy import SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import LabelledStructure
 
 
@@ -28,10 +28,7 @@ class Torsion(Strategy):
 
     n: int = 1
 
-    def __post_init__(self) -> None:
-        check_count(self.n)
-
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, aids: Aids) -> list[LabelledStructure]:
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` turned geometries; none of a molecule without such a bond."""
         pairs = bonds(start)
         degree = np.bincount(np.array(pairs, dtype=np.int64).reshape(-1), minlength=start.n_atoms)

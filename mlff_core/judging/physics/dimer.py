@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols, covalent_radii
 
-from mlff_core.errors import UnsupportedError
 from mlff_core.judging.physics.trajectory import Array
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
@@ -87,10 +86,9 @@ def dimer_curve(potential: Potential, numbers: tuple[int, int], distances: Array
         torch.arange(n).repeat_interleave(2),
     )
     found = potential.predict(batch)
-    if found.forces is None:
-        raise UnsupportedError(f"{potential.card.name} gives no forces")
+    forces = found.need("forces", potential.card.name)
     energy = found.energy.double().cpu().numpy()
-    return DimerCurve(numbers, distances, energy - energy[-1], found.forces[1::2, 0].double().cpu().numpy())
+    return DimerCurve(numbers, distances, energy - energy[-1], forces[1::2, 0].double().cpu().numpy())
 
 
 def dimer_curves(potential: Potential, elements: tuple[int, ...] | None = None) -> list[DimerCurve]:

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from mlff_core.errors import UnsupportedError
 from mlff_core.potentials.checks import check_one_system
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.verlet import VerletPotential
@@ -49,9 +48,8 @@ def relaxed(potential: Potential, batch: AtomicBatch, *, fmax: float = 0.01, max
     def energy_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         positions = torch.from_numpy(flat.reshape(-1, 3)).to(batch.device)
         found = driven.predict(batch.with_positions(positions))
-        if found.forces is None:
-            raise UnsupportedError(f"{potential.card.name} gives no forces, so nothing can be relaxed")
-        return float(found.energy[0]), -found.forces.double().cpu().numpy().reshape(-1)
+        forces = found.need("forces", potential.card.name, "so nothing can be relaxed")
+        return float(found.energy[0]), -forces.double().cpu().numpy().reshape(-1)
 
     start = batch.positions.cpu().numpy().reshape(-1)
     for _ in range(MAX_STARTS):

@@ -15,16 +15,16 @@ from typing import Any
 from mlff_core import __version__
 from mlff_core.atomic_write import write_atomically
 from mlff_core.judging.definitions import FIGURES, measured, number
-from mlff_core.judging.evaluation import Evaluation
+from mlff_core.judging.outcome import Evaluation
 from mlff_core.judging.physics.result import PhysicsReport
-from mlff_core.judging.report.figures import force_figure, png, reliability_figure
-from mlff_core.judging.report.physics_figures import dimer_figure, drift_figure, frequency_figure, torsion_figure
+from mlff_core.judging.report.physics_plots import dimer_figure, drift_figure, frequency_figure, torsion_figure
+from mlff_core.judging.report.plots import force_figure, png, reliability_figure
 
 TILES = ("force_mae", "force_rmse", "force_r2", "force_angle_median_deg", "relative_energy_mae_mev_per_atom")
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class ReportedModel:
     """Everything the page says of one model.
 
     Parameters
@@ -47,7 +47,7 @@ class Judged:
         return png(force_figure(self.evaluation))
 
 
-def write_page(path: Path, judged: Sequence[Judged]) -> None:
+def write_page(path: Path, judged: Sequence[ReportedModel]) -> None:
     """Write the page of one or several models, by rename.
 
     Raises
@@ -58,7 +58,7 @@ def write_page(path: Path, judged: Sequence[Judged]) -> None:
     write_atomically(path, page(judged).encode())
 
 
-def page(judged: Sequence[Judged]) -> str:
+def page(judged: Sequence[ReportedModel]) -> str:
     """Return the page of one or several models as HTML."""
     folder = files("mlff_core.judging.report")
     css, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "viewer.js"))
@@ -84,7 +84,7 @@ def page(judged: Sequence[Judged]) -> str:
     )
 
 
-def comparison(judged: Sequence[Judged]) -> str:
+def comparison(judged: Sequence[ReportedModel]) -> str:
     """Return the table of models side by side as HTML."""
     cards = [one.evaluation.card for one in judged]
     rows = [["parameters", *(number(card.n_parameters or None) for card in cards)]]
@@ -105,7 +105,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def _model(one: Judged) -> list[str]:
+def _model(one: ReportedModel) -> list[str]:
     evaluation = one.evaluation
     found = evaluation.to_json()
     tiles = "".join(

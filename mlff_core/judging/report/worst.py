@@ -9,8 +9,7 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
 from mlff_core.data.hdf5 import Dataset
-from mlff_core.errors import UnsupportedError
-from mlff_core.judging.evaluation import Evaluation
+from mlff_core.judging.outcome import Evaluation
 from mlff_core.potentials.interface import Potential
 
 
@@ -27,11 +26,9 @@ def worst_structures(evaluation: Evaluation, dataset: Dataset, potential: Potent
     found = []
     for entry in evaluation.worst:
         labelled = dataset.read([entry["index"]], dtype=potential.dtype)
-        prediction = potential.predict(labelled.batch)
-        if prediction.forces is None:
-            raise UnsupportedError(f"{potential.card.name} gives no forces")
+        forces = potential.predict(labelled.batch).need("forces", potential.card.name)
         positions = labelled.batch.positions.double().numpy()
-        reference, predicted = labelled.forces.double().numpy(), prediction.forces.cpu().double().numpy()
+        reference, predicted = labelled.forces.double().numpy(), forces.cpu().double().numpy()
         structure = dataset.structure(entry["index"])
         numbers = structure.atomic_numbers.tolist()
         error = np.linalg.norm(predicted - reference, axis=1)

@@ -5,13 +5,13 @@ Nothing here waits for the GPU or asks it for a size, so the same function runs 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from mlff_core.kernels.precision import tensor_cores
 from mlff_core.kernels.triton.arrays import Outputs, PaddedInputs, Tiling
 from mlff_core.kernels.triton.jit import edges as edge_kernels
 from mlff_core.kernels.triton.jit import message as message_kernels
@@ -23,18 +23,9 @@ from mlff_core.model.distance_floor import CORE_WIDTH
 from mlff_core.model.painn import SMOOTHING
 
 
-@contextlib.contextmanager
-def matmul_precision(parameters: Parameters) -> Iterator[None]:
-    """Let float32 products use tensor cores in the fast mode, within this context only: the switch is torch's own."""
-    if parameters.storage == parameters.dtype or parameters.embedding.device.type != "cuda":
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+def matmul_precision(parameters: Parameters) -> AbstractContextManager[None]:
+    """Return a context in which float32 products use tensor cores, if the parameters are stored in less on a GPU."""
+    return tensor_cores(parameters.storage != parameters.dtype and parameters.embedding.device.type == "cuda")
 
 
 def evaluate(

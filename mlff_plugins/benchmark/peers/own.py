@@ -42,9 +42,7 @@ def prepare(system: System, arguments: list[str]) -> Callable[[Array], tuple[npt
 
     def step(positions: Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         prediction = potential.predict(batch.with_positions(torch.from_numpy(positions).to(batch.dtype)))
-        if prediction.forces is None:
-            raise RuntimeError(f"{potential.card.name} gives no forces")
-        return prediction.energy.numpy(), prediction.forces.numpy()
+        return prediction.energy.numpy(), prediction.need("forces", potential.card.name).numpy()
 
     return step
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -130,11 +129,11 @@ def small_groups(monkeypatch):
 
 def test_a_set_larger_than_the_cache_is_read_in_groups(ragged_set, small_groups):
     loader = BatchLoader(Dataset(ragged_set), np.arange(400), 4.0, BatchConfig(atoms=100, cache_mib=2))
-    assert len(loader._groups(0)) > 3
+    assert len(loader.groups(0)) > 3
     batches = _indices(loader.epoch(0))
     assert sorted(itertools.chain(*batches)) == list(range(400))
     assert batches != _indices(loader.epoch(1))
-    assert loader._whole is None
+    assert not loader.is_in_memory
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -230,20 +229,27 @@ def test_an_impossible_limit_is_refused(name):
 
 
 def test_what_is_made_ahead_is_bounded_and_errors_arrive():
-    made = []
+    taken, lead, two_ahead = 0, [], threading.Event()
 
     def source():
         for k in range(10):
-            made.append(k)
+            lead.append(k + 1 - taken)
+            if k == 2:
+                two_ahead.set()
             yield k
         raise ValueError("over")
 
-    items = ahead(source(), 2)
-    assert next(items) == 0
-    time.sleep(0.2)
-    assert len(made) <= 3
+    def take_all():
+        nonlocal taken
+        for _ in ahead(source(), 2):
+            taken += 1
+            # Made while the first is in use, whatever the machine's speed.
+            assert two_ahead.wait(60)
+
     with pytest.raises(ValueError, match="over"):
-        list(items)
+        take_all()
+    assert taken == 10
+    assert max(lead) <= 3
 
 
 def test_leaving_early_ends_the_thread():

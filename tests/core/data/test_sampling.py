@@ -11,7 +11,6 @@ from ase.data import covalent_radii
 from mlff_core.data.hdf5 import LabelledStructure
 from mlff_core.data.sampling import (
     STRATEGIES,
-    Aids,
     Cell,
     Cluster,
     Collision,
@@ -20,6 +19,7 @@ from mlff_core.data.sampling import (
     GfnffMd,
     NormalMode,
     Rattle,
+    SamplingContext,
     Strain,
     Stretch,
     Torsion,
@@ -49,7 +49,7 @@ CRYSTAL = LabelledStructure(
     cell=np.array([[4.1, 0, 0], [0.7, 4.3, 0], [-0.4, 0.5, 4.4]]),
     pbc=np.ones(3, bool),
 )
-AIDS = Aids(PairPotential(), lambda rng: ETHANOL, lambda rng: ETHANOL)
+CONTEXT = SamplingContext(PairPotential(), lambda rng: ETHANOL, lambda rng: ETHANOL)
 
 
 def rng(seed=0):
@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_geometries_and_the_start_is_left_alone(kin
     strategy = STRATEGIES[kind](**({"probability": 1.0} if kind in ("dimer", "cluster") else {}))
     start = CRYSTAL if not strategy.molecules else ETHANOL
     before = start.positions.copy()
-    first, second, other = (strategy.sample(start, rng(seed), AIDS) for seed in (1, 1, 2))
+    first, second, other = (strategy.sample(start, rng(seed), CONTEXT) for seed in (1, 1, 2))
     assert first
     assert all(np.array_equal(a.positions, b.positions) for a, b in zip(first, second, strict=True))
     if kind not in ("minimum", "descent"):
@@ -94,19 +94,19 @@ def test_no_label_of_the_start_is_left_on_a_geometry(kind):
         "hessian_direction": np.ones((2, start.n_atoms, 3)),
         "hessian_product": np.ones((2, start.n_atoms, 3)),
     }
-    made = strategy.sample(replace(start, **labels), rng(1), AIDS)
+    made = strategy.sample(replace(start, **labels), rng(1), CONTEXT)
     assert made
     assert all(getattr(structure, name) is None for structure in made for name in labels)
 
 
 def test_a_rattle_is_as_wide_as_it_says():
-    made = Rattle(n=400, sigma_min=0.05, sigma_max=0.05).sample(ETHANOL, rng(), AIDS)
+    made = Rattle(n=400, sigma_min=0.05, sigma_max=0.05).sample(ETHANOL, rng(), CONTEXT)
     moves = np.stack([m.positions - ETHANOL.positions for m in made])
     assert moves.std() == pytest.approx(0.05, rel=0.03)
 
 
 def test_a_strain_without_noise_is_affine_about_the_middle():
-    (made,) = Strain(sigma=0.0, strain=0.05).sample(ETHANOL, rng(), AIDS)
+    (made,) = Strain(sigma=0.0, strain=0.05).sample(ETHANOL, rng(), CONTEXT)
     before = ETHANOL.positions - ETHANOL.positions.mean(axis=0)
     after = made.positions - made.positions.mean(axis=0)
     deformation, *_ = np.linalg.lstsq(before, after, rcond=None)
@@ -115,7 +115,7 @@ def test_a_strain_without_noise_is_affine_about_the_middle():
 
 
 def test_a_torsion_keeps_every_bond_and_angle():
-    made = Torsion(n=5).sample(ETHANOL, rng(), AIDS)
+    made = Torsion(n=5).sample(ETHANOL, rng(), CONTEXT)
     pairs = bonds(ETHANOL)
     near = {
         tuple(sorted((a, c)))
@@ -131,13 +131,13 @@ def test_a_torsion_keeps_every_bond_and_angle():
 
 
 def test_molecules_without_a_turnable_bond_give_no_torsion():
-    assert Torsion().sample(ase_molecule("C6H6"), rng(), AIDS) == []
-    assert Torsion().sample(ase_molecule("H2O"), rng(), AIDS) == []
+    assert Torsion().sample(ase_molecule("C6H6"), rng(), CONTEXT) == []
+    assert Torsion().sample(ase_molecule("H2O"), rng(), CONTEXT) == []
 
 
 def test_a_stretch_changes_one_bond_within_its_range():
     for seed in range(20):
-        (made,) = Stretch().sample(ETHANOL, rng(seed), AIDS)
+        (made,) = Stretch().sample(ETHANOL, rng(seed), CONTEXT)
         changes = [distances(made)[i, j] / distances(ETHANOL)[i, j] - 1 for i, j in bonds(ETHANOL)]
         changed = [change for change in changes if abs(change) > 1e-5]
         assert len(changed) == 1
@@ -145,7 +145,7 @@ def test_a_stretch_changes_one_bond_within_its_range():
 
 
 def test_a_stretch_in_a_ring_moves_two_atoms():
-    made = [Stretch().sample(ase_molecule("C6H6"), rng(seed), AIDS)[0] for seed in range(20)]
+    made = [Stretch().sample(ase_molecule("C6H6"), rng(seed), CONTEXT)[0] for seed in range(20)]
     moved = [(np.abs(m.positions - ase_molecule("C6H6").positions).max(axis=1) > 1e-5).sum() for m in made]
     assert set(moved) == {1, 2}
 
@@ -158,7 +158,7 @@ def test_sides_of_a_bond():
 
 
 def test_a_strained_cell_keeps_fractional_coordinates_up_to_the_noise():
-    for made in Cell(sigma_min=0, sigma_max=0).sample(CRYSTAL, rng(), AIDS):
+    for made in Cell(sigma_min=0, sigma_max=0).sample(CRYSTAL, rng(), CONTEXT):
         before = CRYSTAL.positions @ np.linalg.inv(CRYSTAL.cell)
         np.testing.assert_allclose(made.positions @ np.linalg.inv(made.cell), before, atol=1e-6)
         assert 0.8 < np.linalg.det(made.cell) / np.linalg.det(CRYSTAL.cell) < 1.25
@@ -167,14 +167,14 @@ def test_a_strained_cell_keeps_fractional_coordinates_up_to_the_noise():
 
 def test_a_strained_slab_keeps_its_height():
     slab = replace(CRYSTAL, pbc=np.array([True, True, False]), cell=np.diag([4.0, 4.2, 0.0]))
-    for made in Cell(sigma_min=0, sigma_max=0, strain=0).sample(slab, rng(), AIDS):
+    for made in Cell(sigma_min=0, sigma_max=0, strain=0).sample(slab, rng(), CONTEXT):
         np.testing.assert_allclose(made.positions[:, 2], slab.positions[:, 2], atol=1e-6)
         assert made.cell[2].tolist() == [0, 0, 0]
         assert made.cell[0, 0] != 4.0
 
 
 def test_dimers_touch_at_the_distance_asked_for():
-    made = Dimer(n=20, probability=1, contact_min=2.0, contact_max=2.0).sample(ETHANOL, rng(), AIDS)
+    made = Dimer(n=20, probability=1, contact_min=2.0, contact_max=2.0).sample(ETHANOL, rng(), CONTEXT)
     assert len(made) == 20
     for pair in made:
         between = distances(pair)[:9, 9:]
@@ -186,7 +186,7 @@ def test_dimers_touch_at_the_distance_asked_for():
 def test_charges_add_up_and_smiles_join_in_a_dimer():
     partner = replace(ase_molecule("NH3"), charge=1, smiles="[NH4+]")
     (pair,) = Dimer(probability=1).sample(
-        replace(ETHANOL, charge=-1, smiles="CC[O-]"), rng(), Aids(partner=lambda rng: partner)
+        replace(ETHANOL, charge=-1, smiles="CC[O-]"), rng(), SamplingContext(partner=lambda rng: partner)
     )
     assert (pair.charge, pair.smiles) == (0, "CC[O-].[NH4+]")
 
@@ -196,7 +196,7 @@ def test_clusters_hold_whole_molecules_and_stay_together():
     seen = set()
     solute, solvent = replace(ETHANOL, smiles="CCO"), replace(ase_molecule("CH3CN"), smiles="CC#N")
     for seed in range(6):
-        made = Cluster(probability=1, n=2).sample(solute, rng(seed), Aids(solvent=lambda rng: solvent))
+        made = Cluster(probability=1, n=2).sample(solute, rng(seed), SamplingContext(solvent=lambda rng: solvent))
         assert len(made) == 2
         for frame in made:
             parts = frame.smiles.split(".")
@@ -254,7 +254,7 @@ def test_langevin_md_moves_molecules_and_crystals_with_any_potential():
 
 def test_gfnff_md_is_warm_but_whole():
     pytest.importorskip("gfnff")
-    made = GfnffMd(n=6).sample(ETHANOL, rng(), AIDS)
+    made = GfnffMd(n=6).sample(ETHANOL, rng(), CONTEXT)
     assert len(made) == 6
     for frame in made:
         assert bonds(frame) == bonds(ETHANOL)
@@ -264,13 +264,13 @@ def test_gfnff_md_is_warm_but_whole():
 def test_an_element_beyond_gfnff_is_refused():
     pytest.importorskip("gfnff")
     with pytest.raises(InputError, match="GFN-FF knows elements up to 86, got 92"):
-        GfnffMd().sample(LabelledStructure(np.array([92, 1]), np.array([[0, 0, 0], [0, 0, 2.0]])), rng(), AIDS)
+        GfnffMd().sample(LabelledStructure(np.array([92, 1]), np.array([[0, 0, 0], [0, 0, 2.0]])), rng(), CONTEXT)
 
 
 def test_descent_lowers_the_teachers_energy():
     potential = PairPotential(dtype=torch.float64)
     start = replace(ETHANOL, positions=ETHANOL.positions + rng().normal(scale=0.05, size=(9, 3)))
-    made = Descent(n=3, rate=0.01).sample(start, rng(), Aids(potential))
+    made = Descent(n=3, rate=0.01).sample(start, rng(), SamplingContext(potential))
     from mlff_core.data.hdf5 import batch_from_structures
 
     energies = potential.predict(batch_from_structures([start, *made], dtype=torch.float64)).energy
@@ -279,14 +279,14 @@ def test_descent_lowers_the_teachers_energy():
 
 def test_descent_of_many_is_descent_of_each():
     starts = [ETHANOL, ase_molecule("CH4"), CRYSTAL]
-    together = Descent().sample_many(starts, [rng()] * 3, AIDS)
+    together = Descent().sample_many(starts, [rng()] * 3, CONTEXT)
     for start, made in zip(starts, together, strict=True):
-        for a, b in zip(made, Descent().sample(start, rng(), AIDS), strict=True):
+        for a, b in zip(made, Descent().sample(start, rng(), CONTEXT), strict=True):
             np.testing.assert_allclose(a.positions, b.positions, atol=2e-6)
 
 
 def test_no_step_of_a_descent_is_longer_than_allowed():
-    for made in Descent(n=1, rate=10.0, longest=0.05).sample(ETHANOL, rng(), AIDS):
+    for made in Descent(n=1, rate=10.0, longest=0.05).sample(ETHANOL, rng(), CONTEXT):
         assert np.linalg.norm(made.positions - ETHANOL.positions, axis=1).max() == pytest.approx(0.05, rel=1e-3)
 
 
@@ -316,7 +316,7 @@ def test_normal_modes_are_as_wide_as_heat_makes_them():
 
     k = float(potential.hessian(batch_from_structures([start], dtype=torch.float64))[2, 2])
     strategy = NormalMode(n=3000, temperature_min_k=300, temperature_max_k=300, softest=1e-6)
-    stretch = np.array([distances(m)[0, 1] for m in strategy.sample(start, rng(), Aids(potential))]) - 1.704
+    stretch = np.array([distances(m)[0, 1] for m in strategy.sample(start, rng(), SamplingContext(potential))]) - 1.704
     assert k > 1
     assert 0.5 * k * np.mean(stretch**2) == pytest.approx(0.5 * EV_PER_KELVIN * 300, rel=0.08)
 
@@ -324,7 +324,7 @@ def test_normal_modes_are_as_wide_as_heat_makes_them():
 def test_strategies_that_need_a_teacher_say_so():
     for strategy in (Descent(), NormalMode()):
         with pytest.raises(InputError, match="needs a teacher"):
-            strategy.sample(ETHANOL, rng(), Aids())
+            strategy.sample(ETHANOL, rng(), SamplingContext())
 
 
 def test_contacts_see_periodic_images():
@@ -361,11 +361,12 @@ def test_sampling_is_imported_without_rdkit_and_gfnff():
     code = (
         "import sys; sys.modules.update(rdkit=None, gfnff=None, dask=None)\n"
         "import mlff_core.data.sampling, mlff_core.data.generate, mlff_core.data.split, mlff_core.cli.data\n"
-        "from mlff_core.data.sampling import GfnffMd, Aids; from mlff_core.data.sampling.cluster import water\n"
+        "from mlff_core.data.sampling import GfnffMd, SamplingContext\n"
+        "from mlff_core.data.sampling.cluster import water\n"
         "from mlff_core.data.sampling.conformers import conformers; import numpy as np\n"
         "from mlff_core.errors import MissingDependencyError\n"
         "for call in (lambda: conformers('C', 1, 0), \\\n"
-        "             lambda: GfnffMd().sample(water(), np.random.default_rng(0), Aids())):\n"
+        "             lambda: GfnffMd().sample(water(), np.random.default_rng(0), SamplingContext())):\n"
         "    try: call()\n"
         "    except MissingDependencyError as error: assert \"pip install 'mlff-hub[data]'\" in str(error)\n"
         "    else: raise SystemExit('no error')\n"
@@ -375,7 +376,7 @@ def test_sampling_is_imported_without_rdkit_and_gfnff():
 
 def test_a_collision_moves_one_atom_to_the_share_of_the_radii_that_was_asked():
     strategy = Collision(enabled=True, n=30, contact_min=0.4, contact_max=0.9)
-    made = strategy.sample(ETHANOL, rng(), AIDS)
+    made = strategy.sample(ETHANOL, rng(), CONTEXT)
     assert len(made) == 30
     radii = covalent_radii[ETHANOL.atomic_numbers]
     shares = (distances(ETHANOL) + np.eye(9) * 9) / (radii[:, None] + radii)
@@ -390,4 +391,4 @@ def test_a_collision_moves_one_atom_to_the_share_of_the_radii_that_was_asked():
 
 
 def test_an_atom_alone_has_nothing_to_collide_with():
-    assert Collision().sample(ase_molecule("Be"), rng(), AIDS) == []
+    assert Collision().sample(ase_molecule("Be"), rng(), CONTEXT) == []

@@ -5,7 +5,7 @@ import pytest
 
 from mlff_core.judging.calibrate import calibrate
 from mlff_core.judging.evaluate import evaluate
-from mlff_core.judging.report.page import Judged, page
+from mlff_core.judging.report.page import ReportedModel, page
 from mlff_core.potentials.ensemble import Calibration, Ensemble
 
 
@@ -39,7 +39,7 @@ def test_calibrating_twice_changes_nothing(ensemble, labelled_file):
 
 def test_the_reliability_plot_is_on_the_page(ensemble, labelled_file):
     evaluation = evaluate(ensemble, labelled_file(n_molecules=4))
-    assert "Reliability of the predicted deviations" in page([Judged(evaluation)])
+    assert "Reliability of the predicted deviations" in page([ReportedModel(evaluation)])
 
 
 def test_a_potential_without_deviations_has_no_reliability(springs, labelled_file):

@@ -13,8 +13,8 @@ from ase.build import molecule as ase_molecule
 from mlff_core.errors import MissingDependencyError
 from mlff_core.judging.evaluate import evaluate
 from mlff_core.judging.physics.suite import run_physics
-from mlff_core.judging.report.figures import force_figure
-from mlff_core.judging.report.page import Judged, page, write_page
+from mlff_core.judging.report.page import ReportedModel, page, write_page
+from mlff_core.judging.report.plots import force_figure
 from mlff_core.judging.report.worst import worst_structures
 from mlff_core.structures.reading import batch_from_atoms
 
@@ -24,7 +24,7 @@ def fixture_judged(springs, labelled_file):
     data = labelled_file(n_molecules=8)
     student = springs(k=24.0)
     evaluation = evaluate(student, data)
-    return Judged(evaluation, worst_structures(evaluation, data, student))
+    return ReportedModel(evaluation, worst_structures(evaluation, data, student))
 
 
 @pytest.fixture(name="text", scope="module")
@@ -90,7 +90,7 @@ def test_text_in_the_data_cannot_become_markup(judged):
     evil = "</script><img src=x onerror=alert(1)>"
     card = replace(judged.evaluation.card, name=evil, description=evil)
     worst = [{**entry, "smiles": evil} for entry in judged.worst]
-    text = page([Judged(replace(judged.evaluation, card=card), worst)])
+    text = page([ReportedModel(replace(judged.evaluation, card=card), worst)])
     assert "<img src=x" not in text
     embedded = re.search(r'<script type="application/json">(.*?)</script>', text, re.DOTALL).group(1)
     assert json.loads(embedded)[0]["smiles"] == evil
@@ -108,7 +108,7 @@ def test_the_worst_structures_are_turned_but_not_bent(judged, labelled_file):
 
 
 def test_several_models_stand_side_by_side(judged, springs, labelled_file):
-    other = Judged(evaluate(springs(k=21.0), labelled_file(n_molecules=8)))
+    other = ReportedModel(evaluate(springs(k=21.0), labelled_file(n_molecules=8)))
     text = page([judged, other])
     assert "2 models compared" in text
     assert text.count('alt="Six-panel force analysis"') == 2
@@ -118,7 +118,7 @@ def test_physics_checks_are_on_the_page_with_their_verdicts(judged, springs):
     water = {"water": batch_from_atoms(ase_molecule("H2O"), dtype=torch.float64)}
     flawed = springs(force_error=torch.tensor([0.2, 0.0, 0.0]))
     checks = run_physics({"float64": flawed}, water, reference=springs(), length_ps=0.02)
-    text = page([Judged(judged.evaluation, (), checks)])
+    text = page([ReportedModel(judged.evaluation, (), checks)])
     assert '<span class="pass">passed</span>' in text
     assert '<span class="fail">failed</span>' in text
     assert "NVE drift, older convention" in text

@@ -9,7 +9,7 @@ from html import unescape
 import pytest
 
 from mlff_core.judging.evaluate import evaluate
-from mlff_core.judging.report.page import Judged, page
+from mlff_core.judging.report.page import ReportedModel, page
 from mlff_core.judging.report.worst import worst_structures
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -52,7 +52,7 @@ document.body.append(words);
 def fixture_text(springs, labelled_file):
     data, student = labelled_file(n_molecules=8), springs(k=24.0)
     evaluation = evaluate(student, data)
-    return page([Judged(evaluation, worst_structures(evaluation, data, student))])
+    return page([ReportedModel(evaluation, worst_structures(evaluation, data, student))])
 
 
 @pytest.fixture(name="shown", scope="module")

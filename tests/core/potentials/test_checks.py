@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mlff_core import InputError, single
-from mlff_core.potentials.checks import check_finite, volume
+from mlff_core.potentials.checks import check_finite
+from mlff_core.structures.stress import volume
 from mlff_core.testing import structures
 
 

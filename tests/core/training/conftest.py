@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from mlff_core.data.hdf5 import LabelledStructure, write_dataset
+from mlff_core.structures.batch import single
+from mlff_core.testing.reference_potential import PairPotential
 
 MOLECULES = {
     "O": ([8, 1, 1], [[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]),
@@ -73,4 +75,39 @@ def morse_set_with_atom_energies(tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The same with the share of each atom in the energy."""
     path = tmp_path_factory.mktemp("data") / "morse-atoms.h5"
     write_dataset(path, structures(32, atom_energies=True), teacher=TEACHER, smiles=list(MOLECULES))
+    return path
+
+
+CELL = np.array([[4.4, 0.3, -0.2], [-0.5, 4.6, 0.4], [0.2, 0.6, 4.8]])
+SITES = np.stack(np.meshgrid(*[[0.1, 0.6]] * 3), axis=-1).reshape(-1, 3)
+NUMBERS = np.array([6, 1, 6, 1, 1, 6, 1, 6])
+
+
+@pytest.fixture(name="crystals", scope="session")
+def fixture_crystals(tmp_path_factory):
+    """A file of strained, rattled crystals with the stress that a pair potential has in them."""
+    rng = np.random.default_rng(4)
+    teacher = PairPotential(cutoff=4.0, dtype=torch.float64)
+    made = []
+    for k in range(72):
+        cell = CELL @ (np.eye(3) + rng.normal(0, 0.06, (3, 3)))
+        positions = (SITES @ cell + rng.normal(0, 0.02, (8, 3))).astype(np.float32)
+        label = teacher.predict(
+            single(positions, NUMBERS, cell, True, dtype=torch.float64), want=["energy", "forces", "stress"]
+        )
+        made.append(
+            LabelledStructure(
+                atomic_numbers=NUMBERS,
+                positions=positions,
+                energy=float(label.energy[0]),
+                forces=label.forces.numpy(),
+                stress=label.stress[0].numpy(),
+                cell=cell,
+                pbc=np.ones(3, bool),
+                molecule_id=k,
+                split=("train", "train", "train", "validation")[k % 4],
+            )
+        )
+    path = tmp_path_factory.mktemp("crystals") / "crystals.h5"
+    write_dataset(path, made, teacher={"name": "pair-potential"}, license="CC0-1.0")
     return path

@@ -13,7 +13,7 @@ from mlff_core import load
 from mlff_core.config import from_dict
 from mlff_core.data.edges import find_edges
 from mlff_core.data.hdf5 import Dataset, write_dataset
-from mlff_core.data.hessian import HessianRows
+from mlff_core.data.hessian_rows import HessianRows
 from mlff_core.data.label import label_structures
 from mlff_core.data.loader import BatchConfig, BatchLoader, TrainingBatch
 from mlff_core.errors import InputError

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mlff_core.models.checkpoint import load_checkpoint
+from mlff_core.training.log import read_log
 from mlff_core.training.state import read_state
 
 CONFIG = """
@@ -96,7 +97,10 @@ def test_ctrl_c_saves_the_state(morse_set, tmp_path):
     while not (tmp_path / "run" / "state.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     saved = read_state(tmp_path / "run" / "state.pt")["place"]["step"]
-    time.sleep(0.5)
+    while (
+        not any(row["step"] > saved for row in read_log(tmp_path / "run" / "log.csv")) and time.monotonic() < deadline
+    ):
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, words = process.communicate(timeout=60)
     assert process.returncode == 0, words

@@ -6,7 +6,6 @@ import io
 
 import pytest
 from rich.console import Console
-from rich.progress import Progress, TextColumn
 
 from mlff_core.training.progress import TerminalReporter
 
@@ -22,11 +21,9 @@ from mlff_core.training.progress import TerminalReporter
     ],
 )
 def test_the_live_line_has_the_terms_of_the_loss_the_rate_and_the_time_left(terms, words):
-    reporter = TerminalReporter()
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=250, color_system=None)
-    reporter._live = Progress(TextColumn("{task.description} {task.fields[text]}"), console=console)
-    with reporter:
+    with TerminalReporter(console) as reporter:
         values = {"loss": 0.26234, **terms, "gradient_norm": 1.0, "lr": 1e-3, "epoch": 1.5}
         reporter.step(120, 0.25, values, 431.2, 3725.0)
     shown = screen.getvalue()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import shutil
@@ -19,7 +18,7 @@ from mlff_core.training.log import read_log
 from mlff_core.training.progress import Reporter
 from mlff_core.training.settings import ModelSection
 from mlff_core.training.state import check_same_run, read_state
-from mlff_core.training.trainer import TrainConfig, Trainer, _matmul_precision
+from mlff_core.training.trainer import TrainConfig, Trainer
 
 
 @pytest.fixture
@@ -342,15 +341,6 @@ def test_training_in_float64_and_bf16_works(settings, step):
 def test_tf32_needs_a_gpu(settings):
     with pytest.raises(InputError, match="precision must be float32, float64 or bf16 on cpu"):
         Trainer(settings(precision="tf32"))
-
-
-def test_the_switch_for_tf32_is_on_while_a_run_lasts_and_then_as_it_was():
-    before = torch.get_float32_matmul_precision()
-    for precision, inside in (("tf32", "high"), ("float32", before)):
-        with contextlib.suppress(KeyError), _matmul_precision(precision):
-            assert torch.get_float32_matmul_precision() == inside
-            raise KeyError
-        assert torch.get_float32_matmul_precision() == before
 
 
 @pytest.mark.gpu

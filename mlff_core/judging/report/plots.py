@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_core.judging import metrics
-from mlff_core.judging.evaluation import Evaluation
+from mlff_core.judging.outcome import Evaluation
 from mlff_core.requirements import require
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ COMPONENT_COLOURS = (BLUE, ORANGE, GREEN)
 N_SCATTER = 4000
 
 
-def require_figures() -> None:
+def require_plots() -> None:
     """Refuse to go on without matplotlib.
 
     Raises
@@ -38,7 +38,7 @@ def canvas(width: float, height: float) -> Figure:
     MissingDependencyError
         matplotlib is not installed.
     """
-    require_figures()
+    require_plots()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -133,8 +133,7 @@ def _components(axis: Any, evaluation: Evaluation) -> None:
     reference, predicted = evaluation.sample.reference[:N_SCATTER], evaluation.sample.predicted[:N_SCATTER]
     top = float(np.percentile(np.abs(reference), 99.8)) or 1.0
     for k, name in enumerate("xyz"):
-        whole = evaluation.sample.reference[:, [k]], evaluation.sample.predicted[:, [k]]
-        r2 = 1.0 - np.square(whole[1] - whole[0]).sum() / max(np.square(whole[0] - whole[0].mean()).sum(), 1e-300)
+        r2 = metrics.r_squared(evaluation.sample.reference[:, k], evaluation.sample.predicted[:, k])
         axis.plot(
             reference[:, k], predicted[:, k], ".", markersize=2.5, alpha=0.5, color=COMPONENT_COLOURS[k],
             label=f"{name}: R² {r2:.4f}", rasterized=True,

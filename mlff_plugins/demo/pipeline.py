@@ -29,7 +29,7 @@ from mlff_core.dynamics.simulation import MDReport, run_md
 from mlff_core.dynamics.step_time import time_steps
 from mlff_core.errors import InputError
 from mlff_core.judging.evaluate import evaluate
-from mlff_core.judging.evaluation import Evaluation
+from mlff_core.judging.outcome import Evaluation
 from mlff_core.models.checkpoint import file_sha256
 from mlff_core.plugins import host as plugins
 from mlff_core.potentials.interface import Potential

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlff_core.judging.physics.nve import EnergyDrift
 from mlff_core.judging.physics.result import PhysicsReport
-from mlff_core.judging.report.figures import BLUE, COMPONENT_COLOURS, GREY, ORANGE, canvas, tidy
+from mlff_core.judging.report.plots import BLUE, COMPONENT_COLOURS, GREY, ORANGE, canvas, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,9 +7,8 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -19,50 +18,20 @@ from mlff_core.data.loader import BatchLoader, TrainingBatch
 from mlff_core.data.memory import Indices, check_rows
 from mlff_core.data.reader import Dataset
 from mlff_core.errors import InputError
-from mlff_core.training.lineage import save_model
+from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.training.lineage import model_card
 from mlff_core.training.log import TrainingLog
 from mlff_core.training.monitor import validate
 from mlff_core.training.parallel import Processes
 from mlff_core.training.progress import Reporter
 from mlff_core.training.refusal import refuse
 from mlff_core.training.replay import merged
+from mlff_core.training.result import Status, TrainResult
 from mlff_core.training.settings import TrainConfig
 from mlff_core.training.start import starting_model
 from mlff_core.training.state import Learner, check_same_run, model_of, read_state
 from mlff_core.training.step import GradientStep, step_kind
 from mlff_core.training.subsets import training_and_validation
-
-Status = Literal["finished", "time", "stopped"]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a call of :meth:`mlff_core.training.trainer.Trainer.fit` left behind.
-
-    Parameters
-    ----------
-    out
-        The run's folder.
-    model
-        The best model so far.
-    status
-        ``"finished"``; ``"time"`` or ``"stopped"`` where the run can be resumed.
-    metrics
-        Validation errors of that model, as :func:`mlff_core.training.monitor.validate` names them.
-    history
-        Rows of ``log.csv``.
-    steps, epochs, minutes
-        Done in all calls together.
-    """
-
-    out: Path
-    model: Path
-    status: Status
-    metrics: dict[str, float]
-    history: list[dict[str, float]]
-    steps: int
-    epochs: float
-    minutes: float
 
 
 class Run:
@@ -80,6 +49,13 @@ class Run:
         Is told how it goes.
     is_stopped
         Asked after each step whether to end.
+    resume
+        As :meth:`~mlff_core.training.trainer.Trainer.fit` takes it.
+
+    Raises
+    ------
+    InputError
+        Data or settings that cannot be used, or a run in the folder that is another one.
     """
 
     def __init__(
@@ -90,6 +66,7 @@ class Run:
         group: Processes,
         reporter: Reporter,
         is_stopped: Callable[[], bool],
+        resume: bool | None,
     ) -> None:
         self.began = self.started = time.monotonic()
         self.config, self.device, self.dtype, self.group = config, device, dtype, group
@@ -97,10 +74,7 @@ class Run:
         self.is_stopped = is_stopped
         self.metrics: dict[str, float] = {}
         self.seen = 0
-
-    def begin(self, resume: bool | None) -> None:
-        """Make or read everything up to the first step; see :meth:`mlff_core.training.trainer.Trainer.fit`."""
-        config, group, out = self.config, self.group, self.config.out
+        out = config.out
         state_path = out / "state.pt"
         if resume is None and state_path.exists():
             raise InputError(f"{out} holds a run already: --resume goes on, --fresh begins anew, or give another out")
@@ -123,7 +97,7 @@ class Run:
         self.before = self.place.minutes
         self.kind, self.obstacle = step_kind(config.step, self.learner.model, config.precision)
         self.step = GradientStep(self.learner.model, config.loss, self.kind, self._autocast)
-        self._open_loaders(train, held_out, replay)
+        self.loader, self.held_out, self.replay = self._loaders(train, held_out, replay)
         group.barrier()  # nobody reads the old state any more
         if group.is_first:
             make_folder(out)
@@ -134,18 +108,21 @@ class Run:
             self.log = TrainingLog(out, self.place.step, tensorboard=config.log.tensorboard)
         self.saved = time.monotonic()
 
-    def _open_loaders(self, train: Indices, held_out: Indices, replay: Dataset | None) -> None:
+    def _loaders(
+        self, train: Indices, held_out: Indices, replay: Dataset | None
+    ) -> tuple[BatchLoader, BatchLoader, BatchLoader | None]:
+        """Return what to learn from, what to validate on, and what to replay."""
         config, cutoff = self.config, self.learner.model.cutoff
         shares = {"rank": self.group.rank, "world": self.group.world}
-        self.loader = BatchLoader(self.dataset, train, cutoff, config.batch, seed=config.seed, **shares)
-        self.held_out = BatchLoader(self.dataset, held_out, cutoff, config.batch, seed=None, **shares)
-        self.replay = None
-        if replay is not None:
-            share = config.data.replay_share
-            atoms, edges = (max(1, round(most * share)) for most in (config.batch.atoms, config.batch.edges))
-            members, _ = training_and_validation(replay, config.data)
-            sizes = replace(config.batch, atoms=atoms, edges=edges)
-            self.replay = BatchLoader(replay, members, cutoff, sizes, seed=config.seed + 1, **shares)
+        learned = BatchLoader(self.dataset, train, cutoff, config.batch, seed=config.seed, **shares)
+        validated = BatchLoader(self.dataset, held_out, cutoff, config.batch, seed=None, **shares)
+        if replay is None:
+            return learned, validated, None
+        share = config.data.replay_share
+        atoms, edges = (max(1, round(most * share)) for most in (config.batch.atoms, config.batch.edges))
+        members, _ = training_and_validation(replay, config.data)
+        sizes = replace(config.batch, atoms=atoms, edges=edges)
+        return learned, validated, BatchLoader(replay, members, cutoff, sizes, seed=config.seed + 1, **shares)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.config.precision != "bf16":
@@ -283,7 +260,8 @@ class Run:
         # The card says which step it was.
         config = replace(self.config, step=self.kind)
         sets = self.dataset, self.replayed
-        save_model(config, model, *sets, self.learner.parent, self.place, metrics, len(self.held_out))
+        card = model_card(config, model, *sets, self.learner.parent, self.place, metrics, len(self.held_out))
+        save_checkpoint(config.out / "model.pt", model, card)
 
     def _save(self) -> None:
         if self.group.is_first:

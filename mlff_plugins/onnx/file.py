@@ -1,0 +1,107 @@
+"""An ONNX file of a student: made, written with its card, and opened as a potential."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlff_core.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import Tensor
+
+    from mlff_core.model.edge_graph import EdgeGraph
+    from mlff_core.potentials.exported_graph import GraphPotential
+
+
+def save(proto: onnx.ModelProto, metadata: Mapping[str, str], path: Path) -> None:
+    """Write a checked model with its metadata: the card, and elements, cutoff and units in plain words."""
+    import onnx
+
+    onnx.helper.set_model_props(proto, dict(metadata))
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, path)
+
+
+def to_onnx(graph: EdgeGraph) -> onnx.ModelProto:
+    """Return the graph as an ONNX model with the input and output names of the design."""
+    import torch
+
+    from mlff_core.model.traced_program import INPUTS, OUTPUTS, exported_program
+
+    with _quiet():
+        program = torch.onnx.export(
+            exported_program(graph), dynamo=True, input_names=list(INPUTS), output_names=list(OUTPUTS), verbose=False
+        )
+    if program is None:
+        raise InputError("torch.onnx.export returned nothing; report this with the versions of torch and onnxscript")
+    proto: onnx.ModelProto = program.model_proto
+    # The tracer's notes on each node are four fifths of the file.
+    for entry in (*proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
+        del entry.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    return proto
+
+
+def open_onnx(path: Path, device: str) -> GraphPotential:
+    """Return an ONNX file as a potential.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged, or no export of this project.
+    InputError
+        ONNX Runtime cannot use this device.
+    """
+    import onnxruntime
+    import torch
+
+    from mlff_core.export.writing import card_from_entries, opening
+    from mlff_core.model.traced_program import INPUTS, OUTPUTS
+    from mlff_core.potentials.exported_graph import GraphPotential
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    # Threads that spin between calls slow every other process on the machine.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.log_severity_level = 4
+    with opening(path, "onnx", "ONNX export"):
+        session = onnxruntime.InferenceSession(str(path), settings, providers=_providers(device))
+        card, dtype = card_from_entries(session.get_modelmeta().custom_metadata_map)
+
+    def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        feed = {name: tensor.contiguous().numpy() for name, tensor in zip(INPUTS, inputs, strict=True)}
+        energy, atom_energies, forces, virial = (torch.from_numpy(array) for array in session.run(OUTPUTS, feed))
+        return energy, atom_energies, forces, virial
+
+    return GraphPotential(graph, card, device="cpu", dtype=dtype)
+
+
+def _providers(device: str) -> list[str]:
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    if device in ("auto", "cpu"):
+        return ["CPUExecutionProvider"]
+    if device.startswith("cuda") and "CUDAExecutionProvider" in available:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    raise InputError(f"ONNX Runtime cannot use device {device!r} here; it has {', '.join(available)}")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's chatter (prints, log lines about torchvision) from the user's terminal."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
