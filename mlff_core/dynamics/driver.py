@@ -106,7 +106,7 @@ class Run(ABC, Generic[Numbers]):
         return self.surface.refresh(state, want_stress=self._wants_stress(state.step))
 
     def _wants_stress(self, step: int) -> bool:
-        """Say whether the log of this step has a pressure."""
+        """Return whether the log of this step has a pressure."""
         return self.has_pressure and (step % self.settings.log_every == 0 or step >= self.settings.n_steps)
 
     def write(self, files: RunFolder, state: MDState[Numbers], *, last: bool = False) -> MDState[Numbers]:

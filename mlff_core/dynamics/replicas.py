@@ -28,7 +28,7 @@ REPLICA_COLUMNS = (COLUMNS[0], "replica", *COLUMNS[1:])
 
 @dataclass(frozen=True)
 class ReplicasReport:
-    """What a run of many structures came to.
+    """Results of a run of many structures.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def run_replicas(
     model_sha256: str = "",
     on_step: Callable[[int], None] | None = None,
 ) -> ReplicasReport:
-    """Run molecular dynamics of all structures at once and return what it came to.
+    """Run molecular dynamics of all structures at once and return the results.
 
     Structure k runs as :func:`~mlff_core.dynamics.simulation.run_md` would run it with the seed ``settings.seed + k``;
     structures do not see each other. The files are those of ``run_md``: the log has a column ``replica``, and the

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MDReport:
-    """What a run came to.
+    """Results of a run.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def run_md(
     model_sha256: str = "",
     on_step: Callable[[MDState[Array]], None] | None = None,
 ) -> MDReport:
-    """Run molecular dynamics and return what it came to.
+    """Run molecular dynamics and return its results.
 
     ``folder`` gets ``log.csv``, the trajectory, ``run.json`` (settings and model) and ``restart.npz``, replaced by
     rename every ``checkpoint_every`` steps: a run that is killed at any moment goes on from there with ``restart=True``

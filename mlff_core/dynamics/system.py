@@ -146,7 +146,7 @@ class System:
 
 
 def identity(atoms: Atoms) -> str:
-    """Return what stays of a structure through a run, in words: its atoms in their order, and where it repeats."""
+    """Return a description of what stays the same in a run: the atoms in their order, and the periodic directions."""
     order = hashlib.sha256(np.asarray(atoms.numbers, dtype="<i8").tobytes()).hexdigest()[:12]
     axes = "".join(axis for axis, periodic in zip("xyz", atoms.pbc, strict=True) if periodic)
     return f"{atoms.get_chemical_formula()} (order {order}), periodic in {axes or 'no direction'}"

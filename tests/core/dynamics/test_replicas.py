@@ -63,18 +63,18 @@ def test_copies_have_velocities_of_their_own(argon, cluster, tmp_path, settings)
 
 
 @pytest.mark.parametrize("trajectory", ["trajectory.extxyz", "trajectory.traj"])
-def test_a_run_struck_midway_and_continued_ends_as_one_left_alone(argon, frames, tmp_path, trajectory, settings):
-    class Struck(BaseException):
+def test_a_run_interrupted_midway_and_continued_ends_as_one_left_alone(argon, frames, tmp_path, trajectory, settings):
+    class Interrupted(BaseException):
         pass
 
-    def strike(step):
+    def interrupt(step):
         if step == 27:
-            raise Struck
+            raise Interrupted
 
     long = settings(n_steps=40, log_every=1, frame_every=4, trajectory=trajectory)
     run_replicas(argon, frames, long, tmp_path / "one")
-    with pytest.raises(Struck):
-        run_replicas(argon, frames, long, tmp_path / "two", on_step=strike)
+    with pytest.raises(Interrupted):
+        run_replicas(argon, frames, long, tmp_path / "two", on_step=interrupt)
     with (tmp_path / "two" / "log.csv").open("a") as stream:
         stream.write("28,1,140.0,-0.3")
     report = run_replicas(argon, frames, long, tmp_path / "two", restart=True)
