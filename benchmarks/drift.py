@@ -18,7 +18,8 @@ import torch
 
 from mlff_core import load
 from mlff_core.dynamics.integrators import VelocityVerlet
-from mlff_core.dynamics.state import MDState, Surface, thermal_velocities, without_drift
+from mlff_core.dynamics.state import Array, MDState, first_state, thermal_velocities, without_drift
+from mlff_core.dynamics.surface import HostSurface
 from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import FS_PER_TIME_UNIT
 from mlff_plugins.benchmark.machine import commit, machine
@@ -27,7 +28,7 @@ from mlff_plugins.benchmark.systems import build
 TIMESTEP_FS = 0.5
 
 
-def relaxed(surface: Surface, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
+def relaxed(surface: HostSurface, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
     """Return positions, (n_atoms, 3), Å, after 200 short steps down the slope."""
     for _ in range(200):
         _, forces, _ = surface.evaluate(positions, cell, want_stress=False)
@@ -35,7 +36,7 @@ def relaxed(surface: Surface, positions: np.ndarray, cell: np.ndarray) -> np.nda
     return positions
 
 
-def run(surface: Surface, start: MDState, masses: np.ndarray, n_steps: int) -> tuple[float, float]:
+def run(surface: HostSurface, start: MDState[Array], masses: np.ndarray, n_steps: int) -> tuple[float, float]:
     """Return drift, meV/atom/ps, and fluctuation, meV/atom."""
     surface.forget()
     stepper = VelocityVerlet(surface, masses, TIMESTEP_FS / FS_PER_TIME_UNIT)
@@ -63,13 +64,14 @@ def main() -> None:
     masses = frame.get_masses()[:, None]
     cell = batch.cell.double().numpy()
     surfaces = {
-        kernel: Surface(load(arguments.model, device="cpu", kernel=kernel), batch) for kernel in ("reference", "cpu")
+        kernel: HostSurface(load(arguments.model, device="cpu", kernel=kernel), batch)
+        for kernel in ("reference", "cpu")
     }
     positions = relaxed(surfaces["cpu"], frame.positions, cell)
     rows = []
     for seed in range(arguments.runs):
         velocities = without_drift(thermal_velocities(masses, 300.0, np.random.default_rng(seed)), masses)
-        start = MDState(0, positions, velocities, cell, float("nan"), np.zeros_like(positions))
+        start = first_state(positions, velocities, cell)
         for kernel, surface in surfaces.items():
             drift, fluctuation = run(surface, start, masses, arguments.steps)
             rows.append(

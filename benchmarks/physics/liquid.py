@@ -16,7 +16,8 @@ from ase import Atoms
 from ase.io import write
 
 from mlff_core.dynamics.integrators import Langevin
-from mlff_core.dynamics.state import MDState, Surface
+from mlff_core.dynamics.state import first_state
+from mlff_core.dynamics.surface import HostSurface
 from mlff_core.judging.physics.trajectory import Array
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.reading import batch_from_atoms
@@ -80,17 +81,17 @@ def _piece(atoms: Atoms, positions: list[Array], velocities: list[Array]) -> Pie
 
 def ours(potential: Potential, atoms: Atoms, bath: Bath, n_frames: int, every: int, seed: int) -> Piece:
     """Return a piece by our own integrator."""
-    surface = Surface(potential, batch_from_atoms(atoms))
+    surface = HostSurface(potential, batch_from_atoms(atoms))
+    rng = np.random.default_rng(seed)
     integrator = Langevin(
         surface,
         atoms.get_masses()[:, None],
         bath.timestep_fs / FS_PER_TIME_UNIT,
         EV_PER_KELVIN * bath.temperature_kelvin,
         bath.friction_per_ps * 1e-3 * FS_PER_TIME_UNIT,
-        np.random.default_rng(seed),
+        lambda: rng.standard_normal((len(atoms), 3)),
     )
-    zero = np.zeros((len(atoms), 3))
-    state = MDState(0, atoms.get_positions(), atoms.get_velocities(), np.asarray(atoms.cell)[None], 0.0, zero)
+    state = first_state(atoms.get_positions(), atoms.get_velocities(), np.asarray(atoms.cell)[None])
     state = surface.refresh(state, want_stress=False)
     positions, velocities = [], []
     for _ in range(n_frames):

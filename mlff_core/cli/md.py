@@ -11,7 +11,7 @@ from mlff_core.cli.options import device_option, dtype_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 if TYPE_CHECKING:
-    from mlff_core.dynamics.state import MDState
+    from mlff_core.dynamics.state import Array, MDState
 
 
 @click.command()
@@ -98,7 +98,7 @@ def command(
     with bar("md", n_steps, note=note) as advance:
         if len(frames) == 1:
 
-            def on_step(state: MDState) -> None:
+            def on_step(state: MDState[Array]) -> None:
                 advance(state.step)
 
             one = run_md(potential, frames[0], settings, folder, restart=restart, model_sha256=sha256, on_step=on_step)

@@ -1,22 +1,16 @@
-"""The files of a run: log, trajectory, and the restart file that says how much of both is good.
-
-All in one file because each is cut back to what the restart file vouches for.
-"""
+"""The files of a run: log, trajectory and restart file, and the record of what the run was begun with."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-
 from mlff_core.atomic_write import make_folder, write_atomically
+from mlff_core.dynamics.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from mlff_core.dynamics.state import Array, MDState
 from mlff_core.errors import CheckpointError, InputError
 
@@ -39,43 +33,11 @@ COLUMNS = (
 )
 """Of the log; energies in eV, volume in Å³; pressure and volume are empty where there is no periodic cell."""
 
-
 FREE_TO_CHANGE = ("n_steps", "log_every", "frame_every")
 """Settings in which a continued run may differ from what it was begun with."""
 
-
-TOLD_DIFFERENCES = 3
+NAMED_DIFFERENCES = 3
 """Differences that a message names; of a thousand structures a thousand may differ."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a restart file holds.
-
-    Parameters
-    ----------
-    state
-        The moment it was written; energy and forces are computed anew.
-    random
-        State of the random numbers.
-    log_bytes
-        Length of the log at that moment.
-    n_frames, trajectory_bytes
-        Frames in the trajectory, and its length.
-    last_frame, last_row
-        Steps of the last frame and of the last line of the log.
-    bath_energies
-        Energy that thermostat and barostat have put in, one for each structure run together, shape (n_systems,), eV.
-    """
-
-    state: MDState
-    random: Mapping[str, Any]
-    log_bytes: int
-    n_frames: int
-    trajectory_bytes: int
-    last_frame: int
-    last_row: int
-    bath_energies: Array
 
 
 class RunFolder:
@@ -164,10 +126,10 @@ class RunFolder:
             if name not in FREE_TO_CHANGE and before.get(name) != value
         ]
         if differences:
-            told = "; ".join(differences[:TOLD_DIFFERENCES])
-            more = f"; and {len(differences) - TOLD_DIFFERENCES} more" if len(differences) > TOLD_DIFFERENCES else ""
+            named = "; ".join(differences[:NAMED_DIFFERENCES])
+            more = f"; and {len(differences) - NAMED_DIFFERENCES} more" if len(differences) > NAMED_DIFFERENCES else ""
             raise InputError(
-                f"the run in {self.folder} cannot be continued: {told}{more}. "
+                f"the run in {self.folder} cannot be continued: {named}{more}. "
                 "Give what it was begun with, or start another run in another folder"
             )
 
@@ -179,7 +141,7 @@ class RunFolder:
         CheckpointError
             The restart file is damaged, or log or trajectory are shorter than it says.
         """
-        checkpoint = self.read_checkpoint()
+        checkpoint = read_checkpoint(self.folder / RESTART)
         log = self.folder / LOG
         _cut(log, checkpoint.log_bytes)
         if self.trajectory.suffix == ".traj":
@@ -191,42 +153,6 @@ class RunFolder:
         self._log = log.open("ab")
         self._open_trajectory("a")
         return checkpoint
-
-    def read_checkpoint(self) -> Checkpoint:
-        """Return the last checkpoint and change nothing.
-
-        Raises
-        ------
-        CheckpointError
-            The restart file is damaged.
-        """
-        path = self.folder / RESTART
-        try:
-            # Opened here: numpy leaves the file open where it is no archive.
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                numbers = json.loads(str(arrays["numbers"]))
-                bath_energies = np.atleast_1d(arrays["bath_energy"])
-                state = MDState(
-                    step=numbers["step"],
-                    positions=arrays["positions"],
-                    velocities=arrays["velocities"],
-                    cell=arrays["cell"],
-                    energy=float("nan"),
-                    forces=np.full_like(arrays["positions"], np.nan),
-                    bath_energy=float(bath_energies.sum()),
-                )
-            return Checkpoint(
-                state,
-                numbers["random"],
-                numbers["log_bytes"],
-                numbers["n_frames"],
-                numbers["trajectory_bytes"],
-                numbers["last_frame"],
-                numbers["last_row"],
-                bath_energies,
-            )
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path} is damaged: {error}; start the run anew in another folder") from error
 
     def append_row(self, row: Mapping[str, float | int | None]) -> None:
         """Write a line of the log; None leaves its column empty."""
@@ -251,7 +177,7 @@ class RunFolder:
         self.n_frames += 1
         self.last_frame = step
 
-    def write_checkpoint(self, state: MDState, random: Mapping[str, Any], bath_energies: Array | None = None) -> None:
+    def write_checkpoint(self, state: MDState[Array], random: Mapping[str, Any]) -> None:
         """Write the restart file by rename, after what it counts on is on the disk.
 
         Parameters
@@ -260,33 +186,22 @@ class RunFolder:
             What is to go on.
         random
             State of the random numbers.
-        bath_energies
-            Of each structure, shape (n_systems,), eV, where several run together.
         """
         if self._log is None:
             raise RuntimeError("the run's files are not open")
         os.fsync(self._log.fileno())
         if self.trajectory.suffix != ".traj":
             os.fsync(self._frames.fileno())
-        numbers = {
-            "step": state.step,
-            "random": random,
-            "log_bytes": (self.folder / LOG).stat().st_size,
-            "n_frames": self.n_frames,
-            "trajectory_bytes": self.trajectory.stat().st_size if self.trajectory.exists() else 0,
-            "last_frame": self.last_frame,
-            "last_row": self.last_row,
-        }
-        content = io.BytesIO()
-        np.savez(
-            content,
-            positions=state.positions,
-            velocities=state.velocities,
-            cell=state.cell,
-            bath_energy=state.bath_energy if bath_energies is None else bath_energies,
-            numbers=json.dumps(numbers),
+        checkpoint = Checkpoint(
+            state,
+            random,
+            log_bytes=(self.folder / LOG).stat().st_size,
+            n_frames=self.n_frames,
+            trajectory_bytes=self.trajectory.stat().st_size if self.trajectory.exists() else 0,
+            last_frame=self.last_frame,
+            last_row=self.last_row,
         )
-        write_atomically(self.folder / RESTART, content.getvalue())
+        write_checkpoint(self.folder / RESTART, checkpoint)
 
     def close(self) -> None:
         """Close log and trajectory."""

@@ -1,29 +1,32 @@
-"""What moves: the state of a run, the energy surface it moves on, and the velocities it starts with."""
+"""What moves: the state of a run, which of its atoms may move, and the velocities it starts with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from torch import Tensor
 
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.potentials.interface import Potential
-from mlff_core.potentials.verlet import VerletPotential
-from mlff_core.structures.batch import AtomicBatch
 from mlff_core.units import EV_PER_KELVIN
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Numbers = TypeVar("Numbers", Array, Tensor)
+"""NumPy arrays, which are fastest for one small structure, or tensors, which may lie on a GPU."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MDState:
-    """One moment of a run. Integrators return another one, so a step that fails leaves the last good one whole.
+class MDState(Generic[Numbers]):
+    """One moment of a batch of structures, their atoms one after the other; one structure is a batch of one.
+
+    Integrators return another state, so a step that fails leaves the last good one whole. Nothing writes into the
+    arrays of a state.
 
     Parameters
     ----------
@@ -35,100 +38,72 @@ class MDState:
         Shape (n_atoms, 3), Å per Å·√(amu/eV).
     cell
         Shape (n_systems, 3, 3), Å, rows are lattice vectors.
-    energy
-        Potential energy, eV.
+    energies
+        Potential energy of each structure, shape (n_systems,), eV.
     forces
         Shape (n_atoms, 3), eV/Å; zero on atoms that are held.
-    stress
-        Shape (3, 3), eV/Å³, positive under tension; None where it was not asked for.
-    bath_energy
-        Energy that thermostat and barostat have put in since the start, eV.
+    stresses
+        Shape (n_systems, 3, 3), eV/Å³, positive under tension; None where they were not asked for.
+    bath_energies
+        Energy that thermostat and barostat have put into each structure since the start, shape (n_systems,), eV.
     """
 
     step: int
-    positions: Array
-    velocities: Array
-    cell: Array
-    energy: float
-    forces: Array
-    stress: Array | None = None
-    bath_energy: float = 0.0
+    positions: Numbers
+    velocities: Numbers
+    cell: Numbers
+    energies: Numbers
+    forces: Numbers
+    stresses: Numbers | None
+    bath_energies: Numbers
 
-    def kinetic_energy(self, masses: Array) -> float:
-        """Return the kinetic energy, eV, for masses of shape (n_atoms, 1), amu."""
+    @property
+    def energy(self) -> float:
+        """Potential energy of all structures together, eV."""
+        return float(self.energies.sum())
+
+    @property
+    def bath_energy(self) -> float:
+        """Energy that thermostats and barostats have put in since the start, all structures together, eV."""
+        return float(self.bath_energies.sum())
+
+    def kinetic_energy(self, masses: Numbers) -> float:
+        """Return the kinetic energy of all structures together, eV, for masses of shape (n_atoms, 1), amu."""
         return float(0.5 * (masses * self.velocities**2).sum())
 
+    def one(self, k: int, atoms: slice) -> MDState[Numbers]:
+        """Return the state of structure ``k`` alone, whose atoms are those of the slice."""
+        own = slice(k, k + 1)
+        return MDState(
+            self.step,
+            self.positions[atoms],
+            self.velocities[atoms],
+            self.cell[own],
+            self.energies[own],
+            self.forces[atoms],
+            None if self.stresses is None else self.stresses[own],
+            self.bath_energies[own],
+        )
 
-class Surface:
-    """The potential energy surface of one batch of structures, with neighbours kept under a skin.
+
+def first_state(positions: Array, velocities: Array, cell: Array) -> MDState[Array]:
+    """Return the state at step 0, its energies and forces not yet computed.
 
     Parameters
     ----------
-    potential
-        What computes.
-    batch
-        The structures, whose atoms stay the same while positions and cell change.
-    mobile
-        Which atoms move, shape (n_atoms, 1), bool, no unit; None for all. The others feel no force.
+    positions
+        Shape (n_atoms, 3), Å.
+    velocities
+        Shape (n_atoms, 3), Å per Å·√(amu/eV).
+    cell
+        Shape (n_systems, 3, 3), Å, rows are lattice vectors.
     """
-
-    def __init__(self, potential: Potential, batch: AtomicBatch, mobile: npt.NDArray[np.bool_] | None = None) -> None:
-        self.potential = potential
-        self.batch = batch.to(potential.device, potential.dtype)
-        self.mobile = mobile
-        self.forget()
-
-    def forget(self) -> None:
-        """Drop the neighbours, so that the next evaluation is made as in a process that has just begun."""
-        self._verlet = VerletPotential(self.potential)
-
-    @property
-    def n_builds(self) -> int:
-        """Neighbour searches since the last :meth:`forget`."""
-        return self._verlet.n_searches
-
-    def evaluate(self, positions: Array, cell: Array, *, want_stress: bool) -> tuple[float, Array, Array | None]:
-        """Return energy (eV, of all structures together), forces (n_atoms, 3) eV/Å and stress (3, 3) eV/Å³ or None.
-
-        Parameters
-        ----------
-        positions
-            Shape (n_atoms, 3), Å.
-        cell
-            Shape (n_systems, 3, 3), Å.
-        want_stress
-            Compute the stress of the first structure.
-
-        Raises
-        ------
-        InputError
-            Positions or results that are not finite, or overlapping atoms.
-        """
-        batch = replace(
-            self.batch,
-            positions=torch.as_tensor(positions, dtype=self.batch.dtype, device=self.batch.device),
-            cell=torch.as_tensor(cell, dtype=self.batch.dtype, device=self.batch.device),
-        )
-        want = ("energy", "forces", "stress") if want_stress else ("energy", "forces")
-        prediction = self._verlet.predict(batch, want=want)
-        if prediction.forces is None:
-            raise UnsupportedError(f"{self.potential.card.name} gives no forces, so nothing can move under it")
-        forces = prediction.forces.double().cpu().numpy()
-        energy = float(prediction.energy.sum())
-        if not (np.isfinite(energy) and np.isfinite(forces).all()):
-            raise InputError(f"{self.potential.card.name} gave an energy or a force that is not a finite number")
-        if self.mobile is not None:
-            forces = forces * self.mobile
-        stress = None if prediction.stress is None else prediction.stress[0].double().cpu().numpy()
-        return energy, forces, stress
-
-    def refresh(self, state: MDState, *, want_stress: bool) -> MDState:
-        """Return the state with energy, forces and stress computed anew."""
-        energy, forces, stress = self.evaluate(state.positions, state.cell, want_stress=want_stress)
-        return replace(state, energy=energy, forces=forces, stress=stress)
+    n_systems = len(cell)
+    unknown = np.full(n_systems, np.nan)
+    return MDState(0, positions, velocities, cell, unknown, np.zeros_like(positions), None, np.zeros(n_systems))
 
 
-def mobile_atoms(atoms: Atoms, ensemble: str) -> npt.NDArray[np.bool_] | None:
+def mobile_atoms(atoms: Atoms, ensemble: str) -> Mask | None:
     """Return which atoms move, shape (n_atoms, 1), or None where all do.
 
     Raises
@@ -157,7 +132,7 @@ def mobile_atoms(atoms: Atoms, ensemble: str) -> npt.NDArray[np.bool_] | None:
     return mobile
 
 
-def thermal_velocities(masses: Array, temperature_kelvin: float, random: np.random.Generator) -> Array:
+def thermal_velocities(masses: Array, temperature_kelvin: float | Array, random: np.random.Generator) -> Array:
     """Return velocities from the Maxwell–Boltzmann distribution, shape (n_atoms, 3), Å per Å·√(amu/eV).
 
     Parameters
@@ -165,7 +140,7 @@ def thermal_velocities(masses: Array, temperature_kelvin: float, random: np.rand
     masses
         Shape (n_atoms, 1), amu.
     temperature_kelvin
-        Kelvin.
+        Kelvin; one number, or one for each atom, shape (n_atoms, 1).
     random
         Source of random numbers.
     """

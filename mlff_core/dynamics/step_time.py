@@ -6,14 +6,14 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
 
 from mlff_core.dynamics.integrators import VelocityVerlet
-from mlff_core.dynamics.state import MDState, Surface, thermal_velocities, without_drift
+from mlff_core.dynamics.state import Array, MDState, first_state, thermal_velocities, without_drift
+from mlff_core.dynamics.surface import HostSurface
 from mlff_core.errors import InputError
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
@@ -83,7 +83,7 @@ def time_steps(
         raise InputError(f"n_repeats must be at least 1, got {n_repeats}")
     masses = np.concatenate([frame.get_masses() for frame in frames])[:, None]
     batch = batch_from_atoms(frames, device=potential.device, dtype=potential.dtype)
-    surface = Surface(potential, batch)
+    surface = HostSurface(potential, batch)
     stepper = VelocityVerlet(surface, masses, TIMESTEP_FS / FS_PER_TIME_UNIT)
     state = surface.refresh(_start(batch, masses), want_stress=False)
     state, seconds = _steps(stepper, state, 10, potential.device, clock)
@@ -99,16 +99,19 @@ def time_steps(
     return StepTime(tuple(times), n_steps, (surface.n_builds - builds) / (n_repeats * n_steps))
 
 
-def _start(batch: AtomicBatch, masses: np.ndarray[Any, np.dtype[np.float64]]) -> MDState:
+def _start(batch: AtomicBatch, masses: Array) -> MDState[Array]:
     positions = batch.positions.double().cpu().numpy()
     velocities = thermal_velocities(masses, TEMPERATURE_KELVIN, np.random.default_rng(0))
-    cell = batch.cell.double().cpu().numpy()
-    return MDState(0, positions, without_drift(velocities, masses), cell, float("nan"), np.zeros_like(positions))
+    return first_state(positions, without_drift(velocities, masses), batch.cell.double().cpu().numpy())
 
 
 def _steps(
-    stepper: VelocityVerlet, state: MDState, n_steps: int, device: torch.device, clock: Callable[[], float]
-) -> tuple[MDState, float]:
+    stepper: VelocityVerlet[Array],
+    state: MDState[Array],
+    n_steps: int,
+    device: torch.device,
+    clock: Callable[[], float],
+) -> tuple[MDState[Array], float]:
     """Return the state after the steps and the seconds they took."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -24,7 +24,8 @@ from scipy.spatial.transform import Rotation
 import mlff_core
 from mlff_core.data.sampling.conformers import conformers
 from mlff_core.dynamics.integrators import Langevin
-from mlff_core.dynamics.state import MDState, Surface, thermal_velocities
+from mlff_core.dynamics.state import first_state, thermal_velocities
+from mlff_core.dynamics.surface import HostSurface
 from mlff_core.errors import MlffError
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.reading import batch_from_atoms
@@ -78,17 +79,16 @@ def press(box: Atoms, owner: np.ndarray, factor: float) -> None:
 
 def move(potential: Potential, box: Atoms, n_steps: int, kelvin: float, rng: np.random.Generator) -> None:
     """Move a box with its velocities in a bath."""
-    surface = Surface(potential, batch_from_atoms(box))
+    surface = HostSurface(potential, batch_from_atoms(box))
     integrator = Langevin(
         surface,
         box.get_masses()[:, None],
         TIMESTEP_FS / FS_PER_TIME_UNIT,
         EV_PER_KELVIN * kelvin,
         FRICTION_PER_FS * FS_PER_TIME_UNIT,
-        rng,
+        lambda: rng.standard_normal(box.positions.shape),
     )
-    cell, no_forces = np.asarray(box.cell)[None], np.zeros_like(box.positions)
-    state = MDState(0, box.get_positions(), box.get_velocities(), cell, 0.0, no_forces)
+    state = first_state(box.get_positions(), box.get_velocities(), np.asarray(box.cell)[None])
     state = surface.refresh(state, want_stress=False)
     for _ in range(n_steps):
         state = integrator.advance(state, want_stress=False)

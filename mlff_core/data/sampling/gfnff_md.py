@@ -89,12 +89,7 @@ def frames(start: LabelledStructure, rng: np.random.Generator, settings: GfnffMd
         n_frames=settings.n,
         steps_between=settings.steps_between,
     )
-    made = []
-    for positions in trajectory:
-        if not np.isfinite(positions).all():
-            raise InputError("the GFN-FF run fell apart; shorten timestep_fs or lower temperature_max_k")
-        made.append(at(start, positions, settings.kind))
-    return made
+    return [at(start, positions, settings.kind) for positions in trajectory]
 
 
 def gfnff_force(start: LabelledStructure) -> Callable[[Array], Array]:

@@ -1,7 +1,4 @@
-"""Langevin dynamics with any force: the integrator, and frames from any potential.
-
-The splitting is BAOAB of B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34, doi:10.1093/amrx/abs010.
-"""
+"""Frames of Langevin dynamics with any force or potential; the steps are those of :mod:`mlff_core.dynamics`."""
 
 from __future__ import annotations
 
@@ -9,15 +6,41 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from ase import units as ase_units
 from ase.data import atomic_masses
 
 from mlff_core.data.sampling.strategy import at, check_count
-from mlff_core.data.structure import Array, LabelledStructure, batch_from_structures
+from mlff_core.data.structure import LabelledStructure, batch_from_structures
+from mlff_core.dynamics.integrators import Langevin
+from mlff_core.dynamics.state import Array, first_state, thermal_velocities
+from mlff_core.dynamics.surface import HostSurface, Surface, sums_on_host
 from mlff_core.errors import InputError
 from mlff_core.potentials.interface import Potential
-from mlff_core.potentials.verlet import VerletPotential
-from mlff_core.units import EV_PER_KELVIN
+from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
+
+
+class ForceSurface(Surface[Array]):
+    """Structures moved by a function that gives forces and no energies.
+
+    Parameters
+    ----------
+    force
+        Returns forces, shape (n_atoms, 3), eV/Å, of positions, shape (n_atoms, 3), Å.
+    n_atoms
+        Of all structures together.
+    """
+
+    def __init__(self, force: Callable[[Array], Array], n_atoms: int) -> None:
+        self.force = force
+        self.atoms = [slice(0, n_atoms)]
+        self._unknown = np.full(1, np.nan)
+
+    def _evaluate(self, positions: Array, cell: Array, want_stress: bool) -> tuple[Array, Array, Array | None]:
+        """Return the forces; energies are not known and stresses not given."""
+        return self._unknown, self.force(positions), None
+
+    def sums(self, values: Array) -> Array:
+        """Return the sum of ``values``, (n_atoms, 3), any unit, over all atoms, shape (1,)."""
+        return sums_on_host(values, self.atoms)
 
 
 def langevin(
@@ -52,24 +75,30 @@ def langevin(
         1/ps.
     n_frames, steps_between
         How many frames, how many steps before each.
+
+    Raises
+    ------
+    InputError
+        An atom leaps, or its position is not a number.
     """
-    step = timestep_fs * ase_units.fs
     mass = np.asarray(masses, dtype=np.float64)[:, None]
-    thermal = np.sqrt(EV_PER_KELVIN * np.broadcast_to(temperature_k, (len(mass),))[:, None] / mass)
-    keep = float(np.exp(-friction_per_ps * timestep_fs / 1000.0))
-    kick = thermal * np.sqrt(1.0 - keep * keep)
+    temperatures = np.broadcast_to(temperature_k, (len(mass),))[:, None]
     positions = np.array(positions, dtype=np.float64)
-    velocities = thermal * rng.standard_normal(positions.shape)
-    forces = force(positions)
+    velocities = thermal_velocities(mass, temperatures, rng)
+    surface = ForceSurface(force, len(positions))
+    integrator = Langevin(
+        surface,
+        mass,
+        timestep_fs / FS_PER_TIME_UNIT,
+        EV_PER_KELVIN * temperatures,
+        friction_per_ps * FS_PER_TIME_UNIT / 1000.0,
+        lambda: rng.standard_normal(positions.shape),
+    )
+    state = surface.refresh(first_state(positions, velocities, np.zeros((1, 3, 3))), want_stress=False)
     for _ in range(n_frames):
         for _ in range(steps_between):
-            velocities += 0.5 * step * forces / mass
-            positions = positions + 0.5 * step * velocities
-            velocities = keep * velocities + kick * rng.standard_normal(positions.shape)
-            positions = positions + 0.5 * step * velocities
-            forces = force(positions)
-            velocities += 0.5 * step * forces / mass
-        yield positions
+            state = integrator.advance(state, want_stress=False)
+        yield state.positions
 
 
 def langevin_md(
@@ -118,13 +147,10 @@ def langevin_md(
     batch = batch_from_structures(starts, dtype=torch.float64)
     counts = [start.n_atoms for start in starts]
     temperatures = np.repeat(rng.uniform(low, high, len(starts)), counts)
-    moving = VerletPotential(potential)
+    surface, cell = HostSurface(potential, batch), batch.cell.numpy()
 
     def force(positions: Array) -> Array:
-        forces = moving.predict(batch.with_positions(torch.from_numpy(positions)), want=("forces",)).forces
-        if forces is None:
-            raise InputError(f"{potential.card.name} gives no forces, so it cannot move atoms")
-        return forces.detach().to("cpu", torch.float64).numpy()
+        return surface.evaluate(positions, cell, want_stress=False)[1]
 
     frames: list[list[LabelledStructure]] = [[] for _ in starts]
     for positions in langevin(

@@ -22,15 +22,15 @@ class EnergyDrift:
     Parameters
     ----------
     drift_mev_per_atom_per_ps
-        Slope of a straight line fitted to E(t) by least squares, over the number of atoms.
+        Gradient of a straight line fitted to E(t) by least squares, over the number of atoms.
     max_deviation_mev_per_atom
         Largest deviation of E(t) from E(0), over the number of atoms: the fluctuation of the integrator is in it.
     score
-        Size of the slope × length of the run / standard deviation of the kinetic energy over the run, no unit:
-        mlipaudit 0.1.8's ratio; below 1 the drift is smaller than what the run exchanges between potential and kinetic
+        |Gradient of the line| × length of the run / standard deviation of the kinetic energy over the run, the ratio
+        of mlipaudit 0.1.8; below 1 the drift is smaller than what the run exchanges between potential and kinetic
         energy anyway.
     drift_percent_of_total
-        100 × size of (E(end) − E(0)) / E(0), the older convention. It depends on the zero of energy: with atoms'
+        100 × |(E(end) − E(0)) / E(0)|, the older convention. It depends on the zero of energy: with atoms'
         energies of 10⁴ eV in E, any run looks perfect.
     length_ps
         Of the run, ps.
@@ -53,7 +53,7 @@ class EnergyDrift:
 
 
 def energy_drift(times_ps: Array, potential_energy: Array, kinetic_energy: Array, n_atoms: int) -> EnergyDrift:
-    """Return the figures of one run.
+    """Return how well one run kept its energy.
 
     Parameters
     ----------
@@ -65,14 +65,14 @@ def energy_drift(times_ps: Array, potential_energy: Array, kinetic_energy: Array
         Number of atoms.
     """
     total = potential_energy + kinetic_energy
-    slope = float(np.polyfit(times_ps - times_ps[0], total - total[0], 1)[0])
+    gradient = float(np.polyfit(times_ps - times_ps[0], total - total[0], 1)[0])
     length = float(times_ps[-1] - times_ps[0])
     spread = float(kinetic_energy.std())
     deviation = 1e3 * (total - total[0]) / n_atoms
     return EnergyDrift(
-        drift_mev_per_atom_per_ps=1e3 * slope / n_atoms,
+        drift_mev_per_atom_per_ps=1e3 * gradient / n_atoms,
         max_deviation_mev_per_atom=float(np.abs(deviation).max()),
-        score=abs(slope) * length / spread if spread > 0 else float("nan"),
+        score=abs(gradient) * length / spread if spread > 0 else float("nan"),
         drift_percent_of_total=100.0 * abs(float(total[-1] - total[0])) / abs(float(total[0])),
         length_ps=length,
         temperature=float(2.0 * kinetic_energy.mean() / (max(3 * n_atoms - 3, 1) * EV_PER_KELVIN)),
@@ -145,7 +145,7 @@ def nve(
     except MlffError as error:
         if len(start) == 1:
             return [str(error)]
-        # One structure is to blame: run them one by one, so that the others still count.
+        # One structure made the run break off: run them one by one, so that the others still count.
         return [found for one in start for found in nve(potential, [one], length_ps=length_ps, timestep_fs=timestep_fs)]
     drifts: list[EnergyDrift | str] = []
     for k, count in enumerate(together.batch.atoms_per_system()):

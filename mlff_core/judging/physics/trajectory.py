@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,10 +11,12 @@ import torch
 from ase.data import atomic_masses
 from torch import Tensor
 
+from mlff_core.dynamics.integrators import Integrator, Langevin, VelocityVerlet
+from mlff_core.dynamics.state import MDState
+from mlff_core.dynamics.surface import DeviceSurface
 from mlff_core.errors import InputError
 from mlff_core.model.derivatives import sum_over_systems
 from mlff_core.potentials.interface import Potential
-from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch, split
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
 
@@ -93,8 +94,8 @@ def run(
 ) -> Trajectory:
     """Return a Langevin trajectory of every structure; without friction it is velocity Verlet.
 
-    Splitting BAOAB of B. Leimkuhler, C. Matthews, Appl. Math. Res. Express 2013, 34, doi:10.1093/amrx/abs010. Positions
-    and velocities are float64 whatever the potential's precision, so that a drift is the potential's doing.
+    The steps are those of :mod:`mlff_core.dynamics.integrators`. Positions and velocities are float64 whatever the
+    potential's precision, so that a drift is the potential's doing.
 
     Parameters
     ----------
@@ -118,43 +119,50 @@ def run(
         Steps between records of the energies; the start and the end are always recorded.
     progress
         Called with the number of steps done.
+
+    Raises
+    ------
+    InputError
+        No time step or no steps, or a run that became unphysical: atoms that overlap or leap, or an energy or a force
+        that is not a finite number.
     """
     if not timestep_fs > 0 or n_steps < 1:
         raise InputError(f"a trajectory needs a positive time step and at least one step, got {timestep_fs}, {n_steps}")
-    driven = VerletPotential(potential)
-    device = potential.device
-    batch = batch.to(device, torch.float64)
-    v = velocities.to(device, torch.float64)
+    batch = batch.to(potential.device, torch.float64)
+    surface = DeviceSurface(potential, batch)
     mass = masses(batch.atomic_numbers)[:, None]
-    dt = timestep_fs / FS_PER_TIME_UNIT
-    keep = math.exp(-friction_per_ps * 1e-3 * timestep_fs)
-    kick = torch.sqrt((1.0 - keep * keep) * EV_PER_KELVIN * temperature / mass)
-    prediction = driven.predict(batch)
+    timestep = timestep_fs / FS_PER_TIME_UNIT
+    integrator: Integrator[Tensor] = VelocityVerlet(surface, mass, timestep)
+    if friction_per_ps:
+
+        def draw() -> Tensor:
+            if not temperature:
+                return torch.zeros_like(batch.positions)
+            return torch.randn(batch.positions.shape, dtype=torch.float64, generator=generator).to(batch.device)
+
+        friction = friction_per_ps * FS_PER_TIME_UNIT / 1000.0
+        integrator = Langevin(surface, mass, timestep, EV_PER_KELVIN * temperature, friction, draw)
+    nothing = torch.zeros(batch.n_systems, dtype=torch.float64, device=batch.device)
+    start = MDState(
+        0,
+        batch.positions,
+        velocities.to(batch.device, torch.float64),
+        batch.cell,
+        nothing,
+        torch.zeros_like(batch.positions),
+        None,
+        nothing,
+    )
+    state = surface.refresh(start, want_stress=False)
     times, potentials, kinetics = [], [], []
     for step in range(n_steps + 1):
-        assert prediction.forces is not None  # asked for
-        acceleration = prediction.forces.double() / mass
         if step > 0:
-            v = v + 0.5 * dt * acceleration
+            state = integrator.advance(state, want_stress=False)
         if step % record_every == 0 or step == n_steps:
-            kinetic = sum_over_systems((0.5 * mass * v * v).sum(dim=1), batch.system_idx, batch.n_systems)
             times.append(step * timestep_fs * 1e-3)
-            potentials.append(prediction.energy.cpu().numpy())
-            kinetics.append(kinetic.cpu().numpy())
+            potentials.append(state.energies.cpu().numpy())
+            kinetics.append((0.5 * surface.sums(mass * state.velocities**2)).cpu().numpy())
             if progress is not None:
                 progress(step)
-        if step == n_steps:
-            break
-        v = v + 0.5 * dt * acceleration
-        if friction_per_ps:
-            half = batch.positions + 0.5 * dt * v
-            v = keep * v
-            if temperature:
-                noise = torch.randn(v.shape, dtype=torch.float64, generator=generator).to(device)
-                v = v + kick * noise
-            positions = half + 0.5 * dt * v
-        else:
-            positions = batch.positions + dt * v
-        batch = batch.with_positions(positions)
-        prediction = driven.predict(batch)
-    return Trajectory(batch, v, np.array(times), np.array(potentials), np.array(kinetics))
+    ended = batch.with_positions(state.positions)
+    return Trajectory(ended, state.velocities, np.array(times), np.array(potentials), np.array(kinetics))

@@ -239,6 +239,13 @@ def test_langevin_conserves_energy_without_friction():
     assert potential.max() > 0.99 * potential[0]
 
 
+def test_langevin_refuses_a_run_that_falls_apart():
+    frames = langevin(lambda x: 1e4 * x, np.ones((3, 3)), np.full(3, 12.0), rng(), temperature_k=300.0, timestep_fs=1.0,
+                      friction_per_ps=1.0, n_frames=3, steps_between=5)  # fmt: skip
+    with pytest.raises(InputError, match=r"atom \d moved by .* in one step"):
+        list(frames)
+
+
 def test_langevin_md_moves_molecules_and_crystals_with_any_potential():
     starts = [ETHANOL, CRYSTAL, ase_molecule("H2O")]
     frames = langevin_md(PairPotential(), starts, rng(3), n_frames=3, steps_between=5, temperature_k=(200, 400))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from mlff_core.card import ModelCard
+from mlff_core.dynamics import MDSettings
 from mlff_core.model.derivatives import forces_from_edge_gradients, sum_over_systems, virial_from_edge_gradients
 from mlff_core.potentials.checks import check_distances
 from mlff_core.potentials.interface import Potential
@@ -92,3 +95,32 @@ def cluster() -> Atoms:
     cluster.pbc = False
     cluster.cell = np.zeros((3, 3))
     return cluster
+
+
+@pytest.fixture(scope="session")
+def settings():
+    """Return a function that makes the settings of a short run."""
+
+    def make(ensemble="nve", **changes):
+        values = {
+            "n_steps": 20,
+            "timestep_fs": 5.0,
+            "temperature_kelvin": 40.0,
+            "log_every": 5,
+            "frame_every": 10,
+            "checkpoint_every": 10,
+        }
+        return MDSettings(ensemble, **{**values, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """Return a function that reads the log of a run."""
+
+    def read(folder):
+        with (folder / "log.csv").open(newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    return read

@@ -1,11 +1,15 @@
 """The integrators against what statistical mechanics says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
 
-from mlff_core.dynamics.integrators import Langevin, LangevinBarostat, VelocityVerlet, volume_of
-from mlff_core.dynamics.state import MDState, Surface, thermal_velocities, without_drift, without_rotation
+from mlff_core.dynamics.barostat import LangevinBarostat, volume_of
+from mlff_core.dynamics.integrators import Langevin, VelocityVerlet
+from mlff_core.dynamics.state import first_state, thermal_velocities, without_drift, without_rotation
+from mlff_core.dynamics.surface import HostSurface
 from mlff_core.errors import InputError
 from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT, GPA_PER_EV_PER_ANGSTROM3
@@ -15,10 +19,14 @@ def moving(potential, atoms, temperature, seed=0, mobile=None):
     """Return (surface, masses, random, first state)."""
     random = np.random.default_rng(seed)
     masses = atoms.get_masses()[:, None]
-    surface = Surface(potential, batch_from_atoms(atoms, dtype=potential.dtype), mobile)
+    surface = HostSurface(potential, batch_from_atoms(atoms, dtype=potential.dtype), mobile)
     velocities = without_drift(thermal_velocities(masses, temperature, random), masses)
-    start = MDState(0, atoms.positions.copy(), velocities, np.asarray(atoms.cell)[None], 0.0, 0 * velocities)
+    start = first_state(atoms.positions.copy(), velocities, np.asarray(atoms.cell)[None])
     return surface, masses, random, surface.refresh(start, want_stress=bool(atoms.pbc.all()))
+
+
+def drawing(random, state):
+    return lambda: random.standard_normal(state.positions.shape)
 
 
 def total_energies(integrator, masses, state, n_steps):
@@ -52,7 +60,7 @@ def test_nve_run_backwards_returns_to_where_it_began(argon, crystal):
     surface, masses, _, start = moving(argon, crystal, 40.0)
     stepper = VelocityVerlet(surface, masses, 8.0 / FS_PER_TIME_UNIT)
     _, there = total_energies(stepper, masses, start, 50)
-    turned = MDState(0, there.positions, -there.velocities, there.cell, there.energy, there.forces)
+    turned = replace(there, velocities=-there.velocities)
     _, back = total_energies(stepper, masses, turned, 50)
     assert np.abs(there.positions - start.positions).max() > 0.1
     np.testing.assert_allclose(back.positions, start.positions, atol=1e-9)
@@ -62,7 +70,7 @@ def test_nve_keeps_momentum_and_angular_momentum_of_a_cluster_at_zero(argon, clu
     surface, masses, _, start = moving(argon, cluster, 20.0)
     velocities, n_rotations = without_rotation(start.velocities, start.positions, masses)
     assert n_rotations == 3
-    start = MDState(0, start.positions, velocities, start.cell, start.energy, start.forces)
+    start = replace(start, velocities=velocities)
     _, end = total_energies(VelocityVerlet(surface, masses, 1.0), masses, start, 50)
     momenta = masses * end.velocities
     assert np.abs(momenta.sum(axis=0)).max() < 1e-10
@@ -94,7 +102,7 @@ def test_langevin_keeps_three_halves_nkt_within_its_standard_error(argon, crysta
     surface, masses, random, state = moving(argon, crystal, temperature, seed=5)
     thermal_energy = EV_PER_KELVIN * temperature
     friction = 20.0 * FS_PER_TIME_UNIT / 1000
-    langevin = Langevin(surface, masses, 5.0 / FS_PER_TIME_UNIT, thermal_energy, friction, random)
+    langevin = Langevin(surface, masses, 5.0 / FS_PER_TIME_UNIT, thermal_energy, friction, drawing(random, state))
     kinetic, conserved = [], []
     for k in range(2200):
         state = langevin.advance(state, want_stress=False)
@@ -115,8 +123,8 @@ def test_langevin_leaves_held_atoms_alone(argon, crystal):
     mobile = np.ones((len(crystal), 1), dtype=bool)
     mobile[:4] = False
     surface, masses, random, state = moving(argon, crystal, 40.0, mobile=mobile)
-    state = MDState(0, state.positions, state.velocities * mobile, state.cell, state.energy, state.forces)
-    langevin = Langevin(surface, masses, 0.5, EV_PER_KELVIN * 40, 0.1, random)
+    state = replace(state, velocities=state.velocities * mobile)
+    langevin = Langevin(surface, masses, 0.5, EV_PER_KELVIN * 40, 0.1, drawing(random, state))
     _, end = total_energies(langevin, masses, state, 20)
     np.testing.assert_array_equal(end.positions[:4], state.positions[:4])
     assert np.abs(end.positions[4:] - state.positions[4:]).min(axis=1).max() > 0
@@ -130,8 +138,8 @@ def gas_volumes(ideal_gas):
     rest = np.random.default_rng(0).uniform(size=(8, 3))
     gas = Atoms("Ar8", scaled_positions=rest, cell=[side] * 3, pbc=True)
     surface, masses, random, state = moving(ideal_gas, gas, 300.0, seed=1)
-    langevin = Langevin(surface, masses, 1.0, thermal_energy, 1.0, random)
-    barostat = LangevinBarostat(langevin, pressure, thermal_energy, 1.0, full_cell=False, every=1)
+    langevin = Langevin(surface, masses, 1.0, thermal_energy, 1.0, drawing(random, state))
+    barostat = LangevinBarostat(langevin, pressure, thermal_energy, 1.0, [random], full_cell=False, every=1)
     volumes = []
     for _ in range(5000):
         state = barostat.advance(state, want_stress=False)
@@ -158,17 +166,17 @@ def pressures(argon, crystal, *, full_cell, n_steps, temperature=30.0, pressure_
     """Return −stress with the motion of the atoms, GPa, shape (n, 3, 3), and the conserved energies, eV."""
     thermal_energy = EV_PER_KELVIN * temperature
     surface, masses, random, state = moving(argon, crystal, temperature, seed=2)
-    langevin = Langevin(surface, masses, 8.0 / FS_PER_TIME_UNIT, thermal_energy, 0.1, random)
+    langevin = Langevin(surface, masses, 8.0 / FS_PER_TIME_UNIT, thermal_energy, 0.1, drawing(random, state))
     pressure = pressure_gpa / GPA_PER_EV_PER_ANGSTROM3
     barostat = LangevinBarostat(
-        langevin, pressure, thermal_energy, 200.0 / FS_PER_TIME_UNIT, full_cell=full_cell, every=5
+        langevin, pressure, thermal_energy, 200.0 / FS_PER_TIME_UNIT, [random], full_cell=full_cell, every=5
     )
     tensors, conserved = [], []
     for k in range(n_steps):
         state = barostat.advance(state, want_stress=True)
         if k >= n_steps // 10:
             ideal = (masses * state.velocities).T @ state.velocities / volume_of(state)
-            tensors.append((ideal - state.stress) * GPA_PER_EV_PER_ANGSTROM3)
+            tensors.append((ideal - state.stresses[0]) * GPA_PER_EV_PER_ANGSTROM3)
             conserved.append(state.energy + state.kinetic_energy(masses) - state.bath_energy)
     return np.array(tensors), np.array(conserved)
 
@@ -196,6 +204,6 @@ def test_an_atom_that_leaps_is_refused(argon, crystal):
     surface, masses, _, state = moving(argon, crystal, 40.0)
     fast = state.velocities.copy()
     fast[7] = [3.0, 0, 0]
-    state = MDState(0, state.positions, fast, state.cell, state.energy, state.forces)
+    state = replace(state, velocities=fast)
     with pytest.raises(InputError, match="atom 7 moved by 3"):
         VelocityVerlet(surface, masses, 1.0).advance(state, want_stress=False)

@@ -23,7 +23,7 @@ def step_by_step(n_steps):
 
 @pytest.mark.parametrize("n_steps", [1, AHEAD - 1, AHEAD, AHEAD + 3])
 def test_every_structure_gets_the_numbers_of_its_own_generator(n_steps):
-    noise = Noise(generators(), COUNTS, torch.device("cpu"))
+    noise = Noise(generators(), COUNTS, torch.from_numpy)
     expected, states = step_by_step(n_steps)
     for step in expected:
         np.testing.assert_array_equal(noise.draw().numpy(), step)
@@ -31,7 +31,7 @@ def test_every_structure_gets_the_numbers_of_its_own_generator(n_steps):
 
 
 def test_to_ask_for_the_states_changes_no_number():
-    noise, (expected, _) = Noise(generators(), COUNTS, torch.device("cpu")), step_by_step(AHEAD + 9)
+    noise, (expected, _) = Noise(generators(), COUNTS, torch.from_numpy), step_by_step(AHEAD + 9)
     for k, step in enumerate(expected):
         if k % 5 == 0:
             noise.states()
@@ -39,10 +39,10 @@ def test_to_ask_for_the_states_changes_no_number():
 
 
 def test_a_run_that_goes_on_gets_the_numbers_that_were_to_come():
-    first, (expected, _) = Noise(generators(), COUNTS, torch.device("cpu")), step_by_step(30)
+    first, (expected, _) = Noise(generators(), COUNTS, torch.from_numpy), step_by_step(30)
     for _ in range(20):
         first.draw()
-    second = Noise([np.random.default_rng() for _ in COUNTS], COUNTS, torch.device("cpu"))
+    second = Noise([np.random.default_rng() for _ in COUNTS], COUNTS, torch.from_numpy)
     second.draw()
     second.resume(first.states())
     for step in expected[20:]:

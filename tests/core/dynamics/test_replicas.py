@@ -1,33 +1,18 @@
 """Many structures at once: each moves as it would alone, and a killed run goes on to the same numbers."""
 
-import csv
-
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
 from ase.io import read
 
-from mlff_core.dynamics import MDSettings, run_md, run_replicas
+from mlff_core.dynamics import run_md, run_replicas
 from mlff_core.dynamics.replicas import REPLICA_COLUMNS
 from mlff_core.errors import InputError, UnsupportedError
 
 
-def settings(ensemble="nvt", **changes):
-    values = {
-        "n_steps": 20,
-        "timestep_fs": 5.0,
-        "temperature_kelvin": 40.0,
-        "log_every": 5,
-        "frame_every": 10,
-        "checkpoint_every": 10,
-        "seed": 3,
-    }
-    return MDSettings(ensemble, **{**values, **changes})
-
-
-def rows(folder):
-    with (folder / "log.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
+@pytest.fixture(name="settings")
+def fixture_settings(settings):
+    return lambda ensemble="nvt", **changes: settings(ensemble, **{"seed": 3, **changes})
 
 
 @pytest.fixture(name="frames")
@@ -39,7 +24,7 @@ def fixture_frames(crystal, cluster):
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "nvt"])
-def test_each_structure_moves_as_it_would_alone(argon, frames, tmp_path, ensemble):
+def test_each_structure_moves_as_it_would_alone(argon, frames, tmp_path, ensemble, settings, rows):
     report = run_replicas(argon, frames, settings(ensemble), tmp_path / "all")
     log = rows(tmp_path / "all")
     assert tuple(log[0]) == REPLICA_COLUMNS
@@ -59,7 +44,7 @@ def test_each_structure_moves_as_it_would_alone(argon, frames, tmp_path, ensembl
         assert report.conserved_drifts[k] == pytest.approx(alone.conserved_drift, abs=1e-9)
 
 
-def test_crystals_have_their_pressures(argon, crystal, tmp_path):
+def test_crystals_have_their_pressures(argon, crystal, tmp_path, settings, rows):
     crystals = [crystal, crystal.copy()]
     crystals[1].set_cell(crystal.cell * 1.01, scale_atoms=True)
     run_replicas(argon, crystals, settings("nve", n_steps=5), tmp_path / "all")
@@ -70,7 +55,7 @@ def test_crystals_have_their_pressures(argon, crystal, tmp_path):
             assert float(found[name]) == pytest.approx(float(wanted[name]), rel=1e-9)
 
 
-def test_copies_have_velocities_of_their_own(argon, cluster, tmp_path):
+def test_copies_have_velocities_of_their_own(argon, cluster, tmp_path, settings):
     run_replicas(argon, [cluster] * 3, settings(), tmp_path)
     starts = read(tmp_path / "trajectory.extxyz", ":3")
     assert not np.allclose(starts[0].get_velocities(), starts[1].get_velocities())
@@ -78,18 +63,18 @@ def test_copies_have_velocities_of_their_own(argon, cluster, tmp_path):
 
 
 @pytest.mark.parametrize("trajectory", ["trajectory.extxyz", "trajectory.traj"])
-def test_a_run_struck_midway_and_continued_ends_as_one_left_alone(argon, frames, tmp_path, trajectory):
-    class Struck(BaseException):
+def test_a_run_interrupted_midway_and_continued_ends_as_one_left_alone(argon, frames, tmp_path, trajectory, settings):
+    class Interrupted(BaseException):
         pass
 
-    def strike(step):
+    def interrupt(step):
         if step == 27:
-            raise Struck
+            raise Interrupted
 
     long = settings(n_steps=40, log_every=1, frame_every=4, trajectory=trajectory)
     run_replicas(argon, frames, long, tmp_path / "one")
-    with pytest.raises(Struck):
-        run_replicas(argon, frames, long, tmp_path / "two", on_step=strike)
+    with pytest.raises(Interrupted):
+        run_replicas(argon, frames, long, tmp_path / "two", on_step=interrupt)
     with (tmp_path / "two" / "log.csv").open("a") as stream:
         stream.write("28,1,140.0,-0.3")
     report = run_replicas(argon, frames, long, tmp_path / "two", restart=True)
@@ -101,7 +86,7 @@ def test_a_run_struck_midway_and_continued_ends_as_one_left_alone(argon, frames,
         np.testing.assert_array_equal(a.positions, b.positions)
 
 
-def test_a_run_is_continued_with_its_own_structures_only(argon, frames, cluster, tmp_path):
+def test_a_run_is_continued_with_its_own_structures_only(argon, frames, cluster, tmp_path, settings):
     run_replicas(argon, frames, settings(), tmp_path)
     with pytest.raises(InputError, match="n_structures was 3 and is now 2"):
         run_replicas(argon, frames[:2], settings(n_steps=30), tmp_path, restart=True)
@@ -113,7 +98,7 @@ def test_a_run_is_continued_with_its_own_structures_only(argon, frames, cluster,
         run_md(argon, cluster, settings(n_steps=30), tmp_path, restart=True)
 
 
-def test_constant_pressure_and_no_structures_are_refused(argon, crystal, tmp_path):
+def test_constant_pressure_and_no_structures_are_refused(argon, crystal, tmp_path, settings):
     with pytest.raises(UnsupportedError, match="not in npt"):
         run_replicas(argon, [crystal], settings("npt"), tmp_path / "run")
     with pytest.raises(InputError, match="no structures"):
@@ -121,7 +106,7 @@ def test_constant_pressure_and_no_structures_are_refused(argon, crystal, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_one_exploding_structure_stops_the_run_at_the_last_good_step(argon, cluster, tmp_path):
+def test_one_exploding_structure_stops_the_run_at_the_last_good_step(argon, cluster, tmp_path, settings):
     squeezed = cluster.copy()
     squeezed.positions *= 0.45
     with pytest.raises(InputError, match=r"the run stopped after step \d+ .*moved by.*last good step is in"):

@@ -1,6 +1,5 @@
 """A whole run: its files, its refusals, and what happens when it is killed."""
 
-import csv
 import json
 import signal
 import subprocess
@@ -15,30 +14,13 @@ from ase import Atoms
 from ase.constraints import FixAtoms, FixBondLength
 from ase.io import read
 
-from mlff_core.dynamics import MDSettings, run_md
+from mlff_core.dynamics import run_md
 from mlff_core.dynamics.files import COLUMNS
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError
 from mlff_core.units import EV_PER_KELVIN
 
 
-def settings(ensemble="nve", **changes):
-    values = {
-        "n_steps": 20,
-        "timestep_fs": 5.0,
-        "temperature_kelvin": 40.0,
-        "log_every": 5,
-        "frame_every": 10,
-        "checkpoint_every": 10,
-    }
-    return MDSettings(ensemble, **{**values, **changes})
-
-
-def rows(folder):
-    with (folder / "log.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def test_a_run_leaves_log_trajectory_record_and_restart_file(argon, crystal, tmp_path):
+def test_a_run_leaves_log_trajectory_record_and_restart_file(argon, crystal, tmp_path, settings, rows):
     report = run_md(argon, crystal, settings(), tmp_path / "run")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "log.csv",
@@ -66,7 +48,9 @@ def test_a_run_leaves_log_trajectory_record_and_restart_file(argon, crystal, tmp
     assert record["settings"]["timestep_fs"] == 5.0
 
 
-def test_the_logged_pressure_is_minus_the_slope_of_the_free_energy_at_zero_temperature(argon, crystal, tmp_path):
+def test_the_logged_pressure_is_minus_the_derivative_of_the_energy_at_zero_temperature(
+    argon, crystal, tmp_path, settings, rows
+):
     run_md(argon, crystal, settings(temperature_kelvin=0.0, n_steps=1), tmp_path / "run")
     logged = float(rows(tmp_path / "run")[0]["pressure_gpa"])
     energies, volumes = [], []
@@ -81,7 +65,7 @@ def test_the_logged_pressure_is_minus_the_slope_of_the_free_energy_at_zero_tempe
     assert logged == pytest.approx(-slope * 160.2176634, rel=1e-3)
 
 
-def test_a_molecule_has_no_pressure_and_six_degrees_of_freedom_less(argon, cluster, tmp_path):
+def test_a_molecule_has_no_pressure_and_six_degrees_of_freedom_less(argon, cluster, tmp_path, settings, rows):
     run_md(argon, cluster, settings(n_steps=5), tmp_path)
     first = rows(tmp_path)[0]
     assert first["pressure_gpa"] == first["volume"] == ""
@@ -89,14 +73,14 @@ def test_a_molecule_has_no_pressure_and_six_degrees_of_freedom_less(argon, clust
     assert float(first["temperature_kelvin"]) == pytest.approx(expected)
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(argon, crystal, tmp_path):
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(argon, crystal, tmp_path, settings):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run_md(argon, crystal, settings("nvt", seed=seed), tmp_path / name)
     logs = {name: (tmp_path / name / "log.csv").read_bytes() for name in "abc"}
     assert logs["a"] == logs["b"] != logs["c"]
 
 
-def test_nve_without_a_temperature_goes_on_with_the_velocities_of_the_structure(argon, cluster, tmp_path):
+def test_nve_without_a_temperature_goes_on_with_the_velocities_of_the_structure(argon, cluster, tmp_path, settings):
     run_md(argon, cluster, settings("nvt", n_steps=20), tmp_path / "nvt")
     last = read(tmp_path / "nvt" / "trajectory.extxyz", "-1")
     run_md(argon, last, settings(temperature_kelvin=None), tmp_path / "nve")
@@ -108,7 +92,7 @@ def test_nve_without_a_temperature_goes_on_with_the_velocities_of_the_structure(
     assert not (tmp_path / "none").exists()
 
 
-def test_held_atoms_stay_and_do_not_count(argon, crystal, tmp_path):
+def test_held_atoms_stay_and_do_not_count(argon, crystal, tmp_path, settings, rows):
     crystal.set_constraint(FixAtoms([0, 1, 2, 3]))
     run_md(argon, crystal, settings("nvt"), tmp_path)
     frames = read(tmp_path / "trajectory.extxyz", ":")
@@ -131,7 +115,9 @@ def test_held_atoms_stay_and_do_not_count(argon, crystal, tmp_path):
         (lambda atoms: atoms.info.__setitem__("charge", 1), UnsupportedError, "neutral"),
     ],
 )
-def test_a_structure_that_cannot_run_is_refused_and_leaves_no_file(argon, crystal, tmp_path, change, error, words):
+def test_a_structure_that_cannot_run_is_refused_and_leaves_no_file(
+    argon, crystal, tmp_path, change, error, words, settings
+):
     change(crystal)
     with pytest.raises(error, match=words):
         run_md(argon, crystal, settings("npt"), tmp_path / "run")
@@ -155,12 +141,12 @@ def test_a_structure_that_cannot_run_is_refused_and_leaves_no_file(argon, crysta
         {"seed": -1},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(change):
+def test_settings_that_make_no_sense_are_refused(change, settings):
     with pytest.raises(InputError):
         settings(**{"ensemble": "nve", **change})
 
 
-def test_a_run_is_not_written_over_and_not_continued_as_another_one(argon, crystal, tmp_path):
+def test_a_run_is_not_written_over_and_not_continued_as_another_one(argon, crystal, tmp_path, settings):
     run_md(argon, crystal, settings(), tmp_path, model_sha256="a")
     log = (tmp_path / "log.csv").read_bytes()
     with pytest.raises(InputError, match="already holds"):
@@ -179,7 +165,7 @@ def test_a_run_is_not_written_over_and_not_continued_as_another_one(argon, cryst
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage"])
-def test_a_damaged_restart_file_is_one_clear_error(argon, crystal, tmp_path, damage):
+def test_a_damaged_restart_file_is_one_clear_error(argon, crystal, tmp_path, damage, settings):
     run_md(argon, crystal, settings(), tmp_path)
     path = tmp_path / "restart.npz"
     path.write_bytes(path.read_bytes()[:300] if damage == "cut" else b"no restart file")
@@ -187,14 +173,14 @@ def test_a_damaged_restart_file_is_one_clear_error(argon, crystal, tmp_path, dam
         run_md(argon, crystal, settings(n_steps=40), tmp_path, restart=True)
 
 
-def test_a_lost_log_is_noticed(argon, crystal, tmp_path):
+def test_a_lost_log_is_noticed(argon, crystal, tmp_path, settings):
     run_md(argon, crystal, settings(), tmp_path)
     (tmp_path / "log.csv").write_text("step\n")
     with pytest.raises(CheckpointError, match="shorter than the restart file says"):
         run_md(argon, crystal, settings(n_steps=40), tmp_path, restart=True)
 
 
-def test_exploding_atoms_stop_the_run_and_leave_the_last_good_step(argon, crystal, tmp_path):
+def test_exploding_atoms_stop_the_run_and_leave_the_last_good_step(argon, crystal, tmp_path, settings, rows):
     with pytest.raises(InputError, match=r"the run stopped after step \d+ .*(overlap|moved by).*last good step is in"):
         run_md(argon, crystal, settings(timestep_fs=40.0, temperature_kelvin=3000.0, n_steps=500), tmp_path)
     log = rows(tmp_path)
@@ -208,7 +194,7 @@ def test_exploding_atoms_stop_the_run_and_leave_the_last_good_step(argon, crysta
 
 
 @pytest.mark.parametrize("trajectory", ["trajectory.extxyz", "trajectory.traj"])
-def test_a_finished_run_can_be_made_longer(argon, crystal, tmp_path, trajectory):
+def test_a_finished_run_can_be_made_longer(argon, crystal, tmp_path, trajectory, settings):
     run_md(argon, crystal, settings("nvt", n_steps=20, trajectory=trajectory), tmp_path / "two")
     report = run_md(argon, crystal, settings("nvt", n_steps=40, trajectory=trajectory), tmp_path / "two", restart=True)
     assert (report.first_step, report.last_step) == (20, 40)
@@ -221,7 +207,7 @@ def test_a_finished_run_can_be_made_longer(argon, crystal, tmp_path, trajectory)
 
 
 @pytest.mark.parametrize("trajectory", ["trajectory.extxyz", "trajectory.traj"])
-def test_what_a_kill_leaves_half_written_is_cut_off(argon, crystal, tmp_path, trajectory):
+def test_what_a_kill_leaves_half_written_is_cut_off(argon, crystal, tmp_path, trajectory, settings):
     class Killed(BaseException):
         pass
 
@@ -270,7 +256,7 @@ def kill_a_run(folder, structure, run_settings, after_row):
 @pytest.mark.parametrize(
     "ensemble", ["nve", pytest.param("nvt", marks=pytest.mark.slow), "npt"]
 )  # npt is the thermostat of nvt and a barostat
-def test_a_run_killed_and_continued_ends_as_one_left_alone(argon, crystal, tmp_path, ensemble):
+def test_a_run_killed_and_continued_ends_as_one_left_alone(argon, crystal, tmp_path, ensemble, settings):
     crystal.write(tmp_path / "start.traj")
     long = settings(ensemble, n_steps=300, log_every=1, frame_every=7, checkpoint_every=50, pressure_gpa=0.1)
     run_md(argon, crystal, long, tmp_path / "alone")
@@ -284,11 +270,11 @@ def test_a_run_killed_and_continued_ends_as_one_left_alone(argon, crystal, tmp_p
         np.testing.assert_array_equal(alone["velocities"], killed["velocities"])
 
 
-def test_restart_where_nothing_was_begun_begins(argon, crystal, tmp_path):
+def test_restart_where_nothing_was_begun_begins(argon, crystal, tmp_path, settings):
     report = run_md(argon, crystal, settings(), tmp_path / "run", restart=True)
     assert (report.first_step, report.last_step) == (0, 20)
 
 
-def test_one_atom_can_run(argon, tmp_path):
+def test_one_atom_can_run(argon, tmp_path, settings, rows):
     run_md(argon, Atoms("Ar"), settings(n_steps=5), tmp_path)
     assert float(rows(tmp_path)[-1]["temperature_kelvin"]) == 0.0

@@ -68,7 +68,7 @@ def test_a_planted_friction_is_found_with_the_right_drift(springs):
     assert found.drift_mev_per_atom_per_ps == pytest.approx(-1e3 * middle * friction / 2, rel=0.03)
 
 
-def test_every_figure_of_a_straight_leak_is_the_one_worked_out_by_hand():
+def test_every_number_of_a_straight_leak_is_the_one_worked_out_by_hand():
     times = np.linspace(0.0, 2.0, 201)
     kinetic = 1.0 + 0.1 * np.sqrt(2) * np.sin(40 * np.pi * times)
     potential = 4.0 - kinetic + 1.0 + 0.03 * times

@@ -1,0 +1,100 @@
+"""The restart file of a run: where it was, its random numbers, and how much of its log and trajectory is good."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlff_core.atomic_write import write_atomically
+from mlff_core.dynamics.state import Array, MDState, first_state
+from mlff_core.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a restart file holds.
+
+    Parameters
+    ----------
+    state
+        The moment it was written; energies and forces are computed anew.
+    random
+        State of the random numbers.
+    log_bytes
+        Length of the log at that moment.
+    n_frames, trajectory_bytes
+        Frames in the trajectory, and its length.
+    last_frame, last_row
+        Steps of the last frame and of the last line of the log.
+    """
+
+    state: MDState[Array]
+    random: Mapping[str, Any]
+    log_bytes: int
+    n_frames: int
+    trajectory_bytes: int
+    last_frame: int
+    last_row: int
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return what a restart file holds.
+
+    Raises
+    ------
+    CheckpointError
+        It is damaged.
+    """
+    try:
+        # Opened here: numpy leaves the file open where it is no archive.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            numbers = json.loads(str(arrays["numbers"]))
+            state = replace(
+                first_state(arrays["positions"], arrays["velocities"], arrays["cell"]),
+                step=numbers["step"],
+                bath_energies=np.atleast_1d(arrays["bath_energy"]),
+            )
+        return Checkpoint(
+            state,
+            numbers["random"],
+            numbers["log_bytes"],
+            numbers["n_frames"],
+            numbers["trajectory_bytes"],
+            numbers["last_frame"],
+            numbers["last_row"],
+        )
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is damaged: {error}; start the run anew in another folder") from error
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a restart file by rename."""
+    state = checkpoint.state
+    numbers = {
+        "step": state.step,
+        "random": checkpoint.random,
+        "log_bytes": checkpoint.log_bytes,
+        "n_frames": checkpoint.n_frames,
+        "trajectory_bytes": checkpoint.trajectory_bytes,
+        "last_frame": checkpoint.last_frame,
+        "last_row": checkpoint.last_row,
+    }
+    # A single run has one number, where replicas have an array.
+    several = "generators" in checkpoint.random
+    content = io.BytesIO()
+    np.savez(
+        content,
+        positions=state.positions,
+        velocities=state.velocities,
+        cell=state.cell,
+        bath_energy=state.bath_energies if several else state.bath_energy,
+        numbers=json.dumps(numbers),
+    )
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,226 @@
+"""What single runs and replicas share: structures under an integrator, their files, and going on after a kill."""
+
+from __future__ import annotations
+
+import csv
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+import numpy as np
+
+from mlff_core.dynamics.files import RunFolder
+from mlff_core.dynamics.integrators import Integrator, Langevin, VelocityVerlet
+from mlff_core.dynamics.noise import AHEAD, Noise
+from mlff_core.dynamics.settings import MDSettings
+from mlff_core.dynamics.state import Array, MDState, Numbers, first_state
+from mlff_core.dynamics.surface import PotentialSurface
+from mlff_core.dynamics.system import System, identity
+from mlff_core.errors import InputError, MlffError
+from mlff_core.potentials.interface import Potential
+from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
+
+
+class Run(ABC, Generic[Numbers]):
+    """Structures under one integrator, and how their states are written.
+
+    Parameters
+    ----------
+    systems
+        The structures.
+    settings
+        Ensemble, length, intervals.
+    surface
+        On which they move, in the order of ``systems``.
+    """
+
+    remark: ClassVar[str] = ""
+    """What the message about a run that stopped says besides."""
+
+    def __init__(self, systems: Sequence[System], settings: MDSettings, surface: PotentialSurface[Numbers]) -> None:
+        self.systems = systems
+        self.settings = settings
+        self.surface: PotentialSurface[Numbers] = surface
+        self.has_pressure = all(system.has_pressure for system in systems)
+        # A barostat draws from the same generators between the steps.
+        self.noise: Noise[Numbers] = Noise(
+            [system.random for system in systems],
+            [len(system.atoms) for system in systems],
+            surface.array,
+            ahead=1 if settings.ensemble == "npt" else AHEAD,
+        )
+        self.integrator: Integrator[Numbers] = self._integrator()
+
+    def _integrator(self) -> Integrator[Numbers]:
+        settings = self.settings
+        masses = self.surface.array(joined([system.masses for system in self.systems]))
+        timestep = settings.timestep_fs / FS_PER_TIME_UNIT
+        if settings.ensemble == "nve" or settings.temperature_kelvin is None:
+            return VelocityVerlet(self.surface, masses, timestep)
+        thermal_energy = EV_PER_KELVIN * settings.temperature_kelvin
+        friction = settings.friction_per_ps * FS_PER_TIME_UNIT / 1000.0
+        return Langevin(self.surface, masses, timestep, thermal_energy, friction, self.noise.draw)
+
+    @abstractmethod
+    def _random(self) -> Mapping[str, Any]:
+        """Return the state of the random numbers as the restart file has it."""
+
+    @abstractmethod
+    def _resume_random(self, random: Mapping[str, Any]) -> None:
+        """Go on with the random numbers of a restart file."""
+
+    def start(self) -> MDState[Numbers]:
+        """Return the first state."""
+        states = [system.start() for system in self.systems]
+        state = first_state(
+            joined([state.positions for state in states]),
+            joined([state.velocities for state in states]),
+            self._cells([state.cell for state in states]),
+        )
+        return self._computed(self.surface.placed(state))
+
+    def _cells(self, cells: Sequence[Array]) -> Array:
+        """Return the cells that the run begins with, shape (n_systems, 3, 3), Å, of those of the structures."""
+        return joined(cells)
+
+    def resume(self, files: RunFolder) -> MDState[Numbers]:
+        """Return the state of the last checkpoint, computed anew."""
+        checkpoint = files.resume()
+        state = checkpoint.state
+        n_atoms = sum(len(system.atoms) for system in self.systems)
+        if state.positions.shape != (n_atoms, 3) or len(state.bath_energies) != len(self.systems):
+            raise InputError(
+                f"{files.folder} holds a run of {len(state.bath_energies)} structures with {len(state.positions)} "
+                f"atoms, and {len(self.systems)} with {n_atoms} were given; give those the run was begun with"
+            )
+        self._resume_random(checkpoint.random)
+        return self._computed(self.surface.placed(state))
+
+    def advance(self, state: MDState[Numbers]) -> MDState[Numbers]:
+        """Return the state one step later."""
+        return self.integrator.advance(state, want_stress=self._wants_stress(state.step + 1))
+
+    def _computed(self, state: MDState[Numbers]) -> MDState[Numbers]:
+        return self.surface.refresh(state, want_stress=self._wants_stress(state.step))
+
+    def _wants_stress(self, step: int) -> bool:
+        """Return whether the log of this step has a pressure."""
+        return self.has_pressure and (step % self.settings.log_every == 0 or step >= self.settings.n_steps)
+
+    def write(self, files: RunFolder, state: MDState[Numbers], *, last: bool = False) -> MDState[Numbers]:
+        """Write what is due at this step; return the state as a process that reads the files would have it."""
+        settings = self.settings
+        last = last or state.step >= settings.n_steps
+        rows_are_due = (last or state.step % settings.log_every == 0) and files.last_row != state.step
+        frames_are_due = (last or state.step % settings.frame_every == 0) and files.last_frame != state.step
+        checkpoint_is_due = last or state.step % settings.checkpoint_every == 0
+        if not (rows_are_due or frames_are_due or checkpoint_is_due):
+            return state
+        here = self.surface.on_host(state)
+        each = [(k, system, here.one(k, self.surface.atoms[k])) for k, system in enumerate(self.systems)]
+        if rows_are_due:
+            for k, system, own in each:
+                files.append_row({**system.row(own), "replica": k})
+        if frames_are_due:
+            for k, system, own in each:
+                atoms = system.frame(own)
+                if "replica" in files.columns:
+                    atoms.info["replica"] = k
+                files.append_frame(atoms, state.step)
+        if checkpoint_is_due:
+            files.write_checkpoint(here, self._random())
+            # A resumed run has no neighbours under a skin, whose order decides the last bit of every sum; nor has this.
+            self.surface.forget()
+            state = self._computed(state)
+        return state
+
+
+def record_of(
+    potential: Potential, model_sha256: str, systems: Sequence[System], settings: MDSettings, *, single: bool
+) -> dict[str, Any]:
+    """Return what ``run.json`` says of a run, by which a continued one is compared with it."""
+    identities = [identity(system.atoms) for system in systems]
+    return {
+        "model": potential.card.name,
+        "model_sha256": model_sha256,
+        **({"structure": identities[0]} if single else {"structures": identities}),
+        "settings": asdict(settings),
+    }
+
+
+def drive(
+    run: Run[Numbers],
+    files: RunFolder,
+    record: Mapping[str, Any],
+    *,
+    restart: bool,
+    on_step: Callable[[MDState[Numbers]], None] | None,
+) -> tuple[int, int]:
+    """Run to the end and return the steps where this call began and ended.
+
+    Parameters
+    ----------
+    run
+        What moves.
+    files
+        Where it is written.
+    record
+        What the run is begun with; a run that is continued must have the same.
+    restart
+        Go on from the last restart file; begin where there is none.
+    on_step
+        Called with the state after every step, and with the first one.
+
+    Raises
+    ------
+    InputError
+        The folder is in use or holds another run, or a structure became unphysical.
+    CheckpointError
+        The files of the run to be continued are damaged.
+    """
+    if restart and files.holds_restart:
+        files.check_same(record)
+        state = run.resume(files)
+    else:
+        if not (restart and files.read_record()):
+            files.check_unused()
+        state = run.start()
+        files.begin(record)
+        run.write(files, state)
+    first_step, settings = state.step, run.settings
+    try:
+        if on_step is not None:
+            on_step(state)
+        while state.step < settings.n_steps:
+            try:
+                state = run.advance(state)
+            except MlffError as error:
+                run.write(files, state, last=True)
+                raise InputError(
+                    f"the run stopped after step {state.step} ({state.step * settings.timestep_fs:g} fs): {error}. "
+                    f"{run.remark}The last good step is in {files.folder}"
+                ) from error
+            state = run.write(files, state)
+            if on_step is not None:
+                on_step(state)
+    finally:
+        files.close()
+    return first_step, state.step
+
+
+def summarise(log: Path, n_systems: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return each structure's mean temperature of the second half (kelvin) and change of the conserved energy (eV)."""
+    rows: list[list[tuple[float, float]]] = [[] for _ in range(n_systems)]
+    with log.open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            own = rows[int(row.get("replica", 0))]
+            own.append((float(row["temperature_kelvin"]), float(row["conserved_energy"])))
+    temperatures = tuple(sum(t for t, _ in own[len(own) // 2 :]) / len(own[len(own) // 2 :]) for own in rows)
+    return temperatures, tuple(own[-1][1] - own[0][1] for own in rows)
+
+
+def joined(arrays: Sequence[Array]) -> Array:
+    """Return arrays of all structures, one after the other, any unit; a single one itself."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
