@@ -1,4 +1,4 @@
-"""Write ``docs/benchmarks.md`` and its plot from ``benchmarks/results/*.json``: ``python benchmarks/tables.py``."""
+"""Write ``docs/benchmarks.md`` and its plot from ``benchmarks/results/*.json``: ``python -m benchmarks tables``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Content = dict[str, Any]
 
 HEADER = """# Benchmarks
 
-Made by `python benchmarks/tables.py` from `benchmarks/results/*.json`; a test compares them. `benchmarks/README.md`
+Made by `python -m benchmarks tables` from `benchmarks/results/*.json`; a test compares them. `benchmarks/README.md`
 says how each figure is taken.
 """
 
@@ -47,6 +47,14 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
     """Return a table in Markdown, its first column of words, the others of numbers."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def rows_of(content: Content, label: str, *cells: str | Callable[[Content], str]) -> list[list[str]]:
+    """Return a row of a table for each row of the content; cells are formats of its entries, or functions of it."""
+    return [
+        [label.format_map(row), *(cell(row) if callable(cell) else cell.format_map(row) for cell in cells)]
+        for row in content["rows"]
+    ]
 
 
 def peers(content: Content) -> Iterator[str]:
@@ -102,15 +110,10 @@ def floor(content: Content) -> Iterator[str]:
         "with its instruction set, of the reference, and of torch's own matrix product for as many\n"
         "multiplications. The share is that of the product in the kernel's shortest step, neighbours and all.\n"
     )
-    rows = [
-        [
-            f"{row['preset']}, {row['system']}",
-            f"`{row['variant']}`",
-            *(f"{row[key]:.3g}" for key in ("reference_median_ms", "cpu_median_ms", "cpu_min_ms", "gemm_ms")),
-            f"{row['gemm_ms'] / row['cpu_min_ms']:.0%}",
-        ]
-        for row in content["rows"]
-    ]
+    times = (f"{{{key}:.3g}}" for key in ("reference_median_ms", "cpu_median_ms", "cpu_min_ms", "gemm_ms"))
+    rows = rows_of(
+        content, "{preset}, {system}", "`{variant}`", *times, lambda row: f"{row['gemm_ms'] / row['cpu_min_ms']:.0%}"
+    )
     kernel = ("kernel, median", "kernel, shortest")
     yield table(["", "instructions", "reference, median", *kernel, "product", "share"], rows)
     yield about(content)
@@ -119,15 +122,7 @@ def floor(content: Content) -> Iterator[str]:
 def threads(content: Content) -> Iterator[str]:
     """Give the section on a second thread."""
     yield "## A second thread\n\nA step with moving atoms, by the clock, ms, one thread and two in turns.\n"
-    rows = [
-        [
-            f"{row['preset']}, {row['system']}",
-            f"{row['one_thread_ms']:.3g}",
-            f"{row['two_threads_ms']:.3g}",
-            f"{row['ratio']:.2f}",
-        ]
-        for row in content["rows"]
-    ]
+    rows = rows_of(content, "{preset}, {system}", "{one_thread_ms:.3g}", "{two_threads_ms:.3g}", "{ratio:.2f}")
     yield table(["", "one thread", "two", "ratio"], rows)
     yield about(content)
 
@@ -139,15 +134,13 @@ def training(content: Content) -> Iterator[str]:
         f"{content['n_atoms'] // 8} atoms:\nprocessor time, and how far the gradient is from that of double backward.\n"
     )
     slow = {row["preset"]: row["step_ms"] for row in content["rows"] if row["kind"] == "double-backward"}
-    rows = [
-        [
-            f"{row['preset']}, {row['kind']}",
-            f"{row['step_ms']:.1f}",
-            f"{slow[row['preset']] / row['step_ms']:.1f}×",
-            f"{row['gradient_error']:.0e}",
-        ]
-        for row in content["rows"]
-    ]
+    rows = rows_of(
+        content,
+        "{preset}, {kind}",
+        "{step_ms:.1f}",
+        lambda row: f"{slow[row['preset']] / row['step_ms']:.1f}×",
+        "{gradient_error:.0e}",
+    )
     yield table(["", "step, ms", "faster", "gradient off by"], rows)
     yield about(content)
 
@@ -159,14 +152,8 @@ def engines(content: Content) -> Iterator[str]:
         "alone, and the engine with a force of zero: ms on one thread, processor time, i-PI's by the clock. The ratio\n"
         "is that of the first to the sum of the others, from turns next to each other.\n"
     )
-    rows = [
-        [
-            f"{row['engine']}, {row['system']} atoms",
-            *(f"{row[f'{what}_ms']:.3f}" for what in ("step", "direct", "zero")),
-            f"{row['ratio']:.2f}",
-        ]
-        for row in content["rows"]
-    ]
+    times = ("{step_ms:.3f}", "{direct_ms:.3f}", "{zero_ms:.3f}")
+    rows = rows_of(content, "{engine}, {system} atoms", *times, "{ratio:.2f}")
     yield table(["", "step", "model alone", "engine alone", "ratio"], rows)
     yield about(content)
 
@@ -180,15 +167,8 @@ def profiles(content: Content) -> Iterator[str]:
         "shares of the time in operators.\n"
     )
     kinds = list(content["rows"][0]["shares"])
-    rows = [
-        [
-            f"{row['file']}, {row['system']} atoms",
-            f"{row['step_ms']:.1f}",
-            f"{row['kernel_ms']:.1f}",
-            *(f"{row['shares'][kind]:.0%}" for kind in kinds),
-        ]
-        for row in content["rows"]
-    ]
+    shares = (f"{{shares[{kind}]:.0%}}" for kind in kinds)
+    rows = rows_of(content, "{file}, {system} atoms", "{step_ms:.1f}", "{kernel_ms:.1f}", *shares)
     yield table(["", "step", "kernel", *kinds], rows)
     yield about(content)
 
@@ -199,16 +179,14 @@ def growth(content: Content) -> Iterator[str]:
         "## Growth\n\nPeriodic water at one density, one thread: processor time of a step served by the list under\n"
         "the skin and of one that searches, and memory added to that of an idle process.\n"
     )
-    rows = [
-        [
-            f"{row['n_atoms']:,}",
-            f"{row['step_ms']:.1f}",
-            f"{row['search_step_ms']:.1f}",
-            f"{1e3 * row['step_ms'] / row['n_atoms']:.0f}",
-            f"{row['added_mib']:.0f}",
-        ]
-        for row in content["rows"]
-    ]
+    rows = rows_of(
+        content,
+        "{n_atoms:,}",
+        "{step_ms:.1f}",
+        "{search_step_ms:.1f}",
+        lambda row: f"{1e3 * row['step_ms'] / row['n_atoms']:.0f}",
+        "{added_mib:.0f}",
+    )
     yield table(["atoms", "step, ms", "with a search, ms", "µs an atom", "memory, MiB"], rows)
     slopes = content["exponents"]
     yield (
@@ -276,7 +254,12 @@ def plot() -> None:
     figure.savefig(PLOT, metadata={"Date": None})
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the page and the plot."""
     PAGE.write_text(page())
     if (RESULTS / "growth.json").exists():
         plot()
+
+
+if __name__ == "__main__":
+    main()

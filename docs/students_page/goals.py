@@ -48,10 +48,10 @@ def _why(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     near = [sum(row["rmsd"] <= 0.05 for row in rows) for rows in of_check("relaxation", "rows")]
     yield f"""**Forces.** It is neither the number of molecules nor the cutoff. On {compared["molecules"]} molecules
 that the students learned from, the force MAE is {learned} eV/Å, on unseen scaffolds
-{unseen} (`python -m benchmarks.learned_and_unseen`): nothing is remembered, so more
+{unseen} (`python -m benchmarks learned_and_unseen`): nothing is remembered, so more
 molecules would not help. Pairs beyond the cutoff make {share["force_mae_ev_per_angstrom"]:.3f} eV/Å of the teacher's
 forces, but of that far part the students lack only {lacks} (zero where the fit is below it), which is
-{counts} of their squared error (`python -m benchmarks.long_range_share`): environments
+{counts} of their squared error (`python -m benchmarks long_range_share`): environments
 give it away. What is left is the size of the networks and how long they learned:
 {" / ".join(f"{h:.1f}" for h in hours)} hours on one core, {" / ".join(f"{e:.0f}" for e in epochs)} times through
 their data in all. Next: go on with the same files for hours on a GPU ([training](training.md)).

@@ -60,7 +60,7 @@ def limits() -> Iterator[str]:
 - Neutral, closed-shell systems only; total charge and spin are not seen.
 - A cutoff of 5 Å. Pairs beyond it contribute {share["force_mae_ev_per_angstrom"]:.3f} eV/Å (mean by component,
   {share["share_of_force_variance"]:.1%} of the variance) to the teacher's forces on the test set, and
-  {share["energy_mae_mev_per_atom"]:.1f} meV/atom to its energies (`python -m benchmarks.long_range_share`). Within a
+  {share["energy_mae_mev_per_atom"]:.1f} meV/atom to its energies (`python -m benchmarks long_range_share`). Within a
   molecule the environments give it away; between molecules a part is lost, as said above.
 - Two atoms alone still attract somewhere below 0.7 covalent lengths in {attracting}
   of the 36 pairs of elements, by at most {holes} eV

@@ -1,4 +1,4 @@
-"""How often the intervals of a committee of seeds hold: ``python benchmarks/coverage.py TRAIN.h5 TEST.h5 --work DIR``.
+"""How often the intervals of a committee of seeds hold: ``python -m benchmarks coverage TRAIN.h5 TEST.h5 --work DIR``.
 
 Small students that differ in their seeds alone are trained on the same few structures, their spread is calibrated on
 molecules none of them was trained on, and the share of errors inside each interval is counted on TEST.h5, whose
@@ -7,7 +7,6 @@ scaffolds should be other ones. Trainings are kept in DIR: killed and run again,
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from dataclasses import asdict, replace
@@ -15,17 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from benchmarks.command import parser, use_threads, write
 from mlff_core import load
-from mlff_core.atomic_write import write_atomically
 from mlff_core.config import from_dict
 from mlff_core.data.hdf5 import Dataset, write_dataset
 from mlff_core.judging.calibrate import calibrate
 from mlff_core.judging.evaluate import evaluate
 from mlff_core.potentials.ensemble import Ensemble
 from mlff_core.training.trainer import TrainConfig, Trainer
-from mlff_plugins.benchmark.machine import commit, machine
 
 FIGURES = ("force_mae", "force_rmse", "energy_mae_mev_per_atom")
 
@@ -72,18 +69,16 @@ def settings(path: Path, out: Path, seed: int, steps: int) -> TrainConfig:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("train", type=Path)
-    parser.add_argument("test", type=Path)
-    parser.add_argument("--work", type=Path, required=True, help="folder of the trainings")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--structures", type=int, default=6000)
-    parser.add_argument("--validation", type=int, default=1000, help="structures to calibrate on")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "coverage.json")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    options = parser(__doc__, "coverage.json")
+    options.add_argument("train", type=Path)
+    options.add_argument("test", type=Path)
+    options.add_argument("--work", type=Path, required=True, help="folder of the trainings")
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--steps", type=int, default=1000)
+    options.add_argument("--structures", type=int, default=6000)
+    options.add_argument("--validation", type=int, default=1000, help="structures to calibrate on")
+    arguments = options.parse_args()
+    use_threads(1, flush_denormals=True)
     arguments.work.mkdir(parents=True, exist_ok=True)
     start = time.process_time()
     part = arguments.work / "part.h5"
@@ -98,8 +93,6 @@ def main() -> None:
         committee = calibrate(Ensemble(members), data, "validation")
         found = evaluate(committee, test)
         report: dict[str, Any] = {
-            "machine": machine(torch.device("cpu")),
-            "commit": commit(),
             "train": {"file": arguments.train.name, "structures": len(data.indices("train"))},
             "calibrated_on": {
                 "structures": len(data.indices("validation")),
@@ -117,7 +110,7 @@ def main() -> None:
             "coverage": found.reliability,
         }
     print(json.dumps(report, indent=1))
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode())
+    write(arguments.out, report)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a step of OpenMM with ``openmm-torchforce`` costs against the number of atoms: periodic water, 99 to 1998 atoms.
 
-    python benchmarks/openmm_growth.py MODEL [--sizes 99,198,…] [--seconds 6] [--json FILE]
+    python -m benchmarks openmm_growth MODEL [--sizes 99,198,…] [--seconds 6] [--json FILE]
 
 Each size has a Context of its own, on the Reference platform and one thread. A round goes through all sizes, so that
 what else the machine does falls on all alike. Every step has new positions; every fourth is far from the last search,
@@ -11,31 +11,27 @@ are slopes of straight lines through the logarithms.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openmm
 import torch
 
+from benchmarks.command import parser, use_threads, write
+from benchmarks.speed.growth import STEPS_A_SEARCH, exponent
 from mlff_core import load
-from mlff_core.atomic_write import write_atomically
 from mlff_core.export.writing import edge_graph
 from mlff_core.model.scripted_neighbors import ScriptedNeighbors
 from mlff_core.potentials.interface import Potential
 from mlff_core.testing.counting import count_elements
 from mlff_core.units import ANGSTROM_PER_NM
-from mlff_plugins.benchmark.machine import commit, machine
 from mlff_plugins.benchmark.systems import water_box
 from mlff_plugins.openmm import create_force
 from mlff_plugins.openmm.force_module import DEFAULT_SKIN
 
 SIZES = (99, 198, 300, 501, 999, 1998)
-STEPS_A_SEARCH = 4
 
 
 class Water:
@@ -87,20 +83,14 @@ def row_of(water: Water, cutoff: float) -> dict[str, Any]:
     }
 
 
-def exponent(rows: list[dict[str, Any]], value: str) -> float:
-    """Return the slope of the logarithm of a value over that of the number of atoms."""
-    return float(np.polyfit(np.log([row["n_atoms"] for row in rows]), np.log([row[value] for row in rows]), 1)[0])
-
-
 def main() -> None:
     """Print a table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
-    parser.add_argument("--seconds", type=float, default=6.0, help="processor time for each size, about")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    options = parser(__doc__)
+    options.add_argument("model")
+    options.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    options.add_argument("--seconds", type=float, default=6.0, help="processor time for each size, about")
+    arguments = options.parse_args()
+    use_threads(1)
     potential = load(arguments.model, device="cpu", kernel="reference")
     edge_graph(potential)
     waters = [Water(potential, int(size)) for size in arguments.sizes.split(",")]
@@ -115,18 +105,10 @@ def main() -> None:
             f"{row['n_atoms']:5d} atoms: {row['step_ms']:8.2f} ms, with a search {row['search_step_ms']:8.2f} ms; "
             f"{row['pairs_per_atom']:.0f} pairs and {row['handled_per_atom']:.0f} numbers an atom in a search"
         )
-    large = [row for row in rows if row["n_atoms"] >= 300]
-    exponents = {value: exponent(large, value) for value in ("step_ms", "search_step_ms")}
+    exponents = {value: exponent(rows, value, from_atoms=300) for value in ("step_ms", "search_step_ms")}
     print(f"exponents from 300 atoms on: {exponents}")
-    if arguments.json:
-        content = {
-            "machine": machine(torch.device("cpu")),
-            "versions": {"openmm": openmm.Platform.getOpenMMVersion(), "torch": torch.__version__},
-            "commit": commit(),
-            "rows": rows,
-            "exponents_from_300_atoms": exponents,
-        }
-        write_atomically(arguments.json, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    versions = {"openmm": openmm.Platform.getOpenMMVersion(), "torch": torch.__version__}
+    write(arguments.out, {"versions": versions, "rows": rows, "exponents_from_300_atoms": exponents})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Which shape of network within a budget of parameters is best, at equal cost of training.
 
-``python benchmarks/architectures.py TRAIN.h5 TEST.h5 [--budget ultra-tiny]``: networks that differ from a preset in one
+``python -m benchmarks architectures TRAIN.h5 TEST.h5 [--budget ultra-tiny]``: networks that differ from a preset in one
 thing, each as wide as the budget allows (widths are multiples of 4), learn the same structures for the same CPU time of
 steps. Errors are those on molecules of other scaffolds. Beside them the processor time of an MD step with the CPU
 kernel, neighbours under a skin, of a molecule of 49 atoms and of 504 atoms of water, taken in turns.
@@ -8,7 +8,6 @@ kernel, neighbours under a skin, of a molecule of 49 atoms and of 504 atoms of w
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
@@ -18,17 +17,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from ablations import FIGURES, draw, settings, step_costs, write_test
-from cpu_kernel import molecule, random_student, water
 
-from mlff_core import load
-from mlff_core.atomic_write import write_atomically
+from benchmarks.command import use_threads, write
+from benchmarks.speed.systems import molecule, random_student, water
+from benchmarks.training.equal_cost import draw, learned, n_steps, options_of, settings, step_costs, write_test
 from mlff_core.data.hdf5 import Dataset, write_dataset
-from mlff_core.judging.evaluate import evaluate
 from mlff_core.model.painn import PaiNN, PaiNNConfig, count_parameters
 from mlff_core.model.presets import BUDGETS, preset
 from mlff_core.potentials.interface import VerletPotential
-from mlff_core.training.trainer import Trainer
 
 CHANGES: dict[str, dict[str, Any]] = {
     "the preset": {},
@@ -78,19 +74,11 @@ def md_costs(shapes: dict[str, PaiNNConfig]) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("train", type=Path)
-    parser.add_argument("test", type=Path)
-    parser.add_argument("--budget", default="ultra-tiny", choices=list(BUDGETS))
-    parser.add_argument("--structures", type=int, default=4000)
-    parser.add_argument("--validation", type=int, default=200, help="structures to choose the best weights by")
-    parser.add_argument("--test-structures", type=int, default=600)
-    parser.add_argument("--cpu-seconds", type=float, default=180.0, help="of steps, for each network")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "architectures.json")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    options = options_of(__doc__, "architectures.json")
+    options.set_defaults(structures=4000)
+    options.add_argument("--budget", default="ultra-tiny", choices=list(BUDGETS))
+    arguments = options.parse_args()
+    use_threads(1, flush_denormals=True)
     base, budget = preset(arguments.budget), BUDGETS[arguments.budget]
     shapes = {name: widest(base, changes, budget) for name, changes in CHANGES.items()}
     result: dict[str, Any] = {
@@ -115,12 +103,11 @@ def main() -> None:
         with Dataset(folder / "test.h5") as test:
             for seed in range(arguments.seeds):
                 for way, shape in shapes.items():
-                    steps = max(20, round(arguments.cpu_seconds / seconds[way]))
+                    steps = n_steps(arguments, seconds[way])
                     config = settings(
                         folder / "labels.h5", folder / "run", {}, arguments.budget, seed, steps, as_section(shape)
                     )
-                    run = Trainer(config).fit(resume=False)
-                    found = evaluate(load(run.model, device="cpu"), test).figures
+                    _, row = learned(config, test)
                     entry = result["networks"].setdefault(
                         way,
                         {
@@ -132,9 +119,9 @@ def main() -> None:
                             "runs": [],
                         },
                     )
-                    entry["runs"].append({"seed": seed, **{key: found[key] for key in FIGURES}})
+                    entry["runs"].append({"seed": seed, **row})
                     print(way, json.dumps({**entry, "runs": entry["runs"][-1:]}), flush=True)
-                    write_atomically(arguments.out, (json.dumps(result, indent=1) + "\n").encode())
+                    write(arguments.out, result)
 
 
 if __name__ == "__main__":

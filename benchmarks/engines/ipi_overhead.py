@@ -1,6 +1,6 @@
 """A step of i-PI driven by this package's client with a zero potential, beside a bare client that sends zeros.
 
-    python benchmarks/ipi_overhead.py [--blocks 12] [--steps 300] [--json FILE]
+    python -m benchmarks ipi_overhead [--blocks 12] [--steps 300] [--json FILE]
 
 For each row one i-PI runs, and the two clients take turns at it: each connects, answers a block of steps and leaves,
 and i-PI goes on with the other. So whatever else the machine does falls on both. ``step`` is the wall time between two
@@ -11,9 +11,7 @@ and the first percentile is of the steps that were not.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
 import platform
 import socket
@@ -33,6 +31,7 @@ import torch
 from ase import Atoms
 
 import mlff_core
+from benchmarks.command import parser, use_threads, write
 from mlff_core.card import ModelCard
 from mlff_core.errors import MlffError
 from mlff_core.potentials.interface import Potential
@@ -40,6 +39,7 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList
 from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.reading import batch_from_atoms
+from mlff_plugins.benchmark.machine import commit
 from mlff_plugins.ipi.client import Address, Client, connect
 from mlff_plugins.ipi.driver import Driver
 
@@ -207,12 +207,11 @@ def measure(case: Case, blocks: int, steps: int) -> dict[str, float]:
 
 def main() -> None:
     """Print a table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    options = parser(__doc__)
+    options.add_argument("--blocks", type=int, default=12)
+    options.add_argument("--steps", type=int, default=300)
+    arguments = options.parse_args()
+    use_threads(1)
     rows = []
     for case in CASES:
         found = measure(case, arguments.blocks, arguments.steps)
@@ -224,22 +223,18 @@ def main() -> None:
             f"time of the client {found['bare_client_ms']:.3f} and {found['ours_client_ms']:.3f} ms",
             flush=True,
         )
-    if arguments.json is not None:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip()
-        about = {
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "ipi": metadata.version("ipi"),
-            "mlff_hub": mlff_core.__version__,
-            "commit": commit.strip(),
-            "load": os.getloadavg()[0],
-            "blocks": arguments.blocks,
-            "steps": arguments.steps,
-        }
-        arguments.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    about = {
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ipi": metadata.version("ipi"),
+        "mlff_hub": mlff_core.__version__,
+        "commit": commit(),
+        "load": os.getloadavg()[0],
+        "blocks": arguments.blocks,
+        "steps": arguments.steps,
+    }
+    write(arguments.out, {"about": about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Time and memory of a step against the number of atoms: periodic water at one density, 102 to 99,999 atoms.
 
-    python benchmarks/growth.py MODEL [--sizes 102,300,…] [--seconds 20] [--json FILE]
+    python -m benchmarks growth MODEL [--sizes 102,300,…] [--seconds 20] [--json FILE]
 
 Each size has a process of its own, on one thread of the CPU. Every step has new positions; every fourth is far from the
 last search, so that neighbours are searched, and the others are served by the list under the skin. Times are processor
@@ -10,16 +10,17 @@ structure was built. The exponents are slopes of straight lines through the loga
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from benchmarks.command import ROOT, parser, write
 
 SIZES = (102, 300, 999, 3000, 9999, 30000, 99999)
 STEPS_A_SEARCH = 4
@@ -73,25 +74,21 @@ def exponent(rows: list[dict[str, float]], value: str, from_atoms: int = 0) -> f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
-    parser.add_argument("--seconds", type=float, default=20.0, help="processor time for each size, at least")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--one", type=int, help="measure this size, in this process")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("model")
+    options.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    options.add_argument("--seconds", type=float, default=20.0, help="processor time for each size, at least")
+    options.add_argument("--one", type=int, help="measure this size, in this process")
+    arguments = options.parse_args()
     if arguments.one:
         print(json.dumps(measure(arguments.model, arguments.one, arguments.seconds)))
         return
-    import torch
-
-    from mlff_core.atomic_write import write_atomically
-    from mlff_plugins.benchmark.machine import commit, machine
-
     rows: list[dict[str, float]] = []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     for size in arguments.sizes.split(","):
-        command = [sys.executable, __file__, arguments.model, "--one", size, "--seconds", str(arguments.seconds)]
+        command = [sys.executable, "-m", "benchmarks", "growth", arguments.model, "--one", size]
+        command += ["--seconds", str(arguments.seconds)]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
         row = json.loads(done.stdout)
         row["added_mib"] = row["peak_mib"] - row["idle_mib"]
@@ -101,19 +98,13 @@ def main() -> None:
             f"memory {row['peak_mib']:7.0f} MiB, {row['added_mib']:7.1f} of them for the structure",
             flush=True,
         )
-        content = {
-            "machine": machine(torch.device("cpu")),
-            "commit": commit(),
-            "rows": sorted(rows, key=lambda row: row["n_atoms"]),
-        }
+        content: dict[str, Any] = {"rows": sorted(rows, key=lambda row: row["n_atoms"])}
         if len(rows) > 1:
             content["exponents"] = {value: exponent(rows, value) for value in ("step_ms", "search_step_ms")}
         if sum(row["n_atoms"] >= 999 for row in rows) > 1:
             content["memory_exponent"] = exponent(rows, "added_mib", from_atoms=999)
         # After every size: the largest take long, and what is there should not be lost with them.
-        if arguments.json:
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(arguments.json, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        write(arguments.out, content)
     print({key: content.get(key) for key in ("exponents", "memory_exponent")})
 
 

@@ -1,6 +1,6 @@
 """Processor time of one training step, by kind.
 
-    python benchmarks/training_step.py DATA.h5 [--preset original] [--atoms 41] [--kinds …] [--json FILE]
+    python -m benchmarks training_step DATA.h5 [--preset original] [--atoms 41] [--kinds …] [--json FILE]
 
 A batch of 8 structures of so many atoms; the kinds take turns, and the least time of each counts. ``gradient_error`` is
 the distance of the parameter gradient from that of double backward, relative. Before the steps, what its edges cost:
@@ -9,15 +9,13 @@ all pairs in one go (molecules), structure by structure (cells), and from memory
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.command import parser, use_threads, write
 from mlff_core.data.edge_store import EdgeStore
 from mlff_core.data.edges import find_edges
 from mlff_core.data.hdf5 import Dataset
@@ -27,7 +25,6 @@ from mlff_core.training.loss import LossConfig
 from mlff_core.training.settings import ModelSection
 from mlff_core.training.start import starting_model
 from mlff_core.training.step import GradientStep
-from mlff_plugins.benchmark.machine import commit, machine
 
 KINDS = ("double-backward", "finite-difference", "kernel", "compiled")
 
@@ -87,26 +84,17 @@ def measure(path: str, preset: str, n_atoms: int, kinds: list[str]) -> list[dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data")
-    parser.add_argument("--preset", default="original")
-    parser.add_argument("--atoms", type=int, default=41)
-    parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    options = parser(__doc__)
+    options.add_argument("data")
+    options.add_argument("--preset", default="original")
+    options.add_argument("--atoms", type=int, default=41)
+    options.add_argument("--kinds", default=",".join(KINDS))
+    asked = options.parse_args()
+    use_threads(1, flush_denormals=True)
     rows = measure(asked.data, asked.preset, asked.atoms, asked.kinds.split(","))
     for row in rows:
         print(f"{row['kind']:18s} {row['step_ms']:7.1f} ms  {row['gradient_error']:.1e}")
-    if asked.json:
-        content = {
-            "machine": machine(torch.device("cpu")),
-            "commit": commit(),
-            "n_atoms": 8 * asked.atoms,
-            "rows": rows,
-        }
-        asked.json.write_text(json.dumps(content, indent=1) + "\n")
+    write(asked.out, {"n_atoms": 8 * asked.atoms, "rows": rows})
 
 
 if __name__ == "__main__":

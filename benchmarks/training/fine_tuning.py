@@ -1,6 +1,6 @@
 """What a few hundred labels of one's own molecules bring a shipped student, and what it forgets.
 
-    python benchmarks/fine_tuning.py OWN.h5 [--replay LEARNED.h5] [--student organic-tiny] [--labels 300] [--json FILE]
+    python -m benchmarks fine_tuning OWN.h5 [--replay LEARNED.h5] [--student organic-tiny] [--labels 300] [--json FILE]
 
 ``OWN.h5`` holds labels of molecules that the student has not learned. Of some of them structures are drawn to learn
 from; judged are the other structures of the same molecules, and structures of the molecules that were not drawn: those
@@ -17,14 +17,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
+from benchmarks.command import parser, use_threads, write
 from mlff_core import load
 from mlff_core.config import from_dict
 from mlff_core.data.hdf5 import Dataset, write_dataset
 from mlff_core.judging.evaluate import evaluate
 from mlff_core.training.trainer import TrainConfig, Trainer
-from mlff_plugins.benchmark.machine import commit
 
 FIGURES = ("force_mae", "force_r2", "energy_mae_mev_per_atom", "relative_energy_mae_mev_per_atom")
 
@@ -73,18 +72,17 @@ def settings(arguments: argparse.Namespace, folder: Path, replay: Path | None) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("own", type=Path)
-    parser.add_argument("--replay", type=Path)
-    parser.add_argument("--student", default="organic-tiny")
-    parser.add_argument("--molecules", type=int, default=20)
-    parser.add_argument("--labels", type=int, default=300)
-    parser.add_argument("--others", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--lr", type=float, default=5e-4)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    options = parser(__doc__)
+    options.add_argument("own", type=Path)
+    options.add_argument("--replay", type=Path)
+    options.add_argument("--student", default="organic-tiny")
+    options.add_argument("--molecules", type=int, default=20)
+    options.add_argument("--labels", type=int, default=300)
+    options.add_argument("--others", type=int, default=600)
+    options.add_argument("--steps", type=int, default=1500)
+    options.add_argument("--lr", type=float, default=5e-4)
+    arguments = options.parse_args()
+    use_threads(1)
     rows = []
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -106,9 +104,8 @@ def main() -> None:
                 row[part] = {figure: found[figure] for figure in FIGURES}
             rows.append(row)
             print(json.dumps(row), flush=True)
-    if arguments.json:
-        about = {"student": arguments.student, "commit": commit(), "steps": arguments.steps, "structures": counts}
-        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    about = {"student": arguments.student, "steps": arguments.steps, "structures": counts}
+    write(arguments.out, {**about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a cutoff of 5 Å leaves out of the teacher, and how much of the students' errors that is.
 
-``python -m benchmarks.long_range_share SET.h5 [--structures 600] [--s66 S66.py]``. SO3LR adds Coulomb and dispersion
+``python -m benchmarks long_range_share SET.h5 [--structures 600] [--s66 S66.py]``. SO3LR adds Coulomb and dispersion
 energies over all pairs to what its network says within 4.5 Å. It is asked twice, once with the pairs beyond 5 Å left
 out; the difference is the far part, of which a student with this cutoff knows only what the environments between give
 away. The cut is a sharp one, which leaves charges unbalanced, so the far part bounds from above what cannot be learned.
@@ -13,7 +13,6 @@ is done for the interaction energies of S66, whose file ``benchmarks/physics/s66
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.command import parser, shipped_students, write
 from benchmarks.physics.s66 import DEBIAN_PATH, interaction_energies, read_s66
 from mlff_core import load
-from mlff_core.atomic_write import write_atomically
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.plugins import host as plugins
 from mlff_core.potentials.interface import Potential
@@ -35,8 +34,6 @@ from mlff_plugins.teachers import so3lr_potential
 
 CUTOFF = 5.0
 BATCH = 16
-STUDENTS = ("organic-original", "organic-tiny", "organic-ultra-tiny")
-OUT = Path(__file__).parent / "results" / "long_range_share.json"
 
 
 @contextmanager
@@ -115,22 +112,20 @@ def of_s66(path: Path, teacher: Potential, students: dict[str, Potential]) -> di
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", type=Path)
-    parser.add_argument("--structures", type=int, default=600)
-    parser.add_argument("--s66", type=Path, default=DEBIAN_PATH)
-    parser.add_argument("--out", type=Path, default=OUT)
-    arguments = parser.parse_args()
+    options = parser(__doc__, "long_range_share.json")
+    options.add_argument("set", type=Path)
+    options.add_argument("--structures", type=int, default=600)
+    options.add_argument("--s66", type=Path, default=DEBIAN_PATH)
+    arguments = options.parse_args()
     teacher = plugins.teacher("so3lr").load({})
-    students = {name: load(name, device="cpu") for name in STUDENTS}
+    students = {name: load(name, device="cpu") for name in shipped_students()}
     report = {
         "cutoff_angstrom": CUTOFF,
         **of_forces(arguments.set, arguments.structures, teacher, students),
         "s66_kcal_mol": of_s66(arguments.s66, teacher, students),
     }
-    text = json.dumps(report, indent=2)
-    write_atomically(arguments.out, f"{text}\n".encode())
-    print(text)
+    print(json.dumps(report, indent=1))
+    write(arguments.out, report)
 
 
 if __name__ == "__main__":

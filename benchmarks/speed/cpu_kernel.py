@@ -1,8 +1,8 @@
 """The CPU kernel beside the reference: whole steps with moving atoms, neighbour search under a skin included.
 
-    python benchmarks/cpu_kernel.py [--presets original,tiny] [--threads 1] [--seconds 4] [--json FILE]
+    python -m benchmarks cpu_kernel [--presets original,tiny] [--threads 1] [--seconds 4] [--json FILE]
 
-    python benchmarks/cpu_kernel.py --intervals
+    python -m benchmarks cpu_kernel --intervals
 
 Both kernels take turns step by step, so that whatever else the machine does falls on both. Times are processor time of
 this process, in milliseconds: the shortest, and the median. ``gemm`` is how long torch's own matrix product takes for
@@ -12,71 +12,23 @@ as many multiplications as the kernel's node blocks and messages need, a floor f
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import torch
 
-from mlff_core.card import ModelCard
+from benchmarks.command import parser, use_threads, write
+from benchmarks.speed.systems import SYSTEMS, random_student, water
 from mlff_core.kernels.cpu_kernel import CPUKernel
 from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import preset
 from mlff_core.potentials.interface import VerletPotential
 from mlff_core.potentials.student import StudentPotential
-from mlff_core.structures.batch import AtomicBatch, concatenate, single
+from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import find_neighbors
-from mlff_plugins.benchmark.machine import commit, machine
-
-
-def molecule(n_atoms: int, seed: int = 0) -> AtomicBatch:
-    """Return a cluster of H, C, N, O at the density of an organic molecule, no two atoms closer than 1 Å."""
-    rng = np.random.default_rng(seed)
-    points: list[np.ndarray] = []
-    while len(points) < n_atoms:
-        trial = rng.uniform(0, (n_atoms * 9.5) ** (1 / 3), 3)
-        if all(np.linalg.norm(trial - point) > 1.0 for point in points):
-            points.append(trial)
-    return single(points, rng.choice([1, 6, 7, 8], n_atoms))
-
-
-def water(n_molecules: int, seed: int = 0) -> AtomicBatch:
-    """Return a periodic box of water at 1 g/cm³, molecules on a jittered grid and turned at random."""
-    rng = np.random.default_rng(seed)
-    length, k = (n_molecules * 29.9) ** (1 / 3), int(np.ceil(n_molecules ** (1 / 3)))
-    grid = np.stack(np.meshgrid(*[np.arange(k)] * 3, indexing="ij"), -1).reshape(-1, 3)[:n_molecules] * (length / k)
-    points = []
-    for oxygen in grid + rng.normal(0, 0.15, grid.shape):
-        basis, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-        bend = np.deg2rad(104.5)
-        points += [
-            oxygen,
-            oxygen + 0.96 * basis[0],
-            oxygen + 0.96 * (np.cos(bend) * basis[0] + np.sin(bend) * basis[1]),
-        ]
-    return single(points, [8, 1, 1] * n_molecules, np.eye(3) * length, True)
-
-
-SYSTEMS = {
-    "22 atoms": lambda: molecule(22),
-    "49 atoms": lambda: molecule(49),
-    "32 x 49 atoms": lambda: concatenate([molecule(49, seed) for seed in range(32)]),
-    "water 504": lambda: water(168),
-    "water 2001": lambda: water(667),
-}
-
-
-def random_student(config: PaiNNConfig, kernel: str) -> StudentPotential:
-    """Return a student with random weights, the same for every kernel."""
-    torch.manual_seed(0)
-    card = ModelCard(name="random", elements=config.elements, cutoff=config.cutoff)
-    return StudentPotential(PaiNN(config), card, kernel=kernel)
 
 
 def multiplications(config: PaiNNConfig, n_atoms: int, n_edges: int) -> float:
@@ -139,14 +91,13 @@ def print_intervals() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", default="original")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=4.0, help="for each preset and system")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--intervals", action="store_true")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    options = parser(__doc__)
+    options.add_argument("--presets", default="original")
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--seconds", type=float, default=4.0, help="for each preset and system")
+    options.add_argument("--intervals", action="store_true")
+    arguments = options.parse_args()
+    use_threads(arguments.threads)
     if arguments.intervals:
         print_intervals()
         return
@@ -178,15 +129,4 @@ def main() -> None:
                 f"force difference {row['force_difference']:.1e}",
                 flush=True,
             )
-    if arguments.json:
-        about = {
-            "machine": machine(torch.device("cpu")),
-            "commit": commit(),
-            "threads": arguments.threads,
-        }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    write(arguments.out, {"threads": arguments.threads, "rows": rows})

@@ -1,6 +1,6 @@
 """Where a step goes that does not use the CPU kernel: the files for OpenMM's TorchForce and for ONNX Runtime.
 
-    python benchmarks/profiles.py MODEL [--systems 49,504] [--json FILE]
+    python -m benchmarks profiles MODEL [--systems 49,504] [--json FILE]
 
 One thread. TorchForce's file is the TorchScript module that OpenMM runs, its search for neighbours inside; ONNX
 Runtime's gets its edges from outside. Shares are of the time in operators, by torch's and ONNX Runtime's own profilers;
@@ -9,7 +9,6 @@ the time of a step is processor time without a profiler.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -23,13 +22,13 @@ import torch
 from ase import Atoms
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.command import parser, use_threads, write
 from mlff_core import load
 from mlff_core.model.traced_program import INPUTS, OUTPUTS
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.neighbors import edge_vectors, find_neighbors
 from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import ANGSTROM_PER_NM
-from mlff_plugins.benchmark.machine import commit, machine
 from mlff_plugins.benchmark.systems import build
 from mlff_plugins.onnx import ONNXExporter
 from mlff_plugins.openmm.force_module import DEFAULT_SKIN, force_module
@@ -130,12 +129,11 @@ def kernel(potential: Potential, frame: Atoms) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--systems", default="49,504")
-    parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
+    options = parser(__doc__)
+    options.add_argument("model")
+    options.add_argument("--systems", default="49,504")
+    asked = options.parse_args()
+    use_threads(1)
     potential, fast = load(asked.model, device="cpu", kernel="reference"), load(asked.model, device="cpu", kernel="cpu")
     rows = []
     for system in asked.systems.split(","):
@@ -146,9 +144,7 @@ def main() -> None:
             rows.append({"file": name, "system": system, "step_ms": milliseconds, "kernel_ms": beside, "shares": found})
             words = ", ".join(f"{kind} {share:.0%}" for kind, share in found.items())
             print(f"{name}, {system} atoms: {milliseconds:.2f} ms (CPU kernel {beside:.2f}); {words}", flush=True)
-    if asked.json:
-        about = {"machine": machine(torch.device("cpu")), "commit": commit(), "model": Path(asked.model).name}
-        asked.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    write(asked.out, {"model": Path(asked.model).name, "rows": rows})
 
 
 if __name__ == "__main__":

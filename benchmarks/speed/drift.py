@@ -1,6 +1,6 @@
-"""Drift of the total energy at constant energy, CPU kernel beside reference: ``python benchmarks/drift.py MODEL``.
+"""Drift of the total energy at constant energy, CPU kernel beside reference: ``python -m benchmarks drift MODEL``.
 
-    python benchmarks/drift.py MODEL [--system water-24] [--runs 3] [--steps 2000] [--json FILE]
+    python -m benchmarks drift MODEL [--system water-24] [--runs 3] [--steps 2000] [--json FILE]
 
 Velocity Verlet, 0.5 fs, float32, from 300 K. A run of one kernel and one of the other begin with the same positions and
 velocities, relaxed on the model first. The drift is the slope of a straight line through the total energy, the
@@ -9,19 +9,16 @@ fluctuation what is left beside the line.
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from benchmarks.command import parser, write
 from mlff_core import load
 from mlff_core.dynamics.integrators import VelocityVerlet
 from mlff_core.dynamics.state import MDState, Surface, thermal_velocities, without_drift
 from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import FS_PER_TIME_UNIT
-from mlff_plugins.benchmark.machine import commit, machine
 from mlff_plugins.benchmark.systems import build
 
 TIMESTEP_FS = 0.5
@@ -51,13 +48,12 @@ def run(surface: Surface, start: MDState, masses: np.ndarray, n_steps: int) -> t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--system", default="water-24")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("model")
+    options.add_argument("--system", default="water-24")
+    options.add_argument("--runs", type=int, default=3)
+    options.add_argument("--steps", type=int, default=2000)
+    arguments = options.parse_args()
     (frame,) = build(arguments.system)
     batch = batch_from_atoms(frame)
     masses = frame.get_masses()[:, None]
@@ -81,18 +77,14 @@ def main() -> None:
                 }
             )
             print(f"{kernel:9s} seed {seed}: {drift:+.4f} meV/atom/ps, {fluctuation:.4f} meV/atom", flush=True)
-    if arguments.json:
-        content = {
-            "machine": machine(torch.device("cpu")),
-            "commit": commit(),
-            "model": Path(arguments.model).name,
-            "system": arguments.system,
-            "steps": arguments.steps,
-            "timestep_fs": TIMESTEP_FS,
-            "rows": rows,
-        }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    content = {
+        "model": Path(arguments.model).name,
+        "system": arguments.system,
+        "steps": arguments.steps,
+        "timestep_fs": TIMESTEP_FS,
+        "rows": rows,
+    }
+    write(arguments.out, content)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Errors of the shipped students on molecules that they learned from, beside those on unseen scaffolds.
 
-``python -m benchmarks.learned_and_unseen molecules.h5 [--molecules 600]``, where the set is that of
+``python -m benchmarks learned_and_unseen molecules.h5 [--molecules 600]``, where the set is that of
 ``examples/train/data/make_data.sh``: whole molecules are drawn, and force errors are set beside those of
 ``docs/students`` by kind of geometry. Where both are the same, more molecules would not help, but more steps or a
 larger network; where only the learned are right, the network remembers.
@@ -8,7 +8,6 @@ larger network; where only the learned are right, the network remembers.
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.command import ROOT, parser, shipped_students, write
 from mlff_core import load
-from mlff_core.atomic_write import write_atomically
 from mlff_core.data.hdf5 import Dataset, write_dataset
 from mlff_core.judging.evaluate import evaluate
 
-STUDENTS = ("organic-original", "organic-tiny", "organic-ultra-tiny")
-UNSEEN = Path(__file__).parents[1] / "docs" / "students"
+UNSEEN = ROOT / "docs" / "students"
 FIGURES = ("force_r2", "force_mae", "energy_mae_mev_per_atom")
 
 
@@ -43,24 +41,23 @@ def figures_of(found: dict[str, Any], kinds: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("learned", type=Path)
-    parser.add_argument("--molecules", type=int, default=600)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "learned_and_unseen.json")
-    arguments = parser.parse_args()
+    options = parser(__doc__, "learned_and_unseen.json")
+    options.add_argument("learned", type=Path)
+    options.add_argument("--molecules", type=int, default=600)
+    arguments = options.parse_args()
     result: dict[str, Any] = {"molecules": arguments.molecules, "students": {}}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "learned.h5"
         result["structures"] = draw(arguments.learned, arguments.molecules, path)
         with Dataset(path) as data:
-            for name in STUDENTS:
+            for name in shipped_students():
                 unseen = json.loads((UNSEEN / f"{name}.test_scaffolds.json").read_text())
                 learned = evaluate(load(name, device="cpu"), data).to_json()
                 kinds = [kind for kind in unseen["by_kind"] if kind in learned["by_kind"]]
                 result["students"][name] = figures_of(learned, kinds)
                 print(name, "learned", json.dumps(result["students"][name], indent=1))
                 print(name, "unseen", json.dumps(figures_of(unseen, kinds), indent=1), flush=True)
-    write_atomically(arguments.out, (json.dumps(result, indent=1) + "\n").encode())
+    write(arguments.out, result)
 
 
 if __name__ == "__main__":

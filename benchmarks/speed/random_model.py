@@ -1,11 +1,11 @@
-"""Write a model with random weights, for timings: ``python benchmarks/random_model.py MODEL.pt [PRESET]``.
+"""Write a model with random weights, for timings: ``python -m benchmarks random_model MODEL.pt [PRESET]``.
 
 How long a step takes does not depend on the weights.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import torch
 
@@ -15,7 +15,12 @@ from mlff_core.model.presets import preset
 from mlff_core.models.checkpoint import save_checkpoint
 
 
-def main(path: str, name: str = "original") -> None:
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("path", metavar="MODEL.pt")
+    options.add_argument("preset", nargs="?", default="original")
+    arguments = options.parse_args()
+    name = arguments.preset
     torch.manual_seed(0)
     config = preset(name)
     model = PaiNN(config)
@@ -25,8 +30,8 @@ def main(path: str, name: str = "original") -> None:
         cutoff=config.cutoff,
         n_parameters=count_parameters(model),
     )
-    print(save_checkpoint(path, model, card))
+    print(save_checkpoint(arguments.path, model, card))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,4 +1,4 @@
-"""Memory and time of training from a file much larger than memory: ``python benchmarks/training_memory.py SET.h5``.
+"""Memory and time of training from a file much larger than memory: ``python -m benchmarks training_memory SET.h5``.
 
 A file of --gigabytes is made by repeating the structures of SET.h5, trained from for --steps steps by the kernel,
 and deleted. Each copy is moved by another 1e-3 Å; nothing is compressed. The peak of resident memory is that of
@@ -7,7 +7,6 @@ the training process alone, which is a fresh one.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import time
@@ -17,15 +16,13 @@ from typing import Any
 
 import h5py
 import numpy as np
-import torch
 
-from mlff_core.atomic_write import write_atomically
+from benchmarks.command import parser, use_threads, write
 from mlff_core.config import from_dict
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.layout import COLUMNS
 from mlff_core.data.writer import CHUNK_ATOMS, CHUNK_STRUCTURES
 from mlff_core.training.trainer import TrainConfig, Trainer
-from mlff_plugins.benchmark.machine import commit, machine
 from mlff_plugins.benchmark.peers.worker import peak_memory
 
 
@@ -63,7 +60,7 @@ def repeat(source: Path, target: Path, size: int) -> int:
 
 def train(path: Path, out: Path, steps: int, cache_mib: int, connection: Any) -> None:
     """Train, and send what it took."""
-    torch.set_num_threads(1)
+    use_threads(1)
     before = peak_memory()
     start, cpu = time.perf_counter(), time.process_time()
     config = from_dict(
@@ -93,20 +90,17 @@ def train(path: Path, out: Path, steps: int, cache_mib: int, connection: Any) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("--gigabytes", type=float, default=10.0)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--cache-mib", type=int, default=512)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "training_memory.json")
-    arguments = parser.parse_args()
+    options = parser(__doc__, "training_memory.json")
+    options.add_argument("source", type=Path)
+    options.add_argument("--gigabytes", type=float, default=10.0)
+    options.add_argument("--steps", type=int, default=300)
+    options.add_argument("--cache-mib", type=int, default=512)
+    arguments = options.parse_args()
     with TemporaryDirectory() as name:
         path = Path(name) / "large.h5"
         start = time.perf_counter()
         n_structures = repeat(arguments.source, path, int(arguments.gigabytes * 1e9))
         found: dict[str, Any] = {
-            "machine": machine(torch.device("cpu")),
-            "commit": commit(),
             "source": arguments.source.name,
             "file_gigabytes": round(path.stat().st_size / 1e9, 2),
             "n_structures": n_structures,
@@ -123,7 +117,7 @@ def main() -> None:
         found |= here.recv()
         process.join()
     print(json.dumps(found, indent=1))
-    write_atomically(arguments.out, (json.dumps(found, indent=1) + "\n").encode())
+    write(arguments.out, found)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a second thread brings: whole steps with the CPU kernel on one thread and on two, taking turns.
 
-    python benchmarks/threads.py [--presets original,tiny,ultra-tiny] [--seconds 10] [--json FILE]
+    python -m benchmarks threads [--presets original,tiny,ultra-tiny] [--seconds 10] [--json FILE]
 
 Each turn is a quarter of a second of steps with moving atoms, neighbour search under a skin included, timed by the
 clock: processor time does not get less with threads. So nothing else may run. The ratio is the median over turns of
@@ -9,19 +9,16 @@ one thread's turn over two threads' next to it.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
-from pathlib import Path
 
 import torch
-from cpu_kernel import SYSTEMS, random_student
 
+from benchmarks.command import parser, write
+from benchmarks.speed.systems import SYSTEMS, random_student
 from mlff_core.model.presets import preset
 from mlff_core.potentials.interface import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
-from mlff_plugins.benchmark.machine import commit, machine
 
 STRUCTURES = 4
 TURN_S = 0.25
@@ -39,11 +36,10 @@ def turn(potential: VerletPotential, path: list[AtomicBatch]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", default="original,tiny,ultra-tiny")
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each preset and system")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--presets", default="original,tiny,ultra-tiny")
+    options.add_argument("--seconds", type=float, default=10.0, help="for each preset and system")
+    arguments = options.parse_args()
     rows = []
     for name in arguments.presets.split(","):
         for system, make in SYSTEMS.items():
@@ -75,9 +71,7 @@ def main() -> None:
                 f"two {row['two_threads_ms']:8.3f} ms, ratio {ratio:.2f}",
                 flush=True,
             )
-    if arguments.json:
-        content = {"machine": machine(torch.device("cpu")), "commit": commit(), "rows": rows}
-        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+    write(arguments.out, {"rows": rows})
 
 
 if __name__ == "__main__":

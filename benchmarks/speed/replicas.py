@@ -1,15 +1,18 @@
 """Copies of a cluster of 22 atoms in one batch of MD, beside one copy alone: process CPU time of a step, in turns.
 
-Run as ``python benchmarks/replicas.py ultra-tiny original``.
+Run as ``python -m benchmarks replicas ultra-tiny original``.
 """
 
+from __future__ import annotations
+
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 
 import torch
 
+from benchmarks.command import use_threads
 from mlff_core.card import ModelCard
 from mlff_core.dynamics import MDSettings, run_md, run_replicas
 from mlff_core.model.painn import PaiNN
@@ -41,10 +44,13 @@ def per_step(potential, atoms, copies, n_steps):
     return (longer - seconds(potential, atoms, copies, 5)) / n_steps
 
 
-def main():
-    torch.set_num_threads(1)
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("presets", nargs="*", default=["original"], metavar="PRESET")
+    arguments = options.parse_args()
+    use_threads(1)
     atoms = cluster(22)
-    for name in sys.argv[1:] or ["original"]:
+    for name in arguments.presets:
         config = preset(name)
         torch.manual_seed(0)
         model = PaiNN(config)

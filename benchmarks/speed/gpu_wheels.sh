@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Download the wheels that a GPU machine without a network needs beside its torch and Triton, for Linux on x86-64.
 #
-#   benchmarks/gpu_wheels.sh [PYTHON_VERSION] [FOLDER]      # 3.12 and .gpu-wheels, which git ignores, by default
+#   benchmarks/speed/gpu_wheels.sh [PYTHON_VERSION] [FOLDER]      # 3.12 and .gpu-wheels, which git ignores, by default
 #
 # There, in the root of this repository with the folder in it:
 #
 #   python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --target /tmp/site .gpu-wheels/*.whl
-#   PYTHONPATH=.:/tmp/site python3 benchmarks/gpu.py --out FOLDER
+#   PYTHONPATH=.:/tmp/site python -m benchmarks gpu --out FOLDER
 #
 # Versions are fixed and needs are not followed: torch-sim names packages that it can do without, of over 100 MB. What is
 # expected there: click, h5py, httpx, matplotlib, msgpack, numpy, packaging, pluggy, py-cpuinfo, pytest, pytest-timeout,
@@ -14,7 +14,7 @@
 set -euo pipefail
 
 version=${1:-3.12}
-folder=${2:-$(dirname "$0")/../.gpu-wheels}
+folder=${2:-$(dirname "$0")/../../.gpu-wheels}
 
 platforms=()
 for n in 28 27 24 17 12 5; do
