@@ -38,7 +38,8 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "mlff_core" / "models" / "shipped"
 PAGES = ROOT / "docs" / "students"
 RECIPES = Path(__file__).parent
-NAMES = ("organic-original", "organic-tiny", "organic-ultra-tiny")
+NAMES = sorted(path.stem for path in RECIPES.glob("organic-*.toml") if not path.stem.endswith(".stages"))
+"""The students that have settings here, in the order of the index of shipped files."""
 TESTS = ("test_scaffolds", "test_liquids")
 ON_CARD = (
     "force_r2", "force_mae", "force_rmse", "force_angle_mean_deg",
