@@ -1,4 +1,4 @@
-"""Write ``docs/benchmarks.md`` and its plot from ``benchmarks/results/*.json``: ``python benchmarks/tables.py``."""
+"""Write ``docs/benchmarks.md`` and its plot from ``benchmarks/results/*.json``: ``python -m benchmarks tables``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ HEADER = """# Benchmarks
 This page compares the speed and memory of a student with other programs, and shows what each engine adds. To time a
 model on your own machine, type `mlff benchmark organic-tiny`.
 
-Made by `python benchmarks/tables.py` from `benchmarks/results/*.json`; a test compares them. `benchmarks/README.md`
-says how each figure is taken.
+Made by `python -m benchmarks tables` from `benchmarks/results/*.json`; a test compares them. `benchmarks/README.md`
+says how each time is measured.
 """
 
 
@@ -50,6 +50,14 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
     """Return a table in Markdown, its first column of words, the others of numbers."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def rows_of(content: Content, label: str, *cells: str | Callable[[Content], str]) -> list[list[str]]:
+    """Return a row of a table for each row of the content; cells are formats of its entries, or functions of it."""
+    return [
+        [label.format_map(row), *(cell(row) if callable(cell) else cell.format_map(row) for cell in cells)]
+        for row in content["rows"]
+    ]
 
 
 def peers(content: Content) -> Iterator[str]:
@@ -109,15 +117,10 @@ def floor(content: Content) -> Iterator[str]:
         "multiplications. The share is that of the product in the shortest step of the kernel, neighbour search "
         "included.\n"
     )
-    rows = [
-        [
-            f"{row['preset']}, {row['system']}",
-            f"`{row['variant']}`",
-            *(f"{row[key]:.3g}" for key in ("reference_median_ms", "cpu_median_ms", "cpu_min_ms", "gemm_ms")),
-            f"{row['gemm_ms'] / row['cpu_min_ms']:.0%}",
-        ]
-        for row in content["rows"]
-    ]
+    times = (f"{{{key}:.3g}}" for key in ("reference_median_ms", "cpu_median_ms", "cpu_min_ms", "gemm_ms"))
+    rows = rows_of(
+        content, "{preset}, {system}", "`{variant}`", *times, lambda row: f"{row['gemm_ms'] / row['cpu_min_ms']:.0%}"
+    )
     kernel = ("kernel, median", "kernel, shortest")
     yield table(["", "instructions", "reference, median", *kernel, "product", "share"], rows)
     yield about(content)
@@ -126,15 +129,7 @@ def floor(content: Content) -> Iterator[str]:
 def threads(content: Content) -> Iterator[str]:
     """Give the section on a second thread."""
     yield "## Two threads\n\nWall time of a step with moving atoms, ms; runs with one and two threads alternate.\n"
-    rows = [
-        [
-            f"{row['preset']}, {row['system']}",
-            f"{row['one_thread_ms']:.3g}",
-            f"{row['two_threads_ms']:.3g}",
-            f"{row['ratio']:.2f}",
-        ]
-        for row in content["rows"]
-    ]
+    rows = rows_of(content, "{preset}, {system}", "{one_thread_ms:.3g}", "{two_threads_ms:.3g}", "{ratio:.2f}")
     yield table(["", "one thread", "two threads", "ratio"], rows)
     yield about(content)
 
@@ -147,15 +142,13 @@ def training(content: Content) -> Iterator[str]:
         "backward.\n"
     )
     slow = {row["preset"]: row["step_ms"] for row in content["rows"] if row["kind"] == "double-backward"}
-    rows = [
-        [
-            f"{row['preset']}, {row['kind']}",
-            f"{row['step_ms']:.1f}",
-            f"{slow[row['preset']] / row['step_ms']:.1f}×",
-            f"{row['gradient_error']:.0e}",
-        ]
-        for row in content["rows"]
-    ]
+    rows = rows_of(
+        content,
+        "{preset}, {kind}",
+        "{step_ms:.1f}",
+        lambda row: f"{slow[row['preset']] / row['step_ms']:.1f}×",
+        "{gradient_error:.0e}",
+    )
     yield table(["", "step, ms", "speed-up", "error of the gradient"], rows)
     yield about(content)
 
@@ -168,14 +161,8 @@ def engines(content: Content) -> Iterator[str]:
         "ratio is\n"
         "the first time divided by the sum of the other two, from runs that alternate.\n"
     )
-    rows = [
-        [
-            f"{row['engine']}, {row['system']} atoms",
-            *(f"{row[f'{what}_ms']:.3f}" for what in ("step", "direct", "zero")),
-            f"{row['ratio']:.2f}",
-        ]
-        for row in content["rows"]
-    ]
+    times = ("{step_ms:.3f}", "{direct_ms:.3f}", "{zero_ms:.3f}")
+    rows = rows_of(content, "{engine}, {system} atoms", *times, "{ratio:.2f}")
     yield table(["", "step", "model alone", "engine alone", "ratio"], rows)
     yield about(content)
 
@@ -189,15 +176,8 @@ def profiles(content: Content) -> Iterator[str]:
         "the operators in the time.\n"
     )
     kinds = list(content["rows"][0]["shares"])
-    rows = [
-        [
-            f"{row['file']}, {row['system']} atoms",
-            f"{row['step_ms']:.1f}",
-            f"{row['kernel_ms']:.1f}",
-            *(f"{row['shares'][kind]:.0%}" for kind in kinds),
-        ]
-        for row in content["rows"]
-    ]
+    shares = (f"{{shares[{kind}]:.0%}}" for kind in kinds)
+    rows = rows_of(content, "{file}, {system} atoms", "{step_ms:.1f}", "{kernel_ms:.1f}", *shares)
     yield table(["", "step", "kernel", *kinds], rows)
     yield about(content)
 
@@ -209,16 +189,14 @@ def growth(content: Content) -> Iterator[str]:
         "that uses the\n"
         "stored neighbour list and of a step with a search, and memory in addition to that of an idle process.\n"
     )
-    rows = [
-        [
-            f"{row['n_atoms']:,}",
-            f"{row['step_ms']:.1f}",
-            f"{row['search_step_ms']:.1f}",
-            f"{1e3 * row['step_ms'] / row['n_atoms']:.0f}",
-            f"{row['added_mib']:.0f}",
-        ]
-        for row in content["rows"]
-    ]
+    rows = rows_of(
+        content,
+        "{n_atoms:,}",
+        "{step_ms:.1f}",
+        "{search_step_ms:.1f}",
+        lambda row: f"{1e3 * row['step_ms'] / row['n_atoms']:.0f}",
+        "{added_mib:.0f}",
+    )
     yield table(["atoms", "step, ms", "with a search, ms", "µs per atom", "memory, MiB"], rows)
     slopes = content["exponents"]
     yield (
@@ -288,7 +266,12 @@ def plot() -> None:
     figure.savefig(PLOT, metadata={"Date": None})
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the page and the plot."""
     PAGE.write_text(page())
     if (RESULTS / "growth.json").exists():
         plot()
+
+
+if __name__ == "__main__":
+    main()

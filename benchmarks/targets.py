@@ -1,7 +1,7 @@
 """The targets of speed on a CPU beside what was measured; exit status 1 where one is missed.
 
-    python benchmarks/targets.py                          # from benchmarks/results, as they are
-    python benchmarks/targets.py --run --peer-envs DIR    # measures first: ten minutes of a quiet machine
+    python -m benchmarks targets                          # from benchmarks/results, as they are
+    python -m benchmarks targets --run --peer-envs DIR    # measures first: ten minutes of a quiet machine
 
 ``--run`` writes ``peers.json``, ``cpu_kernel.json``, ``threads.json`` anew, with ``--data`` ``training_step.json`` too.
 """
@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A figure and the least it should be, no unit."""
+    """A ratio that was measured, and the least it should be."""
 
-    words: str
+    name: str
     least: float
     found: float
 
@@ -72,17 +72,18 @@ def targets() -> Iterator[Target]:
 def measure(peer_envs: str, data: str | None) -> None:
     """Write the results anew."""
     python = sys.executable
+    run = [python, "-m", "benchmarks"]
     with tempfile.TemporaryDirectory() as folder:
         model = str(Path(folder) / "original.pt")
-        subprocess.run([python, str(HERE / "random_model.py"), model], check=True)
+        subprocess.run([*run, "random_model", model], check=True, cwd=ROOT)
         command = [str(Path(python).parent / "mlff"), "benchmark", model, "--peer-envs", peer_envs, "--json"]
         found = subprocess.run([*command, "--peers", "schnetpack,torchani"], check=True, capture_output=True, text=True)
         (RESULTS / "peers.json").write_text(found.stdout)
     for name in ("cpu_kernel", "threads"):
-        subprocess.run([python, str(HERE / f"{name}.py"), "--json", str(RESULTS / f"{name}.json")], check=True)
+        subprocess.run([*run, name, "--out", str(RESULTS / f"{name}.json")], check=True, cwd=ROOT)
     if data is not None:
-        script = str(HERE / "training_step.py")
-        subprocess.run([python, script, data, "--json", str(RESULTS / "training_step.json")], check=True)
+        command = [*run, "training_step", str(Path(data).resolve()), "--out", str(RESULTS / "training_step.json")]
+        subprocess.run(command, check=True, cwd=ROOT)
 
 
 def main() -> None:
@@ -97,7 +98,7 @@ def main() -> None:
         measure(asked.peer_envs, asked.data)
     found = list(targets())
     for target in found:
-        print(f"{'met   ' if target.met else 'MISSED'} {target.found:8.2f} (at least {target.least:g}) {target.words}")
+        print(f"{'met   ' if target.met else 'MISSED'} {target.found:8.2f} (at least {target.least:g}) {target.name}")
     sys.exit(any(not target.met for target in found))
 
 

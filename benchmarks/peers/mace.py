@@ -1,17 +1,22 @@
 """MACE with 64 invariant channels (64x0e, two layers, 5 Å), the smallest of its published sizes; random weights."""
 
 import os
+import sys
 from importlib import metadata
+from pathlib import Path
 
 # e3nn 0.4.4 reads its constants by pickle, which torch refuses unless it is told otherwise before.
 os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
 
 import numpy as np
 import torch
-from ase import Atoms
 from e3nn import o3
 from mace import data, modules
 from mace.tools import AtomicNumberTable, torch_geometric
+
+# Last in the path, so that no script here hides the package of its name.
+sys.path.append(str(Path(__file__).parent))
+from system_structures import settle_torch, structures_of
 
 CUTOFF = 5.0
 TABLE = AtomicNumberTable([1, 6, 7, 8, 9, 15, 16, 17])
@@ -47,15 +52,10 @@ def make_model():
 
 
 def prepare(system, arguments):
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    torch.set_flush_denormal(True)
+    settle_torch()
     model = make_model()
     keys = data.KeySpecification()
-    parts = [system.system_idx == k for k in range(len(system.cells))]
-    structures = [
-        Atoms(system.numbers[part], system.positions[0][part], cell=cell, pbc=pbc)
-        for part, cell, pbc in zip(parts, system.cells, system.pbc, strict=True)
-    ]
+    structures, parts = structures_of(system)
 
     def step(positions):
         graphs = []

@@ -1,4 +1,4 @@
-"""Make an environment of its own for each peer: ``python benchmarks/peers/make_envs.py DIR [PEER …]``.
+"""Make an environment of its own for each peer: ``python -m benchmarks make_envs DIR [PEER …]``.
 
 DIR/PEER is a virtual environment of the Python that runs this, with what PEER.txt asks for (and, without their
 dependencies, the packages of PEER.no-deps.txt), and a ``peer.json`` by which ``mlff benchmark --peer-envs DIR`` finds

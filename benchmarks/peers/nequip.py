@@ -1,16 +1,19 @@
 """NequIP with l = 1, 64 features, 3 layers, 5 Å; random weights; not compiled."""
 
-import os
+import sys
 import warnings
 from importlib import metadata
+from pathlib import Path
 
-import torch
-from ase import Atoms
 from ase.data import chemical_symbols
 from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
 from nequip.model import NequIPGNNModel
 from nequip.utils.global_state import set_global_state
+
+# Last in the path, so that no script here hides the package of its name.
+sys.path.append(str(Path(__file__).parent))
+from system_structures import settle_torch, structures_of
 
 CUTOFF = 5.0
 ELEMENTS = [chemical_symbols[z] for z in (1, 6, 7, 8, 9, 15, 16, 17)]
@@ -27,15 +30,10 @@ def make_model():
 
 
 def prepare(system, arguments):
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    torch.set_flush_denormal(True)
+    settle_torch()
     model = make_model()
     transforms = (ChemicalSpeciesToAtomTypeMapper(ELEMENTS), NeighborListTransform(CUTOFF, backend="matscipy"))
-    parts = [system.system_idx == k for k in range(len(system.cells))]
-    structures = [
-        Atoms(system.numbers[part], system.positions[0][part], cell=cell, pbc=pbc)
-        for part, cell, pbc in zip(parts, system.cells, system.pbc, strict=True)
-    ]
+    structures, parts = structures_of(system)
 
     def step(positions):
         frames = []

@@ -1,18 +1,21 @@
 """Orb v3, conservative, at most 20 neighbours an atom, through its own ASE calculator; random weights."""
 
-import os
+import sys
 import warnings
 from importlib import metadata
+from pathlib import Path
 
-import numpy as np
 import torch
-from ase import Atoms
 
 warnings.simplefilter("ignore")
 
 from orb_models.forcefield.atomic_system import SystemConfig
 from orb_models.forcefield.calculator import ORBCalculator
 from orb_models.forcefield.pretrained import orb_v3_conservative_architecture
+
+# Last in the path, so that no script here hides the package of its name.
+sys.path.append(str(Path(__file__).parent))
+from system_structures import calculator_steps, settle_torch
 
 
 def make_model():
@@ -22,25 +25,8 @@ def make_model():
 
 
 def prepare(system, arguments):
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    torch.set_flush_denormal(True)
-    calculator = ORBCalculator(make_model(), device="cpu")
-    parts = [system.system_idx == k for k in range(len(system.cells))]
-    structures = [
-        Atoms(system.numbers[part], system.positions[0][part], cell=cell, pbc=pbc)
-        for part, cell, pbc in zip(parts, system.cells, system.pbc, strict=True)
-    ]
-
-    def step(positions):
-        energies, forces = [], []
-        for atoms, part in zip(structures, parts, strict=True):
-            atoms.set_positions(positions[part])
-            calculator.calculate(atoms, ["energy", "forces"])
-            energies.append(calculator.results["energy"])
-            forces.append(calculator.results["forces"])
-        return np.array(energies), np.concatenate(forces)
-
-    return step
+    settle_torch()
+    return calculator_steps(ORBCalculator(make_model(), device="cpu"), system)
 
 
 def describe(arguments):

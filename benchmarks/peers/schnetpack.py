@@ -1,8 +1,9 @@
 """SchNetPack's PaiNN in the size of our ``original``: 112 features, 3 layers, 20 Gaussians, 5 Å; random weights."""
 
-import os
+import sys
 import typing
 from importlib import metadata
+from pathlib import Path
 
 import torch
 import torch.utils.data.dataloader
@@ -11,9 +12,12 @@ import torch.utils.data.dataloader
 torch.utils.data.dataloader.T_co = typing.TypeVar("T_co", covariant=True)
 
 import schnetpack
-from ase import Atoms
 from schnetpack.interfaces.ase_interface import AtomsConverter
 from schnetpack.transform import MatScipyNeighborList, SkinNeighborList
+
+# Last in the path, so that no script here hides the package of its name.
+sys.path.append(str(Path(__file__).parent))
+from system_structures import settle_torch, structures_of
 
 CUTOFF = 5.0
 
@@ -31,17 +35,12 @@ def make_model():
 
 
 def prepare(system, arguments):
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    torch.set_flush_denormal(True)
+    settle_torch()
     model = make_model()
     converter = AtomsConverter(
         SkinNeighborList(MatScipyNeighborList(cutoff=CUTOFF), cutoff_skin=1.0), dtype=torch.float32
     )
-    parts = [system.system_idx == k for k in range(len(system.cells))]
-    structures = [
-        Atoms(system.numbers[part], system.positions[0][part], cell=cell, pbc=pbc)
-        for part, cell, pbc in zip(parts, system.cells, system.pbc, strict=True)
-    ]
+    structures, parts = structures_of(system)
 
     def step(positions):
         for atoms, part in zip(structures, parts, strict=True):

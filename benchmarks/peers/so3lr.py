@@ -1,34 +1,19 @@
 """SO3LR through its own ASE calculator, with its own weights; its long-range terms reach 12 Å."""
 
-import os
+import sys
 from importlib import metadata
+from pathlib import Path
 
-import numpy as np
-import torch
-from ase import Atoms
 from so3krates_torch.calculator.so3 import SO3LRCalculator
+
+# Last in the path, so that no script here hides the package of its name.
+sys.path.append(str(Path(__file__).parent))
+from system_structures import calculator_steps, settle_torch
 
 
 def prepare(system, arguments):
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    torch.set_flush_denormal(True)
-    calculator = SO3LRCalculator(default_dtype="float32")
-    parts = [system.system_idx == k for k in range(len(system.cells))]
-    structures = [
-        Atoms(system.numbers[part], system.positions[0][part], cell=cell, pbc=pbc)
-        for part, cell, pbc in zip(parts, system.cells, system.pbc, strict=True)
-    ]
-
-    def step(positions):
-        energies, forces = [], []
-        for atoms, part in zip(structures, parts, strict=True):
-            atoms.set_positions(positions[part])
-            calculator.calculate(atoms, ["energy", "forces"])
-            energies.append(calculator.results["energy"])
-            forces.append(calculator.results["forces"])
-        return np.array(energies), np.concatenate(forces)
-
-    return step
+    settle_torch()
+    return calculator_steps(SO3LRCalculator(default_dtype="float32"), system)
 
 
 def describe(arguments):

@@ -1,4 +1,7 @@
-"""``python -m benchmarks.physics CHECK MODEL`` from the repository's root; ``page`` makes the page from all results."""
+"""The long checks of the physics of a student: ``python -m benchmarks physics CHECK MODEL`` in the repository's root.
+
+``page`` makes the page of the documentation from all results.
+"""
 
 from __future__ import annotations
 
@@ -27,5 +30,11 @@ def group() -> None:
 for module in (dimers, s66, torsions, relaxation, frequencies, water, nve, langevin, page):
     group.add_command(module.command)
 
+
+def main() -> None:
+    """Run the check that the command line names."""
+    group(prog_name="python -m benchmarks physics")
+
+
 if __name__ == "__main__":
-    group(prog_name="python -m benchmarks.physics")
+    main()

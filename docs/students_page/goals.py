@@ -52,10 +52,10 @@ def _why(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 **Forces.** More molecules and a larger cutoff would not help. On {compared["molecules"]} molecules of the training
 data the force MAE is {learned} eV/Å; on unseen scaffolds it is
-{unseen} (`python -m benchmarks.learned_and_unseen`). So the students do not overfit.
+{unseen} (`python -m benchmarks learned_and_unseen`). So the students do not overfit.
 Pairs beyond the cutoff contribute {share["force_mae_ev_per_angstrom"]:.3f} eV/Å to the teacher's forces. The students
 miss only {lacks} of this contribution (zero where the fit is below zero), which is
-{counts} of their squared error (`python -m benchmarks.long_range_share`): the local
+{counts} of their squared error (`python -m benchmarks long_range_share`): the local
 environment predicts the rest. The remaining causes are the size of the networks and the training time:
 {" / ".join(f"{h:.1f}" for h in hours)} hours on one core, {" / ".join(f"{e:.0f}" for e in epochs)} epochs in
 total. Next: continue the training from the same files for hours on a GPU ([training](training.md)).

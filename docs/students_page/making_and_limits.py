@@ -76,7 +76,7 @@ Three values separated by / are those of original / tiny / ultra-tiny.
 - **Charge and spin.** Neutral, closed-shell systems only. The students do not see total charge or spin.
 - **Cutoff.** Pairs beyond 5 Å contribute {share["force_mae_ev_per_angstrom"]:.3f} eV/Å (mean per component,
   {share["share_of_force_variance"]:.1%} of the variance) to the teacher's forces on the test set, and
-  {share["energy_mae_mev_per_atom"]:.1f} meV/atom to its energies (`python -m benchmarks.long_range_share`). Within a
+  {share["energy_mae_mev_per_atom"]:.1f} meV/atom to its energies (`python -m benchmarks long_range_share`). Within a
   molecule the local environment predicts this contribution; between molecules a part is lost ([goals](#goals)).
 - **Torsion barriers** have mean errors of {barriers} kcal/mol over twenty molecules. In `organic-tiny` and
   `organic-ultra-tiny` high barriers have the largest errors: those of amides and disulfides are too low.

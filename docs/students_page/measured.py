@@ -12,7 +12,8 @@ DOCS = Path(__file__).parents[1]
 FOLDER = DOCS / "students"
 EXAMPLES = DOCS.parent / "examples" / "train"
 RESULTS = DOCS.parent / "benchmarks" / "results"
-NAMES = ("organic-original", "organic-tiny", "organic-ultra-tiny")
+NAMES = tuple(sorted(path.name.removesuffix(".stages.toml") for path in EXAMPLES.glob("*.stages.toml")))
+"""The students that have a recipe, from the largest to the smallest."""
 TEACHER = "so3lr"
 
 

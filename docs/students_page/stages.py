@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from students_page.measured import EXAMPLES, FOLDER, NAMES, row, validations
+from students_page.measured import EXAMPLES, NAMES, row, validations
 
 from mlff_core.config import read_toml
 
@@ -18,8 +18,8 @@ def curves() -> Iterator[str]:
 show the data of each stage (number of structures, and number in the second set, which gives a share of every batch),
 the settings that changed, and the errors on validation molecules at the end. From the second stage on, the validation
 molecules include collisions, later also many pairs of atoms alone. Their energies are far from the others, so the
-curves rise between stages. `docs/students/*.stages.toml` has all settings that differ from `examples/train`, and the
-hashes of the data; the complete logs are in the same folder.
+curves rise between stages. `examples/train/*.stages.toml` has all settings that differ from `examples/train`, and the
+hashes of the data; the complete logs are in `docs/students`.
 """
     for name in NAMES:
         yield from _stages(name)
@@ -32,8 +32,8 @@ def _stages(name: str) -> Iterator[str]:
         "force MAE, eV/Å", "energy MAE, meV/atom",
     )  # fmt: skip
     yield row(*["---"] * 10)
-    told, usual = read_toml(FOLDER / f"{name}.stages.toml"), read_toml(EXAMPLES / f"{name}.toml")
-    for number, stage in enumerate(told["stage"], start=1):
+    recipe, usual = read_toml(EXAMPLES / f"{name}.stages.toml"), read_toml(EXAMPLES / f"{name}.toml")
+    for number, stage in enumerate(recipe["stage"], start=1):
         settings, last = stage["settings"], validations(name, number)[-1]
         second = stage["second_data"].get("n_structures")
         yield row(
@@ -48,7 +48,7 @@ def _stages(name: str) -> Iterator[str]:
             f"{float(last['val_force_mae']):.3f}",
             f"{float(last['val_energy_mae_mev_per_atom']):.1f}",
         )
-    if numbers := told["average_of"]:
+    if numbers := recipe["average_of"]:
         yield f"\nThe shipped file is the mean of the weights at the ends of stages {', '.join(map(str, numbers))}."
     yield ""
 

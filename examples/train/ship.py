@@ -2,15 +2,16 @@
 
 For each folder ``RUNS/NAME`` that ``mlff train`` wrote: judges its ``model.pt`` on ``test_scaffolds.h5`` and
 ``test_liquids.h5`` of the folder DATA, writes the errors with their intervals on the card, exports ONNX and
-TorchScript, and enters all in ``mlff_core/models/shipped/index.json``. The errors in full, the six panels, and the
-settings and log of every stage go to ``docs/students``, from which ``docs/make_students_page.py`` makes the page. A
-student that learned in stages has the run folders of the earlier ones inside its own: ``RUNS/NAME/stage1``,
-``RUNS/NAME/stage2`` … Where there is ``RUNS/NAME/average.pt``, made of their models by ``average.py``, it is shipped
-instead of ``model.pt``.
+TorchScript, and enters all in ``mlff_core/models/shipped/index.json``. The errors in full, the six panels and the log
+of every stage go to ``docs/students``. The settings of every stage go to ``NAME.stages.toml`` beside this script: the
+recipe that ``stages.py`` repeats. ``docs/make_students_page.py`` makes the page from both. A student that learned in
+stages has the run folders of the earlier ones inside its own: ``RUNS/NAME/stage1``, ``RUNS/NAME/stage2`` … Where there
+is ``RUNS/NAME/average.pt``, made of their models by ``average.py``, it is shipped instead of ``model.pt``.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
@@ -36,7 +37,9 @@ from mlff_core.training.settings import TrainConfig
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "mlff_core" / "models" / "shipped"
 PAGES = ROOT / "docs" / "students"
-NAMES = ("organic-original", "organic-tiny", "organic-ultra-tiny")
+RECIPES = Path(__file__).parent
+NAMES = sorted(path.stem for path in RECIPES.glob("organic-*.toml") if not path.stem.endswith(".stages"))
+"""The students that have settings here, in the order of the index of shipped files."""
 TESTS = ("test_scaffolds", "test_liquids")
 ON_CARD = (
     "force_r2", "force_mae", "force_rmse", "force_angle_mean_deg",
@@ -71,23 +74,25 @@ def ship(run: Path, name: str, tests: Sequence[Dataset]) -> dict[str, object]:
     }
 
 
-def write_stages(run: Path, name: str, averaged: Sequence[str]) -> None:
-    """Write settings and logs of all stages of a student to ``docs/students``, and which the shipped file averages.
+def write_stages(
+    run: Path, name: str, averaged: Sequence[str], *, recipes: Path = RECIPES, pages: Path = PAGES
+) -> None:
+    """Write the recipe of a student to one folder, and the logs of all its stages to another.
 
-    ``averaged`` are hashes of their models.
+    ``averaged`` are the hashes of the models whose mean is shipped.
     """
     earlier = sorted(run.glob("stage*"), key=lambda folder: int(folder.name.removeprefix("stage")))
     folders = dict(enumerate((*earlier, run), start=1))
     hashes = {file_sha256(folder / "model.pt"): number for number, folder in folders.items()}
-    told = {
+    recipe = {
         "average_of": [hashes[one] for one in averaged],
         "stage": [stage_of(folder, name, number, hashes) for number, folder in folders.items()],
     }
-    (PAGES / f"{name}.stages.toml").write_text(tomli_w.dumps(told))
-    for old in PAGES.glob(f"{name}.stage*.csv"):
+    (recipes / f"{name}.stages.toml").write_text(tomli_w.dumps(recipe))
+    for old in pages.glob(f"{name}.stage*.csv"):
         old.unlink()
     for number, folder in folders.items():
-        shutil.copyfile(folder / "log.csv", PAGES / f"{name}.stage{number}.csv")
+        shutil.copyfile(folder / "log.csv", pages / f"{name}.stage{number}.csv")
 
 
 def stage_of(folder: Path, name: str, number: int, hashes: Mapping[str, int]) -> dict[str, Any]:
@@ -97,7 +102,7 @@ def stage_of(folder: Path, name: str, number: int, hashes: Mapping[str, int]) ->
     before unless ``begins_with`` says otherwise.
     """
     _, card = load_checkpoint(folder / "model.pt")
-    usual = flat(to_dict(load_config(TrainConfig, ROOT / "examples" / "train" / f"{name}.toml")))
+    usual = flat(to_dict(load_config(TrainConfig, RECIPES / f"{name}.toml")))
     used = {"model.core": 0.0, **flat(read_toml(folder / "config.toml"))}  # networks had no core once
     left_out = {"out", "data.path", "data.replay", "model.init_from", "card.description", "card.limits"}
     replay = card.dataset.get("replay", {})
@@ -108,10 +113,17 @@ def stage_of(folder: Path, name: str, number: int, hashes: Mapping[str, int]) ->
     is_usual = begun == ([number - 1] if number > 1 else [])
     return {
         **({} if is_usual else {"begins_with": begun}),
+        "steps": steps_of(folder),
         "data": {key: card.dataset[key] for key in ("n_structures", "sha256")},
         "second_data": {key: replay[key] for key in ("n_structures", "sha256") if replay},
         "settings": dict(sorted(differing.items())),
     }
+
+
+def steps_of(folder: Path) -> int:
+    """Return how many steps a run took, by its log."""
+    with (folder / "log.csv").open() as log:
+        return max(int(row["step"]) for row in csv.DictReader(log))
 
 
 def begins_with(folder: Path, parent: str, hashes: Mapping[str, int]) -> list[int]:

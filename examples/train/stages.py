@@ -1,16 +1,16 @@
 """Train a shipped student again, stage by stage: ``python examples/train/stages.py NAME DATA RUNS [--minutes M]``.
 
-Settings, seeds and numbers of steps of each stage are those in ``docs/students``, and each begins with the weights that
-it began with then: those of the stage before, or a mean of several. DATA is the folder that ``data/make_data.sh``
-wrote. Every stage learns from its ``organic.h5``, and from its ``nonbonded.h5`` where it had a second set; early stages
-had fewer structures then, as the script says. Killed, or out of its minutes, and given again, it goes on. ``RUNS/NAME``
-is what ``ship.py`` takes: the last stage, with the others inside.
+The recipe is ``NAME.stages.toml`` beside this script. It has the settings, the seed and the number of steps of each
+stage, and the stage that it begins with: the one before, or the mean of several. DATA is the folder that
+``data/make_data.sh`` wrote. Every stage learns from ``organic.h5``, and from ``nonbonded.h5`` if it had a second set.
+Early stages had fewer structures when the shipped students were trained; the script prints both numbers. If the script
+is killed, or its minutes are over, the same command continues it. ``RUNS/NAME`` is what ``ship.py`` takes: the last
+stage, with the folders of the others in it.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 import time
@@ -31,7 +31,6 @@ from mlff_core.training.signals import stopped_by_signals
 from mlff_core.training.trainer import Trainer
 
 HERE = Path(__file__).parent
-PAGES = HERE.parents[1] / "docs" / "students"
 
 
 def train(name: str, data: Path, runs: Path, minutes: float | None, overrides: Sequence[str]) -> bool:
@@ -51,8 +50,8 @@ def train(name: str, data: Path, runs: Path, minutes: float | None, overrides: S
         ``"table.key=value"`` each, for every stage.
     """
     ends = None if minutes is None else time.monotonic() + 60.0 * minutes
-    told = read_toml(PAGES / f"{name}.stages.toml")
-    stages = told["stage"]
+    recipe = read_toml(HERE / f"{name}.stages.toml")
+    stages = recipe["stage"]
     with Dataset(data / "organic.h5") as dataset:
         n_structures = len(dataset)
     folders = [runs / name / f"stage{number}" for number in range(1, len(stages))] + [runs / name]
@@ -60,7 +59,7 @@ def train(name: str, data: Path, runs: Path, minutes: float | None, overrides: S
         then = stage["data"]["n_structures"]
         print(f"stage {number} of {len(stages)}: {n_structures:,} structures (then {then:,})", flush=True)
         begin = [folders[one - 1] / "model.pt" for one in stage.get("begins_with", [number - 1]) if one]
-        settings = settings_of(name, number, stage, data)
+        settings = settings_of(name, stage, data)
         settings["out"] = str(folders[number - 1])
         if begin:
             settings["model"]["init_from"] = str(mean(begin, folders[number - 1] / "begin.pt"))
@@ -73,22 +72,20 @@ def train(name: str, data: Path, runs: Path, minutes: float | None, overrides: S
             result = trainer.fit(resume=True)
         if result.status != "finished":
             return False
-    if told["average_of"]:
-        mean([folders[one - 1] / "model.pt" for one in told["average_of"]], runs / name / "average.pt")
+    if recipe["average_of"]:
+        mean([folders[one - 1] / "model.pt" for one in recipe["average_of"]], runs / name / "average.pt")
     return True
 
 
-def settings_of(name: str, number: int, stage: Mapping[str, Any], data: Path) -> dict[str, Any]:
-    """Return the settings of a stage, which ends after as many steps as it took then, in however many minutes."""
+def settings_of(name: str, stage: Mapping[str, Any], data: Path) -> dict[str, Any]:
+    """Return the settings of a stage, which ends after its number of steps, not after a number of minutes."""
     settings = read_toml(HERE / f"{name}.toml")
     settings["data"]["path"] = str(data / "organic.h5")
     if stage["second_data"]:
         settings["data"]["replay"] = str(data / "nonbonded.h5")
     else:
         del settings["data"]["replay"], settings["data"]["replay_share"]
-    with (PAGES / f"{name}.stage{number}.csv").open() as log:
-        n_steps = max(int(row["step"]) for row in csv.DictReader(log))
-    changes = {**stage["settings"], "stop.max_steps": n_steps}
+    changes = {**stage["settings"], "stop.max_steps": stage["steps"]}
     del changes["stop.budget_minutes"]
     return apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
 
@@ -105,7 +102,7 @@ def mean(models: Sequence[Path], path: Path) -> Path:
 
 def main() -> None:
     """Read the command line and train."""
-    names = sorted(path.name.removesuffix(".stages.toml") for path in PAGES.glob("*.stages.toml"))
+    names = sorted(path.name.removesuffix(".stages.toml") for path in HERE.glob("*.stages.toml"))
     parser = argparse.ArgumentParser(description="Train a shipped student again, stage by stage.")
     parser.add_argument("name", choices=names)
     parser.add_argument("data", type=Path, help="folder that make_data.sh wrote")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Begin or resume the three shipped students in turn, each within a time limit; run it again until all have finished.
+# Begin or resume the three shipped students one after the other, each within a time limit; run it again until all have finished.
 #
 #   examples/train/train_all.sh DATA MINUTES_EACH [OUT] [more settings, as in step=double-backward …]
 #

@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
 # Make the shipped students' training data and their test set; killed and run again, it goes on where it was.
 #
-#   examples/train/data/make_data.sh [OUT] [PROCESSES] [LIMIT]
+#   examples/train/data/make_data.sh [OUT] [PROCESSES] [LIMIT] [MOVER]
 #
-# About four core-hours; LIMIT, the most starts of each kind, makes a rehearsal of minutes. OUT/organic.h5 and
-# OUT/nonbonded.h5 are what the students learn from, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 what they are
-# judged by.
+# About four core-hours; LIMIT, the most starts of each kind, makes a rehearsal of minutes ("" for all). OUT/organic.h5
+# and OUT/nonbonded.h5 are what the students learn from, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 are what they are
+# tested on.
+#
+# Pairs that bind and boxes of liquids are moved by a student, which takes steps that the teacher could not afford, and
+# labelled by the teacher. MOVER names that student: a file or the name of a model. Without it first_student.sh trains one
+# on the molecules that are labelled by then; no student has to be there before. A rehearsal needs MOVER: what a student
+# learns from a few molecules does not hold a liquid together.
 #
 # molecules.smi.gz    9,014 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
 # extra.smi           1,236 where those are thin: phosphorus, sulphur, up to four heavy atoms, zwitterions, amino acids
@@ -22,6 +27,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-data}
 processes=${2:-1}
 limit=${3:-}
+mover=${4:-}
+if [ -n "$limit" ] && [ -z "$mover" ]; then
+    echo "make_data.sh: a rehearsal needs MOVER, the student that moves pairs and liquids: $0 $out $processes $limit organic-tiny" >&2
+    exit 2
+fi
 mkdir -p "$out"
 
 make() { # name, recipe, starts, more settings
@@ -40,8 +50,23 @@ make contacts contacts contacts.smi
     python "$here/pick_starts.py" "$out/contacts.extxyz" "$out/starts.extxyz" 1200 34
 make contacts_near contacts_near "$out/contacts.extxyz"
 make contacts_bound contacts_bound "$out/starts.extxyz"
+[ -e "$out/clashes.smi" ] || { gunzip -c "$here/molecules.smi.gz" | awk 'NR % 9 == 1' && awk 'NR % 2 == 1' "$here/extra.smi"; } > "$out/clashes.smi"
+make clashes clashes "$out/clashes.smi"
+make collisions collisions extra.smi
+# Of light atoms many come closer than a teacher may be asked.
+make pairs collisions pairs.extxyz --set max_failed_share=1 --set kinds.collision.n=80 \
+    --set kinds.collision.contact_min=0.2 --set kinds.collision.contact_max=2.0
+make pairs_near collisions pairs.extxyz --seed 31 --set kinds.collision.n=200 --set kinds.collision.weight=0.3 \
+    --set kinds.collision.contact_min=0.6 --set kinds.collision.contact_max=1.2
+for name in collisions pairs pairs_near; do
+    [ -e "$out/${name}_kept.h5" ] || python "$here/without_wells.py" "$out/$name.h5" "$out/${name}_kept.h5"
+done
+if [ -z "$mover" ]; then
+    "$here/first_student.sh" "$out"
+    mover=$out/first/model.pt
+fi
 [ -e "$out/apart.extxyz" ] ||
-    python "$here/bound_pairs.py" organic-original "$here/contacts.smi" "$out/bound.extxyz" --pairs "${limit:-2500}" \
+    python "$here/bound_pairs.py" "$mover" "$here/contacts.smi" "$out/bound.extxyz" --pairs "${limit:-2500}" \
         --apart "$out/apart.extxyz"
 make bound near_minima "$out/bound.extxyz"
 make apart as_given "$out/apart.extxyz"
@@ -56,17 +81,6 @@ done
 [ -e "$out/turned.extxyz" ] ||
     python "$here/pick_starts.py" "$out"/{torsions,turnable,turned}.extxyz 9000 99 --kind torsion
 make turned near_minima "$out/turned.extxyz" --seed 53
-[ -e "$out/clashes.smi" ] || { gunzip -c "$here/molecules.smi.gz" | awk 'NR % 9 == 1' && awk 'NR % 2 == 1' "$here/extra.smi"; } > "$out/clashes.smi"
-make clashes clashes "$out/clashes.smi"
-make collisions collisions extra.smi
-# Of light atoms many come closer than a teacher may be asked.
-make pairs collisions pairs.extxyz --set max_failed_share=1 --set kinds.collision.n=80 \
-    --set kinds.collision.contact_min=0.2 --set kinds.collision.contact_max=2.0
-make pairs_near collisions pairs.extxyz --seed 31 --set kinds.collision.n=200 --set kinds.collision.weight=0.3 \
-    --set kinds.collision.contact_min=0.6 --set kinds.collision.contact_max=1.2
-for name in collisions pairs pairs_near; do
-    [ -e "$out/${name}_kept.h5" ] || python "$here/without_wells.py" "$out/$name.h5" "$out/${name}_kept.h5"
-done
 [ -e "$out/organic.h5" ] ||
     mlff data merge "$out"/{molecules,extra,pairs_kept,pairs_near_kept,collisions_kept}.h5 \
         "$out"/{contacts,contacts_near,contacts_bound,clashes,bound,apart,torsions,turnable,turned}.h5 -o "$out/organic.h5" \
@@ -77,7 +91,7 @@ label() { # name
     [ -e "$out/$1.h5" ] || mlff data label "$out/$1.extxyz" "$out/$1.h5" --teacher so3lr --processes "$processes"
 }
 liquids() { # name, boxes of each line, seed
-    [ -e "$out/$1.extxyz" ] || python "$here/liquids.py" organic-tiny "$here/$1.smi" "$out/$1.extxyz" \
+    [ -e "$out/$1.extxyz" ] || python "$here/liquids.py" "$mover" "$here/$1.smi" "$out/$1.extxyz" \
         --boxes "$2" --seed "$3" ${limit:+--limit "$limit"}
     label "$1"
 }
@@ -94,7 +108,7 @@ pairs() { # part, molecules of the list, pairs, tries
     local part=$1
     [ -e "$out/binders_$part.smi" ] || head -n "$2" "$here/binders.smi" > "$out/binders_$part.smi"
     [ -e "$out/parted_$part.extxyz" ] ||
-        python "$here/bound_pairs.py" organic-tiny "$out/binders_$part.smi" "$out/binding_$part.extxyz" \
+        python "$here/bound_pairs.py" "$mover" "$out/binders_$part.smi" "$out/binding_$part.extxyz" \
             --pairs "${limit:-$3}" --tries "$4" --seed "$part" --apart "$out/parted_$part.extxyz"
     label "binding_$part"
     label "parted_$part"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -14,16 +14,19 @@ pytest.importorskip("triton")
 if torch.cuda.is_available():
     pytest.skip("a dry run is for machines without a GPU", allow_module_level=True)
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gpu.py"
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def gpu(monkeypatch):
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    return module
+    return importlib.import_module("benchmarks.speed.gpu")
+
+
+@pytest.fixture
+def parts(gpu):
+    return importlib.import_module("benchmarks.speed.gpu_sections.bench")
 
 
 def run(module, monkeypatch, folder, *arguments):
@@ -41,12 +44,12 @@ def test_a_dry_run_checks_the_kernels(gpu, monkeypatch, tmp_path):
     assert "error" not in record["sections"]["training"]["double-backward, float32, 100 structures"]
 
 
-def test_a_section_that_fails_is_recorded_and_the_next_one_runs(gpu, monkeypatch, tmp_path):
+def test_a_section_that_fails_is_recorded_and_the_next_one_runs(gpu, parts, monkeypatch, tmp_path):
     def breaks(bench, result):
         raise RuntimeError("no memory left")
 
     def works(bench, result):
-        gpu._check(result, "a", 0.0, 0.0)
+        parts.check(result, "a", 0.0, 0.0)
 
     monkeypatch.setattr(gpu, "SECTIONS", {"breaks": (breaks, 0.5), "works": (works, 0.5)})
     code, record = run(gpu, monkeypatch, tmp_path, "--dry-run", "--sections", "breaks,works")
@@ -73,8 +76,8 @@ def test_a_section_ends_with_its_time_and_keeps_what_it_has(gpu, monkeypatch, tm
     assert {section["error"] for section in record["sections"].values()} == {"its time was over"}
 
 
-def test_a_measurement_stops_where_the_time_is_over(gpu):
-    bench = gpu.Bench(dry=True)
+def test_a_measurement_stops_where_the_time_is_over(parts):
+    bench = parts.Bench(dry=True)
     bench.dry = False
     steps = iter(range(10**9))
 
@@ -83,14 +86,14 @@ def test_a_measurement_stops_where_the_time_is_over(gpu):
             bench.deadline = 0.0
 
     assert bench.wall_ms(step, 1000)["repeats"] == 21  # after five that warm up
-    with pytest.raises(gpu.OutOfTimeError):
+    with pytest.raises(parts.OutOfTimeError):
         bench.wall_ms(step, 1000)
 
 
-def test_a_wrong_number_fails_and_nan_is_wrong(gpu):
+def test_a_wrong_number_fails_and_nan_is_wrong(parts):
     result = {}
     for name, error in (("good", 1e-7), ("bad", 1e-5), ("nan", float("nan"))):
-        gpu._check(result, name, error, 1e-6)
+        parts.check(result, name, error, 1e-6)
     assert [row["ok"] for row in result["rows"].values()] == [True, False, False]
 
 

@@ -106,7 +106,7 @@ def test_the_stages_of_a_shipped_student_are_run_again_by_one_command(morse_set,
         said.append(done.stdout.splitlines()[-1])
     assert said == ["not at its end: give the same line again", "finished"]
 
-    told = read_toml(FOLDER.parents[1] / "docs" / "students" / f"{name}.stages.toml")
+    told = read_toml(FOLDER / f"{name}.stages.toml")
     folders = [*(runs / name / f"stage{number}" for number in range(1, len(told["stage"]))), runs / name]
     cards = [load_checkpoint(folder / "model.pt")[1] for folder in folders]
     for before, stage, card in zip([None, *folders[:-1]], told["stage"], cards, strict=True):
@@ -119,11 +119,11 @@ def test_the_stages_of_a_shipped_student_are_run_again_by_one_command(morse_set,
     monkeypatch.syspath_prepend(str(FOLDER))
     ship = runpy.run_path(str(FOLDER / "ship.py"))
     averaged = load_checkpoint(runs / name / "average.pt")[1].training["average_of"]
-    monkeypatch.setitem(ship["write_stages"].__globals__, "PAGES", tmp_path)
-    ship["write_stages"](runs / name, name, averaged)
+    ship["write_stages"](runs / name, name, averaged, recipes=tmp_path, pages=tmp_path)
     again = read_toml(tmp_path / f"{name}.stages.toml")
     assert again["average_of"] == told["average_of"]
     assert [stage.get("begins_with") for stage in again["stage"]] == [s.get("begins_with") for s in told["stage"]]
+    assert [stage["steps"] for stage in again["stage"]] == [3] * len(told["stage"])
     settings = "optimizer.lr", "loss.energy_weight", "model.core", "schedule.warmup_steps", "seed"
     for ours, theirs in zip(again["stage"], told["stage"], strict=True):
         for key in settings:

@@ -1,0 +1,1 @@
+"""Measurements of speed, training, engines and physics: ``python -m benchmarks`` lists them."""

@@ -1,0 +1,1 @@
+"""What an engine or a file format adds to a step."""

@@ -1,0 +1,1 @@
+"""What a training step costs, and what a choice of data, loss or network changes in the errors."""
