@@ -4,7 +4,7 @@ No postponed annotations here: TorchScript reads them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +14,6 @@ from mlff_core.model.term import Term
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-class StudentConfig(Protocol):
-    """What the configuration of every architecture says, a frozen dataclass of numbers and text."""
-
-    @property
-    def elements(self) -> tuple[int, ...]:
-        """Atomic numbers the network knows, rising."""
-
-    @property
-    def cutoff(self) -> float:
-        """Longest edge of the network, Å."""
 
 
 class Student(nn.Module):

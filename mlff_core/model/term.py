@@ -3,7 +3,7 @@
 No postponed annotations here: TorchScript reads them.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -12,7 +12,17 @@ from mlff_core.model.constants import ModuleWithConstants
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from mlff_core.model.student import StudentConfig
+
+class StudentConfig(Protocol):
+    """What the configuration of every architecture says, a frozen dataclass of numbers and text."""
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers the network knows, rising."""
+
+    @property
+    def cutoff(self) -> float:
+        """Longest edge of the network, Å."""
 
 
 class Term(ModuleWithConstants):

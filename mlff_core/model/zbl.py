@@ -11,7 +11,7 @@ from mlff_core.model.term import Term
 from mlff_core.units import ANGSTROM_PER_BOHR, COULOMB_EV_ANGSTROM
 
 if TYPE_CHECKING:
-    from mlff_core.model.student import StudentConfig
+    from mlff_core.model.term import StudentConfig
 
 MIN_RANGE = 1.0
 """Of any pair, Å."""

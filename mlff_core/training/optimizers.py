@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.requirements import require
-from mlff_core.training.settings import BETAS, OptimizerSection
+from mlff_core.training.optimizer_section import BETAS, OptimizerSection
 
 SMALLEST_MATRIX = 8
 """Rows and columns that a matrix needs for Muon; smaller ones, and the embedding, are left to AdamW."""
@@ -66,7 +66,7 @@ class Blocks:
     Parameters
     ----------
     parameters
-        What changes.
+        What changes; matrices, shape (n_rows, n_columns), are cut, anything else stays whole; any unit.
     side
         Longest side of a block.
     make

@@ -13,23 +13,13 @@ from mlff_core.data.loader import BatchConfig
 from mlff_core.errors import InputError
 from mlff_core.model.painn import PaiNNConfig
 from mlff_core.model.presets import PRESETS, preset
+from mlff_core.training.bounds import check_bounds
 from mlff_core.training.loss import LossConfig
+from mlff_core.training.optimizer_section import OptimizerSection
 from mlff_core.training.schedule import ScheduleConfig
 
 StepKind = Literal["auto", "double-backward", "compiled", "finite-difference", "kernel"]
 """Ways to make the gradient of a loss; see :mod:`mlff_core.training.step`."""
-
-
-def _check(config: Any, least: dict[str, float], *, open_end: tuple[str, ...] = ()) -> None:
-    """Refuse settings below their least value; those in ``open_end`` must be above it."""
-    for name, bound in least.items():
-        value = getattr(config, name)
-        if value is None:
-            continue
-        if name in open_end and not value > bound:
-            raise InputError(f"{name} must be above {bound}, got {value}")
-        if not value >= bound:
-            raise InputError(f"{name} must be at least {bound}, got {value}")
 
 
 @dataclass(frozen=True)
@@ -124,69 +114,17 @@ class DataSection:
     replay_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(
+        check_bounds(
             self,
             {"test_fraction": 0, "validation_fraction": 0, "replay_share": 0, "replay_weight": 0},
             open_end=("validation_fraction", "replay_share"),
         )
-        _check(self, {"max_structures": 1, "max_validation": 1, "split_seed": 0})
+        check_bounds(self, {"max_structures": 1, "max_validation": 1, "split_seed": 0})
         if not self.validation_fraction + self.test_fraction < 1:
             raise InputError(
                 "validation_fraction and test_fraction must leave something to train on: together below 1, got "
                 f"{self.validation_fraction} and {self.test_fraction}"
             )
-
-
-BETAS = {"adamw": (0.9, 0.999), "soap": (0.95, 0.95), "muon": (0.95, 0.999)}
-"""Decay rates of each optimizer where the settings give none."""
-
-
-@dataclass(frozen=True)
-class OptimizerSection:
-    """How weights are changed; see :mod:`mlff_core.training.optimizers`.
-
-    Parameters
-    ----------
-    kind
-        ``"adamw"`` (I. Loshchilov, F. Hutter, ICLR 2019, arXiv:1711.05101), ``"soap"`` (N. Vyas et al., ICLR 2025,
-        arXiv:2409.11321) or ``"muon"`` (K. Jordan et al., 2024).
-    lr
-        Full learning rate.
-    weight_decay
-        Decoupled from the gradient, in all three.
-    betas
-        Decay rates of the gradient's mean and of its square; the first is Muon's momentum too. Left out they are those
-        of :data:`BETAS`.
-    precondition_every
-        Of SOAP: steps between two updates of its eigenbases.
-    block
-        Of SOAP: longest side of a matrix that has eigenbases. Larger matrices are cut into equal blocks of at most this
-        side, each with bases of its own.
-    clip
-        Longest gradient, by its 2-norm; longer ones are shortened. 0 never does.
-    ema_decay
-        Of the moving average of weights that is validated and saved; 0 keeps none. It counts from fewer steps at first:
-        min(decay, (1 + step)/(10 + step)).
-    """
-
-    kind: Literal["adamw", "soap", "muon"] = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    betas: tuple[float, float] | None = None
-    precondition_every: int = 10
-    block: int = 128
-    clip: float = 10.0
-    ema_decay: float = 0.999
-
-    def __post_init__(self) -> None:
-        _check(self, {"lr": 0, "weight_decay": 0, "clip": 0}, open_end=("lr",))
-        _check(self, {"precondition_every": 1, "block": 1})
-        if self.betas is None:
-            object.__setattr__(self, "betas", BETAS[self.kind])
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"ema_decay must lie in 0–1 and below 1, got {self.ema_decay}")
-        if not all(0 <= beta < 1 for beta in self.betas or ()):
-            raise InputError(f"betas must lie in 0–1 and below 1, got {self.betas}")
 
 
 @dataclass(frozen=True)
@@ -213,8 +151,8 @@ class StopSection:
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self, {"max_epochs": 1, "max_steps": 1, "patience": 1})
-        _check(self, {"max_minutes": 0, "budget_minutes": 0}, open_end=("max_minutes", "budget_minutes"))
+        check_bounds(self, {"max_epochs": 1, "max_steps": 1, "patience": 1})
+        check_bounds(self, {"max_minutes": 0, "budget_minutes": 0}, open_end=("max_minutes", "budget_minutes"))
         if self.max_epochs is None and self.max_steps is None and self.budget_minutes is None:
             raise InputError("max_epochs, max_steps or budget_minutes must be set: the run needs an end")
 
@@ -241,7 +179,7 @@ class LogSection:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        _check(self, {"every_steps": 1, "validate_every_steps": 1, "save_every_minutes": 0})
+        check_bounds(self, {"every_steps": 1, "validate_every_steps": 1, "save_every_minutes": 0})
 
 
 @dataclass(frozen=True)

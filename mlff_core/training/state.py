@@ -18,9 +18,10 @@ from mlff_core.model.painn import PaiNN
 from mlff_core.model.student import Student
 from mlff_core.models.checkpoint import write_by_rename
 from mlff_core.training.loss import LossConfig
+from mlff_core.training.optimizer_section import OptimizerSection
 from mlff_core.training.optimizers import build_optimizer
 from mlff_core.training.schedule import Schedule
-from mlff_core.training.settings import OptimizerSection, TrainConfig
+from mlff_core.training.settings import TrainConfig
 
 FORMAT = "mlff-training-state"
 FORMAT_VERSION = 1

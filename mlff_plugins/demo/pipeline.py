@@ -33,15 +33,8 @@ from mlff_core.judging.outcome import Evaluation
 from mlff_core.models.checkpoint import file_sha256
 from mlff_core.plugins import host as plugins
 from mlff_core.potentials.interface import Potential
-from mlff_core.training.settings import (
-    CardSection,
-    DataSection,
-    LogSection,
-    ModelSection,
-    OptimizerSection,
-    StopSection,
-    TrainConfig,
-)
+from mlff_core.training.optimizer_section import OptimizerSection
+from mlff_core.training.settings import CardSection, DataSection, LogSection, ModelSection, StopSection, TrainConfig
 from mlff_core.training.trainer import Trainer
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from mlff_core.config import from_dict
 from mlff_core.errors import InputError, MissingDependencyError
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.training import optimizers
+from mlff_core.training.optimizer_section import OptimizerSection
 from mlff_core.training.optimizers import build_optimizer
-from mlff_core.training.settings import OptimizerSection
 
 KINDS = ("adamw", "soap", "muon")
 
