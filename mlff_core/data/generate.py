@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlff_core.atomic_write import one_writer
 from mlff_core.data.digest import file_sha256
 from mlff_core.data.label import label_structures
 from mlff_core.data.recipe import GenerateConfig
@@ -224,7 +225,8 @@ def generate(
     Raises
     ------
     InputError
-        The source cannot be read, the output is another run's, a kind needs a teacher, or too many inputs failed.
+        The source cannot be read, the output is another run's or is being written by another process, a kind needs a
+        teacher, or too many inputs failed.
     MissingDependencyError
         A kind that is switched on needs a package that is not installed.
     """
@@ -232,28 +234,29 @@ def generate(
     source, output = Path(source), Path(output)
     potential = teacher_here(teacher)
     _check_kinds(config, potential)
-    inputs = open_source(source, output.with_name(f"{output.name}.parts"), limit)
-    lineage = {} if potential is None else dict(potential.card.teacher) or {"name": potential.card.name}
-    settings = asdict(config)
-    settings.pop("max_failed_share")
-    source_sha256 = file_sha256(source)
-    job = Job(
-        task=_GenerateTask(inputs, teacher, config),
-        n_batches=-(-len(inputs) // config.batch_molecules),
-        n_inputs=len(inputs),
-        output=output,
-        identity={"command": "generate", "settings": settings, "source": source_sha256, "teacher": lineage},
-        max_failed_share=config.max_failed_share,
-        teacher=lineage,
-        created={
-            "command": "generate",
-            "settings": settings,
-            "source": {"name": source.name, "sha256": source_sha256},
-        },
-        license="" if potential is None else potential.card.licence,
-        kinds=list(STRATEGIES),
-    )
-    return run(job, processes=processes, scheduler=scheduler, on_progress=on_progress)
+    with one_writer(output):
+        inputs = open_source(source, output.with_name(f"{output.name}.parts"), limit)
+        lineage = {} if potential is None else dict(potential.card.teacher) or {"name": potential.card.name}
+        settings = asdict(config)
+        settings.pop("max_failed_share")
+        source_sha256 = file_sha256(source)
+        job = Job(
+            task=_GenerateTask(inputs, teacher, config),
+            n_batches=-(-len(inputs) // config.batch_molecules),
+            n_inputs=len(inputs),
+            output=output,
+            identity={"command": "generate", "settings": settings, "source": source_sha256, "teacher": lineage},
+            max_failed_share=config.max_failed_share,
+            teacher=lineage,
+            created={
+                "command": "generate",
+                "settings": settings,
+                "source": {"name": source.name, "sha256": source_sha256},
+            },
+            license="" if potential is None else potential.card.licence,
+            kinds=list(STRATEGIES),
+        )
+        return run(job, processes=processes, scheduler=scheduler, on_progress=on_progress)
 
 
 def _check_kinds(config: GenerateConfig, teacher: Potential | None) -> None:

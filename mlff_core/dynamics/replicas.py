@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mlff_core.atomic_write import one_writer
 from mlff_core.dynamics.files import COLUMNS, LOG, RunFolder
 from mlff_core.dynamics.integrators import LONGEST_JUMP, check_jump
 from mlff_core.dynamics.noise import Noise
@@ -135,6 +136,20 @@ def run_replicas(
     CheckpointError
         The files of the run to be continued are damaged.
     """
+    with one_writer(Path(folder)):
+        return _run_alone(potential, frames, settings, folder, restart, model_sha256, on_step)
+
+
+def _run_alone(
+    potential: Potential,
+    frames: Sequence[Atoms],
+    settings: MDSettings,
+    folder: str | Path,
+    restart: bool,
+    model_sha256: str,
+    on_step: Callable[[int], None] | None,
+) -> ReplicasReport:
+    """Do what :func:`run_replicas` says, in a folder that no other process writes."""
     run = _Replicas(potential, frames, settings)
     files = RunFolder(Path(folder), settings.trajectory, REPLICA_COLUMNS)
     record = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff_core.atomic_write import one_writer
 from mlff_core.dynamics.files import LOG, RunFolder
 from mlff_core.dynamics.integrators import Integrator, Langevin, LangevinBarostat, VelocityVerlet, volume_of
 from mlff_core.dynamics.settings import MDSettings
@@ -91,13 +92,28 @@ def run_md(
     Raises
     ------
     InputError
-        The structure or settings cannot be used, the folder is in use, or the run became unphysical: atoms that
-        overlap, fly apart or are nowhere. The last good step is then in trajectory and restart file.
+        The structure or settings cannot be used, the folder holds a run or another process writes it, or the run became
+        unphysical: atoms that overlap, fly apart or are nowhere. The last good step is then in trajectory and restart
+        file.
     UnsupportedError
         An element, charge or property that the potential does not have.
     CheckpointError
         The files of the run to be continued are damaged.
     """
+    with one_writer(Path(folder)):
+        return _run_alone(potential, atoms, settings, folder, restart, model_sha256, on_step)
+
+
+def _run_alone(
+    potential: Potential,
+    atoms: Atoms,
+    settings: MDSettings,
+    folder: str | Path,
+    restart: bool,
+    model_sha256: str,
+    on_step: Callable[[MDState], None] | None,
+) -> MDReport:
+    """Do what :func:`run_md` says, in a folder that no other process writes."""
     run = SystemRun(potential, atoms, settings)
     files = RunFolder(Path(folder), settings.trajectory)
     record = {

@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms, FixBondLength
 from ase.io import read
 
+from mlff_core.atomic_write import one_writer
 from mlff_core.dynamics import MDSettings, run_md
 from mlff_core.dynamics.files import COLUMNS
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError
@@ -250,6 +251,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from conftest import LennardJones
 from ase.io import read
+from mlff_core.atomic_write import one_writer
 from mlff_core.dynamics import MDSettings, run_md
 run_md(LennardJones(), read(sys.argv[3]), MDSettings(**eval(sys.argv[4])), sys.argv[2], restart=True)
 """
@@ -292,3 +294,9 @@ def test_restart_where_nothing_was_begun_begins(argon, crystal, tmp_path):
 def test_one_atom_can_run(argon, tmp_path):
     run_md(argon, Atoms("Ar"), settings(n_steps=5), tmp_path)
     assert float(rows(tmp_path)[-1]["temperature_kelvin"]) == 0.0
+
+
+def test_a_folder_that_another_run_writes_is_refused(argon, cluster, tmp_path):
+    with one_writer(tmp_path / "run"), pytest.raises(InputError, match="run is being written by process"):
+        run_md(argon, cluster, settings(), tmp_path / "run", restart=True)
+    assert run_md(argon, cluster, settings(), tmp_path / "run", restart=True).last_step == 20
