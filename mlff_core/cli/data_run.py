@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlff_core.cli.data_labels import labelled_with, labels_of
 from mlff_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -116,9 +117,11 @@ def print_report(report: RunReport, as_json: bool, parts: Mapping[str, int] | No
     """Print what a run made, and the structures in each part where it was split."""
     if as_json:
         plain = {**asdict(report), "path": str(report.path), "skipped": str(report.skipped) if report.skipped else None}
+        plain["labels"] = labels_of(report.path)
         click.echo(json.dumps(plain if parts is None else {**plain, "split": parts}))
         return
     click.echo(f"{report.path}: {report.n_structures} structures from {report.n_inputs} inputs")
+    click.echo(f"  {labelled_with(report.path)}")
     if report.n_resumed:
         click.echo(f"  {report.n_resumed} of {report.n_batches} batches were there from an earlier run")
     for rule, count in report.dropped.items():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import InputError
+from mlff_core.structures.arrays import refuse_masked_or_complex
 from mlff_core.structures.batch import AtomicBatch
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class LabelledStructure:
     Raises
     ------
     InputError
-        An array has the wrong shape.
+        An array has the wrong shape, masked entries or complex numbers.
     """
 
     atomic_numbers: Array
@@ -96,6 +97,7 @@ class LabelledStructure:
         }
         for name, shape in wanted.items():
             value = getattr(self, name)
+            refuse_masked_or_complex(name, value)
             if value is not None and np.shape(value) != shape:
                 raise InputError(f"{name} of a structure must have shape {shape}, got {np.shape(value)}")
         shapes = [np.shape(rows) for rows in (self.hessian_direction, self.hessian_product) if rows is not None]

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError, MissingDependencyError
+from mlff_core.structures.arrays import near_origin
 
 
 def rdkit() -> Any:
@@ -98,7 +99,7 @@ def from_conformer(molecule: Any, positions: np.ndarray, smiles: str, kind: str)
     atoms = list(molecule.GetAtoms())
     return LabelledStructure(
         atomic_numbers=np.array([atom.GetAtomicNum() for atom in atoms], dtype=np.uint8),
-        positions=np.asarray(positions, dtype=np.float32),
+        positions=near_origin(np.asarray(positions, dtype=np.float64), None, None).astype(np.float32),
         charge=sum(atom.GetFormalCharge() for atom in atoms),
         spin_multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in atoms),
         kind=kind,

@@ -77,9 +77,10 @@ def test_from_smiles_to_a_split_data_set_and_back_to_xyz(run, tmp_path):
     )
     assert again.exit_code == 0, again.stderr
     assert Dataset("again.h5").energy == pytest.approx(Dataset("few.h5").energy, abs=1e-5)
+    n = 2 * len(Dataset("few.h5"))
     assert (
         run("merge", "few.h5", "again.h5", "-o", "both.h5").stdout
-        == f"both.h5: {2 * len(Dataset('few.h5'))} structures of 2 data sets\n"
+        == f"both.h5: {n} structures of 2 data sets, labelled with energy {n}, forces {n}\n"
     )
 
 
