@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, HESSIAN, LENGTH_UNIT, REQUIRED, SPLITS, VERSION
+from mlff_core.data.overlap import check_apart
 from mlff_core.data.structure import Array
 from mlff_core.errors import InputError
 from mlff_core.structures.batch import MAX_ATOMIC_NUMBER
@@ -146,6 +147,7 @@ def check_labels(dataset: Dataset) -> None:
                     f"{dataset.path}: data set 'pbc': periodic along a lattice vector of length zero in structure "
                     f"{structure}; give the cell or switch pbc off"
                 )
+        check_apart(dataset, start, stop)
     if dataset.has("hessian"):
         for start in range(0, len(dataset), 4096):
             dataset.hessian_rows(np.arange(start, min(start + 4096, len(dataset))))

@@ -143,3 +143,32 @@ def test_help_imports_no_torch():
         "assert not {'torch', 'h5py', 'ase', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_model_is_a_teacher_by_path_or_name_and_its_labels_are_its_own(run, tmp_path):
+    import torch
+
+    from mlff_core import ModelCard, load
+    from mlff_core.model.painn import PaiNN, PaiNNConfig
+    from mlff_core.models.checkpoint import file_sha256, save_checkpoint
+
+    torch.manual_seed(0)
+    config = PaiNNConfig(elements=(1, 6, 7, 8), hidden=8, n_layers=1, n_radial=4)
+    card = ModelCard("big", config.elements, config.cutoff, teacher={"name": "so3lr"})
+    save_checkpoint(tmp_path / "big.pt", PaiNN(config), card)
+    run("generate", "few.smi", "a.h5", "--config", "few.toml", "--set", "kinds.descent.enabled=false")
+    words = ("label", "a.h5", "b.h5", "--set", "max_force=0.0", "--teacher", "big.pt")
+    done = run(*words, "--teacher-option", "dtype=float64")
+    assert done.exit_code == 0, done.stderr
+    assert "labelled with energy" in done.stdout
+    dataset = Dataset("b.h5")
+    assert (dataset.teacher["name"], dataset.teacher["method"]) == ("big", "student of so3lr")
+    assert dataset.teacher["sha256"] == file_sha256(tmp_path / "big.pt")
+    assert dataset.teacher["settings"] == {"dtype": "float64"}
+    read = dataset.read(dataset.indices(), dtype=torch.float64)
+    expected = load("big.pt", dtype="float64").predict(read.batch)
+    torch.testing.assert_close(read.energy, expected.energy, rtol=0, atol=1e-6)
+    assert "has no option weights; it has device, dtype, kernel" in run(*words, "--teacher-option", "weights=x").stderr
+    assert "there is no file none.pt" in run("label", "a.h5", "c.h5", "--teacher", "./none.pt").stderr
+    assert run("label", "a.h5", "c.h5", "--teacher", "organic-tiny", "--set", "max_force=0.0").exit_code == 0
+    assert Dataset("c.h5").teacher["name"] == "organic-tiny"
