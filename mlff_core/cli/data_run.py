@@ -69,11 +69,16 @@ def teacher_factory(name: str, pairs: tuple[str, ...]) -> Callable[[], Potential
 
 def load_teacher(name: str, options: dict[str, Any]) -> Potential:
     """Return a teacher, or the model of this path or name; called in every worker."""
-    from mlff_core.models.registry import registered_models
+    from mlff_core.models.registry import SUFFIX, registered_models
     from mlff_core.plugins import host as plugins
 
     is_teacher = any(provider.name == name for provider in plugins.host().providers("teacher"))
-    is_model = "/" in name or Path(name).is_file() or any(model.name == name for model in registered_models())
+    is_model = (
+        "/" in name
+        or name.endswith(SUFFIX)
+        or Path(name).is_file()
+        or any(model.name == name for model in registered_models())
+    )
     if is_model and not is_teacher:
         return load_model_as_teacher(name, options)
     teacher = plugins.teacher(name)

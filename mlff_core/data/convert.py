@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _INFO = ("charge", "spin_multiplicity", "weight", "molecule_id", "kind", "smiles", "split")
 
 
+OTHER_NAMES = {"total_charge", "net_charge", "multiplicity", "spin", "total_spin"}
+"""What charge and multiplicity are called elsewhere, with meanings that differ; refused rather than passed over."""
+
+
 def structures_from_atoms(
     frames: Iterable[Atoms], labels: Labels | None = None, *, geometries_only: bool = False
 ) -> Iterator[LabelledStructure]:
@@ -60,6 +64,10 @@ def structures_from_atoms(
         rows = {} if geometries_only else _hessian_rows(frame)
         taken = {*info, *(name for name in frame.arrays if name.startswith("hessian_") and rows)}
         try:
+            if strange := OTHER_NAMES & frame.info.keys():
+                raise InputError(
+                    f"info has {', '.join(sorted(strange))}; say charge (e) and spin_multiplicity (2S + 1)"
+                )
             found = {} if geometries_only else labels.of(frame, taken)
             yield LabelledStructure(
                 atomic_numbers=frame.numbers.astype(np.uint8),

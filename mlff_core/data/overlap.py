@@ -75,4 +75,4 @@ def _pairs(points: Array, distance: float, box: Array | None = None) -> Array:
     # Of points at exactly one place either may come first.
     other = np.where(nearest[:, 0] == itself, nearest[:, 1], nearest[:, 0])
     near = np.isfinite(distances[:, 1])
-    return np.column_stack([itself, other])[near]
+    return np.asarray(np.column_stack([itself, other])[near])

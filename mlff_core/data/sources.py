@@ -95,7 +95,7 @@ class SmilesFile(Source):
     def _cached(self) -> list[tuple[int, str]]:
         column = 0
         is_table = ".csv" in self.path.suffixes
-        found = []
+        found: list[tuple[int, str]] = []
         for number, line in enumerate(lines(self.path), start=1):
             if is_table and number == 1:
                 header = [name.strip().lower() for name in next(csv.reader([line]))]

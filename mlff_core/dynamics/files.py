@@ -5,23 +5,27 @@ All in one file because each is cut back to what the restart file vouches for.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from mlff_core.atomic_write import make_folder, write_atomically
+from mlff_core.atomic_write import make_folder, one_writer, write_atomically
 from mlff_core.dynamics.state import Array, MDState
 from mlff_core.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 LOG = "log.csv"
 RESTART = "restart.npz"
@@ -76,6 +80,18 @@ class Checkpoint:
     last_frame: int
     last_row: int
     bath_energies: Array
+
+
+def alone_in_its_folder(run: F) -> F:
+    """Return the function, refused while another process writes into its argument ``folder``."""
+    signature = inspect.signature(run)
+
+    @functools.wraps(run)
+    def alone(*arguments: Any, **options: Any) -> Any:
+        with one_writer(Path(signature.bind(*arguments, **options).arguments["folder"])):
+            return run(*arguments, **options)
+
+    return cast("F", alone)
 
 
 class RunFolder:

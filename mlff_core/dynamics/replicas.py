@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mlff_core.atomic_write import one_writer
-from mlff_core.dynamics.files import COLUMNS, LOG, RunFolder
+from mlff_core.dynamics.files import COLUMNS, LOG, RunFolder, alone_in_its_folder
 from mlff_core.dynamics.integrators import LONGEST_JUMP, check_jump
 from mlff_core.dynamics.noise import Noise
 from mlff_core.dynamics.settings import MDSettings
@@ -92,6 +91,7 @@ class ReplicasState:
         return ReplicasState(self.step, positions, velocities, energies, forces, stresses, bath_energies)
 
 
+@alone_in_its_folder
 def run_replicas(
     potential: Potential,
     frames: Sequence[Atoms],
@@ -105,9 +105,8 @@ def run_replicas(
     """Run molecular dynamics of all structures at once and return what it came to.
 
     Structure k runs as :func:`~mlff_core.dynamics.simulation.run_md` would run it with the seed ``settings.seed + k``;
-    structures do not see each other. The files are those of ``run_md``: the log has a column ``replica``, and the
-    trajectory, at every ``frame_every`` steps a frame of each structure, ``info["replica"]`` being k. A run that is
-    killed goes on with ``restart=True`` and ends with the same numbers as one that was left alone.
+    they do not see each other. The files are those of ``run_md``, with a column ``replica`` in the log and, in the
+    trajectory, a frame of each at ``frame_every`` steps, ``info["replica"]`` being k; ``restart=True`` goes on exactly.
 
     Parameters
     ----------
@@ -136,20 +135,6 @@ def run_replicas(
     CheckpointError
         The files of the run to be continued are damaged.
     """
-    with one_writer(Path(folder)):
-        return _run_alone(potential, frames, settings, folder, restart, model_sha256, on_step)
-
-
-def _run_alone(
-    potential: Potential,
-    frames: Sequence[Atoms],
-    settings: MDSettings,
-    folder: str | Path,
-    restart: bool,
-    model_sha256: str,
-    on_step: Callable[[int], None] | None,
-) -> ReplicasReport:
-    """Do what :func:`run_replicas` says, in a folder that no other process writes."""
     run = _Replicas(potential, frames, settings)
     files = RunFolder(Path(folder), settings.trajectory, REPLICA_COLUMNS)
     record = {

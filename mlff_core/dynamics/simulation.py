@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_core.atomic_write import one_writer
-from mlff_core.dynamics.files import LOG, RunFolder
+from mlff_core.dynamics.files import LOG, RunFolder, alone_in_its_folder
 from mlff_core.dynamics.integrators import Integrator, Langevin, LangevinBarostat, VelocityVerlet, volume_of
 from mlff_core.dynamics.settings import MDSettings
 from mlff_core.dynamics.state import (
@@ -56,6 +55,7 @@ class MDReport:
     conserved_drift: float
 
 
+@alone_in_its_folder
 def run_md(
     potential: Potential,
     atoms: Atoms,
@@ -100,20 +100,6 @@ def run_md(
     CheckpointError
         The files of the run to be continued are damaged.
     """
-    with one_writer(Path(folder)):
-        return _run_alone(potential, atoms, settings, folder, restart, model_sha256, on_step)
-
-
-def _run_alone(
-    potential: Potential,
-    atoms: Atoms,
-    settings: MDSettings,
-    folder: str | Path,
-    restart: bool,
-    model_sha256: str,
-    on_step: Callable[[MDState], None] | None,
-) -> MDReport:
-    """Do what :func:`run_md` says, in a folder that no other process writes."""
     run = SystemRun(potential, atoms, settings)
     files = RunFolder(Path(folder), settings.trajectory)
     record = {

@@ -169,6 +169,6 @@ def test_a_model_is_a_teacher_by_path_or_name_and_its_labels_are_its_own(run, tm
     expected = load("big.pt", dtype="float64").predict(read.batch)
     torch.testing.assert_close(read.energy, expected.energy, rtol=0, atol=1e-6)
     assert "has no option weights; it has device, dtype, kernel" in run(*words, "--teacher-option", "weights=x").stderr
-    assert "there is no file none.pt" in run("label", "a.h5", "c.h5", "--teacher", "./none.pt").stderr
+    assert "there is no file none.pt" in run("label", "a.h5", "c.h5", "--teacher", "none.pt").stderr
     assert run("label", "a.h5", "c.h5", "--teacher", "organic-tiny", "--set", "max_force=0.0").exit_code == 0
     assert Dataset("c.h5").teacher["name"] == "organic-tiny"

@@ -126,6 +126,8 @@ def test_a_stress_of_six_or_nine_numbers_or_three_rows_is_the_same(tmp_path, str
         ({"REF_stress": np.ones(4)}, "REF_stress must be 6 numbers"),
         ({"stress": STRESS, "virial": 100 * STRESS}, "stress and −virial/volume are not the same"),
         ({"charge": 1.5}, "charge must be a whole number, got 1.5"),
+        ({"total_charge": 1}, r"info has total_charge; say charge \(e\)"),
+        ({"spin": 1}, "info has spin; say"),
         ({"spin_multiplicity": 1.9}, "spin_multiplicity must be a whole number, got 1.9"),
         ({"REF_energy": "low"}, "could not convert string to float: 'low'"),
     ],
