@@ -97,8 +97,10 @@ class LabelledStructure:
         }
         for name, shape in wanted.items():
             value = getattr(self, name)
+            if value is None:
+                continue
             refuse_masked_or_complex(name, value)
-            if value is not None and np.shape(value) != shape:
+            if np.shape(value) != shape:
                 raise InputError(f"{name} of a structure must have shape {shape}, got {np.shape(value)}")
         shapes = [np.shape(rows) for rows in (self.hessian_direction, self.hessian_product) if rows is not None]
         if len(shapes) == 1 or len(set(shapes)) > 1 or any(shape[1:] != (n_atoms, 3) for shape in shapes):

@@ -64,7 +64,9 @@ def test_from_smiles_to_a_split_data_set_and_back_to_xyz(run, tmp_path):
     assert run("split", "few.h5", "--validation", "0.2", "--test", "0.2").stdout.startswith(
         "few.h5, by molecule: train "
     )
+    assert "labelled with energy" in run("split", "few.h5", "--validation", "0.2", "--test", "0.2").stdout
     summary = json.loads(run("info", "few.h5", "--json").stdout)
+    assert summary["labels"] == {"energy": report["n_structures"], "forces": report["n_structures"]} == report["labels"]
     assert summary["n_structures"] == report["n_structures"] == sum(summary["split"].values())
     assert summary["kinds"]["rattle"] == 5
     assert summary["teacher"]["name"] == "pair-potential"
