@@ -1,8 +1,17 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and outputs that one process writes at a time.
+
+Both rest on the operating system's file locks (``flock``), which end with the process that holds them: what a killed
+run leaves behind blocks nobody, and the next run removes it. Where there are no such locks (Windows, some network file
+systems) files are still written whole, but two processes are not kept apart.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +19,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlff_core.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+PART = ".part."
+"""In the names of files that are not whole yet: ``.<random>.part.<name>``."""
 
 
 def make_folder(folder: Path) -> None:
@@ -47,6 +64,77 @@ def check_place(path: Path) -> None:
 
 
 @contextmanager
+def part_beside(path: Path) -> Iterator[Path]:
+    """Yield an empty file beside ``path``, renamed to it when the block ends without an error, and removed otherwise.
+
+    Its name ends as that of ``path``. Those that killed processes left for the same ``path`` are removed.
+
+    Raises
+    ------
+    InputError
+        ``path`` is a folder, or nothing can be written there.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale_parts(path.parent, path.name)
+        handle, part = _locked_part(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        yield part
+        with part.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        # mkstemp makes files private; these are as readable as any other.
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+def _locked_part(path: Path) -> tuple[int, Path]:
+    """Return a new file for :func:`part_beside` and a descriptor whose lock says that its process is alive."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f"{PART}{path.name}")
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # no locks on this file system
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        if Path(name).exists():
+            return handle, Path(name)
+        os.close(handle)  # taken for a stale one between its making and its locking
+
+
+def remove_stale_parts(folder: Path, name: str | None = None) -> None:
+    """Remove the unfinished files that killed processes left in a folder.
+
+    Parameters
+    ----------
+    folder
+        Where to look, not in folders below it.
+    name
+        Of the file they were to become; None for any.
+    """
+    if fcntl is None:
+        return
+    for entry in os.scandir(folder):
+        if not (entry.name.startswith(".") and (entry.name.endswith(f"{PART}{name}") if name else PART in entry.name)):
+            continue
+        with contextlib.suppress(OSError):  # its writer is at work, or has just renamed it
+            handle = os.open(entry.path, os.O_RDWR)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(entry.path).unlink()
+            finally:
+                os.close(handle)
+
+
+@contextmanager
 def atomic_stream(path: Path) -> Iterator[BinaryIO]:
     """Open a stream beside ``path``, and rename what was written into place when the block ends without an error.
 
@@ -55,30 +143,95 @@ def atomic_stream(path: Path) -> Iterator[BinaryIO]:
     InputError
         It is a folder, or nothing can be written there.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise unwritable(path, error) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes files private; these are as readable as any other.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with part_beside(path) as part, part.open("wb") as stream:
+        yield stream
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` beside ``path`` and rename it into place."""
     with atomic_stream(path) as stream:
         stream.write(content)
+
+
+@contextmanager
+def one_writer(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep other processes from writing the same output while the block runs.
+
+    The lock is a file ``.<name>.lock`` beside ``path``, which says who holds it and goes with the block.
+
+    Parameters
+    ----------
+    path
+        The file or folder that is written, there already or not.
+    wait
+        Wait until another writer has ended instead of refusing; for work of a moment.
+
+    Raises
+    ------
+    InputError
+        Another process is writing it, or nothing can be written there.
+    """
+    resolved = path.resolve()
+    lock = resolved.with_name(f".{resolved.name}.lock")
+    make_folder(path.parent)
+    try:
+        handle = _locked(lock, wait)
+    except BlockingIOError:
+        raise InputError(
+            f"{path} is being written by {_holder(lock)}; wait until that has ended, or give another place"
+        ) from None
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        yield
+    finally:
+        # While it is still locked: whoever opened it meanwhile sees that it is gone, and makes a new one.
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(handle)
+
+
+def _locked(lock: Path, wait: bool) -> int:
+    """Return a descriptor of the file with a lock on it.
+
+    Raises
+    ------
+    BlockingIOError
+        Another process has locked it, and ``wait`` is off.
+    """
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                except BlockingIOError:
+                    raise
+                except OSError:  # no locks on this file system
+                    return handle
+                if not _is_same_file(handle, lock):  # its holder has ended and removed it
+                    os.close(handle)
+                    continue
+            who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:500]}
+            os.truncate(handle, 0)
+            os.write(handle, json.dumps(who).encode())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(handle)
+            raise
+        return handle
+
+
+def _is_same_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(lock: Path) -> str:
+    try:
+        who = json.loads(lock.read_text(encoding="utf-8"))
+        return f"process {who['pid']} on {who['host']} ({who['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,10 +1,19 @@
-"""``mlff data``: make, label, inspect, split, merge and convert data sets; a file for each sub-command."""
+"""``mlff data``: make, label, inspect, filter, split, merge and convert data sets; a file for each sub-command."""
 
 from __future__ import annotations
 
 import click
 
-from mlff_core.cli import data_convert, data_generate, data_info, data_label, data_merge, data_split, data_validate
+from mlff_core.cli import (
+    data_convert,
+    data_filter,
+    data_generate,
+    data_info,
+    data_label,
+    data_merge,
+    data_split,
+    data_validate,
+)
 
 
 @click.group()
@@ -12,5 +21,5 @@ def command() -> None:
     """Generate, label and handle data sets."""
 
 
-for _module in (data_convert, data_generate, data_info, data_label, data_merge, data_split, data_validate):
+for _module in (data_convert, data_filter, data_generate, data_info, data_label, data_merge, data_split, data_validate):
     command.add_command(_module.command)

@@ -11,8 +11,27 @@ import click
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--license", "license_", default="", help="Licence of the labels, where a data set is made.")
-def command(source: Path, output: Path, license_: str) -> None:
+@click.option("--energy-key", metavar="NAME", help="Name of the energy (eV) in SOURCE; the usual names are found.")
+@click.option("--forces-key", metavar="NAME", help="Name of the forces (eV/Å) in SOURCE.")
+@click.option("--stress-key", metavar="NAME", help="Name of the stress (eV/Å³, positive under tension) in SOURCE.")
+@click.option("--virial-key", metavar="NAME", help="Name of the virial (eV, −volume × stress) in SOURCE.")
+def command(
+    source: Path,
+    output: Path,
+    license_: str,
+    energy_key: str | None,
+    forces_key: str | None,
+    stress_key: str | None,
+    virial_key: str | None,
+) -> None:
     """Write SOURCE as OUTPUT; the endings say what they are (.h5, .extxyz, .xyz, .traj …)."""
+    from mlff_core.cli.data_labels import labelled_with
     from mlff_core.data.convert import convert
+    from mlff_core.data.labels import LabelKeys, Labels
 
-    click.echo(f"{output}: {convert(source, output, license_)} structures")
+    labels = Labels(LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key, virial=virial_key))
+    n_structures = convert(source, output, license_, labels)
+    made = output if output.suffix in (".h5", ".hdf5") else source
+    click.echo(f"{output}: {n_structures} structures, {labelled_with(made)}")
+    for name, count in labels.not_taken.items():
+        click.echo(f"  not taken: {name}, of {count} structures", err=True)

@@ -12,7 +12,7 @@ from mlff_core.cli.data_run import Work, print_report, progress_line, work_optio
 @click.command("label")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--teacher", required=True, help="Name of the teacher; `mlff teachers list` shows them.")
+@click.option("--teacher", required=True, help="Name of a teacher (`mlff teachers list`), or name or path of a model.")
 @work_options
 def command(
     source: Path,

@@ -19,10 +19,12 @@ import click
 )
 def command(datasets: tuple[Path, ...], output: Path, weights: tuple[str, ...]) -> None:
     """Join DATASETS into one; molecules with the same SMILES become one, splits are not carried over."""
+    from mlff_core.cli.data_labels import labelled_with
     from mlff_core.data.merge import merge
 
     factors = dict(_weight(text) for text in weights)
-    click.echo(f"{output}: {merge(datasets, output, factors)} structures of {len(datasets)} data sets")
+    n_structures = merge(datasets, output, factors)
+    click.echo(f"{output}: {n_structures} structures of {len(datasets)} data sets, {labelled_with(output)}")
 
 
 def _weight(text: str) -> tuple[Path, float]:

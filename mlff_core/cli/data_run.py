@@ -8,11 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mlff_core.cli.data_labels import labelled_with, labels_of
 from mlff_core.cli.options import keyed
+from mlff_core.errors import InputError
+
+MODEL_OPTIONS = ("device", "dtype", "kernel")
+"""Options of a model that serves as the teacher; see :func:`mlff_core.load`."""
 
 if TYPE_CHECKING:
     from mlff_core.data.sharded_run import Progress, RunReport
@@ -89,12 +95,63 @@ def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load_teacher(name: str, options: dict[str, Any]) -> Potential:
-    """Return a teacher; called in every worker."""
+    """Return a teacher, or the model of this path or name; called in every worker."""
+    from mlff_core.models.registry import SUFFIX, registered_models
     from mlff_core.plugins import host as plugins
 
+    is_teacher = any(provider.name == name for provider in plugins.host().providers("teacher"))
+    is_model = (
+        "/" in name
+        or name.endswith(SUFFIX)
+        or Path(name).is_file()
+        or any(model.name == name for model in registered_models())
+    )
+    if is_model and not is_teacher:
+        return load_model_as_teacher(name, options)
     teacher = plugins.teacher(name)
     teacher.ensure_installed()
     return teacher.load(options)
+
+
+def load_model_as_teacher(name: str, options: dict[str, Any]) -> Potential:
+    """Return a model whose card says that the labels are its own, not those of the teacher that it learned from.
+
+    Raises
+    ------
+    InputError
+        An option that a model does not have.
+    CheckpointError
+        No such file or model.
+    """
+    from dataclasses import replace
+
+    from mlff_core import __version__
+    from mlff_core.data.digest import file_sha256
+    from mlff_core.models.opening import load
+    from mlff_core.models.registry import resolve
+
+    unknown = sorted(set(options) - set(MODEL_OPTIONS))
+    if unknown:
+        raise InputError(
+            f"a model as the teacher has no option {', '.join(unknown)}; it has {', '.join(MODEL_OPTIONS)}"
+        )
+    path = resolve(name)
+    potential = load(path, **{key: str(value) for key, value in options.items()})
+    card = potential.card
+    parent = card.teacher.get("name")
+    potential.card = replace(
+        card,
+        teacher={
+            "name": card.name,
+            "method": f"student of {parent}" if parent else "model",
+            "package": "mlff-hub",
+            "version": __version__,
+            "sha256": file_sha256(path),
+            "licence": card.licence,
+            "settings": {"dtype": str(potential.dtype).removeprefix("torch.")},
+        },
+    )
+    return potential
 
 
 @contextmanager
@@ -142,9 +199,11 @@ def print_report(report: RunReport, as_json: bool, parts: Mapping[str, int] | No
     """Print what a run made, and the structures in each part where it was split."""
     if as_json:
         plain = {**asdict(report), "path": str(report.path), "skipped": str(report.skipped) if report.skipped else None}
+        plain["labels"] = labels_of(report.path)
         click.echo(json.dumps(plain if parts is None else {**plain, "split": parts}))
         return
     click.echo(f"{report.path}: {report.n_structures} structures from {report.n_inputs} inputs")
+    click.echo(f"  {labelled_with(report.path)}")
     if report.n_resumed:
         click.echo(f"  {report.n_resumed} of {report.n_batches} batches were there from an earlier run")
     for rule, count in report.dropped.items():

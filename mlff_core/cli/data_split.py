@@ -20,10 +20,13 @@ def command(
     dataset: Path, output: Path | None, by: str, validation: float, test: float, seed: int, as_json: bool
 ) -> None:
     """Divide DATASET by molecule or by scaffold, never by frame."""
+    from mlff_core.cli.data_labels import labelled_with, labels_of
     from mlff_core.data.split import split_dataset
 
     parts = split_dataset(dataset, output or dataset, by=by, validation=validation, test=test, seed=seed)
     if as_json:
-        click.echo(json.dumps({"path": str(output or dataset), "by": by, "seed": seed, "split": parts}))
+        plain = {"path": str(output or dataset), "by": by, "seed": seed, "split": parts}
+        click.echo(json.dumps({**plain, "labels": labels_of(output or dataset)}))
         return
     click.echo(f"{output or dataset}, by {by}: " + ", ".join(f"{name} {count}" for name, count in parts.items()))
+    click.echo(f"  {labelled_with(output or dataset)}")

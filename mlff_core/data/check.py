@@ -2,56 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 
 from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, HESSIAN, LENGTH_UNIT, REQUIRED, SPLITS, VERSION
+from mlff_core.data.open_set import Indices, OpenSet
+from mlff_core.data.overlap import check_apart
 from mlff_core.data.structure import Array
 from mlff_core.errors import InputError
 from mlff_core.structures.batch import MAX_ATOMIC_NUMBER
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import numpy.typing as npt
-
-    from mlff_core.data.hessian_rows import HessianRows
-
-    Indices = npt.NDArray[np.int64]
-
-
-class Labels(Protocol):
-    """What is checked: an open data set file, :class:`mlff_core.data.reader.Dataset`."""
-
-    path: Path
-
-    def __len__(self) -> int: ...
-
-    @property
-    def split(self) -> Array | None:
-        """The part of each structure, shape (n_structures,), no unit."""
-
-    @property
-    def molecule_id(self) -> Array:
-        """The molecule of each structure, shape (n_structures,), no unit."""
-
-    def has(self, name: str) -> bool:
-        """Return whether a column is there."""
-
-    def n_atoms_of(self, indices: Indices) -> Indices:
-        """Return the atoms of each structure, shape (n_structures,), no unit."""
-
-    def blocks(self) -> Iterator[tuple[int, int]]:
-        """Yield first and end of pieces that fit into memory."""
-
-    def column(self, name: str, start: int, stop: int) -> Array:
-        """Return rows of a column, shape (n, …), in the layout's unit."""
-
-    def hessian_rows(self, indices: Indices) -> HessianRows:
-        """Return checked rows of Hessians."""
 
 
 def check_layout(file: Any, path: str) -> None:
@@ -83,7 +43,7 @@ def check_layout(file: Any, path: str) -> None:
     falling = np.flatnonzero(np.diff(bounds) <= 0)
     if len(falling):
         refuse("data set 'offsets'", f"must rise, but structure {falling[0]} has {np.diff(bounds)[falling[0]]} atoms")
-    if bounds[-1] != n_atoms:
+    if bounds[-1] != n_atoms or bounds.max() > n_atoms:  # differences of absurd numbers may overflow
         refuse("data set 'offsets'", f"must end at the number of atoms, {n_atoms}, ends at {bounds[-1]}")
     for name, column in COLUMNS.items():
         if name not in file:
@@ -98,13 +58,19 @@ def check_layout(file: Any, path: str) -> None:
         _check_hessian(file["hessian"], np.diff(bounds), refuse)
     if ("cell" in file) != ("pbc" in file):
         refuse("data sets 'cell' and 'pbc'", "must both be there or both be absent")
-    kinds = json.loads(file.attrs["kinds"])
-    if int(file["kind"][:].max()) >= len(kinds):
-        refuse("data set 'kind'", f"holds code {int(file['kind'][:].max())}, but `kinds` names {len(kinds)}")
-    if "smiles" in file and "molecule_id" in file:
-        top = int(file["molecule_id"][:].max())
-        if top >= len(file["smiles"]):
-            refuse("data set 'molecule_id'", f"points at row {top} of 'smiles', which has {len(file['smiles'])}")
+    kind, n_kinds = file["kind"][:], len(file.json("kinds"))
+    if not 0 <= int(kind.min()) <= int(kind.max()) < n_kinds:
+        code = int(kind.min()) if int(kind.min()) < 0 else int(kind.max())
+        refuse("data set 'kind'", f"holds code {code}, but `kinds` names {n_kinds}")
+    if "smiles" in file:
+        smiles = file["smiles"]
+        if smiles.ndim != 1 or not smiles.is_text:
+            refuse("data set 'smiles'", f"must be text, one a molecule, is {smiles.dtype} of shape {smiles.shape}")
+        if "molecule_id" in file:
+            molecules = file["molecule_id"][:]
+            row = int(molecules.min()) if int(molecules.min()) < 0 else int(molecules.max())
+            if not 0 <= row < len(smiles):
+                refuse("data set 'molecule_id'", f"points at row {row} of 'smiles', which has {len(smiles)}")
 
 
 def _check_hessian(group: Any, atoms: Array, refuse: Any) -> None:
@@ -112,8 +78,11 @@ def _check_hessian(group: Any, atoms: Array, refuse: Any) -> None:
     for name in HESSIAN:
         if name not in group:
             refuse(f"data set 'hessian/{name}'", "is missing; the group has structure, offsets, direction and product")
-    structure, bounds = group["structure"][:], group["offsets"][:]
-    if len(bounds) != len(structure) + 1 or bounds[0] != 0:
+    for name in ("structure", "offsets"):
+        if group[name].ndim != 1 or group[name].dtype.kind not in "iu":
+            refuse(f"data set 'hessian/{name}'", f"must be whole numbers, is {group[name].dtype}, {group[name].shape}")
+    structure, bounds = group["structure"][:].astype(np.int64), group["offsets"][:].astype(np.int64)
+    if len(bounds) != len(structure) + 1 or bounds[0] != 0 or bounds.min() < 0:
         refuse(
             "data set 'hessian/offsets'", f"must begin at 0 and have {len(structure) + 1} numbers, has {len(bounds)}"
         )
@@ -133,23 +102,23 @@ def _check_hessian(group: Any, atoms: Array, refuse: Any) -> None:
 
 
 def _check_attributes(file: Any, refuse: Any) -> None:
-    attributes = file.attrs
-    if attributes.get("format") != FORMAT:
-        refuse("attribute 'format'", f"must be {FORMAT!r}, is {attributes.get('format')!r}; this is another file")
-    if int(attributes.get("version", 0)) != VERSION:
-        refuse("attribute 'version'", f"must be {VERSION}, is {attributes.get('version')}; use a version that knows it")
-    for name, unit in (("length_unit", LENGTH_UNIT), ("energy_unit", ENERGY_UNIT)):
-        if attributes.get(name) != unit:
-            refuse(f"attribute {name!r}", f"must be {unit!r}, is {attributes.get(name)!r}; convert the values")
-    try:
-        kinds = json.loads(attributes["kinds"])
-    except (KeyError, ValueError, TypeError):
-        kinds = None
+    for name, wanted, remedy in (
+        ("format", FORMAT, "this is another file"),
+        ("version", VERSION, "use a version that knows it"),
+        ("length_unit", LENGTH_UNIT, "convert the values"),
+        ("energy_unit", ENERGY_UNIT, "convert the values"),
+    ):
+        value = file.attribute(name)
+        if type(value) is not type(wanted) or value != wanted:
+            refuse(f"attribute {name!r}", f"must be {wanted!r}, is {repr(value)[:60]}; {remedy}")
+    for name in ("teacher", "created"):
+        file.json(name)
+    kinds = file.json("kinds")
     if not isinstance(kinds, list) or not all(isinstance(name, str) for name in kinds):
         refuse("attribute 'kinds'", "must be a JSON list with a name for each code in 'kind'")
 
 
-def check_labels(dataset: Labels) -> None:
+def check_labels(dataset: OpenSet) -> None:
     """Refuse a data set with a value that cannot be right; reads all of it, in blocks.
 
     Raises
@@ -171,6 +140,7 @@ def check_labels(dataset: Labels) -> None:
                     f"{dataset.path}: data set 'pbc': periodic along a lattice vector of length zero in structure "
                     f"{structure}; give the cell or switch pbc off"
                 )
+        check_apart(dataset, start, stop)
     if dataset.has("hessian"):
         for start in range(0, len(dataset), 4096):
             dataset.hessian_rows(np.arange(start, min(start + 4096, len(dataset))))
@@ -178,7 +148,7 @@ def check_labels(dataset: Labels) -> None:
         check_split(dataset.split, dataset.molecule_id, str(dataset.path))
 
 
-def check_values(dataset: Labels, name: str, values: Array, wanted: Indices) -> None:
+def check_values(dataset: OpenSet, name: str, values: Array, wanted: Indices) -> None:
     """Refuse values that cannot be right.
 
     Parameters
@@ -206,7 +176,7 @@ def check_values(dataset: Labels, name: str, values: Array, wanted: Indices) -> 
     _refuse_value(dataset, name, rule, int(wanted[place]), values[row])
 
 
-def check_hessian_values(dataset: Labels, rows: HessianRows, wanted: Indices) -> None:
+def check_hessian_values(dataset: OpenSet, rows: HessianRows, wanted: Indices) -> None:
     """Refuse rows of Hessians that are not finite.
 
     Parameters
@@ -233,7 +203,7 @@ def check_hessian_values(dataset: Labels, rows: HessianRows, wanted: Indices) ->
             _refuse_value(dataset, f"hessian/{name}", "must be finite", int(owner[row]), values[atom])
 
 
-def _refuse_value(dataset: Labels, name: str, rule: str, structure: int, value: Array) -> NoReturn:
+def _refuse_value(dataset: OpenSet, name: str, rule: str, structure: int, value: Array) -> NoReturn:
     raise InputError(
         f"{dataset.path}: data set {name!r}: {rule}, but structure {structure} holds {np.asarray(value).tolist()}; "
         "drop or label it again"
@@ -250,7 +220,7 @@ def _broken(name: str, values: Array) -> tuple[Array, str]:
     if name == "spin_multiplicity":
         return values < 1, "must be at least 1"
     if name == "split":
-        return values >= len(SPLITS), "must be 0 train, 1 validation or 2 test"
+        return (values < 0) | (values >= len(SPLITS)), "must be 0 train, 1 validation or 2 test"
     if name == "molecule_id":
         return values < 0, "must not be negative"
     return np.zeros(len(values), dtype=bool), ""

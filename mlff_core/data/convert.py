@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from mlff_core.atomic_write import make_folder
+from mlff_core.atomic_write import make_folder, one_writer, part_beside
 from mlff_core.data.digest import file_sha256
+from mlff_core.data.labels import LabelKeys, Labels
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.data.writer import write_dataset
 from mlff_core.errors import InputError
+from mlff_core.structures.arrays import near_origin
 from mlff_core.structures.reading import read_structures
 
 if TYPE_CHECKING:
@@ -23,50 +25,75 @@ if TYPE_CHECKING:
 _INFO = ("charge", "spin_multiplicity", "weight", "molecule_id", "kind", "smiles", "split")
 
 
-def structures_from_atoms(frames: Iterable[Atoms]) -> Iterator[LabelledStructure]:
+OTHER_NAMES = {"total_charge", "net_charge", "multiplicity", "spin", "total_spin"}
+"""What charge and multiplicity are called elsewhere, with meanings that differ; refused rather than passed over."""
+
+
+def structures_from_atoms(
+    frames: Iterable[Atoms], labels: Labels | None = None, *, geometries_only: bool = False
+) -> Iterator[LabelledStructure]:
     """Yield structures with whatever labels ASE's frames carry.
 
-    Labels come from the frame's calculator; charge, multiplicity, weight, kind, SMILES and split from ``atoms.info``.
-    Frames without a ``molecule_id`` or SMILES count as one molecule where their composition is the same, so that the
-    frames of a trajectory never straddle a split.
+    Charge, multiplicity, weight, kind, SMILES and split come from ``atoms.info``. Frames without a ``molecule_id`` or
+    SMILES count as one molecule where their composition is the same, so that the frames of a trajectory never straddle
+    a split. Where atoms are far from the origin the structure is moved to it, since the file holds float32.
+
+    Parameters
+    ----------
+    frames
+        Structures.
+    labels
+        Finds labels by their names, and counts what is not taken; those with the usual names if None.
+    geometries_only
+        Leave the labels out.
 
     Raises
     ------
     InputError
-        ``atoms.info`` holds something that is no number where one is wanted.
+        ``atoms.info`` holds something that is no number where one is wanted, or labels that contradict one another.
     """
+    labels = labels or Labels()
     molecules: dict[str, int] = {}
     for k, frame in enumerate(frames):
         info = {name: frame.info[name] for name in _INFO if frame.info.get(name) is not None}
-        results = dict(frame.calc.results) if frame.calc is not None else {}
-        labelled = "energy" in results and "forces" in results
         molecule = info.get("molecule_id")
         if molecule is None and "smiles" not in info:
             molecule = molecules.setdefault(f"{frame.get_chemical_formula()} {frame.pbc.any()}", len(molecules))
-        periodic = bool(frame.pbc.any())
+        has_cell = bool(frame.pbc.any() or np.any(frame.cell))
+        cell, pbc = (np.array(frame.cell), np.array(frame.pbc)) if has_cell else (None, None)
+        rows = {} if geometries_only else _hessian_rows(frame)
+        taken = {*info, *(name for name in frame.arrays if name.startswith("hessian_") and rows)}
         try:
+            if strange := OTHER_NAMES & frame.info.keys():
+                raise InputError(
+                    f"info has {', '.join(sorted(strange))}; say charge (e) and spin_multiplicity (2S + 1)"
+                )
+            found = {} if geometries_only else labels.of(frame, taken)
             yield LabelledStructure(
                 atomic_numbers=frame.numbers.astype(np.uint8),
-                positions=frame.positions.astype(np.float32),
-                energy=float(results["energy"]) if labelled else None,
-                forces=np.asarray(results["forces"], dtype=np.float32) if labelled else None,
-                cell=np.array(frame.cell) if periodic or np.any(frame.cell) else None,
-                pbc=np.array(frame.pbc) if periodic or np.any(frame.cell) else None,
-                stress=_full(results["stress"]) if labelled and "stress" in results and periodic else None,
-                charge=round(float(info.get("charge", 0))),
-                spin_multiplicity=round(float(info.get("spin_multiplicity", 1))),
+                positions=near_origin(frame.positions, cell, pbc).astype(np.float32),
+                energy=float(found["energy"]) if "energy" in found else None,
+                cell=cell,
+                pbc=pbc,
+                charge=_whole("charge", info.get("charge", 0)),
+                spin_multiplicity=_whole("spin_multiplicity", info.get("spin_multiplicity", 1)),
                 weight=float(info.get("weight", 1.0)),
-                atom_energies=np.asarray(results["energies"], dtype=np.float32)
-                if labelled and "energies" in results
-                else None,
-                **_hessian_rows(frame),
                 molecule_id=None if molecule is None else int(molecule),
                 kind=str(info.get("kind", "given")),
                 smiles=str(info["smiles"]) if "smiles" in info else None,
                 split=str(info["split"]) if "split" in info else None,
+                **rows,
+                **{name: value.astype(np.float32) for name, value in found.items() if name != "energy"},
             )
         except (TypeError, ValueError) as error:
             raise InputError(f"frame {k}: {error}; mend atoms.info or the labels of this frame") from error
+
+
+def _whole(name: str, value: Any) -> int:
+    number = float(value)
+    if number != round(number):
+        raise InputError(f"{name} must be a whole number, got {number:g}")
+    return round(number)
 
 
 def atoms_from_structure(structure: LabelledStructure) -> Atoms:
@@ -88,11 +115,11 @@ def atoms_from_structure(structure: LabelledStructure) -> Atoms:
         ):
             atoms.set_array(f"hessian_direction_{k}", np.asarray(direction, dtype=np.float64))
             atoms.set_array(f"hessian_product_{k}", np.asarray(product, dtype=np.float64))
-    if structure.energy is not None:
-        labels = {"energy": structure.energy, "forces": structure.forces, "energies": structure.atom_energies}
-        if structure.stress is not None and structure.is_periodic:
-            labels["stress"] = structure.stress.reshape(-1)[[0, 4, 8, 5, 2, 1]]
-        atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in labels.items() if v is not None})
+    labels = {"energy": structure.energy, "forces": structure.forces, "energies": structure.atom_energies}
+    if structure.stress is not None and structure.is_periodic:
+        labels["stress"] = structure.stress.reshape(-1)[[0, 4, 8, 5, 2, 1]]
+    if labels := {name: value for name, value in labels.items() if value is not None}:
+        atoms.calc = SinglePointCalculator(atoms, **labels)
     return atoms
 
 
@@ -107,15 +134,7 @@ def _hessian_rows(frame: Atoms) -> dict[str, np.ndarray]:
     }
 
 
-def _full(stress: np.ndarray) -> np.ndarray:
-    """Return a stress, shape (3, 3), from ASE's six numbers, xx yy zz yz xz xy, or from nine; the unit stays."""
-    if np.size(stress) == 6:
-        xx, yy, zz, yz, xz, xy = np.asarray(stress).reshape(-1)
-        stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    return np.asarray(stress, dtype=np.float32).reshape(3, 3)
-
-
-def convert(source: str | Path, output: str | Path, license: str = "") -> int:
+def convert(source: str | Path, output: str | Path, license: str = "", labels: Labels | None = None) -> int:
     """Write a data set as a structure file, or a structure file as a data set, and return the number of structures.
 
     Parameters
@@ -126,41 +145,49 @@ def convert(source: str | Path, output: str | Path, license: str = "") -> int:
         ``.h5`` or ``.hdf5`` makes a data set; ``.extxyz``, ``.xyz`` or any ending that ASE writes makes that.
     license
         Of the labels, where a data set is made.
+    labels
+        Finds the labels of a structure file by their names, and counts what is not taken.
 
     Raises
     ------
     InputError
-        The source cannot be read, neither is a data set, or the output's ending means nothing to ASE.
+        The source cannot be read, neither is a data set, the output's ending means nothing to ASE, or another process
+        writes the output.
     """
-    import ase.io
-    from ase.io.formats import UnknownFileTypeError
-
     source, output = Path(source), Path(output)
+    if labels is not None and labels.keys != LabelKeys() and is_hdf5(source):
+        raise InputError(f"names of labels are for structure files, {source} is a data set; leave them out")
     if output.suffix in (".h5", ".hdf5"):
-        return write_dataset(
-            output,
-            Dataset(source).structures() if is_hdf5(source) else structures_from_atoms(read_structures(source)),
-            created={"command": "convert", "source": {"name": source.name, "sha256": file_sha256(source)}},
-            license=license,
+        frames = (
+            Dataset(source).structures() if is_hdf5(source) else structures_from_atoms(read_structures(source), labels)
         )
+        with one_writer(output):
+            return write_dataset(
+                output,
+                frames,
+                created={"command": "convert", "source": {"name": source.name, "sha256": file_sha256(source)}},
+                license=license,
+            )
     if not is_hdf5(source):
         raise InputError(
             f"{source.name} is no data set and {output.name} would be none; "
             f"give {output.name} the ending .h5 to make one"
         )
-    temporary = output.with_name(f".part.{output.name}")
-    with Dataset(source) as dataset:
-        frames = (atoms_from_structure(structure) for structure in dataset.structures())
-        file_format = "extxyz" if output.suffix in (".xyz", ".extxyz") else None
+    with one_writer(output), Dataset(source) as dataset:
+        _write_frames(output, (atoms_from_structure(structure) for structure in dataset.structures()))
+        return len(dataset)
+
+
+def _write_frames(output: Path, frames: Iterator[Atoms]) -> None:
+    import ase.io
+    from ase.io.formats import UnknownFileTypeError
+
+    file_format = "extxyz" if output.suffix in (".xyz", ".extxyz") else None
+    with part_beside(output) as part:
         try:
-            ase.io.write(temporary, list(frames) if file_format is None else frames, format=file_format)
+            ase.io.write(part, list(frames) if file_format is None else frames, format=file_format)
         except (UnknownFileTypeError, ValueError, KeyError) as error:
             raise InputError(f"{output.name} cannot be written: {error}; use .extxyz or .h5") from error
-        finally:
-            if temporary.exists() and temporary.stat().st_size == 0:
-                temporary.unlink()
-        temporary.replace(output)
-        return len(dataset)
 
 
 def is_hdf5(path: str | Path) -> bool:
@@ -194,5 +221,7 @@ def as_dataset(source: Path, folder: Path) -> Dataset:
         if found.created.get("sha256") == digest:
             return found
         found.close()
-    write_dataset(copy, structures_from_atoms(read_structures(source)), created={"sha256": digest})
+    write_dataset(
+        copy, structures_from_atoms(read_structures(source), geometries_only=True), created={"sha256": digest}
+    )
     return Dataset(copy)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlff_core.atomic_write import one_writer
 from mlff_core.data.label import label_structures
 from mlff_core.data.recipe import GenerateConfig
 from mlff_core.data.sampling import STRATEGIES, Cluster, GfnffMd, SamplingContext, Strategy, closest_contact
@@ -212,7 +213,8 @@ def generate(
     Raises
     ------
     InputError
-        The source cannot be read, the output is another run's, a kind needs a teacher, or too many inputs failed.
+        The source cannot be read, the output is another run's or is being written by another process, a kind needs a
+        teacher, or too many inputs failed.
     MissingDependencyError
         A kind that is switched on needs a package that is not installed.
     """
@@ -220,19 +222,20 @@ def generate(
     source, output = Path(source), Path(output)
     potential = teacher_here(teacher)
     _check_kinds(config, potential)
-    inputs = open_source(source, output.with_name(f"{output.name}.parts"), limit)
-    job = make_job(
-        "generate",
-        _GenerateTask(inputs, teacher, config),
-        config,
-        source,
-        output,
-        None if potential is None else potential.card,
-        n_inputs=len(inputs),
-        n_per_batch=config.batch_molecules,
-        kinds=list(STRATEGIES),
-    )
-    return run_job(job, processes, scheduler, on_progress)
+    with one_writer(output):
+        inputs = open_source(source, output.with_name(f"{output.name}.parts"), limit)
+        job = make_job(
+            "generate",
+            _GenerateTask(inputs, teacher, config),
+            config,
+            source,
+            output,
+            None if potential is None else potential.card,
+            n_inputs=len(inputs),
+            n_per_batch=config.batch_molecules,
+            kinds=list(STRATEGIES),
+        )
+        return run_job(job, processes, scheduler, on_progress)
 
 
 def _check_kinds(config: GenerateConfig, teacher: Potential | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mlff_core.atomic_write import one_writer
 from mlff_core.data.convert import as_dataset
 from mlff_core.data.label_hessian import with_hessian_rows
 from mlff_core.data.label_settings import LabelSettings
@@ -221,14 +222,15 @@ def label(
     Raises
     ------
     InputError
-        The source cannot be read, the output is another run's, or too many structures failed.
+        The source cannot be read, the output is another run's or is being written by another process, or too many
+        structures failed.
     """
     config = config or LabelConfig()
     source, output = Path(source), Path(output)
     potential = teacher_here(teacher)
     if potential is None:
         raise InputError("labelling needs a teacher")
-    with as_dataset(source, output.with_name(f"{output.name}.parts")) as dataset:
+    with one_writer(output), as_dataset(source, output.with_name(f"{output.name}.parts")) as dataset:
         job = make_job(
             "label",
             _LabelTask(dataset, source.name, teacher, config),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mlff_core.atomic_write import one_writer
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.data.writer import write_dataset
@@ -32,7 +33,8 @@ def merge(
     Raises
     ------
     InputError
-        Fewer than two sets, sets of different teachers, or a weight that is not above 0 or of no source.
+        Fewer than two sets, the same one twice, an output that is one of them, sets of different teachers, or a weight
+        that is not above 0 or of no source.
     """
     factors = {Path(source): weight for source, weight in (weights or {}).items()}
     for source, weight in factors.items():
@@ -43,6 +45,7 @@ def merge(
     if len(sources) < 2:
         raise InputError(f"at least two data sets are needed to merge, got {len(sources)}")
     datasets = [Dataset(path) for path in sources]
+    _check_apart(datasets, Path(output))
     first = datasets[0]
     for other in datasets[1:]:
         if other.teacher != first.teacher or other.is_labelled != first.is_labelled:
@@ -80,29 +83,44 @@ def merge(
 
     kinds = list(dict.fromkeys(kind for dataset in datasets for kind in dataset.kinds))
     licenses = list(dict.fromkeys(dataset.license for dataset in datasets if dataset.license))
-    n_structures = write_dataset(
-        output,
-        structures(),
-        teacher=first.teacher,
-        kinds=kinds,
-        smiles=smiles if table else None,
-        created={
-            "command": "merge",
-            "sources": [
-                {
-                    "name": dataset.path.name,
-                    "sha256": dataset.sha256(),
-                    "weight": factors.get(Path(source), 1.0),
-                    "created": dataset.created,
-                }
-                for source, dataset in zip(sources, datasets, strict=True)
-            ],
-        },
-        license="; ".join(licenses),
-    )
+    with one_writer(Path(output)):
+        n_structures = write_dataset(
+            output,
+            structures(),
+            teacher=first.teacher,
+            kinds=kinds,
+            smiles=smiles if table else None,
+            created={
+                "command": "merge",
+                "sources": [
+                    {
+                        "name": dataset.path.name,
+                        "sha256": dataset.sha256(),
+                        "weight": factors.get(Path(source), 1.0),
+                        "created": dataset.created,
+                    }
+                    for source, dataset in zip(sources, datasets, strict=True)
+                ],
+            },
+            license="; ".join(licenses),
+        )
     for dataset in datasets:
         dataset.close()
     return n_structures
+
+
+def _check_apart(datasets: Sequence[Dataset], output: Path) -> None:
+    """Refuse a set that would count twice, under whatever name, and an output that is one of the sets."""
+    seen: dict[Path, Path] = {}
+    for dataset in datasets:
+        before = seen.setdefault(dataset.path.resolve(), dataset.path)
+        if before is not dataset.path:
+            raise InputError(
+                f"{before} and {dataset.path} are the same set, whose structures would count twice; "
+                f"give it once, with --weight {dataset.path}=2 to double its weight"
+            )
+        if output.exists() and output.samefile(dataset.path):
+            raise InputError(f"{output} is one of the sets to merge and would be lost; give another name with -o")
 
 
 def _name(dataset: Dataset) -> str:

@@ -5,7 +5,6 @@ It is in one file because all of it reads through one open HDF5 file.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -13,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -24,6 +22,7 @@ from mlff_core.data.hessian_rows import HessianRows
 from mlff_core.data.hessian_table import HessianTable
 from mlff_core.data.layout import COLUMNS, SPLITS
 from mlff_core.data.ragged import read_rows
+from mlff_core.data.stored import StoredGroup, open_stored
 from mlff_core.data.structure import Array, LabelledBatch, LabelledStructure
 from mlff_core.errors import InputError
 from mlff_core.structures.batch import AtomicBatch
@@ -48,7 +47,7 @@ class Dataset:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._handle: Any = None
+        self._handle: StoredGroup | None = None
         self._pid = -1
         if not self.path.is_file():
             raise InputError(f"there is no data set file {self.path}; make one with `mlff data generate`")
@@ -59,18 +58,13 @@ class Dataset:
             raise
         self.offsets: npt.NDArray[np.int64] = self._file["offsets"][:].astype(np.int64, copy=False)
         self.kind: Array = self._file["kind"][:]
-        self.kinds: list[str] = json.loads(self._file.attrs["kinds"])
+        self.kinds: list[str] = self._file.json("kinds")
 
     @property
-    def _file(self) -> Any:
+    def _file(self) -> StoredGroup:
         if self._handle is None or self._pid != os.getpid():
             self.close()
-            try:
-                self._handle = h5py.File(self.path, "r", locking="best-effort")
-            except OSError as error:
-                raise InputError(
-                    f"{self.path} cannot be opened as HDF5: {error}; it may be cut short: write or copy it anew"
-                ) from error
+            self._handle = open_stored(self.path)
             self._pid = os.getpid()
         return self._handle
 
@@ -138,12 +132,12 @@ class Dataset:
     @cached_property
     def smiles(self) -> list[str] | None:
         """One SMILES for each molecule, or None."""
-        return list(self._file["smiles"].asstr()[:]) if self.has("smiles") else None
+        return self._file["smiles"].text() if self.has("smiles") else None
 
     @cached_property
     def split(self) -> Array | None:
         """Split of each structure, shape (n_structures,), no unit: 0 train, 1 validation, 2 test; None if not split."""
-        return np.asarray(self._file["split"][:]) if self.has("split") else None
+        return self._sound_rows("split", np.arange(len(self))) if self.has("split") else None
 
     @cached_property
     def energy(self) -> Array:
@@ -193,11 +187,11 @@ class Dataset:
     @property
     def license(self) -> str:
         """Licence of the labels."""
-        return str(self._file.attrs.get("license", ""))
+        return str(self._file.attribute("license") or "")
 
     def _json(self, name: str) -> dict[str, Any]:
-        value = json.loads(self._file.attrs.get(name, "{}"))
-        return value if isinstance(value, dict) else {"value": value}
+        value = self._file.json(name)
+        return value if isinstance(value, dict) else {} if value is None else {"value": value}
 
     def _labels(self, name: str) -> Any:
         if not self.has(name):
@@ -245,7 +239,14 @@ class Dataset:
             yield from self._build(wanted[first : first + 1024])
 
     def _build(self, indices: npt.NDArray[np.int64]) -> Iterator[LabelledStructure]:
-        rows = {name: self._rows(name, indices) for name in COLUMNS if self.has(name)}
+        rows = {
+            # A damaged label may be read, to be made anew; a code that names nothing may not.
+            name: self._rows(name, indices)
+            if column.dtype in (np.float32, np.float64)
+            else self._sound_rows(name, indices)
+            for name, column in COLUMNS.items()
+            if self.has(name)
+        }
         bounds = np.concatenate([[0], np.cumsum(self.n_atoms_of(indices))])
         for k, index in enumerate(indices):
             atoms = slice(bounds[k], bounds[k + 1])

@@ -232,6 +232,13 @@ def run_job(
         },
         license=job.license,
     )
+    with Dataset(job.output) as written:
+        # The batches go only once what was counted is what can be read.
+        if len(written) != tally.n_structures:
+            raise InputError(
+                f"{job.output} holds {len(written)} structures instead of {tally.n_structures}; remove it and run "
+                f"again: the batches are kept in {job.folder}"
+            )
     shards.remove()
     return tally.report(job.skipped if n_failures else None)
 

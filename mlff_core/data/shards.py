@@ -7,7 +7,6 @@ that is killed loses the batches it was working on and nothing else, and one beg
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlff_core.atomic_write import make_folder
+from mlff_core.atomic_write import make_folder, remove_stale_parts, write_atomically
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.data.writer import write_dataset
@@ -97,6 +96,7 @@ class Shards:
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
         self.folder = folder
         make_folder(folder)
+        remove_stale_parts(folder)
         path = folder / "job.json"
         wanted = json.loads(json.dumps(job))
         if path.exists():
@@ -115,11 +115,25 @@ class Shards:
         return kept(self.folder, k)
 
     def structures(self, n_batches: int) -> Iterator[LabelledStructure]:
-        """Yield the structures of all batches, in order."""
+        """Yield the structures of all batches, in order.
+
+        Raises
+        ------
+        InputError
+            A batch is missing, or holds another number of structures than was noted when it was kept.
+        """
         for k in range(n_batches):
-            path = self._path(k, "h5")
-            if path.exists():
+            record, path = self.record(k), self._path(k, "h5")
+            n_kept = 0 if record is None else record.n_structures
+            if record is None or (n_kept and not path.exists()):
+                raise InputError(f"batch {k} of {n_batches} is missing in {self.folder}; run again to make it anew")
+            if n_kept:
                 with Dataset(path) as shard:
+                    if len(shard) != n_kept:
+                        raise InputError(
+                            f"{path} holds {len(shard)} structures instead of {n_kept}; remove it and its .json, and "
+                            "run again to make it anew"
+                        )
                     for structure in shard.structures():
                         # Numbers of molecules begin anew in each batch where they come from SMILES.
                         yield replace(structure, molecule_id=None) if structure.smiles else structure
@@ -192,9 +206,4 @@ def _path(folder: Path, k: int, ending: str) -> Path:
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    write_atomically(path, text.encode())

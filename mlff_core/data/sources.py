@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import gzip
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from mlff_core.data.reader import Dataset
 from mlff_core.data.sampling.conformers import conformers, from_conformer, parse, rdkit, relaxed
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError
+from mlff_core.structures.budget import lines
+from mlff_core.structures.sdf import sdf_records
 
 SMILES_ENDINGS = (".smi", ".smiles", ".txt", ".csv", ".ism")
 
@@ -53,7 +55,7 @@ def open_source(path: str | Path, folder: Path, limit: int | None = None) -> Sou
     Parameters
     ----------
     path
-        SMILES (``.smi``, ``.smiles``, ``.txt``, ``.csv``, one a line, ``.gz`` too), ``.sdf``, a data set, or any
+        SMILES (``.smi``, ``.smiles``, ``.txt``, ``.csv``, one a line), ``.sdf``, either ``.gz`` too, a data set, or any
         structure file that ASE reads.
     folder
         Where structures of other formats are copied as a data set.
@@ -91,27 +93,23 @@ class SmilesFile(Source):
 
     @cached_property
     def _cached(self) -> list[tuple[int, str]]:
-        opener = gzip.open if self.path.suffix == ".gz" else open
-        try:
-            with opener(self.path, "rt", encoding="utf-8") as stream:
-                text = stream.read()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.path} cannot be read as text: {error}") from error
-        lines = text.splitlines()
         column = 0
         is_table = ".csv" in self.path.suffixes
-        if is_table and lines:
-            header = [name.strip().lower() for name in next(csv.reader([lines[0]]))]
-            if "smiles" not in header:
-                raise InputError(f"{self.path} has no column called SMILES, but {', '.join(header)}")
-            column = header.index("smiles")
-        found = []
-        for number, line in enumerate(lines, start=1):
-            if not line.strip() or line.startswith("#") or (is_table and number == 1):
+        found: list[tuple[int, str]] = []
+        for number, line in enumerate(lines(self.path), start=1):
+            if is_table and number == 1:
+                header = [name.strip().lower() for name in next(csv.reader([line]))]
+                if "smiles" not in header:
+                    raise InputError(f"{self.path} has no column called SMILES, but {', '.join(header)}")
+                column = header.index("smiles")
                 continue
+            if not line.strip() or line.startswith("#"):
+                continue
+            if len(found) == self.limit:
+                break
             cells = next(csv.reader([line])) if is_table else line.split()
             found.append((number, cells[column].strip() if len(cells) > column else ""))
-        return found[: self.limit]
+        return found
 
     def __len__(self) -> int:
         return len(self._cached)
@@ -134,13 +132,7 @@ class SdfFile(Source):
 
     @cached_property
     def _cached(self) -> list[str]:
-        blocks: list[list[str]] = [[]]
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("$$$$"):
-                blocks.append([])
-            else:
-                blocks[-1].append(line)
-        return ["\n".join(block) + "\n" for block in blocks if any(line.strip() for line in block)][: self.limit]
+        return list(islice((record for record in sdf_records(self.path) if record.strip()), self.limit))
 
     def __len__(self) -> int:
         return len(self._cached)

@@ -9,10 +9,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from mlff_core.atomic_write import one_writer, part_beside
 from mlff_core.data.layout import SPLITS
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import Array
-from mlff_core.data.writer import publish
 from mlff_core.errors import InputError
 
 WAYS = ("molecule", "scaffold")
@@ -59,16 +59,12 @@ def split_dataset(
     with Dataset(source) as dataset:
         group = groups(dataset.molecule_id, dataset.smiles, by)
         codes = assign(group, validation, test, seed)
-    temporary = output.with_name(f".{output.name}.split.part")
-    try:
-        shutil.copyfile(source, temporary)
-        with h5py.File(temporary, "r+") as file:
+    with one_writer(output), part_beside(output) as part:
+        shutil.copyfile(source, part)
+        with h5py.File(part, "r+", locking=False) as file:
             if "split" in file:
                 del file["split"]
             file.create_dataset("split", data=codes)
-        publish(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
     return {name: int((codes == code).sum()) for code, name in enumerate(SPLITS)}
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mlff_core.data.hessian_rows import HessianRows
 from mlff_core.errors import InputError
+from mlff_core.structures.arrays import refuse_masked_or_complex
 from mlff_core.structures.batch import AtomicBatch
 
 Array = npt.NDArray[Any]
@@ -60,7 +61,7 @@ class LabelledStructure:
     Raises
     ------
     InputError
-        An array has the wrong shape.
+        An array has the wrong shape, masked entries or complex numbers.
     """
 
     atomic_numbers: Array
@@ -94,7 +95,10 @@ class LabelledStructure:
         }
         for name, shape in wanted.items():
             value = getattr(self, name)
-            if value is not None and np.shape(value) != shape:
+            if value is None:
+                continue
+            refuse_masked_or_complex(name, value)
+            if np.shape(value) != shape:
                 raise InputError(f"{name} of a structure must have shape {shape}, got {np.shape(value)}")
         shapes = [np.shape(rows) for rows in (self.hessian_direction, self.hessian_product) if rows is not None]
         if len(shapes) == 1 or len(set(shapes)) > 1 or any(shape[1:] != (n_atoms, 3) for shape in shapes):

@@ -8,8 +8,18 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from mlff_core.data.layout import COLUMNS, SPLITS
+from mlff_core.data.layout import COLUMNS, LABELS, SPLITS
 from mlff_core.data.reader import Dataset
+
+
+def label_counts(dataset: Dataset) -> dict[str, int]:
+    """Return how many structures have each label, those that none has left out."""
+    counts = {name: len(dataset) for name in LABELS if name != "stress" and dataset.has(name)}
+    if dataset.has("stress"):  # zero, and no label, where nothing is periodic
+        counts["stress"] = int(dataset.column("pbc", 0, len(dataset)).any(axis=1).sum()) if dataset.has("pbc") else 0
+    if rows := int((dataset.hessian_rows_per_structure > 0).sum()):
+        counts["hessian"] = rows
+    return counts
 
 
 def summarize(path: str | Path) -> dict[str, Any]:
@@ -46,6 +56,7 @@ def summarize(path: str | Path) -> dict[str, Any]:
             "split": {}
             if dataset.split is None
             else {name: int((dataset.split == code).sum()) for code, name in enumerate(SPLITS)},
+            "labels": label_counts(dataset),
             "columns": [name for name in COLUMNS if dataset.has(name)],
         }
         if dataset.has("forces"):

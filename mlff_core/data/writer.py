@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mlff_core.atomic_write import make_folder
+from mlff_core.atomic_write import make_folder, part_beside
 from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, HESSIAN, LABELS, LENGTH_UNIT, SPLITS, VERSION
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError
@@ -68,39 +67,28 @@ def write_dataset(
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(temporary, "w") as file:
-            writer = _Writer(file, kinds, smiles)
-            block: list[LabelledStructure] = []
-            for structure in structures:
-                block.append(structure)
-                if len(block) == BLOCK:
-                    writer.append(block)
-                    block = []
-            writer.append(block)
-            if writer.n_structures == 0:
-                raise InputError(f"no structures to write to {path}: at least one is needed")
-            writer.finish()
-            file.attrs["format"] = FORMAT
-            file.attrs["version"] = VERSION
-            file.attrs["length_unit"] = LENGTH_UNIT
-            file.attrs["energy_unit"] = ENERGY_UNIT
-            file.attrs["teacher"] = json.dumps(dict(teacher or {}))
-            file.attrs["created"] = json.dumps(dict(created or {}))
-            file.attrs["license"] = license
-            file.attrs["kinds"] = json.dumps(writer.kinds)
-        publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # The part is locked already, by a descriptor of its own.
+    with part_beside(path) as part, h5py.File(part, "w", locking=False) as file:
+        writer = _Writer(file, kinds, smiles)
+        block: list[LabelledStructure] = []
+        for structure in structures:
+            block.append(structure)
+            if len(block) == BLOCK:
+                writer.append(block)
+                block = []
+        writer.append(block)
+        if writer.n_structures == 0:
+            raise InputError(f"no structures to write to {path}: at least one is needed")
+        writer.finish()
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.attrs["length_unit"] = LENGTH_UNIT
+        file.attrs["energy_unit"] = ENERGY_UNIT
+        file.attrs["teacher"] = json.dumps(dict(teacher or {}))
+        file.attrs["created"] = json.dumps(dict(created or {}))
+        file.attrs["license"] = license
+        file.attrs["kinds"] = json.dumps(writer.kinds)
     return writer.n_structures
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Give a finished file its name, so that after a crash there is the whole file or none."""
-    with temporary.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 class _Writer:

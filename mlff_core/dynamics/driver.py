@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic
 
 import numpy as np
 
+from mlff_core.atomic_write import one_writer
 from mlff_core.dynamics.files import RunFolder
 from mlff_core.dynamics.integrators import Integrator, Langevin, VelocityVerlet
 from mlff_core.dynamics.noise import AHEAD, Noise
@@ -176,38 +177,39 @@ def drive(
     Raises
     ------
     InputError
-        The folder is in use or holds another run, or a structure became unphysical.
+        The folder holds a run, another process writes it, or a structure became unphysical.
     CheckpointError
         The files of the run to be continued are damaged.
     """
-    if restart and files.holds_restart:
-        files.check_same(record)
-        state = run.resume(files)
-    else:
-        if not (restart and files.read_record()):
-            files.check_unused()
-        state = run.start()
-        files.begin(record)
-        run.write(files, state)
-    first_step, settings = state.step, run.settings
-    try:
-        if on_step is not None:
-            on_step(state)
-        while state.step < settings.n_steps:
-            try:
-                state = run.advance(state)
-            except MlffError as error:
-                run.write(files, state, last=True)
-                raise InputError(
-                    f"the run stopped after step {state.step} ({state.step * settings.timestep_fs:g} fs): {error}. "
-                    f"{run.remark}The last good step is in {files.folder}"
-                ) from error
-            state = run.write(files, state)
+    with one_writer(files.folder):
+        if restart and files.holds_restart:
+            files.check_same(record)
+            state = run.resume(files)
+        else:
+            if not (restart and files.read_record()):
+                files.check_unused()
+            state = run.start()
+            files.begin(record)
+            run.write(files, state)
+        first_step, settings = state.step, run.settings
+        try:
             if on_step is not None:
                 on_step(state)
-    finally:
-        files.close()
-    return first_step, state.step
+            while state.step < settings.n_steps:
+                try:
+                    state = run.advance(state)
+                except MlffError as error:
+                    run.write(files, state, last=True)
+                    raise InputError(
+                        f"the run stopped after step {state.step} ({state.step * settings.timestep_fs:g} fs): {error}. "
+                        f"{run.remark}The last good step is in {files.folder}"
+                    ) from error
+                state = run.write(files, state)
+                if on_step is not None:
+                    on_step(state)
+        finally:
+            files.close()
+        return first_step, state.step
 
 
 def summarise(log: Path, n_systems: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

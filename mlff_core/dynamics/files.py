@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from mlff_core.atomic_write import make_folder, write_atomically
 from mlff_core.dynamics.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -16,6 +16,8 @@ from mlff_core.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 LOG = "log.csv"
 RESTART = "restart.npz"

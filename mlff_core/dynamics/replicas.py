@@ -62,9 +62,8 @@ def run_replicas(
     """Run molecular dynamics of all structures at once and return the results.
 
     Structure k runs as :func:`~mlff_core.dynamics.simulation.run_md` would run it with the seed ``settings.seed + k``;
-    structures do not see each other. The files are those of ``run_md``: the log has a column ``replica``, and the
-    trajectory, at every ``frame_every`` steps a frame of each structure, ``info["replica"]`` being k. A run that is
-    killed goes on with ``restart=True`` and ends with the same numbers as one that was left alone.
+    they do not see each other. The files are those of ``run_md``, with a column ``replica`` in the log and, in the
+    trajectory, a frame of each at ``frame_every`` steps, ``info["replica"]`` being k; ``restart=True`` goes on exactly.
 
     Parameters
     ----------

@@ -81,8 +81,9 @@ def run_md(
     Raises
     ------
     InputError
-        The structure or settings cannot be used, the folder is in use, or the run became unphysical: atoms that
-        overlap, fly apart or are nowhere. The last good step is then in trajectory and restart file.
+        The structure or settings cannot be used, the folder holds a run or another process writes it, or the run became
+        unphysical: atoms that overlap, fly apart or are nowhere. The last good step is then in trajectory and restart
+        file.
     UnsupportedError
         An element, charge or property that the potential does not have.
     CheckpointError

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlff_core.atomic_write import atomic_stream, make_folder, write_atomically
+from mlff_core.atomic_write import atomic_stream, make_folder, one_writer, write_atomically
 from mlff_core.errors import CheckpointError, InputError
 from mlff_core.model.painn import count_parameters
 from mlff_core.models.checkpoint import file_sha256, load_checkpoint
@@ -190,18 +190,19 @@ def add_model(path: str | Path, name: str | None = None) -> RegisteredModel:
         raise InputError(
             f"a model's name is made of letters, digits, '.', '_' and '-', got {name!r}; give one with --name"
         )
-    taken = {model.name: model for model in registered_models()}
-    if name in taken:
-        raise InputError(
-            f"the name {name!r} is taken by a {taken[name].origin} model, {taken[name].path}; "
-            "give another with --name, or remove that one first"
-        )
     folder = user_folder()
     make_folder(folder)
-    model = RegisteredModel(name, folder / f"{name}{SUFFIX}", file_sha256(path), "user")
-    with path.open("rb") as source, atomic_stream(model.path) as copy:
-        shutil.copyfileobj(source, copy)
-    _write_index(folder, [*_read_index(folder, "user"), model])
+    with one_writer(folder / INDEX, wait=True):
+        taken = {model.name: model for model in registered_models()}
+        if name in taken:
+            raise InputError(
+                f"the name {name!r} is taken by a {taken[name].origin} model, {taken[name].path}; "
+                "give another with --name, or remove that one first"
+            )
+        model = RegisteredModel(name, folder / f"{name}{SUFFIX}", file_sha256(path), "user")
+        with path.open("rb") as source, atomic_stream(model.path) as copy:
+            shutil.copyfileobj(source, copy)
+        _write_index(folder, [*_read_index(folder, "user"), model])
     return model
 
 
@@ -219,9 +220,10 @@ def remove_model(name: str) -> RegisteredModel:
     if model.origin != "user":
         raise InputError(f"{name!r} is shipped with mlff-hub and cannot be removed; only models you added can be")
     folder = user_folder()
-    # The index first: a file without an entry is harmless, an entry without a file is not.
-    _write_index(folder, [other for other in _read_index(folder, "user") if other.name != name])
-    model.path.unlink(missing_ok=True)
+    with one_writer(folder / INDEX, wait=True):
+        # The index first: a file without an entry is harmless, an entry without a file is not.
+        _write_index(folder, [other for other in _read_index(folder, "user") if other.name != name])
+        model.path.unlink(missing_ok=True)
     return model
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import InputError
+from mlff_core.structures.arrays import refuse_masked_or_complex
 
 MAX_ATOMIC_NUMBER = 118
 
@@ -233,6 +234,7 @@ def single(
 
 def _array(name: str, value: Any, dtype: type[np.float64 | np.int64]) -> npt.NDArray[Any]:
     """Return an own copy of an array-like; whole numbers are checked to be whole."""
+    refuse_masked_or_complex(name, value)
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:

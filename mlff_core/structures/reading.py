@@ -11,6 +11,8 @@ import torch
 
 from mlff_core.errors import InputError, first_line
 from mlff_core.structures.batch import AtomicBatch, concatenate, single
+from mlff_core.structures.budget import check_declared_sizes
+from mlff_core.structures.sdf import is_sdf, read_sdf
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,24 +24,28 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     Parameters
     ----------
     path
-        xyz, extxyz, cif, pdb, POSCAR, traj, …
+        xyz, extxyz, cif, pdb, POSCAR, traj, …; of an SDF all molecules are read.
     index
         Which frames, as a slice: ``":"`` all, ``"-1"`` the last.
 
     Raises
     ------
     InputError
-        The file is missing, unreadable, or holds no atoms.
+        The file is missing, unreadable, shorter than it says, or holds no atoms.
     """
     import ase.io
+    from ase.io.formats import string2index
 
     path = Path(path)
     if not path.exists():
         raise InputError(f"there is no file {path}; give a structure file such as .xyz, .extxyz, .cif or .pdb")
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a structure file in it")
+    check_declared_sizes(path)
     try:
-        frames = ase.io.read(path, index=index)
+        frames = read_sdf(path)[string2index(index)] if is_sdf(path) else ase.io.read(path, index=index)
+    except InputError:
+        raise
     except Exception as error:
         # ASE's readers raise whatever their format meets: IndexError, KeyError, UnicodeDecodeError, StopIteration …
         raise InputError(

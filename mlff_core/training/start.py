@@ -140,5 +140,6 @@ def _check_neutral(dataset: Dataset) -> None:
     for name, normal, words in (("charge", 0, "charged"), ("spin_multiplicity", 1, "open-shell")):
         if dataset.has(name) and (dataset.column(name, 0, len(dataset)) != normal).any():
             raise UnsupportedError(
-                f"{dataset.path} holds {words} structures, which a student cannot tell from others; leave them out"
+                f"{dataset.path} holds {words} structures, which a student cannot tell from others; leave them out: "
+                f"`mlff data filter IN OUT --{name.replace('_', '-')} {normal}`"
             )

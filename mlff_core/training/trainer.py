@@ -6,14 +6,17 @@ so far, by validation loss, with its card), ``log.csv``, and TensorBoard events 
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 
 import torch
 
+from mlff_core.atomic_write import one_writer
 from mlff_core.errors import InputError
 from mlff_core.kernels.precision import tensor_cores
 from mlff_core.models.devices import resolve_device
-from mlff_core.training.parallel import processes
+from mlff_core.training.parallel import Processes, processes
 from mlff_core.training.progress import Reporter
 from mlff_core.training.result import TrainResult
 from mlff_core.training.settings import TrainConfig
@@ -68,7 +71,17 @@ class Trainer:
         Raises
         ------
         InputError
-            Data or settings that cannot be used, a run in ``out`` that is another one, or a loss that is not finite.
+            Data or settings that cannot be used, a run in ``out`` that is another one or that another process is at, or
+            a loss that is not finite.
         """
-        with processes(self.device) as group, tensor_cores(self.config.precision == "tf32"):
+        with (
+            processes(self.device) as group,
+            tensor_cores(self.config.precision == "tf32"),
+            _alone(self.config.out, group),
+        ):
             return Run(self.config, self.device, self.dtype, group, self.reporter, lambda: self._stop, resume).train()
+
+
+def _alone(out: Path, group: Processes) -> contextlib.AbstractContextManager[None]:
+    """Return what keeps other runs out of the folder; of processes that train together the first one holds it."""
+    return one_writer(out) if group.is_first else contextlib.nullcontext()

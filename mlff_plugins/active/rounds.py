@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlff_core.atomic_write import make_folder, write_atomically
+from mlff_core.atomic_write import make_folder, one_writer, write_atomically
 from mlff_core.config import load_config, save_config, to_dict
 from mlff_core.data.reader import Dataset
 from mlff_core.errors import InputError
@@ -93,10 +93,15 @@ def run_active(
     Raises
     ------
     InputError
-        Other settings than the run in the folder was begun with, another teacher than the data set's, or nothing found
-        above the threshold.
+        Other settings than the run in the folder was begun with, another process at work in it, another teacher than
+        the data set's, or nothing found above the threshold.
     """
     run = _Run(config, teacher, reporter, on_message)
+    with one_writer(config.out):
+        return _all_rounds(run, config)
+
+
+def _all_rounds(run: _Run, config: ActiveConfig) -> list[Round]:
     run.begin()
     rounds = [run.judged(config.out / "round-0", config.out / START, UNCERTAIN, 0)]
     last = dict.fromkeys((UNCERTAIN, RANDOM), (config.out / "round-0", config.out / START))

@@ -8,6 +8,13 @@ import numpy as np
 
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError, MissingDependencyError
+from mlff_core.structures.arrays import near_origin
+
+MAX_SMILES = 5000
+"""Characters; RDKit's time grows faster than the length."""
+
+MAX_EMBEDDED = 1000
+"""Atoms, hydrogens too; ETKDG's memory grows with their square, its time with more."""
 
 
 def rdkit() -> Any:
@@ -34,8 +41,13 @@ def parse(smiles: str) -> Any:
     Raises
     ------
     InputError
-        It is no SMILES, or no molecule has these valences.
+        It is no SMILES, longer than ``MAX_SMILES``, or no molecule has these valences.
     """
+    if len(smiles) > MAX_SMILES:
+        raise InputError(
+            f"the SMILES {smiles[:20]}… has {len(smiles):,} characters, more than {MAX_SMILES:,}; give its structure, "
+            "as .sdf or .xyz"
+        )
     chem = rdkit()
     from rdkit import rdBase
 
@@ -78,6 +90,11 @@ def relaxed(molecule: Any, n: int, seed: int) -> list[LabelledStructure]:
     chem = rdkit()
     from rdkit import rdBase
 
+    if (n_atoms := molecule.GetNumAtoms()) > MAX_EMBEDDED:
+        raise InputError(
+            f"a molecule of {n_atoms:,} atoms is too large to be embedded, the most is {MAX_EMBEDDED:,}; give its "
+            "structure, as .sdf or .xyz"
+        )
     smiles = chem.MolToSmiles(chem.RemoveHs(molecule))
     with rdBase.BlockLogs():
         if not chem.AllChem.MMFFHasAllMoleculeParams(molecule):
@@ -98,7 +115,7 @@ def from_conformer(molecule: Any, positions: np.ndarray, smiles: str, kind: str)
     atoms = list(molecule.GetAtoms())
     return LabelledStructure(
         atomic_numbers=np.array([atom.GetAtomicNum() for atom in atoms], dtype=np.uint8),
-        positions=np.asarray(positions, dtype=np.float32),
+        positions=near_origin(np.asarray(positions, dtype=np.float64), None, None).astype(np.float32),
         charge=sum(atom.GetFormalCharge() for atom in atoms),
         spin_multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in atoms),
         kind=kind,

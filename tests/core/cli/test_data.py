@@ -64,7 +64,9 @@ def test_from_smiles_to_a_split_data_set_and_back_to_xyz(run, tmp_path):
     assert run("split", "few.h5", "--validation", "0.2", "--test", "0.2").stdout.startswith(
         "few.h5, by molecule: train "
     )
+    assert "labelled with energy" in run("split", "few.h5", "--validation", "0.2", "--test", "0.2").stdout
     summary = json.loads(run("info", "few.h5", "--json").stdout)
+    assert summary["labels"] == {"energy": report["n_structures"], "forces": report["n_structures"]} == report["labels"]
     assert summary["n_structures"] == report["n_structures"] == sum(summary["split"].values())
     assert summary["kinds"]["rattle"] == 5
     assert summary["teacher"]["name"] == "pair-potential"
@@ -77,9 +79,10 @@ def test_from_smiles_to_a_split_data_set_and_back_to_xyz(run, tmp_path):
     )
     assert again.exit_code == 0, again.stderr
     assert Dataset("again.h5").energy == pytest.approx(Dataset("few.h5").energy, abs=1e-5)
+    n = 2 * len(Dataset("few.h5"))
     assert (
         run("merge", "few.h5", "again.h5", "-o", "both.h5").stdout
-        == f"both.h5: {2 * len(Dataset('few.h5'))} structures of 2 data sets\n"
+        == f"both.h5: {n} structures of 2 data sets, labelled with energy {n}, forces {n}\n"
     )
 
 
@@ -142,3 +145,32 @@ def test_help_imports_no_torch():
         "assert not {'torch', 'h5py', 'ase', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_model_is_a_teacher_by_path_or_name_and_its_labels_are_its_own(run, tmp_path):
+    import torch
+
+    from mlff_core import ModelCard, load
+    from mlff_core.model.painn import PaiNN, PaiNNConfig
+    from mlff_core.models.checkpoint import file_sha256, save_checkpoint
+
+    torch.manual_seed(0)
+    config = PaiNNConfig(elements=(1, 6, 7, 8), hidden=8, n_layers=1, n_radial=4)
+    card = ModelCard("big", config.elements, config.cutoff, teacher={"name": "so3lr"})
+    save_checkpoint(tmp_path / "big.pt", PaiNN(config), card)
+    run("generate", "few.smi", "a.h5", "--config", "few.toml", "--set", "kinds.descent.enabled=false")
+    words = ("label", "a.h5", "b.h5", "--set", "max_force=0.0", "--teacher", "big.pt")
+    done = run(*words, "--teacher-option", "dtype=float64")
+    assert done.exit_code == 0, done.stderr
+    assert "labelled with energy" in done.stdout
+    dataset = Dataset("b.h5")
+    assert (dataset.teacher["name"], dataset.teacher["method"]) == ("big", "student of so3lr")
+    assert dataset.teacher["sha256"] == file_sha256(tmp_path / "big.pt")
+    assert dataset.teacher["settings"] == {"dtype": "float64"}
+    read = dataset.read(dataset.indices(), dtype=torch.float64)
+    expected = load("big.pt", dtype="float64").predict(read.batch)
+    torch.testing.assert_close(read.energy, expected.energy, rtol=0, atol=1e-6)
+    assert "has no option weights; it has device, dtype, kernel" in run(*words, "--teacher-option", "weights=x").stderr
+    assert "there is no file none.pt" in run("label", "a.h5", "c.h5", "--teacher", "none.pt").stderr
+    assert run("label", "a.h5", "c.h5", "--teacher", "organic-tiny", "--set", "max_force=0.0").exit_code == 0
+    assert Dataset("c.h5").teacher["name"] == "organic-tiny"

@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms, FixBondLength
 from ase.io import read
 
+from mlff_core.atomic_write import one_writer
 from mlff_core.dynamics import run_md
 from mlff_core.dynamics.files import COLUMNS
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError
@@ -236,6 +237,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from conftest import LennardJones
 from ase.io import read
+from mlff_core.atomic_write import one_writer
 from mlff_core.dynamics import MDSettings, run_md
 run_md(LennardJones(), read(sys.argv[3]), MDSettings(**eval(sys.argv[4])), sys.argv[2], restart=True)
 """
@@ -278,3 +280,9 @@ def test_restart_where_nothing_was_begun_begins(argon, crystal, tmp_path, settin
 def test_one_atom_can_run(argon, tmp_path, settings, rows):
     run_md(argon, Atoms("Ar"), settings(n_steps=5), tmp_path)
     assert float(rows(tmp_path)[-1]["temperature_kelvin"]) == 0.0
+
+
+def test_a_folder_that_another_run_writes_is_refused(argon, cluster, tmp_path, settings):
+    with one_writer(tmp_path / "run"), pytest.raises(InputError, match="run is being written by process"):
+        run_md(argon, cluster, settings(), tmp_path / "run", restart=True)
+    assert run_md(argon, cluster, settings(), tmp_path / "run", restart=True).last_step == 20

@@ -1,6 +1,7 @@
 """Names of models."""
 
 import json
+import multiprocessing
 import sys
 
 import pytest
@@ -200,3 +201,22 @@ def test_the_models_that_are_shipped_are_whole(monkeypatch):
     for model in registry.registered_models():
         if model.origin == "shipped":
             assert registry.verify_model(model) == []
+
+
+def _add(path, name, results):
+    results.put(registry.add_model(path, name).name)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_models_added_at_once_are_all_there(folders):
+    path = write(folders[2] / "drop.pt")
+    fork = multiprocessing.get_context("fork")
+    results = fork.Queue()
+    processes = [fork.Process(target=_add, args=(path, f"drop-{k}", results)) for k in range(6)]
+    for process in processes:
+        process.start()
+    added = sorted(results.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join()
+    assert added == [f"drop-{k}" for k in range(6)]
+    assert sorted(model.name for model in registry.registered_models() if model.origin == "user") == added

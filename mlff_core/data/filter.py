@@ -1,0 +1,173 @@
+"""The structures of a data set that a student or a purpose can use, as a set of their own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mlff_core.atomic_write import one_writer
+from mlff_core.data.reader import Dataset
+from mlff_core.data.structure import LabelledStructure
+from mlff_core.data.writer import write_dataset
+from mlff_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a structure must be to be kept; a rule that is None leaves nothing out.
+
+    Parameters
+    ----------
+    charge
+        Total charge, e.
+    spin_multiplicity
+        2S + 1.
+    elements
+        Atomic numbers; structures with any other are left out.
+    max_force
+        Largest component of a force, eV/Å.
+    kinds
+        Kinds of geometry.
+    energy_window
+        Largest energy above the lowest of the same composition and charge in the set, eV.
+    """
+
+    charge: int | None = None
+    spin_multiplicity: int | None = None
+    elements: tuple[int, ...] | None = None
+    max_force: float | None = None
+    kinds: tuple[str, ...] | None = None
+    energy_window: float | None = None
+
+    def __post_init__(self) -> None:
+        if all(value is None for value in asdict(self).values()):
+            raise InputError("nothing to filter by; give at least one rule, such as --charge 0")
+        for name in ("max_force", "energy_window"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"{name} must be above 0, got {value:g}")
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What a filter left.
+
+    Parameters
+    ----------
+    n_structures, n_before
+        In the new set and in the old one.
+    left_out
+        How many structures each rule left out; a structure counts for the first rule that it breaks.
+    """
+
+    n_structures: int
+    n_before: int
+    left_out: dict[str, int]
+
+
+def filter_dataset(source: str | Path, output: str | Path, rules: Filter) -> Filtered:
+    """Write the structures of a data set that keep the rules as another, labels and splits with them.
+
+    Parameters
+    ----------
+    source
+        The data set.
+    output
+        The data set to make.
+    rules
+        What is kept.
+
+    Raises
+    ------
+    InputError
+        The output is the source, a kind does not occur, labels are needed and missing, or nothing is left.
+    """
+    source, output = Path(source), Path(output)
+    if output.exists() and output.samefile(source):
+        raise InputError(f"{output} is the set to filter, and what is left out would be lost; give another name")
+    with one_writer(output), Dataset(source) as dataset:
+        check_rules(dataset, rules)
+        lowest = _lowest_energies(dataset) if rules.energy_window is not None else {}
+        left_out: Counter[str] = Counter()
+
+        def kept() -> Iterator[LabelledStructure]:
+            for structure in dataset.structures():
+                if broken := _broken_rule(structure, rules, lowest):
+                    left_out[broken] += 1
+                else:
+                    # SMILES are joined again by molecule_id.
+                    yield structure if structure.molecule_id is None else replace(structure, smiles=None)
+
+        try:
+            n_structures = write_dataset(
+                output,
+                kept(),
+                teacher=dataset.teacher,
+                kinds=dataset.kinds,
+                smiles=dataset.smiles,
+                created={
+                    "command": "filter",
+                    "rules": {name: value for name, value in asdict(rules).items() if value is not None},
+                    "source": {"name": source.name, "sha256": dataset.sha256(), "created": dataset.created},
+                },
+                license=dataset.license,
+            )
+        except InputError as error:
+            if sum(left_out.values()) == len(dataset):
+                counts = ", ".join(f"{rule} {count}" for rule, count in left_out.items())
+                raise InputError(f"no structure of {source} keeps the rules ({counts}); loosen them") from error
+            raise
+        return Filtered(n_structures, len(dataset), dict(left_out))
+
+
+def check_rules(dataset: Dataset, rules: Filter) -> None:
+    """Refuse rules that have no meaning for a data set.
+
+    Raises
+    ------
+    InputError
+        A kind that does not occur, or labels that the set has not.
+    """
+    unknown = sorted(set(rules.kinds or ()) - set(dataset.kinds))
+    if unknown:
+        raise InputError(f"{dataset.path} has no kind {', '.join(unknown)}; it has {', '.join(dataset.kinds)}")
+    for rule, label in (("max_force", "forces"), ("energy_window", "energy")):
+        if getattr(rules, rule) is not None and not dataset.has(label):
+            raise InputError(f"{rule} needs the labels {label!r}, which {dataset.path} has not; label it first")
+
+
+def _composition(structure: LabelledStructure) -> tuple[bytes, int]:
+    return np.sort(structure.atomic_numbers).tobytes(), structure.charge
+
+
+def _lowest_energies(dataset: Dataset) -> dict[tuple[bytes, int], float]:
+    lowest: dict[tuple[bytes, int], float] = {}
+    for structure in dataset.structures():
+        if structure.energy is not None:
+            key = _composition(structure)
+            lowest[key] = min(structure.energy, lowest.get(key, float("inf")))
+    return lowest
+
+
+def _broken_rule(structure: LabelledStructure, rules: Filter, lowest: dict[tuple[bytes, int], float]) -> str:
+    """Return the first rule that a structure breaks, or an empty text."""
+    if rules.charge is not None and structure.charge != rules.charge:
+        return "charge"
+    if rules.spin_multiplicity is not None and structure.spin_multiplicity != rules.spin_multiplicity:
+        return "spin multiplicity"
+    if rules.elements is not None and not set(structure.atomic_numbers.tolist()) <= set(rules.elements):
+        return "elements"
+    if rules.kinds is not None and structure.kind not in rules.kinds:
+        return "kind"
+    # Written so that what is no number is left out too.
+    if rules.max_force is not None and not float(np.abs(structure.forces).max()) <= rules.max_force:  # type: ignore[arg-type]
+        return "max force"
+    if rules.energy_window is not None:
+        above = structure.energy - lowest[_composition(structure)]  # type: ignore[operator]
+        if not above <= rules.energy_window:
+            return "energy window"
+    return ""

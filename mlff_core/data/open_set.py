@@ -1,0 +1,53 @@
+"""An open data set file as its checks see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mlff_core.data.structure import Array
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mlff_core.data.hessian_rows import HessianRows
+
+Indices = npt.NDArray[np.int64]
+
+
+class OpenSet(Protocol):
+    """What is checked: an open data set file, :class:`mlff_core.data.reader.Dataset`."""
+
+    path: Path
+
+    def __len__(self) -> int: ...
+
+    @property
+    def offsets(self) -> Array:
+        """Where the atoms of each structure begin, shape (n_structures + 1,), no unit."""
+
+    @property
+    def split(self) -> Array | None:
+        """The part of each structure, shape (n_structures,), no unit."""
+
+    @property
+    def molecule_id(self) -> Array:
+        """The molecule of each structure, shape (n_structures,), no unit."""
+
+    def has(self, name: str) -> bool:
+        """Return whether a column is there."""
+
+    def n_atoms_of(self, indices: Indices) -> Indices:
+        """Return the atoms of each structure, shape (n_structures,), no unit."""
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Yield first and end of pieces that fit into memory."""
+
+    def column(self, name: str, start: int, stop: int) -> Array:
+        """Return rows of a column, shape (n, …), in the layout's unit."""
+
+    def hessian_rows(self, indices: Indices) -> HessianRows:
+        """Return checked rows of Hessians."""

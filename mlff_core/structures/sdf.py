@@ -1,0 +1,68 @@
+"""SDF files, one molecule after another, of which ASE's reader takes the first."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlff_core.errors import InputError
+from mlff_core.structures.budget import lines
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def is_sdf(path: Path) -> bool:
+    """Return whether a file is an SDF, compressed or not, by its ending."""
+    return path.name.lower().endswith((".sdf", ".sdf.gz", ".sdf.bz2", ".sdf.xz"))
+
+
+def sdf_records(path: Path) -> Iterator[str]:
+    """Yield the text of each record of an SDF file, without the line ``$$$$`` that ends it.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read as text.
+    """
+    record: list[str] = []
+    for line in lines(path, errors="replace"):
+        if not line.startswith("$$$$"):
+            record.append(line)
+            continue
+        yield "\n".join(record) + "\n"
+        record = []
+    if any(line.strip() for line in record):
+        yield "\n".join(record) + "\n"
+
+
+def read_sdf(path: Path) -> list[Atoms]:
+    """Return the molecules of an SDF file (V2000), all of them.
+
+    Raises
+    ------
+    InputError
+        A record cannot be read; the message says which.
+    """
+    import ase.io
+
+    frames = []
+    for number, record in enumerate(sdf_records(path), start=1):
+        try:
+            counts = record.split("\n")[3]
+            frame = ase.io.read(io.StringIO(record), format="sdf")
+            n_atoms = int(counts[:3])
+        except Exception as error:  # ASE's reader raises whatever it meets
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"{path} cannot be read as a structure file: molecule {number}: {type(error).__name__}: {reason}; "
+                "check the format and the ending"
+            ) from error
+        if "V3000" in counts:
+            raise InputError(f"{path}: molecule {number} is in the format V3000; write it as V2000")
+        if len(frame) != n_atoms:
+            raise InputError(f"{path}: molecule {number} says that it has {n_atoms} atoms and holds {len(frame)}")
+        frames.append(frame)
+    return frames
