@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from mlff_core.data.overlap import check_apart
 from mlff_core.data.structure import Array
 from mlff_core.errors import InputError
 from mlff_core.structures.batch import MAX_ATOMIC_NUMBER
+
+if TYPE_CHECKING:
+    from mlff_core.data.hessian_rows import HessianRows
 
 
 def check_layout(file: Any, path: str) -> None:
