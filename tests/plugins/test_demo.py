@@ -5,10 +5,10 @@ from click.testing import CliRunner
 
 pytest.importorskip("so3krates_torch")
 
-from mlff_core.cli.main import cli
+from mlff_core.cli.main import build
 from mlff_core.data.reader import Dataset
 from mlff_core.training.settings import StopSection
-from mlff_plugins.demo import walk as demo
+from mlff_plugins.demo import pipeline as demo
 from mlff_plugins.demo.command import command
 
 
@@ -48,7 +48,7 @@ def test_a_student_that_is_not_good_is_reported_and_the_exit_status_is_1(short, 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    result = CliRunner().invoke(cli, ["demo", "--out", str(tmp_path)])
+    result = CliRunner().invoke(build(), ["demo", "--out", str(tmp_path)])
     assert result.exit_code == 1
     assert "is not empty" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
