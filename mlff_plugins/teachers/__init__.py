@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def mlff_register_teachers() -> Iterable[Teacher]:
     """Return the built-in teachers; no engine is imported."""
     from mlff_plugins.teachers.any_ase import AnyASE
+    from mlff_plugins.teachers.fragments import FragmentsTeacher
     from mlff_plugins.teachers.orb import Orb
     from mlff_plugins.teachers.so3lr import SO3LR
     from mlff_plugins.teachers.xtb import GFN1, GFN2
 
-    return [SO3LR(), GFN2(), GFN1(), Orb(), AnyASE()]
+    return [SO3LR(), GFN2(), GFN1(), FragmentsTeacher(), Orb(), AnyASE()]

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from mlff_core.card import ModelCard
-from mlff_core.errors import InputError
+from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.potentials.checks import check_distances
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate, split
+from mlff_core.structures.fragments import find_fragments
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
 from mlff_plugins.teachers.so3lr_settings import (
@@ -99,6 +100,7 @@ class SO3LRPotential(Potential):
 
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
+        _check_alone(batch)
         periodic = batch.pbc.any(dim=1).tolist()
         results: list[Prediction | None] = [None] * batch.n_systems
         # A caller's no_grad or inference mode must neither stop the gradient nor be changed.
@@ -133,6 +135,28 @@ class SO3LRPotential(Potential):
             stress=out["stress"].detach() if "stress" in want else None,
             atom_energies=atom_energies if "atom_energies" in want else None,
         )
+
+
+def _check_alone(batch: AtomicBatch) -> None:
+    """Refuse a charged structure of several molecules.
+
+    The network spreads the total charge over all atoms by element, so an ion beside another molecule is wrong, however
+    far apart they are.
+
+    Raises
+    ------
+    UnsupportedError
+        Says how many molecules there are, and which teacher serves them.
+    """
+    if batch.charge is None or not bool((batch.charge != 0).any()):
+        return
+    for k, system in enumerate(split(batch)):
+        charge = float(batch.charge[k])
+        if charge and (n_molecules := len(find_fragments(system).atoms)) > 1:
+            raise UnsupportedError(
+                f"so3lr spreads a total charge over all atoms, so it is wrong for structure {k}: {charge:+g} e on "
+                f"{n_molecules} molecules; use the teacher 'fragments', which gives each molecule its own charge"
+            )
 
 
 def _copied(batch: AtomicBatch) -> AtomicBatch:

@@ -59,6 +59,14 @@ class TestGFN1(_XTBContract):
     test_a_worker_process_gives_the_same_labels_and_is_left_as_it_was = None
 
 
+@skip_where_missing("fragments")
+class TestFragments(_XTBContract):
+    teacher = "fragments"
+    options: ClassVar[dict[str, str]] = {"device": "cpu", "dtype": "float64"}
+    # Takes seconds, and is the same code as for its parts.
+    test_a_worker_process_gives_the_same_labels_and_is_left_as_it_was = None
+
+
 class TestEMT(TeacherContract):
     teacher = "ase:ase.calculators.emt.EMT"
     slope = 1e-6
