@@ -94,7 +94,7 @@ class CPUGradientKernel:
         batch, edges
             The structures.
         cotangents
-            a_i, shape (n_atoms,), no unit, float64.
+            a_i, shape (n_atoms,), float64.
         """
         self._numbers.backward(self._gradient(batch, edges, cotangents))
 

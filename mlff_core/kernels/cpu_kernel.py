@@ -66,7 +66,7 @@ def _describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n
 
 
 def _exact_numbers(model: PaiNN, n_intervals: int) -> Tensor:
-    """Return the trainable numbers, shape (n_numbers,), no unit, made in float64 and rounded once."""
+    """Return the trainable numbers, shape (n_numbers,), made in float64 and rounded once."""
     exact = copy.deepcopy(model).cpu().double()
     with torch.no_grad():
         return trainable_numbers(exact, filter_splines(exact, n_intervals)).to(model.scale.dtype)
@@ -114,7 +114,7 @@ class LibraryModel:
     model
         The network.
     numbers
-        Its trainable numbers in its precision, shape (n_numbers,), no unit; see
+        Its trainable numbers in its precision, shape (n_numbers,); see
         :func:`~mlff_core.kernels.cpu_parameters.trainable_numbers`.
     variant
         An instruction set out of :func:`variants`; None takes the fastest.
@@ -143,7 +143,7 @@ class LibraryModel:
         return int(self.library.mlff_painn_needed_bytes(self.address, n_atoms, n_edges, n_threads))
 
     def refresh(self, numbers: Tensor) -> None:
-        """Replace the trainable numbers by others, shape (n_numbers,), no unit, while no evaluation is under way."""
+        """Replace the trainable numbers by others, shape (n_numbers,), while no evaluation is under way."""
         status = self.library.mlff_painn_refresh(self.address, numbers.data_ptr(), len(numbers))
         assert status == 0, "the numbers of one network always fit it"
 
@@ -173,7 +173,7 @@ class LibraryModel:
         virial
             −dE/d(strain), shape (n_systems, 3, 3), eV.
         cotangents
-            Factors of the atoms' energies in what is differentiated, shape (n_atoms,), no unit, float64.
+            Factors of the atoms' energies in what is differentiated, shape (n_atoms,), float64.
         gradient
             Of Σ factor · energy in the trainable numbers, shape (n_numbers,), eV.
         part

@@ -29,7 +29,7 @@ def spline_coefficients(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     Parameters
     ----------
     values
-        At the ends of the intervals, shape (n_intervals + 1, width), the last row zero; no unit.
+        At the ends of the intervals, shape (n_intervals + 1, width), the last row zero.
     """
     n_points = len(values)
     # (c₋ + 4c + c₊)/6 is the value at a point. At the near end c₀ is the value, at the far end c₊ = c₋ (slope zero).
@@ -69,7 +69,7 @@ def filter_splines(model: PaiNN, n_intervals: int) -> Tensor:
     Returns
     -------
     Tensor
-        Shape (n_intervals + 3, n_radial + 1), no unit; the last column is that of the bias.
+        Shape (n_intervals + 3, n_radial + 1); the last column is that of the bias.
     """
     basis = copy.deepcopy(model.basis).cpu().double()
     distances = torch.linspace(0.0, model.cutoff, n_intervals + 1, dtype=torch.float64)
@@ -90,7 +90,7 @@ def trainable_numbers(model: PaiNN, splines: Tensor) -> Tensor:
     model
         The network.
     splines
-        Of :func:`filter_splines`, in the model's precision, shape (n_intervals + 3, n_radial + 1), no unit.
+        Of :func:`filter_splines`, in the model's precision, shape (n_intervals + 3, n_radial + 1).
     """
     return torch.cat([part.reshape(-1) for part in _trainable(model, splines)])
 

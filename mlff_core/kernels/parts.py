@@ -26,13 +26,13 @@ class Part(NamedTuple):
     Attributes
     ----------
     atoms
-        Where they are in the batch, shape (n_part,), no unit.
+        Where they are in the batch, shape (n_part,).
     edges
         Between them, by their places in the part.
     edge_places
-        Where these are in the edges of the batch, shape (n_part_edges,), no unit.
+        Where these are in the edges of the batch, shape (n_part_edges,).
     n_centers
-        How many of the atoms each layer sends messages to, shape (n_layers,), no unit; the last are the wanted ones.
+        How many of the atoms each layer sends messages to, shape (n_layers,); the last are the wanted ones.
     """
 
     atoms: Tensor
@@ -54,7 +54,7 @@ def cut_out(n_atoms: int, edges: EdgeList, wanted: Tensor, n_layers: int) -> Par
     edges
         Of the batch.
     wanted
-        Places of the atoms, shape (n_wanted,), no unit.
+        Places of the atoms in the batch, shape (n_wanted,), int64.
     n_layers
         Of the network.
     """
@@ -97,7 +97,7 @@ def halves(batch: AtomicBatch, atoms: Tensor) -> tuple[Tensor, Tensor]:
     batch
         The structures.
     atoms
-        Places of some of its atoms, shape (n_some,), no unit.
+        Places of some of its atoms, shape (n_some,), int64.
     """
     middle = len(atoms) // 2
     systems = batch.system_idx[atoms]

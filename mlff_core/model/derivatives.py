@@ -25,7 +25,7 @@ def forces_from_edge_gradients(gradients: Tensor, centers: Tensor, neighbors: Te
     gradients
         ∂E/∂d of each edge, shape (n_edges, 3), eV/Å.
     centers, neighbors
-        Shape (n_edges,), no unit.
+        Shape (n_edges,).
     n_atoms
         Number of atoms.
     """
@@ -45,9 +45,9 @@ def virial_from_edge_gradients(
     gradients
         ∂E/∂d of each edge, shape (n_edges, 3), eV/Å.
     centers
-        Shape (n_edges,), no unit.
+        Shape (n_edges,).
     system_idx
-        Shape (n_atoms,), no unit.
+        Shape (n_atoms,).
     n_systems
         Number of systems.
     """
@@ -71,11 +71,11 @@ def energies_and_edge_gradients(
     model
         Called as ``model(atomic_numbers, edge_vectors, centers, neighbors)``, gives atom energies in eV.
     atomic_numbers
-        Shape (n_atoms,), no unit.
+        Shape (n_atoms,).
     edge_vectors
         Shape (n_edges, 3), Å; part of the caller's graph if ``create_graph`` is set.
     centers, neighbors
-        Shape (n_edges,), no unit.
+        Shape (n_edges,).
     create_graph
         Keep the graph, for training on forces or for a second derivative.
     """

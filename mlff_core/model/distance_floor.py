@@ -26,9 +26,9 @@ def held_distances(distances: Tensor, inverse_lengths: Tensor, core: float, widt
     inverse_lengths
         1/L, shape (n_edges,), Å⁻¹.
     core
-        Where the inner region ends, in units of L, no unit.
+        Where the inner region ends, in units of L.
     width
-        w, no unit.
+        w.
 
     Returns
     -------

@@ -43,13 +43,13 @@ class EdgeGraph(nn.Module):
         Parameters
         ----------
         atomic_numbers
-            Shape (n_atoms,), int64, no unit.
+            Shape (n_atoms,), int64.
         edge_vectors
             From centre to neighbour, shape (n_edges, 3), Å.
         centers, neighbors
-            Shape (n_edges,), int64, no unit.
+            Shape (n_edges,), int64.
         system_idx
-            Shape (n_atoms,), int64, non-decreasing from 0, no unit.
+            Shape (n_atoms,), int64, non-decreasing from 0.
 
         Returns
         -------

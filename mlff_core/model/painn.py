@@ -50,7 +50,7 @@ class PaiNNConfig:
     shared_filters
         One radial filter for all layers, as SchNetPack offers it, instead of one each.
     core
-        The inner region of a pair, in units of its covalent length, no unit; 0 for none. Atoms nearer to each other
+        The inner region of a pair, in units of its covalent length; 0 for none. Atoms nearer to each other
         than this see filters that no longer change, and the repulsion alone acts between them. See
         :func:`~mlff_core.model.distance_floor.held_distances`.
     """
@@ -109,13 +109,13 @@ class Message(nn.Module):
         Parameters
         ----------
         s, v
-            Scalar (n_atoms, F) and vector (n_atoms, 3, F) features, no unit.
+            Scalar (n_atoms, F) and vector (n_atoms, 3, F) features.
         filters
-            W(r) · u(r), shape (n_edges, n_filters), no unit.
+            W(r) · u(r), shape (n_edges, n_filters).
         directions
-            Unit vectors from centre to neighbour, shape (n_edges, 3), no unit.
+            Unit vectors from centre to neighbour, shape (n_edges, 3).
         centers, neighbors
-            Shape (n_edges,), no unit.
+            Shape (n_edges,).
         """
         # index_select, not []: its backward is a plain sum, that of [] sorts its indices first.
         x = self.phi(s).index_select(0, neighbors) * filters
@@ -147,7 +147,7 @@ class Update(nn.Module):
         self.a = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.SiLU(), nn.Linear(hidden, n_out))
 
     def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the changes (Δs, Δv) of s (n_atoms, F) and v (n_atoms, 3, F), no unit."""
+        """Return the changes (Δs, Δv) of s (n_atoms, F) and v (n_atoms, 3, F)."""
         mixed = self.mix(v)
         u, w = mixed[:, :, : self.hidden], mixed[:, :, self.hidden :]
         norm = torch.sqrt((w * w).sum(dim=1) + self.smoothing)
@@ -255,16 +255,16 @@ class PaiNN(Student):
     def features(
         self, species: Tensor, edge_vectors: Tensor, distances: Tensor, centers: Tensor, neighbors: Tensor
     ) -> Tensor:
-        """Return the scalar features of each atom after the last layer, shape (n_atoms, F), no unit.
+        """Return the scalar features of each atom after the last layer, shape (n_atoms, F).
 
         Parameters
         ----------
         species
-            Species index of each atom, shape (n_atoms,), no unit.
+            Species index of each atom, shape (n_atoms,).
         edge_vectors, distances
             Shape (n_edges, 3) and (n_edges,), Å; edges beyond the cutoff contribute nothing.
         centers, neighbors
-            Shape (n_edges,), int64, no unit.
+            Shape (n_edges,), int64.
         """
         directions = edge_vectors / distances.unsqueeze(-1)
         seen = distances

@@ -45,7 +45,7 @@ class ScriptedStudent(nn.Module):
         Parameters
         ----------
         atomic_numbers
-            Shape (n_atoms,), int64, no unit; elements of the model.
+            Shape (n_atoms,), int64; elements of the model.
         positions
             Shape (n_atoms, 3), Å, float64.
         cell

@@ -99,16 +99,16 @@ class Student(nn.Module):
     def features(
         self, species: Tensor, edge_vectors: Tensor, distances: Tensor, centers: Tensor, neighbors: Tensor
     ) -> Tensor:
-        """Return the scalar features of each atom, shape (n_atoms, F), no unit.
+        """Return the scalar features of each atom, shape (n_atoms, F).
 
         Parameters
         ----------
         species
-            Species index of each atom, shape (n_atoms,), no unit.
+            Species index of each atom, shape (n_atoms,).
         edge_vectors, distances
             Shape (n_edges, 3) and (n_edges,), Å; edges beyond the network's cutoff contribute nothing.
         centers, neighbors
-            Shape (n_edges,), int64, no unit.
+            Shape (n_edges,), int64.
         """
         raise NotImplementedError
 
@@ -118,12 +118,12 @@ class Student(nn.Module):
         Parameters
         ----------
         atomic_numbers
-            Shape (n_atoms,), int64, no unit; every one among the model's elements.
+            Shape (n_atoms,), int64; every one among the model's elements.
         edge_vectors
             From centre to neighbour, shape (n_edges, 3), Å: all that are shorter than ``cutoff``, the longest reach of
             network and terms; edges beyond it contribute nothing.
         centers, neighbors
-            Shape (n_edges,), int64, no unit.
+            Shape (n_edges,), int64.
         """
         species = self.species_of_number[atomic_numbers]
         distances = torch.sqrt((edge_vectors * edge_vectors).sum(dim=-1))

@@ -68,10 +68,10 @@ class Term(ModuleWithConstants):
         distances
             Shape (n_edges,), Å; none longer than the term's cutoff where that is shorter than another's.
         species
-            Species index of each atom, shape (n_atoms,), no unit.
+            Species index of each atom, shape (n_atoms,).
         centers, neighbors
-            Shape (n_edges,), int64, no unit.
+            Shape (n_edges,), int64.
         features
-            The network's scalar features of each atom after the last layer, shape (n_atoms, F), no unit.
+            The network's scalar features of each atom after the last layer, shape (n_atoms, F).
         """
         raise NotImplementedError

@@ -72,11 +72,11 @@ class ZBLRepulsion(Term):
         distances
             Shape (n_edges,), Å.
         species
-            Species index of each atom, shape (n_atoms,), no unit.
+            Species index of each atom, shape (n_atoms,).
         centers, neighbors
-            Shape (n_edges,), no unit.
+            Shape (n_edges,).
         features
-            Shape (n_atoms, F), no unit.
+            Shape (n_atoms, F).
         """
         return self.pair_energies(distances, species[centers], species[neighbors])
 
@@ -88,7 +88,7 @@ class ZBLRepulsion(Term):
         distances
             Shape (n_edges,), Å.
         center_species, neighbor_species
-            Species index of both ends, shape (n_edges,), no unit.
+            Species index of both ends, shape (n_edges,).
 
         Returns
         -------

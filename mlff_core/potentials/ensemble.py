@@ -29,7 +29,7 @@ class Calibration:
     Parameters
     ----------
     energy, forces
-        No unit; 1 is the bare spread, which is nearly always too small: members trained on the same data share their
+        Factors; 1 is the bare spread, which is nearly always too small: members trained on the same data share their
         errors.
     """
 
@@ -181,7 +181,7 @@ def fit_scale(errors: npt.ArrayLike, spreads: npt.ArrayLike, level: float = 0.9)
 
 
 def coverage(errors: npt.ArrayLike, stds: npt.ArrayLike, levels: npt.ArrayLike) -> Array:
-    """Return the share of errors inside the interval of each level, shape (n_levels,), no unit: the reliability curve.
+    """Return the share of errors inside the interval of each level, shape (n_levels,): the reliability curve.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def coverage(errors: npt.ArrayLike, stds: npt.ArrayLike, levels: npt.ArrayLike) 
     stds
         Standard deviations, shape (n,), any unit that is the errors' too.
     levels
-        Shares that should lie inside, shape (n_levels,), no unit.
+        Shares that should lie inside, shape (n_levels,).
     """
     e, s = np.abs(np.asarray(errors, dtype=np.float64)), np.asarray(stds, dtype=np.float64)
     return np.array([float((e <= half_width(float(level)) * s).mean()) for level in np.atleast_1d(levels)])

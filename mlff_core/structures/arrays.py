@@ -46,7 +46,7 @@ def near_origin(
     cell
         Shape (3, 3), Å, rows are lattice vectors; None for no cell.
     pbc
-        Periodic along each lattice vector, shape (3,), no unit; None for not periodic.
+        Periodic along each lattice vector, shape (3,); None for not periodic.
     """
     if not np.isfinite(positions).all() or not (np.abs(positions) > FAR).any():
         return positions

@@ -29,17 +29,17 @@ class AtomicBatch:
     positions
         Cartesian positions, shape (n_atoms, 3), Å.
     atomic_numbers
-        Proton numbers, shape (n_atoms,), int64, no unit.
+        Proton numbers, shape (n_atoms,), int64.
     cell
         Cells, shape (n_systems, 3, 3), Å; **rows are the lattice vectors**; zero where not periodic.
     pbc
-        Periodic along each lattice vector, shape (n_systems, 3), bool, no unit.
+        Periodic along each lattice vector, shape (n_systems, 3), bool.
     system_idx
-        The structure each atom belongs to, shape (n_atoms,), int64, non-decreasing, no unit.
+        The structure each atom belongs to, shape (n_atoms,), int64, non-decreasing.
     charge
         Total charge of each structure, shape (n_systems,), e; None means neutral.
     spin_multiplicity
-        2S + 1 of each structure, shape (n_systems,), no unit; None means singlet.
+        2S + 1 of each structure, shape (n_systems,); None means singlet.
 
     Raises
     ------
@@ -193,11 +193,11 @@ def single(
     positions
         Shape (n_atoms, 3), Å.
     atomic_numbers
-        Shape (n_atoms,), no unit.
+        Shape (n_atoms,).
     cell
         Shape (3, 3), Å, rows are lattice vectors; None for no cell.
     pbc
-        One bool, or one for each lattice vector, shape (3,), no unit.
+        One bool, or one for each lattice vector, shape (3,).
     charge
         Total charge, e; None means neutral.
     spin_multiplicity

@@ -37,9 +37,9 @@ class EdgeList:
     Parameters
     ----------
     centers, neighbors
-        Indices of atoms, shape (n_edges,), int64, no unit.
+        Indices of atoms, shape (n_edges,), int64.
     cell_shifts
-        How many times each lattice vector is added to the neighbour, shape (n_edges, 3), no unit: whole numbers
+        How many times each lattice vector is added to the neighbour, shape (n_edges, 3): whole numbers
         kept in the dtype of the positions, so that no step converts them.
     """
 
@@ -61,7 +61,7 @@ class EdgeList:
         )
 
     def select(self, keep: Tensor) -> EdgeList:
-        """Return the edges where ``keep``, shape (n_edges,), bool, no unit, is true."""
+        """Return the edges where ``keep``, shape (n_edges,), bool, is true."""
         index = keep.nonzero().squeeze(1)
         return EdgeList(self.centers[index], self.neighbors[index], self.cell_shifts[index])
 

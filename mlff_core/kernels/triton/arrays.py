@@ -52,17 +52,17 @@ class PaddedInputs:
     cell
         Shape (n_systems, 3, 3), Å, rows are lattice vectors.
     species
-        Index of the element, shape (n_atoms,), no unit.
+        Index of the element, shape (n_atoms,).
     system_idx
-        Shape (n_atoms,), int64, non-decreasing, no unit.
+        Shape (n_atoms,), int64, non-decreasing.
     candidates
-        Neighbours, also those beyond the cutoff, shape (n_atoms, capacity), int32, no unit.
+        Neighbours, also those beyond the cutoff, shape (n_atoms, capacity), int32.
     shifts
-        Cell shifts packed into one number, shape (n_atoms, capacity), int64, no unit.
+        Cell shifts packed into one number, shape (n_atoms, capacity), int64.
     reverse
-        The slot of the neighbour that holds the same pair, shape (n_atoms, capacity), int32, no unit.
+        The slot of the neighbour that holds the same pair, shape (n_atoms, capacity), int32.
     n_candidates
-        Slots in use, shape (n_atoms,), int32, no unit.
+        Slots in use, shape (n_atoms,), int32.
     largest
         Atoms of the largest system, or more.
     """

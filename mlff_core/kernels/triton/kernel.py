@@ -204,7 +204,7 @@ class _Bucket:
         batch
             The structures.
         species
-            Index of the element, shape (n_atoms,), no unit.
+            Index of the element, shape (n_atoms,).
         padded
             Their neighbours.
         """

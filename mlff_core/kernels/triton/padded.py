@@ -23,13 +23,13 @@ class PaddedNeighbors:
     Parameters
     ----------
     candidates
-        Shape (n_atoms, capacity), int32, no unit.
+        Shape (n_atoms, capacity), int32.
     shifts
-        Cell shifts, three in one number, shape (n_atoms, capacity), int64, no unit.
+        Cell shifts, three in one number, shape (n_atoms, capacity), int64.
     reverse
-        The slot of the neighbour that holds the same pair, shape (n_atoms, capacity), int32, no unit.
+        The slot of the neighbour that holds the same pair, shape (n_atoms, capacity), int32.
     n_candidates
-        Slots in use, shape (n_atoms,), int32, no unit; more than the capacity where they overflowed.
+        Slots in use, shape (n_atoms,), int32; more than the capacity where they overflowed.
     """
 
     candidates: Tensor
@@ -64,7 +64,7 @@ def pack_shifts(shifts: Tensor) -> Tensor:
     Parameters
     ----------
     shifts
-        Shape (n_edges, 3), int64, no unit, each of at most 20 bits and a sign.
+        Shape (n_edges, 3), int64, each of at most 20 bits and a sign.
     """
     moved = shifts + 2**20
     return moved[:, 0] | (moved[:, 1] << 21) | (moved[:, 2] << 42)
@@ -79,9 +79,9 @@ def reverse_edges(centers: Tensor, neighbors: Tensor, shifts: Tensor) -> Tensor:
     Parameters
     ----------
     centers, neighbors
-        Shape (n_edges,), int64, no unit.
+        Shape (n_edges,), int64.
     shifts
-        Shape (n_edges, 3), int64, no unit.
+        Shape (n_edges, 3), int64.
 
     Raises
     ------

@@ -27,13 +27,13 @@ class Layer:
     Parameters
     ----------
     filters
-        Rows of a radial basis, its bias and zeros, shape (n_basis, n_filters), no unit.
+        Rows of a radial basis, its bias and zeros, shape (n_basis, n_filters).
     phi
-        Weights and biases of the two layers of φ, no unit.
+        Weights and biases of the two layers of φ.
     mix
-        Shape (2·hidden, hidden), no unit.
+        Shape (2·hidden, hidden).
     gates
-        Weights and biases of the two layers of the update block, no unit.
+        Weights and biases of the two layers of the update block.
     reads_vectors, writes_vectors
         False in the first and the last layer.
     """
@@ -57,16 +57,16 @@ class Parameters:
     layers
         Its blocks.
     embedding, first_phi
-        Of each element, shape (n_elements, hidden) and (n_elements, 2·hidden), no unit: the first layer's φ depends on
+        Of each element, shape (n_elements, hidden) and (n_elements, 2·hidden): the first layer's φ depends on
         the element alone.
     readout
-        Weights and biases of the two layers, no unit.
+        Weights and biases of the two layers.
     scale
         Shape (), eV.
     reference_energies
         Shape (n_elements,), eV, float64.
     species_of_number
-        Shape (119,), no unit.
+        Shape (119,).
     screening, ranges, prefactors
         Of the repulsion, shape (n_elements, n_elements), Å⁻¹, Å⁻¹ and eV Å.
     storage

@@ -32,20 +32,19 @@ class SortedAtoms:
     Parameters
     ----------
     order
-        Atoms, system by system and bin by bin, shape (n_atoms,), no unit.
+        Atoms, system by system and bin by bin, shape (n_atoms,).
     wrapped
         Positions brought into the cell, shape (n_atoms, 3), Å.
     wraps
-        The lattice vectors taken off, shape (n_atoms, 3), int32, no unit.
+        The lattice vectors taken off, shape (n_atoms, 3), int32.
     bins
-        Along each lattice vector, shape (n_atoms, 3), int32, no unit.
+        Along each lattice vector, shape (n_atoms, 3), int32.
     starts
-        Where in ``order`` each bin begins, shape (n_bins + 1,), int32, no unit.
+        Where in ``order`` each bin begins, shape (n_bins + 1,), int32.
     grids, reaches
-        Bins of each system along each lattice vector, and how many the cutoff reaches, shape (n_systems, 3), int32, no
-        unit.
+        Bins of each system along each lattice vector, and how many the cutoff reaches, shape (n_systems, 3), int32.
     first_bins
-        Of each system, shape (n_systems,), int32, no unit.
+        Of each system, shape (n_systems,), int32.
     """
 
     order: Tensor

@@ -20,7 +20,7 @@ def sum_systems(values: Tensor, starts: Tensor, largest: int) -> Tensor:
     values
         Shape (n_atoms, n_columns), any unit.
     starts
-        The first row of each system and the end of the last, shape (n_systems + 1,), no unit.
+        The first row of each system and the end of the last, shape (n_systems + 1,).
     largest
         Rows of the largest system, or more.
     """
