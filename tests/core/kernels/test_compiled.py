@@ -44,7 +44,7 @@ def cache(folder, monkeypatch):
 
 @pytest.fixture
 def log(caplog):
-    choose._say_once.cache_clear()
+    choose._log_once.cache_clear()
     caplog.set_level(logging.INFO, "mlff_core.kernels")
     return caplog
 

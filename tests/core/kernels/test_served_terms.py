@@ -52,7 +52,7 @@ def test_the_gpu_kernels_name_the_term(name, extended, monkeypatch):
 
 def test_the_automatic_choice_is_the_reference_and_says_why(extended, monkeypatch, caplog):
     monkeypatch.delenv("MLFF_KERNEL", raising=False)
-    choose._say_once.cache_clear()
+    choose._log_once.cache_clear()
     with caplog.at_level(logging.INFO, "mlff_core.kernels"):
         assert choose_kernel(extended).name == "reference"
     assert "'attraction'" in caplog.text
