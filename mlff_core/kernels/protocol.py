@@ -29,9 +29,9 @@ class Stepper(Protocol):
         Parameters
         ----------
         positions
-            Shape (n_atoms, 3), Å.
+            New positions of the atoms, shape (n_atoms, 3), Å.
         cell
-            Shape (n_systems, 3, 3), Å, rows are lattice vectors.
+            New cells, shape (n_systems, 3, 3), Å, rows are lattice vectors.
         stress
             Compute the stress too.
 

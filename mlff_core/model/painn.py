@@ -256,14 +256,8 @@ class PaiNN(Student):
     ) -> Tensor:
         """Return the scalar features of each atom after the last layer, shape (n_atoms, F).
 
-        Parameters
-        ----------
-        species
-            Species index of each atom, shape (n_atoms,).
-        edge_vectors, distances
-            Shape (n_edges, 3) and (n_edges,), Å; edges beyond the cutoff contribute nothing.
-        centers, neighbors
-            Shape (n_edges,), int64.
+        The arguments are those of :meth:`.Student.features`: ``species`` (n_atoms,), ``edge_vectors`` (n_edges, 3) and
+        ``distances`` (n_edges,) in Å, ``centers`` and ``neighbors`` (n_edges,).
         """
         directions = edge_vectors / distances.unsqueeze(-1)
         seen = distances

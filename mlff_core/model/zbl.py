@@ -65,18 +65,10 @@ class ZBLRepulsion(Term):
     def forward(
         self, distances: Tensor, species: Tensor, centers: Tensor, neighbors: Tensor, features: Tensor
     ) -> Tensor:
-        """Return half the pair energy for each directed edge, shape (n_edges,), eV; the features are not used.
+        """Return half the pair energy for each directed edge, shape (n_edges,), eV.
 
-        Parameters
-        ----------
-        distances
-            Shape (n_edges,), Å.
-        species
-            Species index of each atom, shape (n_atoms,).
-        centers, neighbors
-            Shape (n_edges,).
-        features
-            Shape (n_atoms, F).
+        The arguments are those of :meth:`.Term.forward`: ``distances`` (n_edges,) in Å, ``species`` (n_atoms,),
+        ``centers`` and ``neighbors`` (n_edges,), and ``features`` (n_atoms, F), which are not used.
         """
         return self.pair_energies(distances, species[centers], species[neighbors])
 

@@ -191,11 +191,11 @@ def single(
     Parameters
     ----------
     positions
-        Shape (n_atoms, 3), Å.
+        Positions of the atoms, shape (n_atoms, 3), Å.
     atomic_numbers
-        Shape (n_atoms,).
+        Their proton numbers, shape (n_atoms,).
     cell
-        Shape (3, 3), Å, rows are lattice vectors; None for no cell.
+        Lattice vectors as rows, shape (3, 3), Å; None for no cell.
     pbc
         One bool, or one for each lattice vector, shape (3,).
     charge

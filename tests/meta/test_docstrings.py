@@ -19,13 +19,13 @@ UNIT = re.compile(
 COUNTED = re.compile(r"\b(?:u?int(?:8|16|32|64)|bool)\b")
 """A type that holds indices, counts or flags, none of which has a unit."""
 
-DIMENSIONLESS = frozenset(
-    # Indices, counts and flags.
-    "atomic_numbers z_centers z_neighbors species center_species neighbor_species centers neighbors system_idx pbc "
-    "n_atoms groups owners indices particles tags offsets starts keep "
-    # Numbers inside a network, factors and directions.
-    "features filters splines cotangents levels directions rotation".split()
-)
+INDICES_COUNTS_AND_FLAGS = (
+    "atomic_numbers", "z_centers", "z_neighbors", "species", "center_species", "neighbor_species", "centers",
+    "neighbors", "system_idx", "pbc", "n_atoms", "groups", "owners", "indices", "particles", "tags", "offsets",
+    "starts", "keep",
+)  # fmt: skip
+FACTORS_AND_FEATURES = ("features", "filters", "splines", "cotangents", "levels", "directions", "rotation")
+DIMENSIONLESS = frozenset((*INDICES_COUNTS_AND_FLAGS, *FACTORS_AND_FEATURES))
 """Names of arguments that never hold a quantity with a unit."""
 
 DIMENSIONLESS_IN = {

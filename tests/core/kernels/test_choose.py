@@ -1,4 +1,4 @@
-"""Which kernel a student gets."""
+"""The choice of a student's kernel."""
 
 from __future__ import annotations
 

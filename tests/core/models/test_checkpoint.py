@@ -1,4 +1,4 @@
-"""The model file: what is written comes back, what is not ours is refused, old versions load for ever."""
+"""The model file: a model is read as it was written, other files are refused, old versions can still be read."""
 
 import io
 import os
@@ -42,8 +42,8 @@ def rewrite(path, **changed):
     torch.save(torch.load(path, weights_only=True) | changed, path)
 
 
-def refused(path, words=None):
-    with pytest.raises(CheckpointError, match=words) as caught:
+def refused(path, message=None):
+    with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert "weights_only" not in str(caught.value), "advice of torch to load the file unchecked"
@@ -112,15 +112,15 @@ def test_a_save_that_fails_leaves_the_old_file(file, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("card", "words"),
+    ("card", "message"),
     [
         (ModelCard("drop", (1, 8), 4.0), "elements"),
         (ModelCard("drop", CONFIG.elements, 5.0), "cutoff"),
         (ModelCard("drop", CONFIG.elements, 4.0, training={"f": print}), "JSON"),
     ],
 )
-def test_a_card_that_is_not_the_models_is_not_saved(tmp_path, card, words):
-    with pytest.raises(InputError, match=words):
+def test_a_card_that_is_not_the_models_is_not_saved(tmp_path, card, message):
+    with pytest.raises(InputError, match=message):
         save_checkpoint(tmp_path / "model.pt", small_model(), card)
     assert not list(tmp_path.iterdir())
 
@@ -135,7 +135,7 @@ def test_a_diverged_model_is_not_saved(tmp_path):
 # Old formats
 
 
-def test_format_1_loads_for_ever_and_means_the_same():
+def test_format_1_still_loads_with_the_same_numbers():
     # By the reference: the numbers are compared to more digits than a table of filters has.
     potential = load(FORMATS / "format_v1.pt", device="cpu", dtype="float64", kernel="reference")
     assert potential.card.symbols == ("H", "C", "N", "O")
@@ -161,7 +161,7 @@ def test_format_1_loads_for_ever_and_means_the_same():
     assert torch.allclose(prediction.stress[0], torch.tensor(stress, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
-def test_format_2_loads_for_ever_and_means_the_same():
+def test_format_2_still_loads_with_the_same_numbers():
     # Version 2 knows the core: O and H are inside theirs here.
     potential = load(FORMATS / "format_v2.pt", device="cpu", dtype="float64", kernel="reference")
     assert potential.model.core == 0.7
@@ -271,7 +271,7 @@ def test_a_foreign_file_is_refused(tmp_path):
         refused(path)
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_a_path_that_is_not_a_file_is_refused(tmp_path):
     refused(tmp_path / "absent.pt", "no file")
     refused(tmp_path, "folder")
 
@@ -286,7 +286,7 @@ def without(content, *keys):
     return {key: value for key, value in content.items() if key not in keys}
 
 
-def test_a_newer_format_says_to_update(file):
+def test_the_error_for_a_newer_format_asks_for_an_update(file):
     rewrite(file, format_version=FORMAT_VERSION + 1, surprise=[1, 2, 3])
     refused(file, f"format version {FORMAT_VERSION + 1}.*update")
 
@@ -316,7 +316,7 @@ def test_a_part_that_is_missing_is_damage(file, key):
 
 
 def sealed(file, **changed):
-    """Change entries and make the digest fit, as a careless program of somebody else's might."""
+    """Change entries and make the digest fit, as another careless program might."""
     from mlff_core.models.checkpoint import _digest
 
     content = torch.load(file, weights_only=True) | changed
@@ -324,7 +324,7 @@ def sealed(file, **changed):
 
 
 @pytest.mark.parametrize(
-    ("part", "changed", "words"),
+    ("part", "changed", "message"),
     [
         ("config", {"hidden": 1_000_000}, "config and weights disagree"),
         ("config", {"n_layers": 10**9}, "config and weights disagree"),
@@ -345,10 +345,10 @@ def sealed(file, **changed):
         ("state_dict", {"surprise": torch.zeros(1)}, "damaged"),
     ],
 )
-def test_parts_that_contradict_each_other_are_refused(file, part, changed, words):
+def test_parts_that_contradict_each_other_are_refused(file, part, changed, message):
     content = torch.load(file, weights_only=True)
     sealed(file, **{part: content[part] | changed})
-    refused(file, words)
+    refused(file, message)
 
 
 def test_weights_of_another_shape_are_damage_not_a_crash(file):
