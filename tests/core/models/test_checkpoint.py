@@ -135,20 +135,25 @@ def test_a_diverged_model_is_not_saved(tmp_path):
 # Old formats
 
 
+def assert_water(potential, hydrogens, energy, forces):
+    """Compare a water molecule with O at the origin with numbers that were stored with the file, eV and eV/Å."""
+    water = single([[0, 0, 0], *hydrogens], [8, 1, 1], dtype=torch.float64)
+    prediction = potential.predict(water)
+    assert float(prediction.energy) == pytest.approx(energy, abs=1e-9)
+    assert torch.allclose(prediction.forces, torch.tensor(forces, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
 def test_format_1_still_loads_with_the_same_numbers():
     # By the reference: the numbers are compared to more digits than a table of filters has.
     potential = load(FORMATS / "format_v1.pt", device="cpu", dtype="float64", kernel="reference")
     assert potential.card.symbols == ("H", "C", "N", "O")
     assert potential.card.metrics == {"force_mae": 0.5}
-    water = single([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]], [8, 1, 1], dtype=torch.float64)
-    prediction = potential.predict(water)
-    assert float(prediction.energy) == pytest.approx(-2067.0707550957186, abs=1e-9)
     forces = [
         [-2.157261100056882, -2.241146978726099, -0.24098354609958056],
         [1.8925515600146947, 0.6533792892779151, 0.07025583755676507],
         [0.2647095400421875, 1.587767689448184, 0.1707277085428155],
     ]
-    assert torch.allclose(prediction.forces, torch.tensor(forces, dtype=torch.float64), rtol=0, atol=1e-9)
+    assert_water(potential, [[0.96, 0, 0], [-0.24, 0.93, 0.1]], -2067.0707550957186, forces)
     cell = [[2.4, 0.1, -0.2], [-0.5, 2.6, 0.3], [0.3, 0.6, 2.8]]
     crystal = single([[0.3, 0.6, 0.1], [1.2, 2.1, 2.0]], [6, 7], cell, True, dtype=torch.float64)
     prediction = potential.predict(crystal, want=("energy", "stress"))
@@ -165,15 +170,12 @@ def test_format_2_still_loads_with_the_same_numbers():
     # Version 2 knows the core: O and H are inside theirs here.
     potential = load(FORMATS / "format_v2.pt", device="cpu", dtype="float64", kernel="reference")
     assert potential.model.core == 0.7
-    water = single([[0, 0, 0], [0.65, 0, 0], [-0.24, 0.8, 0.1]], [8, 1, 1], dtype=torch.float64)
-    prediction = potential.predict(water)
-    assert float(prediction.energy) == pytest.approx(-2057.672451027334, abs=1e-9)
     forces = [
         [-75.98728142592998, -17.53881478783714, -2.1923518484796425],
         [80.30050223718412, 0.8525156180647205, 0.10656445225809007],
         [-4.31322081125414, 16.68629916977242, 2.0857873962215523],
     ]
-    assert torch.allclose(prediction.forces, torch.tensor(forces, dtype=torch.float64), rtol=0, atol=1e-9)
+    assert_water(potential, [[0.65, 0, 0], [-0.24, 0.8, 0.1]], -2057.672451027334, forces)
 
 
 def test_a_network_of_format_1_has_no_core():
