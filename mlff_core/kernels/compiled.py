@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mlff_core.errors import InputError, UnsupportedError, first_line
 from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, lock
+from mlff_core.kernels.weights import WeightVersions
 from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.edge_graph import EdgeGraph
 from mlff_core.model.serving import Serves
@@ -71,19 +72,15 @@ class CompiledKernel:
             raise UnsupportedError(f"the kernel 'compiled' is for float32 and float64, not for {model.scale.dtype}")
         SERVES.check(model)
         self.model = model
-        self._tensors = [*model.parameters(), *model.buffers()]
-        self._versions = self._read_versions()
+        self._weights = WeightVersions(model)
         self._package = open_package(model)
-
-    def _read_versions(self) -> list[int]:
-        return [tensor._version for tensor in self._tensors]
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
         """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
-        versions = self._read_versions()
-        if versions != self._versions:  # the weights are part of the compiled code
+        versions = self._weights.current()
+        if self._weights.differ(versions):  # the weights are part of the compiled code
             self._package = open_package(self.model)
-            self._versions = versions
+            self._weights.copied(versions)
         with torch.no_grad():
             energy, atom_energies, forces, virial = self._package(
                 batch.atomic_numbers.contiguous(),

@@ -25,6 +25,7 @@ from mlff_core.kernels.cpu_interface import (
 from mlff_core.kernels.cpu_parameters import N_INTERVALS, constant_numbers, filter_splines, trainable_numbers
 from mlff_core.kernels.memory import usable_memory
 from mlff_core.kernels.parts import Part, part_batch, sum_parts
+from mlff_core.kernels.weights import WeightVersions
 from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.serving import Serves
@@ -242,8 +243,7 @@ class CPUKernel:
         self.model = as_served(model)
         self.memory_bytes = usable_memory() // 2 if memory_bytes is None else memory_bytes
         self._wanted = (variant, n_intervals or N_INTERVALS[self.model.scale.dtype])
-        self._tensors = [*self.model.parameters(), *self.model.buffers()]
-        self._versions = self._read_versions()
+        self._weights = WeightVersions(self.model)
         self._handle = self._made()
 
     def _made(self) -> LibraryModel:
@@ -255,15 +255,12 @@ class CPUKernel:
         """The instruction set in use."""
         return self._handle.variant
 
-    def _read_versions(self) -> list[int]:
-        return [tensor._version for tensor in self._tensors]
-
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
         """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
-        versions = self._read_versions()
-        if versions != self._versions:
+        versions = self._weights.current()
+        if self._weights.differ(versions):
             self._handle = self._made()
-            self._versions = versions
+            self._weights.copied(versions)
         n_atoms = batch.n_atoms
         energy = torch.empty(batch.n_systems, dtype=torch.float64)
         atom_energies = torch.empty(n_atoms, dtype=torch.float64) if "atom_energies" in want else None

@@ -17,6 +17,7 @@ from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, pa
 from mlff_core.kernels.triton.parameters import Parameters, check_size, read_parameters
 from mlff_core.kernels.triton.stepper import SEARCHED_EVERY_STEP, Stepper
 from mlff_core.kernels.triton.sums import CHUNK
+from mlff_core.kernels.weights import WeightVersions
 from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, overlap_error
@@ -62,22 +63,19 @@ class TritonKernel:
         self.model = model
         self.fast = fast
         self.tiling = tiling
-        self._tensors = [*model.parameters(), *model.buffers()]
-        self._versions = self._read_versions()
+        self._weights = WeightVersions(model)
         self.parameters = read_parameters(model, fast=fast)
         self._buckets: OrderedDict[tuple[int, ...], _Bucket] = OrderedDict()
         self._edges: EdgeList | None = None
         self._edge_versions = (0, 0, 0)
         self._padded: PaddedNeighbors | None = None
 
-    def _read_versions(self) -> list[int]:
-        return [tensor._version for tensor in self._tensors]
-
     def _refresh(self) -> None:
         """Copy the weights again if they have changed."""
-        versions = self._read_versions()
-        if versions != self._versions:
-            self.parameters, self._versions = read_parameters(self.model, fast=self.fast), versions
+        versions = self._weights.current()
+        if self._weights.differ(versions):
+            self.parameters = read_parameters(self.model, fast=self.fast)
+            self._weights.copied(versions)
             self._buckets.clear()
 
     def stepper(self, batch: AtomicBatch, skin: float) -> Stepper:
