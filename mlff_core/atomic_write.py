@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all, and outputs that one process writes at a time.
+"""Files that are either complete or absent, and outputs that one process writes at a time.
 
-Both rest on the operating system's file locks (``flock``), which end with the process that holds them: what a killed
-run leaves behind blocks nobody, and the next run removes it. Where there are no such locks (Windows, some network file
-systems) files are still written whole, but two processes are not kept apart.
+Both use the operating system's file locks (``flock``), which end with the process that holds them: what a killed run
+leaves behind blocks no other run, and the next run removes it. Where there are no such locks (Windows, some network
+file systems) files are still written completely, but two processes can write the same output.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 PART = ".part."
-"""In the names of files that are not whole yet: ``.<random>.part.<name>``."""
+"""Part of the name of a file that is not complete yet: ``.<random>.part.<name>``."""
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those it lies in, unless it is there.
+    """Make a folder and its parent folders, unless they exist.
 
     Raises
     ------
     InputError
-        It cannot be made, or nothing can be written into it.
+        The folder cannot be made, or nothing can be written into it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # permissions do not tell: /proc has them
+        with tempfile.TemporaryFile(dir=folder):  # permissions are not enough: folders of /proc have them
             pass
     except OSError as error:
         raise unwritable(folder, error) from error
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
-    """Return what to tell a user whose place to write could not be written."""
+    """Return the error to raise when ``path`` could not be written."""
     return InputError(f"{path} cannot be written: {error.strerror or error}; choose another place")
 
 
 def check_place(path: Path) -> None:
-    """Refuse a place that no file can be written to, before work is done for it; makes the folders it lies in.
+    """Refuse a path that no file can be written to, before work is done for it; makes its parent folders.
 
     Raises
     ------
     InputError
-        It is a folder, or nothing can be written there.
+        The path is a folder, or nothing can be written there.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file")
@@ -67,7 +67,7 @@ def check_place(path: Path) -> None:
 def part_beside(path: Path) -> Iterator[Path]:
     """Yield an empty file beside ``path``, renamed to it when the block ends without an error, and removed otherwise.
 
-    Its name ends as that of ``path``. Those that killed processes left for the same ``path`` are removed.
+    Its name ends with the name of ``path``. Such files that killed processes left for the same ``path`` are removed.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def part_beside(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as stream:
             os.fsync(stream.fileno())
-        # mkstemp makes files private; these are as readable as any other.
+        # mkstemp makes files private; a finished file gets the usual permissions.
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)
@@ -99,7 +99,7 @@ def part_beside(path: Path) -> Iterator[Path]:
 
 
 def _locked_part(path: Path) -> tuple[int, Path]:
-    """Return a new file for :func:`part_beside` and a descriptor whose lock says that its process is alive."""
+    """Return a new file for :func:`part_beside` and a descriptor whose lock shows that its process is alive."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f"{PART}{path.name}")
         if fcntl is not None:
@@ -107,7 +107,7 @@ def _locked_part(path: Path) -> tuple[int, Path]:
                 fcntl.flock(handle, fcntl.LOCK_EX)
         if Path(name).exists():
             return handle, Path(name)
-        os.close(handle)  # taken for a stale one between its making and its locking
+        os.close(handle)  # another process took it for a stale file before it was locked, and removed it
 
 
 def remove_stale_parts(folder: Path, name: str | None = None) -> None:
@@ -116,16 +116,16 @@ def remove_stale_parts(folder: Path, name: str | None = None) -> None:
     Parameters
     ----------
     folder
-        Where to look, not in folders below it.
+        Where to look; folders in it are not searched.
     name
-        Of the file they were to become; None for any.
+        Name of the finished file; None removes those of every name.
     """
     if fcntl is None:
         return
     for entry in os.scandir(folder):
         if not (entry.name.startswith(".") and (entry.name.endswith(f"{PART}{name}") if name else PART in entry.name)):
             continue
-        with contextlib.suppress(OSError):  # its writer is at work, or has just renamed it
+        with contextlib.suppress(OSError):  # another process is writing it, or has just renamed it
             handle = os.open(entry.path, os.O_RDWR)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,12 +136,12 @@ def remove_stale_parts(folder: Path, name: str | None = None) -> None:
 
 @contextmanager
 def atomic_stream(path: Path) -> Iterator[BinaryIO]:
-    """Open a stream beside ``path``, and rename what was written into place when the block ends without an error.
+    """Open a stream beside ``path``, and rename its file to ``path`` when the block ends without an error.
 
     Raises
     ------
     InputError
-        It is a folder, or nothing can be written there.
+        ``path`` is a folder, or nothing can be written there.
     """
     with part_beside(path) as part, part.open("wb") as stream:
         yield stream
@@ -157,14 +157,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 def one_writer(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep other processes from writing the same output while the block runs.
 
-    The lock is a file ``.<name>.lock`` beside ``path``, which says who holds it and goes with the block.
+    The lock is a file ``.<name>.lock`` beside ``path``. It names the process that holds it, and is removed when the
+    block ends.
 
     Parameters
     ----------
     path
-        The file or folder that is written, there already or not.
+        The file or folder that is written; it need not exist.
     wait
-        Wait until another writer has ended instead of refusing; for work of a moment.
+        Wait until the other process has finished instead of refusing; for short work only.
 
     Raises
     ------
@@ -185,7 +186,7 @@ def one_writer(path: Path, *, wait: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        # While it is still locked: whoever opened it meanwhile sees that it is gone, and makes a new one.
+        # Removed while still locked: a process that opened it meanwhile sees that it is gone, and makes a new one.
         with contextlib.suppress(OSError):
             lock.unlink()
         os.close(handle)
@@ -209,12 +210,12 @@ def _locked(lock: Path, wait: bool) -> int:
                     raise
                 except OSError:  # no locks on this file system
                     return handle
-                if not _is_same_file(handle, lock):  # its holder has ended and removed it
+                if not _is_same_file(handle, lock):  # the other process has finished and removed it
                     os.close(handle)
                     continue
-            who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:500]}
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:500]}
             os.truncate(handle, 0)
-            os.write(handle, json.dumps(who).encode())
+            os.write(handle, json.dumps(holder).encode())
         except BaseException:
             with contextlib.suppress(OSError):
                 os.close(handle)
@@ -231,7 +232,7 @@ def _is_same_file(handle: int, path: Path) -> bool:
 
 def _holder(lock: Path) -> str:
     try:
-        who = json.loads(lock.read_text(encoding="utf-8"))
-        return f"process {who['pid']} on {who['host']} ({who['command']})"
+        holder = json.loads(lock.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} ({holder['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

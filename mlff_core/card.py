@@ -1,4 +1,4 @@
-"""What is known about a model: the card that travels inside its file."""
+"""The card of a model: what is known about it, stored inside the model file."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ SPIN_MULTIPLICITIES = ("singlet", "any")
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Lineage, limits and measured quality of a potential; JSON all the way down.
+    """Lineage, limits and measured errors of a potential; every entry can be written as JSON.
 
     Parameters
     ----------
     name
-        What people call it.
+        Name of the model.
     elements
-        Atomic numbers it knows, rising.
+        Atomic numbers it knows, in rising order.
     cutoff
         Distance beyond which an atom has no direct effect on another, Å; 0 where there is none (a teacher).
     architecture
         ``"PaiNN"``, or the method of a teacher.
     description
-        A sentence for people.
+        A sentence for users.
     n_parameters
-        Trainable parameters.
+        Number of trainable parameters.
     charges
-        Total charges it can serve, e: ``"neutral"`` or ``"any"``.
+        Total charges it can compute, e: ``"neutral"`` or ``"any"``.
     spin_multiplicities
-        ``"singlet"`` or ``"any"``.
+        Spin multiplicities it can compute: ``"singlet"`` or ``"any"``.
     units
-        Always Å and eV; written down so that the file says it by itself.
+        Always Å and eV; stored so that the file can be read without this documentation.
     teacher
         ``name``, ``method``, ``package``, ``version``, ``sha256`` of its weights, ``licence``.
     dataset
@@ -48,7 +48,7 @@ class ModelCard:
     training
         The resolved training settings.
     metrics
-        What validation measured, with the data it was measured on.
+        Errors measured by validation, with the data they were measured on.
     limits
         Known limits, a sentence each.
     licence
@@ -61,8 +61,8 @@ class ModelCard:
     Raises
     ------
     InputError
-        No name, an element outside 1–118, a cutoff that is no length, a word that means nothing here, other units, or
-        a text, number or table where another of these belongs.
+        The name is missing, an element lies outside 1–118, the cutoff is not a length, ``charges`` or
+        ``spin_multiplicities`` has an unknown value, the units are others, or an entry has the wrong type.
     """
 
     name: str
@@ -130,12 +130,12 @@ class ModelCard:
         Raises
         ------
         InputError
-            An entry is neither of these nor a number or array of numpy or torch.
+            An entry is none of these, and no number or array of numpy or torch.
         """
         try:
             plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_plain))
         except (TypeError, ValueError) as error:
-            raise InputError(f"the model card of {self.name} holds what JSON cannot: {error}") from None
+            raise InputError(f"the model card of {self.name} cannot be written as JSON: {error}") from None
         return plain
 
     @classmethod

@@ -1,7 +1,7 @@
 """Settings: frozen dataclasses read from TOML, changed by ``key=value``, and written back as TOML.
 
-A table of the file is a nested dataclass. TOML is data only: an unknown key is refused with the nearest known one, and
-a value of the wrong kind with what is allowed.
+A table of the file is a nested dataclass. TOML is data only. The error for an unknown key names the nearest known one,
+and the error for a value of the wrong type names what is allowed.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
     path
         The TOML file.
     overrides
-        ``"table.key=value"`` each; the value is TOML, or a text where it is not.
+        Each one is ``"table.key=value"``; the value is read as TOML, or as text where it is not valid TOML.
 
     Raises
     ------
     InputError
-        The file is missing or no TOML; a key is unknown or missing; a value is of the wrong kind or out of range.
+        The file is missing or is not TOML, a key is unknown or missing, or a value has the wrong type or is out of
+        range.
     """
     return from_dict(cls, apply_overrides(read_toml(path), overrides))
 
@@ -52,7 +53,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        The file is missing, unreadable, or no TOML.
+        The file is missing, unreadable, or not TOML.
     """
     path = Path(path)
     try:
@@ -71,7 +72,7 @@ def apply_overrides(plain: Mapping[str, Any], overrides: Sequence[str]) -> dict[
     Raises
     ------
     InputError
-        An override has no ``=``, or goes through a key that is no table.
+        An override has no ``=``, or leads through a key that is not a table.
 
     Examples
     --------
@@ -102,14 +103,14 @@ def from_dict(cls: type[T], plain: Mapping[str, Any], where: str = "") -> T:
         A dataclass. Fields may be bool, int, float, str, Path, Literal, ``X | None``, ``tuple[X, ...]``,
         ``dict[str, X]``, Any, or other dataclasses.
     plain
-        What TOML gives.
+        Content of a TOML table.
     where
         Dotted name of the table, for messages.
 
     Raises
     ------
     InputError
-        A key is unknown or missing, or a value is of the wrong kind or refused by the dataclass.
+        A key is unknown or missing, a value has the wrong type, or the dataclass refuses it.
     """
     hints = get_type_hints(cls)
     known = [field for field in fields(cls) if field.init]  # type: ignore[arg-type]
@@ -134,7 +135,7 @@ def from_dict(cls: type[T], plain: Mapping[str, Any], where: str = "") -> T:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return plain values of a dataclass, ready for TOML or JSON: unset (None) keys left out, tuples as lists."""
+    """Return plain values of a dataclass, ready for TOML or JSON: unset (None) keys are left out, tuples are lists."""
     plain = {}
     for field in fields(config):
         value = getattr(config, field.name)
@@ -218,7 +219,7 @@ def _wrong(hint: Any, value: Any, key: str) -> InputError:
 
 
 def _allowed(hint: Any) -> str:
-    """Return in words what a type allows."""
+    """Return a description of the values that a type allows."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(_allowed(option) for option in arguments if option is not type(None))

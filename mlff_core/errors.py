@@ -1,14 +1,14 @@
-"""Every exception the library raises on purpose.
+"""The exceptions that the library raises on purpose.
 
 The command line prints an :class:`MlffError` as one line and exits with status 1. Any other exception is a
-bug and keeps its traceback. A message says what was wanted, what came, and what to do.
+bug and keeps its traceback. A message states what was wanted, what was given, and what to do.
 """
 
 from __future__ import annotations
 
 
 class MlffError(Exception):
-    """Something a user can mend; base of every error of this package."""
+    """An error that a user can correct; base of every error of this package."""
 
 
 class InputError(MlffError, ValueError):
@@ -16,11 +16,11 @@ class InputError(MlffError, ValueError):
 
 
 class UnsupportedError(MlffError):
-    """A valid request that this model, engine or file cannot serve: an element, a charge, a property."""
+    """A valid request that this model, engine or file does not support: an element, a charge, a property."""
 
 
 class MissingDependencyError(MlffError, ImportError):
-    """An optional package that is not installed; the message carries the line that installs it."""
+    """An optional package that is not installed; the message contains the command that installs it."""
 
 
 class PluginError(MlffError):
@@ -28,11 +28,11 @@ class PluginError(MlffError):
 
 
 class CheckpointError(MlffError):
-    """A model file that is damaged, foreign, too new, or carries code."""
+    """A model file that is damaged, of another project, too new, or contains code."""
 
 
 class UncertaintyError(MlffError):
-    """A prediction less sure than its user allows; see :class:`mlff_core.potentials.watched.WatchedPotential`."""
+    """A predicted uncertainty above the user's limit; see :class:`mlff_core.potentials.watched.WatchedPotential`."""
 
 
 def first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What a plugin needs installed, found out without importing any of it."""
+"""Check which packages a plugin needs are installed, without importing them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def unmet(requires: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def require(what: str, requires: tuple[str, ...], install_hint: str) -> None:
-    """Refuse to go on where a requirement is not met.
+    """Raise an error if a requirement is not met.
 
     Raises
     ------
     MissingDependencyError
-        Names what is missing and the line that installs it.
+        A requirement is not met; the message names it and the command that installs it.
     """
     problems = unmet(requires)
     if problems:

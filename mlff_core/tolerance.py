@@ -1,4 +1,4 @@
-"""How far numbers may be apart; :mod:`mlff_core.structures.difference` says how far apart they are."""
+"""How much numbers may differ; :mod:`mlff_core.structures.difference` measures how much they differ."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an engine's or a file's numbers may be from ``predict``.
+    """Largest allowed differences between the numbers of an engine or a file and those of ``predict``.
 
     Parameters
     ----------
     energy
-        eV/atom.
+        Energy per atom, eV/atom.
     forces
         Relative to the larger of 1 eV/Å and the largest force.
     stress
-        eV/Å³ for stresses up to 0.05 eV/Å³ (8 GPa), in proportion for larger ones: rounding grows with them.
+        eV/Å³ for stresses up to 0.05 eV/Å³ (8 GPa), and in proportion for larger ones, because rounding errors grow
+        with them.
     """
 
     energy: float = 2e-5

@@ -3,8 +3,8 @@
 Core units are eV, Å, eV/Å, eV/Å³, e and atomic mass units. An engine with other units converts in exactly two
 functions of its plugin, ``to_batch`` and ``from_prediction``, with the factors below.
 
-Values: CODATA 2022 (https://physics.nist.gov/cuu/Constants/), exact where the SI fixes them. Other codes carry
-tables of other years; the largest relative difference met in practice is 2e-7 (i-PI).
+Values: CODATA 2022 (https://physics.nist.gov/cuu/Constants/), exact where the SI fixes them. Other codes use
+tables of other years; the largest relative difference found in practice is 2e-7 (i-PI).
 """
 
 from __future__ import annotations

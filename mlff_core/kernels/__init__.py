@@ -1,1 +1,1 @@
-"""Ways to evaluate a student: the plain-torch reference, which is the truth, and faster variants of it."""
+"""Ways to evaluate a student: the reference in plain torch, and faster kernels that must agree with it."""

@@ -1,6 +1,6 @@
-"""The CPU kernel's library: found where it was installed, or compiled once into a cache.
+"""The CPU kernel's library, which is either installed or compiled once into a cache.
 
-Needs nothing but the standard library, so that the package's build hook can use it before torch is there.
+This module imports only the standard library, so that the package's build hook can use it before torch is installed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mlff_core.errors import MissingDependencyError
 
 SOURCES = Path(__file__).parent / "cpu"
 INSTALLED = Path(__file__).parent / "lib"
-"""Where the package's build hook puts the library."""
+"""Folder into which the package's build hook writes the library."""
 
 FLAGS = (
     "-std=c++17",
@@ -43,7 +43,7 @@ X86_VARIANTS = {
     "generic": (16, 16, ()),
 }
 OTHER_VARIANTS = {"generic": (16, 32, ())}
-"""Name → bytes of a vector, vector registers, flags. On 64-bit ARM the compiler's own vectors are NEON."""
+"""Name → bytes of a vector, vector registers, flags. On 64-bit ARM the compiler's default vectors are NEON."""
 
 PRECISIONS = {"f32": "float", "f64": "double"}
 TIMEOUT_S = 900
@@ -52,7 +52,7 @@ logger = logging.getLogger("mlff_core.kernels")
 
 
 class BuildError(MissingDependencyError):
-    """The CPU kernel cannot be had here; the message says why."""
+    """The CPU kernel cannot be built or loaded here; the message states the reason."""
 
 
 def is_x86() -> bool:
@@ -73,7 +73,7 @@ def compile_commands() -> list[tuple[str, ...]]:
                 f"-DMLFF_IS_DOUBLE={int(real == 'double')}",
                 f"-DMLFF_VECTOR_BYTES={width}",
                 f"-DMLFF_REGISTERS={registers}",
-                "-Wno-psabi",  # no vector crosses a boundary between the variants
+                "-Wno-psabi",  # no vector is passed between the variants
             )
             commands.append((*FLAGS, *flags, *defines, "variant.cpp"))
     target = ("-DMLFF_X86",) if is_x86() else ()
@@ -91,14 +91,14 @@ def source_hash() -> str:
 
 
 def find_compiler() -> str | None:
-    """Return the C++ compiler: ``CXX`` if it is set, else what is called c++, g++ or clang++."""
+    """Return the C++ compiler: ``CXX`` if it is set, otherwise c++, g++ or clang++; None if there is none."""
     wanted = os.environ.get("CXX")
     names = (wanted,) if wanted else ("c++", "g++", "clang++")
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
 def cache_folder() -> Path:
-    """Return ``MLFF_CACHE_DIR``, or the platform's folder for caches."""
+    """Return ``MLFF_CACHE_DIR`` if it is set, otherwise the platform's folder for caches."""
     if chosen := os.environ.get("MLFF_CACHE_DIR"):
         return Path(chosen)
     if sys.platform == "darwin":
@@ -109,17 +109,17 @@ def cache_folder() -> Path:
 
 
 def installed_library() -> Path:
-    """Return where the build hook's library for these very sources is, if it made one."""
+    """Return the path at which the build hook puts a library of exactly these sources; it need not exist."""
     return INSTALLED / f"mlff_cpu-{source_hash()}.so"
 
 
 def compile_library(target: Path, compiler: str) -> None:
-    """Compile the library and rename it to ``target``, so that no half-written file is ever there.
+    """Compile the library and rename it to ``target``, so that the file is never incomplete.
 
     Raises
     ------
     BuildError
-        The compiler failed; the message holds its first complaint.
+        The compiler failed; the message contains its first error.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
@@ -135,7 +135,7 @@ def compile_library(target: Path, compiler: str) -> None:
         finished = Path(folder) / "library.so"
         link = [compiler, "-shared", "-o", str(finished), *objects, "-pthread"]
         try:
-            # An older libstdc++ may be in the process already, such as that of a conda environment.
+            # The process may already have loaded an older libstdc++, such as that of a conda environment.
             run_compiler([*link, "-static-libstdc++", "-static-libgcc"])
         except BuildError:
             run_compiler(link)
@@ -148,7 +148,7 @@ def run_compiler(command: list[str]) -> None:
     Raises
     ------
     BuildError
-        It could not be run, took longer than :data:`TIMEOUT_S`, or failed; the message holds its first complaint.
+        It could not be run, took longer than :data:`TIMEOUT_S`, or failed; the message contains its first error.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
@@ -166,8 +166,8 @@ def load_library() -> ctypes.CDLL:
     Raises
     ------
     BuildError
-        There is no compiler, it failed, or the library cannot be loaded. The same error comes again at the next call,
-        without another try.
+        There is no compiler, it failed, or the library cannot be loaded. Later calls raise the same error without
+        another attempt.
     """
     result = _load_once(cache_folder())
     if isinstance(result, BuildError):
@@ -182,7 +182,7 @@ def _load_once(folder: Path) -> ctypes.CDLL | BuildError:
         if installed.exists():
             return ctypes.CDLL(str(installed))
     except OSError as error:
-        logger.info("the installed CPU kernel cannot be loaded (%s); it is compiled anew", error)
+        logger.info("the installed CPU kernel cannot be loaded (%s); it is compiled again", error)
     try:
         return _from_cache(folder)
     except BuildError as error:
@@ -194,7 +194,7 @@ def _load_once(folder: Path) -> ctypes.CDLL | BuildError:
 def _from_cache(folder: Path) -> ctypes.CDLL:
     key, compiler = source_hash(), find_compiler()
     if compiler is None:
-        # What an earlier compiler made of these sources is as good.
+        # A library that any compiler made from these sources will do.
         for path in sorted(folder.glob(f"mlff_cpu-{key}-*.so")):
             with contextlib.suppress(OSError):
                 return ctypes.CDLL(str(path))
@@ -213,7 +213,7 @@ def _from_cache(folder: Path) -> ctypes.CDLL:
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold others off while one compiles; where the system has no such lock, each compiles for itself."""
+    """Keep other processes waiting while one compiles; on a system without file locks, each one compiles."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl

@@ -1,4 +1,4 @@
-"""The compiled kernel: the exported graph as machine code by AOTInductor, once for each model and machine."""
+"""The compiled kernel: AOTInductor compiles the exported graph to machine code, once for each model and machine."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mlff_core.errors import InputError, UnsupportedError, first_line
 from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, lock
+from mlff_core.kernels.weights import WeightVersions
 from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.edge_graph import EdgeGraph
 from mlff_core.model.serving import Serves
@@ -37,10 +38,10 @@ Package = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
 class CompiledKernel:
-    """Energy, forces and stress of a PaiNN by code that AOTInductor made of its exported graph.
+    """A kernel that computes energy, forces and stress of a PaiNN with code that AOTInductor compiled from its graph.
 
-    Slower than the fused kernel, but it takes what torch can trace: subclasses of ``PaiNN`` and hooks too. The first
-    use of a model compiles for a minute or more; the code is then in the cache.
+    It is slower than the fused kernel, but it supports everything that torch can trace, also subclasses of ``PaiNN``
+    and hooks. The first use of a model compiles for a minute or more; later uses read the code from the cache.
 
     Parameters
     ----------
@@ -52,9 +53,9 @@ class CompiledKernel:
     InputError
         The model is on another device.
     UnsupportedError
-        The model is in another precision, or its energy has a term that is not traced.
+        The model is in another precision, or its energy has a term that is not supported.
     BuildError
-        It is not in the cache, and there is no compiler, or it failed.
+        The code is not in the cache, and there is no compiler or it failed.
     """
 
     name = "compiled"
@@ -71,19 +72,15 @@ class CompiledKernel:
             raise UnsupportedError(f"the kernel 'compiled' is for float32 and float64, not for {model.scale.dtype}")
         SERVES.check(model)
         self.model = model
-        self._tensors = [*model.parameters(), *model.buffers()]
-        self._versions = self._read_versions()
+        self._weights = WeightVersions(model)
         self._package = open_package(model)
-
-    def _read_versions(self) -> list[int]:
-        return [tensor._version for tensor in self._tensors]
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
         """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
-        versions = self._read_versions()
-        if versions != self._versions:  # the weights are part of the code
+        versions = self._weights.current()
+        if self._weights.differ(versions):  # the weights are part of the compiled code
             self._package = open_package(self.model)
-            self._versions = versions
+            self._weights.copied(versions)
         with torch.no_grad():
             energy, atom_energies, forces, virial = self._package(
                 batch.atomic_numbers.contiguous(),
@@ -101,12 +98,12 @@ class CompiledKernel:
 
 
 def is_cached(model: Student) -> bool:
-    """Return whether a model that computes as it is written was compiled before; finding out takes milliseconds."""
+    """Return whether a model without hooks or replaced functions was compiled before; this takes milliseconds."""
     return computes_as_written(model) and _path(model).is_file()
 
 
 def open_package(model: Student) -> Package:
-    """Return a model as compiled code, from the cache if it is there.
+    """Return a model as compiled code, from the cache if it holds it.
 
     Raises
     ------
@@ -121,7 +118,7 @@ def open_package(model: Student) -> Package:
         raise BuildError("no C++ compiler was found (c++, g++, clang++ or CXX); install one, such as `apt install g++`")
     try:
         with lock(path.with_suffix(".lock")):
-            if package := _load(path):  # another process was first
+            if package := _load(path):  # another process has compiled it meanwhile
                 return package
             logger.info("compiling the model into %s (once, for a minute or more)", path)
             _compile(model, path, compiler)
@@ -129,19 +126,19 @@ def open_package(model: Student) -> Package:
         raise BuildError(f"{path} cannot be written: {error}; set MLFF_CACHE_DIR to another folder") from error
     package = _load(path)
     if package is None:
-        raise BuildError(f"what AOTInductor wrote to {path} cannot be loaded; use kernel='reference'")
+        raise BuildError(f"the file {path} that AOTInductor wrote cannot be loaded; use kernel='reference'")
     return package
 
 
 def package_key(model: Student) -> str:
-    """Return 24 hexadecimal digits that change with the model, torch, the processor, and how a model is computed."""
+    """Return 24 hexadecimal digits that change with the model, torch, the processor and the sources of the code."""
     digest = hashlib.sha256(f"{torch.__version__}\n{processor()}\n{model.config}\n".encode())
     if computes_as_written(model):
         sources = [*sorted(MODEL_SOURCES.glob("*.py")), Path(__file__)]
         for source in sources:
             digest.update(source.name.encode() + b"\0" + source.read_bytes())
     else:
-        # What a subclass or a hook computes is known when it has been traced, which takes seconds.
+        # A subclass or a hook must be traced to find what it computes, which takes seconds.
         from mlff_core.model.traced_program import exported_program
 
         digest.update(exported_program(EdgeGraph(model)).graph_module.code.encode())
@@ -153,12 +150,12 @@ def package_key(model: Student) -> str:
 
 
 def processor() -> str:
-    """Return what decides which machine code runs here: on Linux the processor's name and abilities are in it."""
+    """Return a text that identifies the machine code that runs here; on Linux it has the processor's name and flags."""
     lines: list[str] = []
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    told = {line for line in lines if line.split(":")[0].strip() in ("model name", "flags", "Features")}
-    return "\n".join([platform.system(), platform.machine(), torch.backends.cpu.get_cpu_capability(), *sorted(told)])
+    kept = {line for line in lines if line.split(":")[0].strip() in ("model name", "flags", "Features")}
+    return "\n".join([platform.system(), platform.machine(), torch.backends.cpu.get_cpu_capability(), *sorted(kept)])
 
 
 def _path(model: Student) -> Path:
@@ -173,13 +170,13 @@ def _load(path: Path) -> Package | None:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():  # its checksums; the loader looks at none
-                raise zipfile.BadZipFile(f"its part {damaged} is not what was written")
+            if damaged := archive.testzip():  # compares checksums, which the loader does not
+                raise zipfile.BadZipFile(f"its part {damaged} has changed since it was written")
         package: Package = aoti_load_package(str(path))
     except (RuntimeError, OSError, zipfile.BadZipFile) as error:
         logger.info("the compiled model %s cannot be loaded (%s)", path, error)
         return None
-    logger.info("the compiled model is %s", path)
+    logger.info("the compiled model %s is used", path)
     return package
 
 
@@ -196,9 +193,9 @@ def _compile(model: Student, path: Path, compiler: str) -> None:
                 aoti_compile_and_package(
                     exported_program(EdgeGraph(model)),
                     package_path=str(finished),
-                    # Else it has as many threads as the process that compiled it.
+                    # Otherwise it always uses as many threads as the process that compiled it.
                     inductor_configs={"cpp.dynamic_threads": True, "cpp.cxx": (None, compiler)},
                 )
-        except Exception as error:  # Inductor's classes of errors follow no rule
+        except Exception as error:  # Inductor raises many types of error
             raise BuildError(f"AOTInductor cannot compile this model: {first_line(error)}") from error
         finished.replace(path)

@@ -1,4 +1,4 @@
-"""The CPU kernel's gradient of the energy in the network's parameters, for training."""
+"""The CPU kernel's gradient of the energy with respect to the network's parameters, for training."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList
 
 TRAINING_INTERVALS = {torch.float32: 512, torch.float64: 4096}
-"""Pieces of each filter's spline. In float32 256 cost as much time and give a training step 4e-4 of error, not 1e-4."""
+"""Number of intervals of each filter's spline. In float32, 256 intervals take the same time, but the relative error of
+a training step is then 4e-4 instead of 1e-4."""
 
 
 class CPUGradientKernel:
-    """Energies and forces of a PaiNN on the CPU, and first derivatives of its energies in its parameters.
+    """A kernel that computes energies and forces of a PaiNN on the CPU, and the gradient of its energies.
 
-    Holds a copy of the weights, that of the last :meth:`refresh`. Atoms may come as close as they like.
+    The gradient is that with respect to the network's parameters. The kernel holds a copy of the weights, made by the
+    last :meth:`refresh`. It has no lower limit on distances.
 
     Parameters
     ----------
     model
         The network, on the CPU in float32 or float64.
     variant
-        An instruction set out of :func:`mlff_core.kernels.cpu_kernel.variants`; None takes the fastest.
+        An instruction set from :func:`mlff_core.kernels.cpu_kernel.variants`; None uses the fastest.
     n_intervals
-        Pieces of the filters' splines; None takes what suits the precision.
+        Number of intervals of the filters' splines; None uses the default for the precision.
 
     Raises
     ------
     UnsupportedError
-        The model is none that the kernel computes.
+        The kernel does not support the model.
     BuildError
         The kernel cannot be built here.
     """
@@ -52,8 +54,8 @@ class CPUGradientKernel:
             or dtype not in TRAINING_INTERVALS
         ):
             raise UnsupportedError(
-                "the CPU kernel differentiates a PaiNN as it is written, on the CPU in float32 or float64, but this is "
-                f"a {type(model).__name__} on {model.scale.device} in {dtype}; take another step"
+                "the CPU kernel differentiates an unchanged PaiNN on the CPU in float32 or float64, but this is "
+                f"a {type(model).__name__} on {model.scale.device} in {dtype}; use another training step"
             )
         self.model = model
         n_intervals = n_intervals or TRAINING_INTERVALS[dtype]
@@ -71,14 +73,14 @@ class CPUGradientKernel:
             return trainable_numbers(self.model, self._splines)
 
     def refresh(self) -> None:
-        """Take the model's weights as they are now."""
+        """Copy the current weights of the model."""
         self._numbers = self._current()
         self._held.refresh(self._numbers.detach())
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, *, virial: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return atom energies (n_atoms,), eV, float64, forces (n_atoms, 3), eV/Å, and the virial, eV, if wanted.
 
-        The virial, −dE/d(strain), has the shape (n_systems, 3, 3).
+        The virial −dE/d(strain) has the shape (n_systems, 3, 3).
         """
         energies = torch.empty(batch.n_atoms, dtype=torch.float64)
         forces = torch.empty((batch.n_atoms, 3), dtype=batch.dtype)
@@ -87,14 +89,14 @@ class CPUGradientKernel:
         return energies, forces, tensor
 
     def add_gradient(self, batch: AtomicBatch, edges: EdgeList, cotangents: Tensor) -> None:
-        """Add the gradient of Σ_i a_i e_i to the ``grad`` of the parameters; once after each :meth:`refresh`.
+        """Add the gradient of Σ_i a_i e_i to the ``grad`` of the parameters; call once after each :meth:`refresh`.
 
         Parameters
         ----------
         batch, edges
             The structures.
         cotangents
-            a_i, shape (n_atoms,), no unit, float64.
+            The factors a_i, shape (n_atoms,), float64.
         """
         self._numbers.backward(self._gradient(batch, edges, cotangents))
 
@@ -106,7 +108,7 @@ class CPUGradientKernel:
     def atom_energies(self, batch: AtomicBatch, edges: EdgeList) -> Tensor:
         """Return the energies of the atoms, shape (n_atoms,), eV, float64, once differentiable in the parameters.
 
-        Takes the model's weights as they are now, and must be differentiated before the next :meth:`refresh`.
+        Copies the current weights of the model; differentiate the energies before the next :meth:`refresh`.
         """
         self.refresh()
         energies: Tensor = _AtomEnergies.apply(self._numbers, self, batch, edges)

@@ -1,4 +1,4 @@
-"""The CPU kernel's C interface (``cpu/api.h``) as Python sees it."""
+"""The CPU kernel's C interface (``cpu/api.h``) in ctypes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from mlff_core.kernels.build import BuildError, load_library
 
 ABI = 4
 OVERLAP_FOUND, UNKNOWN_ELEMENT, BAD_INDEX, NOT_FINITE = 1, 2, 3, 4
-"""Of ``cpu/api.h``."""
+"""Error codes of ``cpu/api.h``."""
 
 
 class NetworkStruct(ctypes.Structure):
-    """``mlff_painn``."""
+    """The C struct ``mlff_painn``, a network."""
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("abi", "is_double", "hidden", "n_layers", "n_species", "n_readout")),
@@ -27,7 +27,7 @@ class NetworkStruct(ctypes.Structure):
 
 
 class BatchStruct(ctypes.Structure):
-    """``mlff_batch``."""
+    """The C struct ``mlff_batch``, a batch and its outputs."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("n_atoms", "n_systems", "n_edges")),
@@ -41,7 +41,7 @@ class BatchStruct(ctypes.Structure):
 
 
 def library() -> ctypes.CDLL:
-    """Return the kernel's library with its functions typed, built if need be.
+    """Return the kernel's library with typed functions; compiles it if necessary.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def library() -> ctypes.CDLL:
     """
     lib = load_library()
     if lib.mlff_abi() != ABI:
-        raise BuildError(f"the CPU kernel's library has interface {lib.mlff_abi()}, wanted {ABI}; install it anew")
+        raise BuildError(f"the CPU kernel's library has interface {lib.mlff_abi()}, wanted {ABI}; install it again")
     lib.mlff_painn_create.restype = ctypes.c_void_p
     lib.mlff_painn_create.argtypes = [ctypes.POINTER(NetworkStruct), ctypes.c_char_p]
     lib.mlff_painn_refresh.restype = ctypes.c_int32

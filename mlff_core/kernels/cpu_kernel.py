@@ -1,4 +1,4 @@
-"""The fused CPU kernel: the same network in C++, behind a plain C interface (``cpu/api.h``)."""
+"""The fused CPU kernel: the network in C++ with a plain C interface (``cpu/api.h``)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from mlff_core.kernels.cpu_interface import (
 from mlff_core.kernels.cpu_parameters import N_INTERVALS, constant_numbers, filter_splines, trainable_numbers
 from mlff_core.kernels.memory import usable_memory
 from mlff_core.kernels.parts import Part, part_batch, sum_parts
+from mlff_core.kernels.weights import WeightVersions
 from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.serving import Serves
@@ -38,13 +39,13 @@ SERVES = Serves("the CPU kernel", "use kernel='reference'")
 
 
 def variants() -> list[str]:
-    """Return the instruction sets this processor can run, fastest first."""
+    """Return the instruction sets that this processor supports, fastest first."""
     names: bytes = library().mlff_variants()
     return names.decode().split()
 
 
 def _describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n_constants: int) -> NetworkStruct:
-    """Return what the library must know of a model; where its numbers (n_numbers,) are is left open."""
+    """Return the description of a model for the library; the pointers to its numbers (n_numbers,) are not set."""
     config = model.config
     return NetworkStruct(
         abi=ABI,
@@ -66,38 +67,38 @@ def _describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n
 
 
 def _exact_numbers(model: PaiNN, n_intervals: int) -> Tensor:
-    """Return the trainable numbers, shape (n_numbers,), no unit, made in float64 and rounded once."""
+    """Return the trainable numbers, shape (n_numbers,), computed in float64 and rounded once."""
     exact = copy.deepcopy(model).cpu().double()
     with torch.no_grad():
         return trainable_numbers(exact, filter_splines(exact, n_intervals)).to(model.scale.dtype)
 
 
 def as_served(model: Student) -> PaiNN:
-    """Return the model, if the kernel computes it.
+    """Return the model, if the kernel supports it.
 
     Raises
     ------
     UnsupportedError
-        Another architecture, a term the kernel lacks, or a model that computes something else than its class.
+        The architecture or a term is not supported, or the model does not compute what its class computes.
     """
     SERVES.check(model)
     if not isinstance(model, PaiNN) or not computes_as_written(model):
         raise UnsupportedError(
-            f"the CPU kernel computes a PaiNN as it is written, but this is a {type(model).__name__} that computes "
+            f"the CPU kernel computes an unchanged PaiNN, but this is a {type(model).__name__} that computes "
             "something else; use kernel='reference'"
         )
     return model
 
 
 def packed(student: Student) -> bytes:
-    """Return a model as other programs hand it to the library: ``mlff_painn`` of ``cpu/api.h`` and its two arrays.
+    """Return a model as other programs pass it to the library: ``mlff_painn`` of ``cpu/api.h`` and its two arrays.
 
     The pointers in the struct are null.
 
     Raises
     ------
     UnsupportedError
-        The model is none that the kernel computes.
+        The kernel does not support the model.
     """
     model = as_served(student)
     n_intervals = N_INTERVALS[model.scale.dtype]
@@ -107,19 +108,19 @@ def packed(student: Student) -> bytes:
 
 
 class LibraryModel:
-    """A model inside the library; freed with the last call that uses it.
+    """A model inside the library, freed when this object is no longer used.
 
     Parameters
     ----------
     model
         The network.
     numbers
-        Its trainable numbers in its precision, shape (n_numbers,), no unit; see
+        Its trainable numbers in its precision, shape (n_numbers,); see
         :func:`~mlff_core.kernels.cpu_parameters.trainable_numbers`.
     variant
-        An instruction set out of :func:`variants`; None takes the fastest.
+        An instruction set from :func:`variants`; None uses the fastest.
     n_intervals
-        Pieces of the filters' splines.
+        Number of intervals of the filters' splines.
     overlap
         Distance below which atoms are refused, Å.
     """
@@ -138,12 +139,12 @@ class LibraryModel:
         weakref.finalize(self, self.library.mlff_painn_destroy, self.address)
 
     def needed_bytes(self, n_atoms: int, n_edges: int) -> int:
-        """Return what memory an evaluation with forces of so many atoms and directed edges works in, bytes."""
+        """Return the working memory of an evaluation with forces for so many atoms and directed edges, bytes."""
         n_threads = torch.get_num_threads()
         return int(self.library.mlff_painn_needed_bytes(self.address, n_atoms, n_edges, n_threads))
 
     def refresh(self, numbers: Tensor) -> None:
-        """Replace the trainable numbers by others, shape (n_numbers,), no unit, while no evaluation is under way."""
+        """Replace the trainable numbers by others, shape (n_numbers,); no evaluation may be running."""
         status = self.library.mlff_painn_refresh(self.address, numbers.data_ptr(), len(numbers))
         assert status == 0, "the numbers of one network always fit it"
 
@@ -160,7 +161,7 @@ class LibraryModel:
         gradient: Tensor | None = None,
         part: Part | None = None,
     ) -> None:
-        """Fill the outputs that are given, all of them contiguous.
+        """Fill those outputs that are given; all tensors must be contiguous.
 
         Parameters
         ----------
@@ -173,11 +174,11 @@ class LibraryModel:
         virial
             −dE/d(strain), shape (n_systems, 3, 3), eV.
         cotangents
-            Factors of the atoms' energies in what is differentiated, shape (n_atoms,), no unit, float64.
+            Factors of the atoms' energies in the sum that is differentiated, shape (n_atoms,), float64.
         gradient
-            Of Σ factor · energy in the trainable numbers, shape (n_numbers,), eV.
+            Gradient of Σ factor · energy with respect to the trainable numbers, shape (n_numbers,), eV.
         part
-            Computes this part of the structures alone; the outputs of atoms are then those of its atoms.
+            Compute only this part of the structures; outputs for atoms are then those of its atoms.
         """
         given = batch, edges
         if part is not None:
@@ -211,21 +212,21 @@ class LibraryModel:
 
 
 class CPUKernel:
-    """Energy, forces and stress of a PaiNN on the CPU, with the derivative written out.
+    """A kernel that computes energy, forces and stress of a PaiNN on the CPU, with hand-written derivatives.
 
-    Takes a copy of the weights, and a fresh one whenever they have changed.
+    It copies the weights, and copies them again whenever they have changed.
 
     Parameters
     ----------
     model
         The network, on the CPU in float32 or float64.
     variant
-        An instruction set out of :func:`variants`; None takes the fastest.
+        An instruction set from :func:`variants`; None uses the fastest.
     n_intervals
-        Pieces of the filters' splines; None takes what suits the precision.
+        Number of intervals of the filters' splines; None uses the default for the precision.
     memory_bytes
-        What an evaluation may take; systems that need more are evaluated in parts. None allows half of the machine's,
-        or of what the container may use.
+        Memory that an evaluation may use; larger systems are evaluated in parts. None allows half of the memory of the
+        machine or of the container.
     """
 
     name = "cpu"
@@ -242,8 +243,7 @@ class CPUKernel:
         self.model = as_served(model)
         self.memory_bytes = usable_memory() // 2 if memory_bytes is None else memory_bytes
         self._wanted = (variant, n_intervals or N_INTERVALS[self.model.scale.dtype])
-        self._tensors = [*self.model.parameters(), *self.model.buffers()]
-        self._versions = self._read_versions()
+        self._weights = WeightVersions(self.model)
         self._handle = self._made()
 
     def _made(self) -> LibraryModel:
@@ -255,15 +255,12 @@ class CPUKernel:
         """The instruction set in use."""
         return self._handle.variant
 
-    def _read_versions(self) -> list[int]:
-        return [tensor._version for tensor in self._tensors]
-
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
         """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
-        versions = self._read_versions()
-        if versions != self._versions:
+        versions = self._weights.current()
+        if self._weights.differ(versions):
             self._handle = self._made()
-            self._versions = versions
+            self._weights.copied(versions)
         n_atoms = batch.n_atoms
         energy = torch.empty(batch.n_systems, dtype=torch.float64)
         atom_energies = torch.empty(n_atoms, dtype=torch.float64) if "atom_energies" in want else None
@@ -282,7 +279,7 @@ class CPUKernel:
         )
 
     def needed_bytes(self, n_atoms: int, n_edges: int) -> int:
-        """Return what memory an evaluation of so many atoms and directed edges works in, bytes."""
+        """Return the working memory of an evaluation for so many atoms and directed edges, bytes."""
         return self._handle.needed_bytes(n_atoms, n_edges)
 
     def _fits(self, n_atoms: int, n_edges: int) -> bool:
@@ -290,7 +287,7 @@ class CPUKernel:
 
 
 def _error(status: int, culprit: int, batch: AtomicBatch, edges: EdgeList) -> MlffError:
-    """Return what went wrong in the library, in the words the rest of the package uses."""
+    """Return the error for a status of the library, with the same messages as elsewhere in the package."""
     if status == OVERLAP_FOUND:
         return overlap_error(batch, edges, culprit)
     if status == UNKNOWN_ELEMENT:
@@ -300,4 +297,6 @@ def _error(status: int, culprit: int, batch: AtomicBatch, edges: EdgeList) -> Ml
         return InputError(f"positions must be finite, but atom {culprit} is at {batch.positions[culprit].tolist()} Å")
     if status == BAD_INDEX:
         return InputError(f"centers, neighbors and system_idx must be indices of the batch; entry {culprit} is not")
-    return UnsupportedError(f"the CPU kernel found no memory for {batch.n_atoms} atoms and {edges.n_edges} edges")
+    return UnsupportedError(
+        f"there is not enough memory for the CPU kernel with {batch.n_atoms} atoms and {edges.n_edges} edges"
+    )

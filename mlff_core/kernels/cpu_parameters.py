@@ -1,4 +1,4 @@
-"""A PaiNN's numbers in the order in which the CPU kernel reads them, with its radial filters as splines."""
+"""The numbers of a PaiNN in the order in which the CPU kernel reads them, with its radial filters as splines."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from mlff_core.model.painn import Message, PaiNN, Update
 from mlff_core.model.radial import polynomial_envelope
 
 N_INTERVALS = {torch.float32: 768, torch.float64: 8192}
-"""Pieces of each filter's spline; docs/kernels.md shows the error of the forces against it. In float32 more pieces mean
-more rounding of the slopes; in float64 forces are to be the reference's within what an engine may add, 1e-8 of the
-largest, and their finite differences its Hessian."""
+"""Number of intervals of each filter's spline; docs/kernels.md shows the error of the forces against it. In float32
+more intervals mean larger rounding errors of the derivatives. In float64 the forces must agree with the reference
+within 1e-8 of the largest, the tolerance of an engine, and their finite differences with its Hessian."""
 
 
 def spline_coefficients(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the coefficients of the uniform cubic B-splines through ``values``, shape (n_intervals + 3, width).
 
-    The curve has two continuous derivatives. At the far end it vanishes with both of them, as the filters do at the
-    cutoff; at the near end, where no two atoms may be, its curvature is zero.
+    The curve has two continuous derivatives. At the far end the curve and both derivatives vanish, as those of the
+    filters do at the cutoff; at the near end, at distances that no two atoms may have, its second derivative is zero.
 
     Parameters
     ----------
     values
-        At the ends of the intervals, shape (n_intervals + 1, width), the last row zero; no unit.
+        Values at the ends of the intervals, shape (n_intervals + 1, width), the last row zero.
     """
     n_points = len(values)
-    # (c₋ + 4c + c₊)/6 is the value at a point. At the near end c₀ is the value, at the far end c₊ = c₋ (slope zero).
-    # Elimination from the near end, then substitution back; all columns at once.
+    # (c₋ + 4c + c₊)/6 is the value at a point. At the near end c₀ is the value; at the far end c₊ = c₋, so that the
+    # first derivative is zero. Elimination from the near end, then back substitution, for all columns at once.
     inner = 6.0 * values
     inner[0] = values[0]
     above = np.zeros(n_points)
@@ -47,29 +47,29 @@ def spline_coefficients(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     coefficients = np.empty((n_points + 2, values.shape[1]))
     coefficients[1:-1] = inner
     coefficients[0] = 2.0 * inner[0] - inner[1]
-    # The last three are of fourth order in the step, since a filter vanishes as the third power; without them value,
-    # slope and curvature vanish exactly.
+    # The last three coefficients are of fourth order in the step, since a filter vanishes with the third power; set to
+    # zero, they make the value and the first two derivatives vanish exactly.
     coefficients[-3:] = 0.0
     return coefficients
 
 
 def filter_splines(model: PaiNN, n_intervals: int) -> Tensor:
-    """Return the coefficients of the curves that all filters are sums of, float64.
+    """Return the spline coefficients of the basis functions times the envelope, float64.
 
     A filter is a linear layer of the radial basis times the envelope, and the spline through a sum is the sum of the
-    splines: so the coefficients of all filters are this matrix times the layer's weights and bias.
+    splines. The coefficients of all filters are therefore this matrix times the layer's weights and bias.
 
     Parameters
     ----------
     model
-        Gives basis and cutoff.
+        The network, of which basis and cutoff are used.
     n_intervals
-        Pieces between 0 and the cutoff.
+        Number of intervals between 0 and the cutoff.
 
     Returns
     -------
     Tensor
-        Shape (n_intervals + 3, n_radial + 1), no unit; the last column is that of the bias.
+        Shape (n_intervals + 3, n_radial + 1); the last column belongs to the bias.
     """
     basis = copy.deepcopy(model.basis).cpu().double()
     distances = torch.linspace(0.0, model.cutoff, n_intervals + 1, dtype=torch.float64)
@@ -80,23 +80,23 @@ def filter_splines(model: PaiNN, n_intervals: int) -> Tensor:
 
 
 def trainable_numbers(model: PaiNN, splines: Tensor) -> Tensor:
-    """Return the numbers that follow from the parameters one after the other, as ``cpu/api.h`` lists them.
+    """Return the numbers computed from the trainable parameters, in the order of ``cpu/api.h``.
 
-    Differentiable in the parameters: what the kernel says of these numbers' gradient flows back through the splines,
-    and through the first layer's φ of the embeddings.
+    They are differentiable in the parameters: the kernel's gradient with respect to these numbers is propagated back
+    through the splines, and through the first layer's φ of the embeddings.
 
     Parameters
     ----------
     model
         The network.
     splines
-        Of :func:`filter_splines`, in the model's precision, shape (n_intervals + 3, n_radial + 1), no unit.
+        From :func:`filter_splines`, in the model's precision, shape (n_intervals + 3, n_radial + 1).
     """
     return torch.cat([part.reshape(-1) for part in _trainable(model, splines)])
 
 
 def constant_numbers(model: PaiNN) -> npt.NDArray[np.float64]:
-    """Return the numbers that are never trained, as ``cpu/api.h`` lists them."""
+    """Return the numbers that are never trained, in the order of ``cpu/api.h``."""
     zbl = copy.deepcopy(model.zbl).cpu().double()
     parts = [zbl.inverse_screening, zbl.inverse_ranges, zbl.prefactors]
     parts += [model.reference_energies, model.species_of_number]

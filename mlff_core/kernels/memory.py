@@ -1,4 +1,4 @@
-"""How much memory there is to use: the machine's, or less where a container, batch system or service sets a limit."""
+"""The memory this process may use: that of the machine, or less if a container, batch system or service limits it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 def usable_memory(root: Path = Path("/")) -> int:
     """Return the machine's memory or the lowest limit of the control groups above this process, bytes.
 
-    A great number where the system does not say.
+    Returns 2**62 if the system does not report its memory.
 
     Parameters
     ----------
     root
-        Where ``proc`` and ``sys`` are mounted.
+        Folder in which ``proc`` and ``sys`` are mounted.
     """
     return min(_physical_memory(), *_group_limits(root))
 
@@ -28,10 +28,10 @@ def _physical_memory() -> int:
 
 
 def _group_limits(root: Path) -> Iterator[int]:
-    """Yield the limits of this process's groups and all above them: the second version's, the first's memory groups'.
+    """Yield the memory limits of this process's control groups and all groups above them, of versions 1 and 2.
 
-    Inside a container the path that ``/proc`` names may be that of the host; what is mounted is then the container's
-    own, and the walk up ends there.
+    Inside a container ``/proc`` may name the path of the host, while the mounted folder is that of the container; the
+    walk up then ends at the container's group.
     """
     yield 2**62
     try:
@@ -52,5 +52,5 @@ def _group_limits(root: Path) -> Iterator[int]:
                 text = (mounted / group / name).read_text().strip()
             except OSError:
                 continue
-            if text.isdecimal():  # "max" is none
+            if text.isdecimal():  # "max" means no limit
                 yield int(text)

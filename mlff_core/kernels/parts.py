@@ -1,4 +1,4 @@
-"""Parts of a batch whose energies are computed without the rest: what bounds the memory of large systems."""
+"""Parts of a batch that can be evaluated separately, which limits the memory needed for large systems."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList
 
 FEWEST = 256
-"""Atoms that are not shared out further: around fewer, nearly all of the work is at atoms that are only seen."""
+"""Number of atoms below which a part is not divided further: nearly all of the work would then be at surrounding atoms
+whose energies are not wanted."""
 PER_ATOM = ("atom_energies", "forces")
-"""Outputs of which every atom has its own; of the others every structure has."""
+"""Outputs with one entry for each atom; the other outputs have one for each structure."""
 
 Outputs = Mapping[str, "Tensor | None"]
 
 
 class Part(NamedTuple):
-    """Some atoms of a batch, those first whose energies are wanted, with all that these depend on.
+    """Some atoms of a batch: first those whose energies are wanted, then all others that these energies depend on.
 
     Attributes
     ----------
     atoms
-        Where they are in the batch, shape (n_part,), no unit.
+        Their indices in the batch, shape (n_part,), int64.
     edges
-        Between them, by their places in the part.
+        The edges between them, with indices of the part.
     edge_places
-        Where these are in the edges of the batch, shape (n_part_edges,), no unit.
+        Indices of these edges among the edges of the batch, shape (n_part_edges,), int64.
     n_centers
-        How many of the atoms each layer sends messages to, shape (n_layers,), no unit; the last are the wanted ones.
+        Number of atoms to which each layer sends messages, shape (n_layers,); the last is the number of wanted atoms.
     """
 
     atoms: Tensor
@@ -42,21 +43,21 @@ class Part(NamedTuple):
 
 
 def cut_out(n_atoms: int, edges: EdgeList, wanted: Tensor, n_layers: int) -> Part:
-    """Return the part of a batch that the energies of some atoms depend on.
+    """Return the part of a batch on which the energies of some atoms depend.
 
-    An energy depends on the atoms that ``n_layers`` edges lead to. Those that k edges lead to need messages in all
-    layers but the last k.
+    An energy depends on the atoms that are up to ``n_layers`` edges away. Atoms that are k edges away need messages in
+    all layers but the last k.
 
     Parameters
     ----------
     n_atoms
-        Of the batch.
+        Number of atoms of the batch.
     edges
-        Of the batch.
+        Edges of the batch.
     wanted
-        Places of the atoms, shape (n_wanted,), no unit.
+        Indices of the atoms in the batch, shape (n_wanted,), int64.
     n_layers
-        Of the network.
+        Number of layers of the network.
     """
     steps = torch.full((n_atoms,), n_layers + 1)
     steps[wanted] = 0
@@ -68,7 +69,7 @@ def cut_out(n_atoms: int, edges: EdgeList, wanted: Tensor, n_layers: int) -> Par
     atoms = steps.argsort(stable=True)[: counts[n_layers]]
     places = torch.empty(n_atoms, dtype=torch.int64)
     places[atoms] = torch.arange(len(atoms))
-    # Every pair in both directions; pairs of atoms that send nothing are of no use.
+    # Every pair is kept in both directions; pairs of atoms that send no messages are not needed.
     ends = steps[edges.centers], steps[edges.neighbors]
     kept = ((torch.minimum(*ends) < n_layers) & (torch.maximum(*ends) <= n_layers)).nonzero().squeeze(1)
     centers = places[edges.centers[kept]]
@@ -79,7 +80,7 @@ def cut_out(n_atoms: int, edges: EdgeList, wanted: Tensor, n_layers: int) -> Par
 
 
 def part_batch(batch: AtomicBatch, part: Part) -> AtomicBatch:
-    """Return the part's atoms in the cells of the batch."""
+    """Return the atoms of a part as a batch, with the cells of the whole batch."""
     return AtomicBatch(
         positions=batch.positions.detach()[part.atoms],
         atomic_numbers=batch.atomic_numbers[part.atoms],
@@ -90,14 +91,14 @@ def part_batch(batch: AtomicBatch, part: Part) -> AtomicBatch:
 
 
 def halves(batch: AtomicBatch, atoms: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the atoms in two halves: whole systems, or the two sides of a plane where there is one system.
+    """Return the atoms in two halves, divided by systems, or by a plane if they belong to one system.
 
     Parameters
     ----------
     batch
         The structures.
     atoms
-        Places of some of its atoms, shape (n_some,), no unit.
+        Indices of some of its atoms, shape (n_some,), int64.
     """
     middle = len(atoms) // 2
     systems = batch.system_idx[atoms]
@@ -109,12 +110,12 @@ def halves(batch: AtomicBatch, atoms: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _along_longest(batch: AtomicBatch, atoms: Tensor, system: int) -> Tensor:
-    """Return where the atoms are along the direction in which they reach farthest, shape (n_some,), Å."""
+    """Return the coordinates of the atoms along the direction of their largest extent, shape (n_some,), Å."""
     positions = batch.positions.detach()[atoms].double()
     cell, periodic = batch.cell.detach()[system].double(), batch.pbc[system]
     if bool(periodic.all()):
-        # Atoms that have left the cell are neighbours of those inside.
-        # Not torch's inverse, which hangs in a forked process whose parent has used threads.
+        # Atoms outside the cell are wrapped into it, next to their neighbours.
+        # Not torch's inverse: it hangs in a forked process whose parent has used threads.
         places = positions @ torch.from_numpy(np.linalg.inv(cell.numpy()))
         positions = (places - places.floor()) * torch.linalg.norm(cell, dim=1)
     spread = positions.amax(dim=0) - positions.amin(dim=0)
@@ -129,20 +130,20 @@ def sum_parts(
     fits: Callable[[int, int], bool],
     evaluate: Callable[..., None],
 ) -> None:
-    """Fill the outputs with the sums over parts, each of them small enough.
+    """Fill the outputs with the sums over parts that are each small enough.
 
     Parameters
     ----------
     batch, edges
         The structures.
     n_layers
-        Of the network.
+        Number of layers of the network.
     outputs
-        Those of ``evaluate``, for the whole batch.
+        The outputs of ``evaluate``, for the whole batch.
     fits
-        Whether so many atoms and edges can be evaluated at once.
+        Called with numbers of atoms and edges; returns whether they can be evaluated at once.
     evaluate
-        Called with the batch, its edges, ``part`` and the part's outputs, which it fills.
+        Called with the batch, its edges, ``part`` and the outputs of the part, which it fills.
     """
     for whole in outputs.values():
         if whole is not None:

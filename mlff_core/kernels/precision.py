@@ -1,4 +1,4 @@
-"""The precision of matrix products, which is one switch of torch for the whole process."""
+"""The precision of matrix products, which torch sets for the whole process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextlib.contextmanager
 def tensor_cores(wanted: bool) -> Iterator[None]:
-    """Let float32 products use tensor cores within this context only, where that is wanted."""
+    """Let float32 products use tensor cores inside this context, if ``wanted``."""
     if not wanted:
         yield
         return

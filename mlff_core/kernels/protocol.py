@@ -1,4 +1,4 @@
-"""What kernels are to whoever calls them: one that evaluates, one that also steps, and the stepper it makes."""
+"""The interfaces of kernels: a kernel that evaluates, a kernel that also makes steppers, and a stepper."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from mlff_core.structures.prediction import Prediction
 
 
 class Stepper(Protocol):
-    """Evaluates the same structures again and again while their atoms and cells move, neighbours included.
+    """Evaluates the same structures repeatedly while their atoms and cells move; it searches their neighbours itself.
 
     Attributes
     ----------
     n_searches
-        Neighbour searches so far.
+        Number of neighbour searches so far.
     """
 
     n_searches: int
 
     def step(self, positions: Tensor, cell: Tensor, *, stress: bool) -> Prediction:
-        """Return energies, forces, energies of atoms and, if it is asked for, stresses; the next step overwrites them.
+        """Return energies, forces, atom energies and, if wanted, stresses; the next step overwrites them.
 
         Parameters
         ----------
         positions
-            Shape (n_atoms, 3), Å.
+            New positions of the atoms, shape (n_atoms, 3), Å.
         cell
-            Shape (n_systems, 3, 3), Å, rows are lattice vectors.
+            New cells, shape (n_systems, 3, 3), Å, rows are lattice vectors.
         stress
             Compute the stress too.
 
         Raises
         ------
         InputError
-            Positions or a cell that are not finite, or overlapping atoms.
+            Positions or a cell are not finite, or atoms overlap.
         """
 
 
 class Kernel(Protocol):
-    """What a student needs to be evaluated.
+    """An implementation that evaluates a student.
 
     Attributes
     ----------
     name
         The key in :data:`mlff_core.kernels.choose.KERNELS`.
     checks_distances
-        True if it refuses overlapping atoms by itself.
+        True if it refuses overlapping atoms itself.
     selects_edges
-        True if edges beyond the cutoff cost it next to nothing, so that nobody need leave them out.
+        True if edges beyond the cutoff cost it almost nothing, so that the caller need not remove them.
     """
 
     name: str
@@ -60,15 +60,15 @@ class Kernel(Protocol):
     selects_edges: bool
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
-        """Return what is in ``want`` for a batch and its edges."""
+        """Return the properties in ``want`` for a batch and its edges."""
 
 
 @runtime_checkable
 class SteppingKernel(Kernel, Protocol):
-    """A kernel that has something faster for structures that move than :meth:`Kernel.evaluate` with edges."""
+    """A kernel that makes steppers, which are faster for moving structures than :meth:`Kernel.evaluate` with edges."""
 
     def stepper(self, batch: AtomicBatch, skin: float) -> Stepper:
-        """Return what evaluates the structures again and again; its search reaches further by the skin, Å."""
+        """Return a stepper for these structures, whose neighbour search reaches further by the skin, Å."""
 
     def keeps(self, stepper: object, batch: AtomicBatch) -> bool:
-        """Return whether a stepper made before is the one for these structures."""
+        """Return whether a stepper made before is valid for these structures."""

@@ -1,4 +1,4 @@
-"""The reference kernel: the model as it is written, differentiated by torch."""
+"""The reference kernel: the model in torch, differentiated by torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlff_core.structures.stress import stress_from_virial
 
 
 class ReferenceKernel:
-    """Energy, forces and stress by automatic differentiation, of every architecture with every term.
+    """A kernel that computes energy, forces and stress by automatic differentiation, for every architecture and term.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The tables of architectures and of terms by name, and a student as its model file describes it."""
+"""The tables of architectures and terms by name, and the description of a student in its model file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mlff_core.model.term import Term
 from mlff_core.model.zbl import ZBLRepulsion
 
 ARCHITECTURES: dict[str, type[Student]] = {PaiNN.architecture: PaiNN}
-"""Every network by the name that model files have for it."""
+"""Every network, by its name in model files."""
 
 TERMS: dict[str, type[Term]] = {ZBLRepulsion.name: ZBLRepulsion}
-"""Every term by the name that model files have for it."""
+"""Every term, by its name in model files."""
 
 Described = list[dict[str, Any]]
-"""Of each term its ``name`` and its options."""
+"""The ``name`` and the options of each term."""
 
 
 def describe_config(student: Student) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def describe_config(student: Student) -> dict[str, Any]:
 
 
 def describe_terms(student: Student) -> Described | None:
-    """Return a student's terms as a model file holds them, or None where they are its architecture's own.
+    """Return a student's terms as a model file holds them, or None if they are the default terms of its architecture.
 
     Raises
     ------
@@ -53,11 +53,11 @@ def make_student(architecture: str, config: Mapping[str, Any], terms: Described 
     Parameters
     ----------
     architecture
-        A name out of :data:`ARCHITECTURES`.
+        A name from :data:`ARCHITECTURES`.
     config
-        As :func:`describe_config` gives it.
+        From :func:`describe_config`.
     terms
-        As :func:`describe_terms` gives them.
+        From :func:`describe_terms`.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def make_student(architecture: str, config: Mapping[str, Any], terms: Described 
 
 
 def make_terms(kind: type[Student], config: Any, described: Described | None) -> Sequence[Term]:
-    """Return the terms that a model file describes, or those of the architecture where it describes none."""
+    """Return the terms that a model file describes, or the default terms of the architecture if it describes none."""
     if described is None:
         return kind.default_terms(config)
     terms = []
@@ -99,9 +99,10 @@ def architecture_called(name: str) -> type[Student]:
 
 
 def computes_as_written(student: Student) -> bool:
-    """Return False for other classes than those of the tables, and a model with hooks or replaced functions.
+    """Return whether a student computes what the classes of the tables compute.
 
-    A kernel that has the formulas of an architecture and its terms written out would not see what those change.
+    False for a class that is not in the tables, and for a model with hooks or a replaced ``forward``: a kernel that
+    implements the formulas of an architecture and its terms would ignore such changes.
     """
     return (
         ARCHITECTURES.get(student.architecture) is type(student)

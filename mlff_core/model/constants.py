@@ -1,4 +1,4 @@
-"""Fixed numbers of a module, exact in every precision it is moved to."""
+"""Constants of a module that are exact in every precision to which it is moved."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class ModuleWithConstants(nn.Module):
-    """A module that makes its constants anew whenever it is moved or cast.
+    """A module that computes its constants again whenever it is moved or cast.
 
-    A buffer that went through float32 on its way to float64 would keep seven digits, so a model in float64 would depend
-    on the path it came by. A subclass writes :meth:`constants` and calls :meth:`set_constants` when its own attributes
-    are set; each constant is then a buffer outside the state dict.
+    A buffer that was cast to float32 and then to float64 would have only seven digits, so a model in float64 would
+    depend on its earlier precision. A subclass implements :meth:`constants` and calls :meth:`set_constants` after its
+    own attributes are set; each constant is then a buffer outside the state dict.
     """
 
     def constants(self) -> dict[str, Tensor]:

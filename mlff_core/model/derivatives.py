@@ -1,8 +1,8 @@
-"""Forces, virial and Hessian, all derived from the energy.
+"""Forces and virial as derivatives of the energy.
 
-The energy depends on positions and cell only through the edge vectors d_e = x_j + n·cell − x_i, so one gradient
-g_e = ∂E/∂d_e gives everything: the force on atom i is the sum of g over edges that start at i minus the sum over edges
-that end there, and the virial −dE/d(strain) is −Σ_e d_e ⊗ g_e.
+The energy depends on positions and cell only through the edge vectors d_e = x_j + n·cell − x_i, so the gradient
+g_e = ∂E/∂d_e is enough: the force on atom i is the sum of g over the edges that start at i minus the sum over the edges
+that end at i, and the virial −dE/d(strain) is −Σ_e d_e ⊗ g_e.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def forces_from_edge_gradients(gradients: Tensor, centers: Tensor, neighbors: Te
     gradients
         ∂E/∂d of each edge, shape (n_edges, 3), eV/Å.
     centers, neighbors
-        Shape (n_edges,), no unit.
+        Shape (n_edges,).
     n_atoms
         Number of atoms.
     """
@@ -45,9 +45,9 @@ def virial_from_edge_gradients(
     gradients
         ∂E/∂d of each edge, shape (n_edges, 3), eV/Å.
     centers
-        Shape (n_edges,), no unit.
+        Shape (n_edges,).
     system_idx
-        Shape (n_atoms,), no unit.
+        Shape (n_atoms,).
     n_systems
         Number of systems.
     """
@@ -69,13 +69,13 @@ def energies_and_edge_gradients(
     Parameters
     ----------
     model
-        Called as ``model(atomic_numbers, edge_vectors, centers, neighbors)``, gives atom energies in eV.
+        Called as ``model(atomic_numbers, edge_vectors, centers, neighbors)``; returns atom energies in eV.
     atomic_numbers
-        Shape (n_atoms,), no unit.
+        Shape (n_atoms,).
     edge_vectors
         Shape (n_edges, 3), Å; part of the caller's graph if ``create_graph`` is set.
     centers, neighbors
-        Shape (n_edges,), no unit.
+        Shape (n_edges,).
     create_graph
         Keep the graph, for training on forces or for a second derivative.
     """
@@ -83,7 +83,7 @@ def energies_and_edge_gradients(
         if not create_graph:
             edge_vectors = edge_vectors.detach().requires_grad_()
         atom_energies = model(atomic_numbers, edge_vectors, centers, neighbors)
-        # materialize_grads: an isolated atom has no edges, and its energy then does not depend on them.
+        # materialize_grads: the energy of an isolated atom does not depend on edges, so it has no gradient.
         (gradients,) = torch.autograd.grad(
             [atom_energies.sum()], [edge_vectors], create_graph=create_graph, materialize_grads=True
         )

@@ -1,23 +1,24 @@
-"""The inner region of a pair (``core`` in settings): filters stop changing, and the fixed repulsion alone acts."""
+"""The inner region of a pair (``core`` in settings): filters are constant there, and only the fixed repulsion acts."""
 
 import torch
 from torch import Tensor
 
 CORE_WIDTH = 0.15
-"""Share of a pair's length over which its distance goes from being held to being itself."""
+"""Width of the transition from the constant distance to the true one, as a share of a pair's length."""
 
 
 def held_distances(distances: Tensor, inverse_lengths: Tensor, core: float, width: float = CORE_WIDTH) -> Tensor:
-    """Return distances as the filters see them: as they are outside the inner region, held constant inside.
+    """Return the distances used by the filters: the true ones outside the inner region, constant inside.
 
     With y = r/L, L a pair's length (the range of its repulsion, about that of a covalent bond), w the width and
     t = (y − core + w)/w within 0…1,
 
         ρ/L = core − w·(½ − t⁶ + 3t⁵ − 5t⁴/2)  for y < core,  ρ = r beyond,
 
-    which has three continuous derivatives and is constant for y < core − w. No labelled data hold two atoms so close,
-    and a network that extrapolates to them may attract by more than the repulsion's hundreds of eV. One that is told
-    the same distance whatever theirs is exerts no force along it, and the repulsion remains.
+    which has three continuous derivatives and is constant for y < core − w. No labelled data contain two atoms so
+    close, and a network that extrapolates to such distances may attract them by more than the hundreds of eV of the
+    repulsion. With a constant distance as input the network exerts no force along the pair, and only the repulsion
+    remains.
 
     Parameters
     ----------
@@ -26,9 +27,9 @@ def held_distances(distances: Tensor, inverse_lengths: Tensor, core: float, widt
     inverse_lengths
         1/L, shape (n_edges,), Å⁻¹.
     core
-        Where the inner region ends, in units of L, no unit.
+        Upper end of the inner region, in units of L.
     width
-        w, no unit.
+        Width w of the transition, in units of L.
 
     Returns
     -------

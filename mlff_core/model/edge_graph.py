@@ -1,6 +1,6 @@
-"""The student as one function of tensors: what exporters write into files of other formats.
+"""The student as one function of tensors, which exporters write into files of other formats.
 
-No postponed annotations here: TorchScript reads them.
+This module has no postponed annotations, because TorchScript reads the annotations.
 """
 
 import torch
@@ -10,14 +10,14 @@ from mlff_core.model.serving import Serves
 from mlff_core.model.student import Student
 
 SERVES = Serves("an exported graph", "use an engine that calls mlff-hub, such as ASE, OpenMM's PythonForce or i-PI")
-"""TorchScript, ONNX and AOTInductor files alike: what opens them searches one list of edges, within one cutoff."""
+"""Applies to TorchScript, ONNX and AOTInductor files: their hosts search one list of edges, within one cutoff."""
 
 
 class EdgeGraph(nn.Module):
-    """Energy, atom energies, forces and virial from edge vectors, gradient included.
+    """A module that computes energy, atom energies, forces and virial from edge vectors, gradient included.
 
-    Scriptable by ``torch.jit.script``; the host searches neighbours, subtracts positions, and calls with gradients
-    enabled (TorchScript has no ``enable_grad`` of its own).
+    It can be scripted by ``torch.jit.script``. The host searches neighbours, subtracts positions, and calls it with
+    gradients enabled (TorchScript has no ``enable_grad``).
 
     Parameters
     ----------
@@ -43,13 +43,13 @@ class EdgeGraph(nn.Module):
         Parameters
         ----------
         atomic_numbers
-            Shape (n_atoms,), int64, no unit.
+            Shape (n_atoms,), int64.
         edge_vectors
             From centre to neighbour, shape (n_edges, 3), Å.
         centers, neighbors
-            Shape (n_edges,), int64, no unit.
+            Shape (n_edges,), int64.
         system_idx
-            Shape (n_atoms,), int64, non-decreasing from 0, no unit.
+            Shape (n_atoms,), int64, non-decreasing from 0.
 
         Returns
         -------

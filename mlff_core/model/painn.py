@@ -3,10 +3,9 @@
 K. Schütt, O. Unke, M. Gastegger, *Equivariant message passing for the prediction of tensorial properties and
 molecular spectra*, ICML 2021, arXiv:2102.03150. Equation numbers below are that paper's.
 
-Two things are left out because they are multiplied by zero or never read, not because the model differs: the first
-layer's messages from vector features (all vectors start at zero), and the last layer's vector update (only scalars are
-read out). Every filter is multiplied by the cutoff envelope *after* its linear layer, bias included, so each message
-goes to zero smoothly at the cutoff.
+Two parts are left out without changing the result: the first layer's messages from vector features (all vectors start
+at zero), and the last layer's vector update (only scalars are read out). Every filter is multiplied by the cutoff
+envelope *after* its linear layer, bias included, so each message goes to zero smoothly at the cutoff.
 """
 
 import copy
@@ -25,33 +24,33 @@ from mlff_core.model.term import Term
 from mlff_core.model.zbl import ZBLRepulsion
 
 SMOOTHING = 1e-2
-"""Added to squared norms of vector features, whose root then has a bounded curvature where a vector vanishes, as it
-does by symmetry in a flat molecule; with a tiny constant forces have a kink there and Hessians jump."""
+"""Added to squared norms of vector features, so that the square root has a bounded second derivative where a vector
+vanishes, as it does by symmetry in a flat molecule; with a tiny constant forces have a kink there and Hessians jump."""
 
 
 @dataclass(frozen=True)
 class PaiNNConfig:
-    """Everything that fixes the shape of a PaiNN.
+    """The settings that determine the shape of a PaiNN.
 
     Parameters
     ----------
     elements
-        Atomic numbers the model knows, rising.
+        Atomic numbers the model knows, in rising order.
     hidden
-        Feature channels F, scalars and vectors alike.
+        Number of feature channels F, for scalars and for vectors.
     n_layers
-        Message and update blocks.
+        Number of layers, each a message and an update block.
     n_radial
-        Radial basis functions.
+        Number of radial basis functions.
     cutoff
-        Å.
+        Longest edge, Å.
     radial_basis
-        ``"bessel"`` (the paper's) or ``"gaussian"``.
+        ``"bessel"`` (as in the paper) or ``"gaussian"``.
     shared_filters
-        One radial filter for all layers, as SchNetPack offers it, instead of one each.
+        Use one radial filter for all layers, an option of SchNetPack, instead of one for each layer.
     core
-        The inner region of a pair, in units of its covalent length, no unit; 0 for none. Atoms nearer to each other
-        than this see filters that no longer change, and the repulsion alone acts between them. See
+        The inner region of a pair, in units of its covalent length; 0 for none. At shorter distances the filters are
+        constant, and only the repulsion acts between the two atoms. See
         :func:`~mlff_core.model.distance_floor.held_distances`.
     """
 
@@ -84,12 +83,12 @@ class PaiNNConfig:
 
 
 class Message(nn.Module):
-    """Message block, eqs. 7 and 8: neighbours' scalars and vectors, filtered by distance, summed over neighbours.
+    """Message block, eqs. 7 and 8: the neighbours' scalars and vectors, filtered by distance and summed.
 
     Parameters
     ----------
     hidden
-        Feature channels F.
+        Number of feature channels F.
     reads_vectors
         False in the first layer, whose incoming vectors are zero.
     """
@@ -109,15 +108,15 @@ class Message(nn.Module):
         Parameters
         ----------
         s, v
-            Scalar (n_atoms, F) and vector (n_atoms, 3, F) features, no unit.
+            Scalar (n_atoms, F) and vector (n_atoms, 3, F) features.
         filters
-            W(r) · u(r), shape (n_edges, n_filters), no unit.
+            W(r) · u(r), shape (n_edges, n_filters).
         directions
-            Unit vectors from centre to neighbour, shape (n_edges, 3), no unit.
+            Unit vectors from centre to neighbour, shape (n_edges, 3).
         centers, neighbors
-            Shape (n_edges,), no unit.
+            Shape (n_edges,).
         """
-        # index_select, not []: its backward is a plain sum, that of [] sorts its indices first.
+        # index_select, not []: the backward of index_select is a plain sum, that of [] sorts the indices first.
         x = self.phi(s).index_select(0, neighbors) * filters
         delta_s = torch.zeros_like(s).index_add(0, centers, x[:, : self.hidden])
         messages = directions.unsqueeze(-1) * x[:, self.hidden : 2 * self.hidden].unsqueeze(1)
@@ -127,14 +126,14 @@ class Message(nn.Module):
 
 
 class Update(nn.Module):
-    """Update block, eqs. 9 and 10: scalars and vectors of one atom mixed with each other.
+    """Update block, eqs. 9 and 10: mixes the scalars and vectors of one atom.
 
     Parameters
     ----------
     hidden
-        Feature channels F.
+        Number of feature channels F.
     writes_vectors
-        False in the last layer, whose outgoing vectors nobody reads.
+        False in the last layer, whose outgoing vectors are not used.
     """
 
     def __init__(self, hidden: int, writes_vectors: bool) -> None:
@@ -147,7 +146,7 @@ class Update(nn.Module):
         self.a = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.SiLU(), nn.Linear(hidden, n_out))
 
     def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the changes (Δs, Δv) of s (n_atoms, F) and v (n_atoms, 3, F), no unit."""
+        """Return the changes (Δs, Δv) of s (n_atoms, F) and v (n_atoms, 3, F)."""
         mixed = self.mix(v)
         u, w = mixed[:, :, : self.hidden], mixed[:, :, self.hidden :]
         norm = torch.sqrt((w * w).sum(dim=1) + self.smoothing)
@@ -160,11 +159,11 @@ class Update(nn.Module):
 
 
 class PaiNN(Student):
-    """Energy of each atom from the vectors to its neighbours.
+    """The PaiNN network, which computes the energy of each atom from the vectors to its neighbours.
 
-    E_i = E0(Z_i) + scale · readout(s_i) + ½ Σ_j ZBL(r_ij), or other terms than ZBL.
+    E_i = E0(Z_i) + scale · readout(s_i) + ½ Σ_j ZBL(r_ij), or with other terms than ZBL.
 
-    Buffers beside the weights: ``reference_energies`` (n_elements,), eV, float64 whatever the model's precision;
+    Buffers beside the weights: ``reference_energies`` (n_elements,), eV, float64 in every precision of the model;
     ``scale``, eV; ``species_of_number`` (119,), the species index of an atomic number or −1.
 
     Parameters
@@ -172,12 +171,12 @@ class PaiNN(Student):
     config
         The shape of the network.
     terms
-        What is added to its energy; None takes :meth:`default_terms`.
+        Terms added to its energy; None uses :meth:`default_terms`.
 
     Raises
     ------
     InputError
-        The configuration has a core, and no term acts inside it.
+        The configuration has a core, but no term acts inside it.
     """
 
     architecture = "PaiNN"
@@ -189,8 +188,8 @@ class PaiNN(Student):
         super().__init__(config, self.default_terms(config) if terms is None else terms)
         if config.core > 0 and ZBLRepulsion.name not in self.terms:
             raise InputError(
-                f"core = {config.core} takes the filters away from where the term 'zbl' alone acts, and this energy "
-                "has none; add the term, or set core = 0"
+                f"core = {config.core} needs the term 'zbl', which alone acts inside the core, but this energy does "
+                "not have it; add the term, or set core = 0"
             )
         hidden, n_layers = config.hidden, config.n_layers
         self.shared_filters = config.shared_filters
@@ -222,7 +221,7 @@ class PaiNN(Student):
 
     @classmethod
     def check_weights(cls, config: PaiNNConfig, state: Mapping[str, Tensor]) -> torch.dtype:
-        """Return the precision of weights whose shapes are the configuration's; see :meth:`.Student.check_weights`.
+        """Return the precision of weights whose shapes match the configuration; see :meth:`.Student.check_weights`.
 
         Parameters
         ----------
@@ -240,36 +239,30 @@ class PaiNN(Student):
 
     @classmethod
     def default_terms(cls, config: PaiNNConfig) -> tuple[Term, ...]:
-        """Return the repulsion at short distances, which every PaiNN has had so far."""
+        """Return the repulsion at short distances."""
         return (ZBLRepulsion.make(config),)
 
     def with_config(self, config: PaiNNConfig) -> "PaiNN":
-        """Return a student of another configuration with the same terms and fresh weights."""
+        """Return a student with another configuration, the same terms, and new weights."""
         return type(self)(config, [copy.deepcopy(cast("Term", term)) for term in self.terms.values()])
 
     @property
     def zbl(self) -> ZBLRepulsion:
-        """The repulsion among the terms."""
+        """The repulsion, one of the terms."""
         return cast("ZBLRepulsion", self.terms[ZBLRepulsion.name])
 
     def features(
         self, species: Tensor, edge_vectors: Tensor, distances: Tensor, centers: Tensor, neighbors: Tensor
     ) -> Tensor:
-        """Return the scalar features of each atom after the last layer, shape (n_atoms, F), no unit.
+        """Return the scalar features of each atom after the last layer, shape (n_atoms, F).
 
-        Parameters
-        ----------
-        species
-            Species index of each atom, shape (n_atoms,), no unit.
-        edge_vectors, distances
-            Shape (n_edges, 3) and (n_edges,), Å; edges beyond the cutoff contribute nothing.
-        centers, neighbors
-            Shape (n_edges,), int64, no unit.
+        The arguments are those of :meth:`.Student.features`: ``species`` (n_atoms,), ``edge_vectors`` (n_edges, 3) and
+        ``distances`` (n_edges,) in Å, ``centers`` and ``neighbors`` (n_edges,).
         """
         directions = edge_vectors / distances.unsqueeze(-1)
         seen = distances
         if self.core > 0:
-            lengths = self.terms["zbl"].inverse_ranges  # the name of a term literally: TorchScript unrolls the table
+            lengths = self.terms["zbl"].inverse_ranges  # a literal name: TorchScript unrolls the table
             seen = held_distances(distances, lengths[species[centers], species[neighbors]], self.core)  # type: ignore[index]
         envelope = polynomial_envelope(seen / self.network_cutoff).unsqueeze(-1)
         basis = self.basis(seen)

@@ -1,4 +1,4 @@
-"""The three sizes of student, each within a fixed budget of trainable parameters."""
+"""The three sizes of the student, each within a fixed budget of trainable parameters."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PRESETS: dict[str, PaiNNConfig] = {
     "tiny": PaiNNConfig(hidden=48, n_layers=3, n_radial=20, cutoff=5.0, shared_filters=True),
     "ultra-tiny": PaiNNConfig(hidden=24, n_layers=3, n_radial=20, cutoff=5.0, shared_filters=True),
 }
-"""Widths are multiples of 8 (AVX2 lanes, tf32 tensor-core tiles), of 16 for the two larger ones (AVX-512)."""
+"""Widths are multiples of 8 (AVX2 lanes, tf32 tensor-core tiles), and of 16 for the two larger ones (AVX-512)."""
 
 BUDGETS: dict[str, int] = {"original": 427_292, "tiny": 77_203, "ultra-tiny": 21_459}
-"""Most trainable parameters a preset may have with its eight default elements."""
+"""Largest allowed number of trainable parameters of a preset with its eight default elements."""
 
 
 def preset(name: str, elements: tuple[int, ...] | None = None) -> PaiNNConfig:
@@ -32,6 +32,6 @@ def preset(name: str, elements: tuple[int, ...] | None = None) -> PaiNNConfig:
     48
     """
     if name not in PRESETS:
-        raise InputError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}")
+        raise InputError(f"no preset is called {name!r}; presets are {', '.join(PRESETS)}")
     config = PRESETS[name]
     return config if elements is None else replace(config, elements=elements)

@@ -68,16 +68,16 @@ class GaussianBasis(ModuleWithConstants):
         return {"centers": torch.linspace(0.0, self.cutoff, self.n_radial, dtype=torch.float64)}
 
     def forward(self, distances: Tensor) -> Tensor:
-        """Return the basis, shape (n_edges, n_radial), no unit, at distances of shape (n_edges,), Å."""
+        """Return the basis, shape (n_edges, n_radial), at distances of shape (n_edges,), Å."""
         x = (distances.unsqueeze(-1) - self.centers) / self.width
         return torch.exp(-0.5 * x * x)
 
 
 def polynomial_envelope(x: Tensor) -> Tensor:
-    """Return 1 − 28x⁶ + 48x⁷ − 21x⁸ for x < 1 and 0 beyond; same shape as ``x``, no unit.
+    """Return 1 − 28x⁶ + 48x⁷ − 21x⁸ for x < 1 and 0 beyond; same shape as ``x``.
 
-    Value, slope and curvature vanish at x = r/r_c = 1, so energy, forces and Hessian are continuous as an atom
-    crosses the cutoff. Eq. 8 of arXiv:2003.03123 with p = 6.
+    The value and its first two derivatives vanish at x = r/r_c = 1, so energy, forces and Hessian are continuous when
+    an atom crosses the cutoff. Eq. 8 of arXiv:2003.03123 with p = 6.
     """
     x = torch.clamp(x, max=1.0)
     x2 = x * x

@@ -1,6 +1,6 @@
-"""The student with its neighbour search and its refusals inside, in TorchScript: what engines without ours run.
+"""The student with its neighbour search and input checks in TorchScript, for engines that run without this package.
 
-No postponed annotations here: TorchScript reads them.
+This module has no postponed annotations, because TorchScript reads the annotations.
 """
 
 import torch
@@ -12,18 +12,18 @@ from mlff_core.model.student import Student
 from mlff_core.structures.neighbors import OVERLAP
 
 SERVES = Serves("a TorchScript module with its own neighbour search", "use an engine that calls mlff-hub, such as ASE")
-"""One search, within one cutoff."""
+"""Such a module has one neighbour search, within one cutoff."""
 
 
 class ScriptedStudent(nn.Module):
-    """Energy of one structure, differentiable in its positions.
+    """A module that computes the energy of one structure, differentiable in its positions.
 
     Parameters
     ----------
     model
         The network.
     skin
-        Å, of the neighbour list.
+        Skin of the neighbour list, Å.
 
     Raises
     ------
@@ -45,7 +45,7 @@ class ScriptedStudent(nn.Module):
         Parameters
         ----------
         atomic_numbers
-            Shape (n_atoms,), int64, no unit; elements of the model.
+            Shape (n_atoms,), int64; elements of the model.
         positions
             Shape (n_atoms, 3), Å, float64.
         cell
@@ -59,8 +59,8 @@ class ScriptedStudent(nn.Module):
             raise RuntimeError(
                 f"positions must be finite, but atom {first} is at [{x}, {y}, {z}] Å; check the MD step before this one"
             )
-        # Not detach(): TorchForce takes that out of the graph, and kept neighbours would hold the graph of a past step.
-        # And nothing raises in here: TorchScript does not leave no_grad when it raises.
+        # Not detach(): TorchForce removes it from the graph, and kept neighbours would hold the graph of an old step.
+        # Nothing may raise in this block: TorchScript does not leave no_grad when it raises.
         with torch.no_grad():
             centers, neighbors, shifts = self.search(positions, cell, periodic)
         vectors = positions.index_select(0, neighbors) - positions.index_select(0, centers) + shifts @ cell
@@ -73,6 +73,6 @@ class ScriptedStudent(nn.Module):
                 "check the structure or shorten the time step"
             )
         energies: Tensor = self.model(atomic_numbers, vectors.to(self.dtype), centers, neighbors)
-        # The zero term keeps the positions in the graph where there are no edges, as for one atom.
+        # The zero term keeps the positions in the graph if there are no edges, as for one atom.
         energy: Tensor = energies.sum() + 0.0 * positions.sum()
         return energy

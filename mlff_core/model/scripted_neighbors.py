@@ -1,6 +1,6 @@
-"""Neighbour search in TorchScript, for a module that has to find its neighbours alone.
+"""Neighbour search in TorchScript, for a module that runs without this package.
 
-No postponed annotations here, and no unions with |: TorchScript reads them.
+This module has no postponed annotations and no unions with |, because TorchScript reads the annotations.
 """
 
 from typing import Tuple  # noqa: UP035 - TorchScript
@@ -10,18 +10,19 @@ from torch import Tensor, nn
 
 
 class ScriptedNeighbors(nn.Module):
-    """Neighbours under a skin, kept in buffers and searched with cell lists whose cost grows with the atoms.
+    """Neighbours with a skin, kept in buffers and searched with cell lists, whose cost is linear in the atoms.
 
-    A search wraps the atoms into the cell, adds the images of them that lie within reach of it, sorts all points into
-    cubic bins as wide as the reach, and looks in 27 bins for each atom. Cells may be triclinic and smaller than the
-    cutoff; an atom then sees several images of another, and of itself.
+    A search wraps the atoms into the cell, adds their images within reach of the cell, sorts all points into cubic bins
+    as wide as the reach, and checks 27 bins for each atom. Cells may be triclinic and smaller than the cutoff; an atom
+    then sees several images of another, and of itself.
 
     Parameters
     ----------
     cutoff
         Longest edge, Å.
     skin
-        Å; a new search is made when an atom has moved by half of it since the last one, or the cell has changed.
+        Extra reach of a search, Å; a new search is made when an atom has moved by half the skin since the last search,
+        or the cell has changed.
     """
 
     reference: Tensor
@@ -95,7 +96,7 @@ class ScriptedNeighbors(nn.Module):
             fractional = positions @ inverse
             wraps = torch.floor(fractional)
             fractional = fractional - wraps
-            # Columns of the inverse are as long as one over the distance between opposite faces.
+            # The length of a column of the inverse is one over the distance between opposite faces.
             margins = reach * inverse.square().sum(dim=0).sqrt() + 1e-9
             most = torch.ceil(margins)
             a = torch.arange(-int(most[0]), int(most[0]) + 1, device=device)
@@ -111,11 +112,11 @@ class ScriptedNeighbors(nn.Module):
             positions = fractional @ cell
         low = points.amin(dim=0)
         extent = points.amax(dim=0) - low
-        # No more than 10⁵ bins along an axis, so that a bin's number fits 64 bits however far an atom has flown.
+        # At most 10⁵ bins along an axis, so that the number of a bin fits 64 bits however far away an atom is.
         width = torch.clamp(extent.max() / 1e5, min=reach)
         n_bins = torch.floor(extent / width).to(torch.int64) + 4
         stride = torch.stack([n_bins[1] * n_bins[2], n_bins[2], torch.ones_like(n_bins[2])])
-        # Two, not one: rounding may put an atom one bin below its own image.
+        # Offset 2, not 1: rounding may put an atom one bin below its own image.
         point_bins = ((torch.floor((points - low) / width).to(torch.int64) + 2) * stride).sum(dim=1)
         center_bins = ((torch.floor((positions - low) / width).to(torch.int64) + 2) * stride).sum(dim=1)
         order = torch.argsort(point_bins)
@@ -125,7 +126,7 @@ class ScriptedNeighbors(nn.Module):
         shifts = [wraps[:0]]
         for dx in range(-1, 2):
             for dy in range(-1, 2):
-                # Three bins in a row along z have three numbers in a row.
+                # Three adjacent bins along z have three consecutive numbers.
                 middle = center_bins + dx * stride[0] + dy * stride[1]
                 first = torch.searchsorted(point_bins, middle - 1)
                 counts = torch.searchsorted(point_bins, middle + 1, right=True) - first

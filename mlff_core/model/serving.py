@@ -1,4 +1,4 @@
-"""Which students a kernel or an export computes, and how it refuses the others."""
+"""The students that a kernel or an export supports, and the refusal of others."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from mlff_core.model.student import Student
 
 @dataclass(frozen=True)
 class Serves:
-    """The architectures and terms of an energy that something other than the reference kernel was made for.
+    """The architectures and terms that a kernel other than the reference, or an export, supports.
 
     Parameters
     ----------
     consumer
-        What serves them, as an error message names it: ``"the kernel 'cpu'"``.
+        The kernel or export, as an error message names it: ``"the kernel 'cpu'"``.
     instead
         What to use for other students.
     architectures
-        Names out of :data:`mlff_core.model.architectures.ARCHITECTURES`.
+        Names from :data:`mlff_core.model.architectures.ARCHITECTURES`.
     terms
-        Names out of :data:`mlff_core.model.architectures.TERMS`.
+        Names from :data:`mlff_core.model.architectures.TERMS`.
     needs
-        Those of them that are always computed, so that a student without them is refused too.
+        Terms that are always computed, so that a student without them is refused too.
     """
 
     consumer: str
@@ -33,7 +33,7 @@ class Serves:
     needs: frozenset[str] = field(default=frozenset({"zbl"}), kw_only=True)
 
     def refusal(self, student: Student) -> str:
-        """Return why a student is refused and what to do, or "" if it is served."""
+        """Return why a student is refused and what to do, or "" if it is supported."""
         if student.architecture not in self.architectures:
             names = ", ".join(sorted(self.architectures))
             return f"{self.consumer} computes {names}, but this is a {student.architecture}; {self.instead}"
@@ -51,12 +51,12 @@ class Serves:
         return ""
 
     def check(self, student: Student) -> None:
-        """Refuse a student that is not served.
+        """Refuse a student that is not supported.
 
         Raises
         ------
         UnsupportedError
-            Names the term or the architecture, what refuses it, and what to use instead.
+            The architecture or a term is not supported; the message names it, the consumer, and what to use instead.
         """
         if reason := self.refusal(student):
             raise UnsupportedError(reason)

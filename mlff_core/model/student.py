@@ -1,6 +1,6 @@
-"""The energy of a student: a network's, a list of terms, and a reference energy for each element.
+"""The energy of a student: that of a network, a list of terms, and a reference energy for each element.
 
-No postponed annotations here: TorchScript reads them.
+This module has no postponed annotations, because TorchScript reads the annotations.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class Student(nn.Module):
-    """E_i = E⁰(Z_i) + scale · readout(features_i) + Σ over terms and edges that start at i.
+    """Base class of all networks: E_i = E⁰(Z_i) + scale · readout(features_i) + Σ over terms and edges from i.
 
-    A subclass is an architecture: it sets :attr:`architecture`, gives :meth:`features`, and has a ``readout``. It is
-    local: an atom's energy depends on the atoms that a few edges lead to.
+    A subclass is an architecture: it sets :attr:`architecture`, implements :meth:`features`, and has a ``readout``. It
+    is local: the energy of an atom depends only on atoms that are a few edges away.
 
     Parameters
     ----------
     config
         The shape of the network.
     terms
-        What is added to its energy, each name once.
+        Terms added to its energy, each name once.
     """
 
     architecture: ClassVar[str]
     """Its key in :data:`mlff_core.model.architectures.ARCHITECTURES` and in model files."""
 
-    has_one_cutoff: Final[bool]  # a constant to TorchScript, which then leaves the other way out of the graph
+    has_one_cutoff: Final[bool]  # a constant for TorchScript, which then leaves the other branch out of the graph
     species_of_number: Tensor
     scale: Tensor
     reference_energies: Tensor
@@ -59,38 +59,38 @@ class Student(nn.Module):
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> Any:
-        """Return the configuration that a model file holds as a mapping; older files may say less."""
+        """Return the configuration that a model file holds as a mapping; older files may lack keys."""
         raise NotImplementedError
 
     @classmethod
     def check_weights(cls, config: Any, state: Mapping[str, Tensor]) -> torch.dtype:
-        """Return the precision of weights, whose shapes are looked at before a network of that size is made.
+        """Return the precision of weights, after a check of their shapes; called before a network of that size is made.
 
         Parameters
         ----------
         config
-            Of :meth:`read_config`.
+            From :meth:`read_config`.
         state
             The state dict; tensors of any shape and any unit.
 
         Raises
         ------
         InputError
-            The shapes are not the configuration's.
+            The shapes do not match the configuration.
         """
         raise NotImplementedError
 
     @classmethod
     def default_terms(cls, config: Any) -> tuple[Term, ...]:
-        """Return the terms of a model file that names none."""
+        """Return the terms of a model file that lists none."""
         raise NotImplementedError
 
     def with_config(self, config: Any) -> "Self":
-        """Return a student of another configuration with the same terms and fresh weights."""
+        """Return a student with another configuration, the same terms, and new weights."""
         raise NotImplementedError
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Self":
-        # Moving to float32 would round energies of −10³ eV by 0.1 meV an atom; they keep their precision.
+        # A cast to float32 would round energies of −10³ eV by 0.1 meV per atom, so they stay in float64.
         exact = self.reference_energies
         super()._apply(fn, recurse)
         self.reference_energies = exact.to(self.reference_energies.device)
@@ -99,16 +99,16 @@ class Student(nn.Module):
     def features(
         self, species: Tensor, edge_vectors: Tensor, distances: Tensor, centers: Tensor, neighbors: Tensor
     ) -> Tensor:
-        """Return the scalar features of each atom, shape (n_atoms, F), no unit.
+        """Return the scalar features of each atom, shape (n_atoms, F).
 
         Parameters
         ----------
         species
-            Species index of each atom, shape (n_atoms,), no unit.
+            Species index of each atom, shape (n_atoms,).
         edge_vectors, distances
             Shape (n_edges, 3) and (n_edges,), Å; edges beyond the network's cutoff contribute nothing.
         centers, neighbors
-            Shape (n_edges,), int64, no unit.
+            Shape (n_edges,), int64.
         """
         raise NotImplementedError
 
@@ -118,12 +118,12 @@ class Student(nn.Module):
         Parameters
         ----------
         atomic_numbers
-            Shape (n_atoms,), int64, no unit; every one among the model's elements.
+            Shape (n_atoms,), int64; only elements of the model.
         edge_vectors
-            From centre to neighbour, shape (n_edges, 3), Å: all that are shorter than ``cutoff``, the longest reach of
-            network and terms; edges beyond it contribute nothing.
+            From centre to neighbour, shape (n_edges, 3), Å: all edges shorter than ``cutoff``, the longest reach of
+            network and terms; longer edges contribute nothing.
         centers, neighbors
-            Shape (n_edges,), int64, no unit.
+            Shape (n_edges,), int64.
         """
         species = self.species_of_number[atomic_numbers]
         distances = torch.sqrt((edge_vectors * edge_vectors).sum(dim=-1))

@@ -1,6 +1,6 @@
-"""A term of a student's energy: what is added to the network's, with a reach and parameters of its own.
+"""A term of a student's energy, which is added to that of the network and has its own cutoff and parameters.
 
-No postponed annotations here: TorchScript reads them.
+This module has no postponed annotations, because TorchScript reads the annotations.
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class StudentConfig(Protocol):
-    """What the configuration of every architecture says, a frozen dataclass of numbers and text."""
+    """The common part of every architecture's configuration, a frozen dataclass of numbers and text."""
 
     @property
     def elements(self) -> tuple[int, ...]:
-        """Atomic numbers the network knows, rising."""
+        """Atomic numbers the network knows, in rising order."""
 
     @property
     def cutoff(self) -> float:
@@ -28,9 +28,9 @@ class StudentConfig(Protocol):
 class Term(ModuleWithConstants):
     """A sum over edges that a student adds to the energies of their centres.
 
-    A term differentiates by itself: it is written in torch as a function of distances, and forces, stress and Hessian
-    follow. It sees the edges that are shorter than its own cutoff, which may be longer or shorter than the network's.
-    Its trainable parameters are in the student's state dict under ``terms.<name>.``.
+    A term is written in torch as a function of distances; torch differentiates it for forces, stress and Hessian. It
+    sees the edges shorter than its own cutoff, which may be longer or shorter than the network's. Its trainable
+    parameters are in the student's state dict under ``terms.<name>.``.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Term(ModuleWithConstants):
         raise NotImplementedError
 
     def options(self) -> dict[str, Any]:
-        """Return what :meth:`make` needs beside the student's configuration: numbers and text for the model file."""
+        """Return the options of :meth:`make`, stored in the model file: numbers and text."""
         return {}
 
     def constants(self) -> dict[str, Tensor]:
@@ -68,10 +68,10 @@ class Term(ModuleWithConstants):
         distances
             Shape (n_edges,), Å; none longer than the term's cutoff where that is shorter than another's.
         species
-            Species index of each atom, shape (n_atoms,), no unit.
+            Species index of each atom, shape (n_atoms,).
         centers, neighbors
-            Shape (n_edges,), int64, no unit.
+            Shape (n_edges,), int64.
         features
-            The network's scalar features of each atom after the last layer, shape (n_atoms, F), no unit.
+            The network's scalar features of each atom after the last layer, shape (n_atoms, F).
         """
         raise NotImplementedError

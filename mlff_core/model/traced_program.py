@@ -1,4 +1,4 @@
-"""The student's graph as an exported program, gradient traced into it: what ONNX and AOTInductor are made from."""
+"""The student's graph as an exported program with the gradient traced into it, the source of ONNX and AOTInductor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
     ``system_idx``, so they are dynamic too.
     """
     model = graph.model
-    # ONNX Runtime drops a dimension where there are no edges at all (one atom); an edge beyond the cutoff adds nothing.
+    # ONNX Runtime drops a dimension if there are no edges (one atom); an edge beyond the cutoff adds nothing.
     null_edge = torch.tensor([[2 * model.cutoff, 0.0, 0.0]], dtype=model.scale.dtype)
 
     def energies_and_gradients(
@@ -46,11 +46,11 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
         return energy, atom_energies, forces, virial
 
     inputs = _example(model.config.elements, model.scale.dtype)
-    # ONNX has no operation for these backward steps; in simpler ones it has.
+    # ONNX has no operation for these backward steps, so they are decomposed into simpler ones.
     simpler = get_decompositions([torch.ops.aten.silu_backward, torch.ops.aten.embedding_dense_backward])
     simpler[torch.ops.aten.index_add.default] = _index_add
     simpler[torch.ops.aten.index_put.default] = _index_put
-    table: Any = simpler  # the operators are overloads all, which their common type does not say
+    table: Any = simpler  # all keys are operator overloads, but the type of the table is wider
     with warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
         traced = make_fx(
@@ -65,8 +65,8 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
 def _keep_digits(traced: torch.fx.GraphModule) -> None:
     """Turn scalar factors and summands into float64 tensors.
 
-    ONNX holds a scalar attribute in float32; a screening constant of the repulsion then had 7 digits, and forces were
-    off by 6e-8 of the largest.
+    ONNX stores a scalar attribute in float32; a screening constant of the repulsion then had 7 digits, and forces
+    deviated by 6e-8 of the largest.
     """
     arithmetic = (torch.ops.aten.mul.Tensor, torch.ops.aten.add.Tensor, torch.ops.aten.div.Tensor)
     for k, node in enumerate(list(traced.graph.nodes)):
@@ -82,7 +82,7 @@ def _index_add(target: Tensor, dim: int, index: Tensor, source: Tensor, alpha: f
     """Return ``target``, shape (n, …), any unit, with ``source``, shape (m, …), added at ``index``, by ``scatter_add``.
 
     ``index_add`` becomes ONNX's ScatterND, whose sum ONNX Runtime splits over threads without a lock: with two threads
-    forces were off by up to 1 %, differently at every call. ScatterElements is summed by one thread.
+    forces were wrong by up to 1 %, differently at every call. ScatterElements is summed by one thread.
     """
     expanded = index.view(-1, *[1] * (source.dim() - 1)).expand_as(source)
     total: Tensor = torch.scatter_add(target, dim, expanded, source)
@@ -98,7 +98,7 @@ def _index_put(target: Tensor, indices: tuple[Tensor | None, ...], values: Tenso
 def _example(elements: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return inputs to trace with: five chains of atoms 1.5 Å apart.
 
-    No size is 0, 1 or 3, and none equals another, or the tracer takes them for one and the same constant.
+    No size is 0, 1 or 3, and all sizes differ; otherwise the tracer treats equal sizes as the same constant.
     """
     n_systems, n_per_system = 5, 4
     n_atoms = n_systems * n_per_system

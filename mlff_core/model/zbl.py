@@ -1,4 +1,4 @@
-"""A fixed short-range repulsion that keeps atoms from fusing where the network has seen no data."""
+"""A fixed short-range repulsion that keeps atoms apart at distances without training data."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlff_core.model.term import StudentConfig
 
 MIN_RANGE = 1.0
-"""Of any pair, Å."""
+"""Smallest range of the repulsion of any pair, Å."""
 
 
 class ZBLRepulsion(Term):
@@ -22,8 +22,8 @@ class ZBLRepulsion(Term):
 
     E_ij = (e²/4πε₀) Z_i Z_j / r · φ(r/a) · u(r/r_max), a = 0.8854 a₀ / (Z_i^0.23 + Z_j^0.23), φ the universal
     screening function of J. F. Ziegler, J. P. Biersack, U. Littmark, *The Stopping and Range of Ions in Matter* (1985),
-    u the :func:`~mlff_core.model.radial.polynomial_envelope`. r_max is the sum of the covalent radii, and at least
-    1 Å, so that two hydrogen atoms (0.62 Å) are held apart too, and at most the cutoff, beyond which there are no
+    u the :func:`~mlff_core.model.radial.polynomial_envelope`. r_max is the sum of the covalent radii, but at least
+    1 Å, so that two hydrogen atoms (0.62 Å) are kept apart too, and at most the cutoff, beyond which there are no
     edges. It has no trainable parameter.
 
     Parameters
@@ -31,7 +31,7 @@ class ZBLRepulsion(Term):
     elements
         Atomic numbers in the order of the species index.
     cutoff
-        Longest edge the model is given, Å.
+        Longest edge of the model, Å.
     """
 
     inverse_screening: Tensor
@@ -65,18 +65,10 @@ class ZBLRepulsion(Term):
     def forward(
         self, distances: Tensor, species: Tensor, centers: Tensor, neighbors: Tensor, features: Tensor
     ) -> Tensor:
-        """Return half the pair energy for each directed edge, shape (n_edges,), eV; it reads no features.
+        """Return half the pair energy for each directed edge, shape (n_edges,), eV.
 
-        Parameters
-        ----------
-        distances
-            Shape (n_edges,), Å.
-        species
-            Species index of each atom, shape (n_atoms,), no unit.
-        centers, neighbors
-            Shape (n_edges,), no unit.
-        features
-            Shape (n_atoms, F), no unit.
+        The arguments are those of :meth:`.Term.forward`: ``distances`` (n_edges,) in Å, ``species`` (n_atoms,),
+        ``centers`` and ``neighbors`` (n_edges,), and ``features`` (n_atoms, F), which are not used.
         """
         return self.pair_energies(distances, species[centers], species[neighbors])
 
@@ -88,7 +80,7 @@ class ZBLRepulsion(Term):
         distances
             Shape (n_edges,), Å.
         center_species, neighbor_species
-            Species index of both ends, shape (n_edges,), no unit.
+            Species index of both ends, shape (n_edges,).
 
         Returns
         -------

@@ -1,1 +1,1 @@
-"""Models by name and in files: the checkpoint, the registry, the shipped students, and opening any of them."""
+"""Models by name and in files: the model file, the registry, the shipped students, and how to open any of them."""

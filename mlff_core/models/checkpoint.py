@@ -1,9 +1,9 @@
-"""The model file: what is written, and what is refused.
+"""The model file: writing it, reading it, and refusing other or damaged files.
 
 A ``model.pt`` is a dict of numbers, strings and tensors saved by ``torch.save`` and read with ``weights_only=True``, so
-opening one runs nothing. Keys: ``format`` (always ``"mlff-model"``), ``format_version``, ``architecture``, ``config``,
-``state_dict``, ``card``, and ``digest``, the SHA-256 of the others: ``torch.load`` does not notice a changed byte in a
-tensor. Where the energy has other terms than its architecture's own, ``terms`` lists them.
+opening a file runs no code from it. Keys: ``format`` (always ``"mlff-model"``), ``format_version``, ``architecture``,
+``config``, ``state_dict``, ``card``, and ``digest``, the SHA-256 of the others, because ``torch.load`` does not notice
+a changed byte in a tensor. If the energy has other terms than its architecture's own, ``terms`` lists them.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from mlff_core.model.student import Student
 
 FORMAT = "mlff-model"
 FORMAT_VERSION = 2
-"""Raised when an older reader could not read the file; every older version stays readable for ever."""
+"""Incremented when an older reader could not read the file; every older version stays readable."""
 WITH_TERMS = " with terms"
-"""After the architecture of a file that lists its terms: an older reader, which would leave them out, refuses it."""
+"""Appended to the architecture of a file that lists its terms, so that an older reader, which would leave them out,
+refuses it."""
 
 WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Precisions that weights may be stored in."""
+"""Precisions in which weights may be stored."""
 
 
 def save_checkpoint(path: str | Path, model: Student, card: ModelCard) -> Path:
-    """Write model and card to ``path`` by rename, so that no half-written file is ever there; return the path.
+    """Write model and card to ``path`` by rename, so that the file is never incomplete; return the path.
 
     Raises
     ------
     InputError
-        The card's elements or cutoff are not the model's, it holds what JSON cannot, or a weight is not finite.
+        Card and model differ in elements or cutoff, the card cannot be written as JSON, or a weight is not finite.
     UnsupportedError
         The energy has a term that is not in the table of terms.
     """
@@ -84,7 +85,7 @@ def load_checkpoint(path: str | Path) -> tuple[Student, ModelCard]:
     Raises
     ------
     CheckpointError
-        The file is missing, damaged, not one of ours, newer than this version reads, or carries code.
+        The file is missing, damaged, not a model file, of a version newer than this one can read, or contains code.
     """
     path = Path(path)
     content = _read(path)
@@ -103,7 +104,7 @@ def load_checkpoint(path: str | Path) -> tuple[Student, ModelCard]:
     try:
         kind = architecture_called(str(content.get("architecture")).removesuffix(WITH_TERMS))
         if content["digest"] != _digest(content):
-            raise InputError("its content is not what was written")
+            raise InputError("its content has changed since it was written")
         model, card = _rebuild(content, kind)
     except UnsupportedError as error:
         raise CheckpointError(f"{path} cannot be opened: {error}") from error
@@ -114,13 +115,13 @@ def load_checkpoint(path: str | Path) -> tuple[Student, ModelCard]:
 
 def _rebuild(content: Mapping[str, Any], kind: type[Student]) -> tuple[Student, ModelCard]:
     config, state = kind.read_config(content["config"]), content["state_dict"]
-    # Looked at first: a config that lies could ask for any amount of memory.
+    # Checked first: a config that does not match the weights could ask for any amount of memory.
     dtype = kind.check_weights(config, state)
     if dtype not in WEIGHT_DTYPES:
         raise InputError(f"the weights are {dtype}, wanted one of {', '.join(map(str, WEIGHT_DTYPES))}")
     if broken := _not_finite(state):
         raise InputError(f"the weights {broken} hold NaN or infinity")
-    # The first weights are drawn and thrown away; the caller's random numbers are not ours to use up.
+    # The initial weights are drawn and thrown away; this must not change the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
         model = kind(config, make_terms(kind, config, content.get("terms"))).to(dtype)
     model.load_state_dict(state)
@@ -149,7 +150,7 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def _read(path: Path) -> Any:
     try:
-        # torch warns about archives and pickles it then refuses; the one line below says so better.
+        # torch warns about archives and pickles that it then refuses; the errors below are clearer.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -162,13 +163,13 @@ def _read(path: Path) -> Any:
     except PermissionError:
         raise CheckpointError(f"{path} may not be read: permission denied") from None
     except pickle.UnpicklingError as error:
-        # torch's message advises to load the file without the check, which is the last thing to do.
+        # torch's message advises loading the file without the check, which would run its code.
         raise CheckpointError(
             f"{path} was refused, and nothing in it was run: it is no model file, or holds more than numbers and text, "
             "which a model file of this project never does; get it again from where it was made"
         ) from error
     except Exception as error:
-        # torch.load raises a dozen types on damaged bytes; each means the same to the user.
+        # torch.load raises a dozen types of error for damaged bytes; they all mean the same to the user.
         raise CheckpointError(
             f"{path} is no model file of this project, or is damaged ({type(error).__name__}); get or train it again"
         ) from error

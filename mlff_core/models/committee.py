@@ -1,10 +1,10 @@
-"""A committee of models in a file: which members, and how their spread is scaled.
+"""A committee of models in a file: its members, and the factors that scale their spread.
 
-A TOML file beside the models, opened like a model by everything that opens one::
+The file is TOML, lies beside the models, and can be used wherever a model is opened::
 
     [[members]]
     model = "first.pt"      # relative to this file, or a name
-    sha256 = "…"            # optional: another file is then refused
+    sha256 = "…"            # optional: a file with another hash is refused
 
     [[members]]
     model = "second.pt"
@@ -36,9 +36,9 @@ class Member:
     Parameters
     ----------
     model
-        Its file, relative to the committee's own, or its name.
+        Path of its file, relative to the committee's file, or its name.
     sha256
-        Of its file, 64 hexadecimal digits; empty is not compared.
+        SHA-256 of its file, 64 hexadecimal digits; if empty, the file is not compared.
     """
 
     model: str
@@ -47,12 +47,12 @@ class Member:
 
 @dataclass(frozen=True)
 class CalibrationSection(Calibration):
-    """Factors from spread to standard deviation, and where they come from.
+    """Factors from spread to standard deviation, and the data they were fitted to.
 
     Parameters
     ----------
     data, split
-        Name of the data set, and the part of it, that they were fitted to.
+        Name of the data set, and the part of it, to which the factors were fitted.
     """
 
     data: str = ""
@@ -66,14 +66,14 @@ class CalibrationSection(Calibration):
 
 @dataclass(frozen=True)
 class Committee:
-    """What a committee's file holds.
+    """The content of a committee's file.
 
     Parameters
     ----------
     members
-        Two or more.
+        Two or more models.
     calibration
-        Of their spread; 1 where it has not been fitted.
+        Factors on their spread; 1 where they have not been fitted.
     """
 
     members: tuple[Member, ...]
@@ -88,7 +88,7 @@ class Committee:
 
 
 def is_committee(name_or_path: str | Path) -> bool:
-    """Return whether this is the file of a committee: there, and with its ending."""
+    """Return whether this is the file of a committee, which exists and has the ending ``.toml``."""
     path = Path(name_or_path)
     return path.suffix.lower() == SUFFIX and path.is_file()
 
@@ -99,9 +99,9 @@ def read_committee(path: Path) -> tuple[list[Path], Calibration]:
     Raises
     ------
     InputError
-        The file cannot be read, or is no committee.
+        The file cannot be read, or is not a committee.
     CheckpointError
-        A member is missing, or is not the file that was listed.
+        The file of a member is missing, or its SHA-256 differs from the listed one.
     """
     committee = load_config(Committee, path)
     files = []
@@ -111,7 +111,7 @@ def read_committee(path: Path) -> tuple[list[Path], Calibration]:
         if member.sha256 and file_sha256(file) != member.sha256:
             raise CheckpointError(
                 f"{file} is not the file that {path} lists: its SHA-256 differs; "
-                "put the right one there, or make the committee anew with `mlff committee`"
+                "put the right file there, or make the committee again with `mlff committee`"
             )
         files.append(file)
     return files, Calibration(committee.calibration.energy, committee.calibration.forces)
@@ -129,17 +129,17 @@ def write_committee(
     models
         Names or files of the members.
     calibration
-        Of their spread; None leaves it as it is.
+        Factors on their spread; None leaves it unscaled.
     data, split
-        What it was fitted to.
+        Data set, and the part of it, to which the factors were fitted.
 
     Raises
     ------
     InputError
-        Fewer than two members, or another ending.
+        There are fewer than two members, or the path has another ending.
     """
     if path.suffix.lower() != SUFFIX:
-        raise InputError(f"a committee is a file ending in {SUFFIX}, got {path}")
+        raise InputError(f"the file of a committee must end in {SUFFIX}, got {path}")
     members = []
     for model in models:
         file = resolve(model)

@@ -1,7 +1,7 @@
 """Open any model, trained or exported, by name or path.
 
-The way goes down once: a committee's file gives its members, the registry the file behind each name, and the file is
-opened. This stands above the plugin host, since only the registered runtimes know which endings are theirs.
+The steps: a committee's file gives its members, the registry gives the file of each name, and each file is opened. This
+module imports the plugin host, because only the registered runtimes know which endings they open.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float3
     Parameters
     ----------
     name_or_path
-        A name (``mlff models list``), the path of a ``model.pt``, of an exported file whose ending a runtime knows
-        (``mlff plugins list``), or of a committee's ``.toml``. A file that exists wins over a name.
+        A name (``mlff models list``), or the path of a ``model.pt``, of an exported file with an ending that a runtime
+        opens (``mlff plugins list``), or of a committee's ``.toml``. An existing file has priority over a name.
     device
         ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
     dtype
-        ``"float32"`` or ``"float64"``. An exported file computes in the precision it was written in; one written in
-        float32 is refused where float64 is asked for.
+        ``"float32"`` or ``"float64"``. An exported file computes in the precision it was written in; a file written
+        in float32 is refused if float64 is asked for.
     kernel
-        ``"auto"`` or the name of a kernel; an exported file has its own and takes only ``"auto"``.
+        ``"auto"`` or the name of a kernel; an exported file has its own kernel and accepts only ``"auto"``.
 
     Raises
     ------
     CheckpointError
-        The file is missing, damaged or foreign, or not the one behind the name.
+        The file is missing, damaged, of another project, or not the one that was registered under the name.
     InputError
-        Unknown device, dtype or kernel, or a dtype or kernel that the exported file does not have.
+        The device, dtype or kernel is unknown, or the exported file does not have this dtype or kernel.
     MissingDependencyError
         The runtime of this kind of file is not installed.
     PluginError
@@ -55,7 +55,7 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float3
 
 
 def _opened(path: Path, *, device: str, dtype: str, kernel: str) -> Potential:
-    """Return the one model in a file: an exported one where a runtime knows its ending, else a student."""
+    """Return the single model in a file: an exported model if a runtime opens this ending, otherwise a student."""
     runtime = None if path.suffix.lower() == SUFFIX else runtime_for(path)
     if runtime is None:
         model, card = load_checkpoint(path)
@@ -73,25 +73,25 @@ def _opened(path: Path, *, device: str, dtype: str, kernel: str) -> Potential:
 def opened(
     model: str | Path | Potential, *, device: str = "auto", dtype: str = "float32", kernel: str = "auto"
 ) -> Potential:
-    """Return a potential as it is, and a model by its name or path as :func:`load` gives it.
+    """Return a potential unchanged, or the model with this name or path from :func:`load`.
 
     Parameters
     ----------
     model
         A name, a path, or a potential, which keeps its own device, dtype and kernel.
     device, dtype, kernel
-        As :func:`load` takes them.
+        As in :func:`load`.
     """
     return model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel)
 
 
 def runtime_for(path: Path) -> Runtime | None:
-    """Return the runtime that opens files with this ending, None if there is none.
+    """Return the runtime that opens files with this ending, or None if there is none.
 
     Raises
     ------
     PluginError
-        Two runtimes claim it.
+        Two runtimes claim this ending.
     """
     suffix = path.suffix.lower()
     claims = [

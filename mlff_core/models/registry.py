@@ -1,8 +1,8 @@
-"""Names of models: which there are, where their files lie, and whether a file is still the one that was registered.
+"""Names of models: the list of them, the file of each, and a check that the file is the one that was registered.
 
 A folder of models holds the files and an ``index.json``: ``{"models": [{"name": …, "file": …, "sha256": …}, …]}``; a
-row may have ``"exports": [{"file": …, "sha256": …}, …]``, the same model in other formats. There are two:
-``mlff_core/models/shipped``, which is shipped, and the user's own, which exists once ``mlff models add`` was used.
+row may have ``"exports": [{"file": …, "sha256": …}, …]``, the same model in other formats. There are two folders:
+``mlff_core/models/shipped`` is part of the package, and the user's folder is made by the first ``mlff models add``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mlff_core.models.checkpoint import file_sha256, load_checkpoint
 
 INDEX = "index.json"
 SUFFIX = ".pt"
-"""Ending of model files, which names therefore do not have."""
+"""Ending of model files; a name must not end in it."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SHIPPED_FOLDER = Path(__file__).parent / "shipped"
 
@@ -36,11 +36,11 @@ class RegisteredModel:
     Parameters
     ----------
     name
-        What users type.
+        The name.
     path
         Its file.
     sha256
-        Of the file when it was registered, 64 hexadecimal digits.
+        SHA-256 of the file when it was registered, 64 hexadecimal digits.
     origin
         ``"shipped"`` or ``"user"``.
     exports
@@ -55,7 +55,7 @@ class RegisteredModel:
 
 
 def user_folder() -> Path:
-    """Return the user's folder of models, which need not exist: ``MLFF_MODELS_DIR``, or one in the platform's place."""
+    """Return the user's folder of models, which need not exist: ``MLFF_MODELS_DIR``, or the platform's data folder."""
     if folder := os.environ.get("MLFF_MODELS_DIR"):
         return Path(folder).expanduser()
     if sys.platform == "darwin":
@@ -68,7 +68,7 @@ def user_folder() -> Path:
 
 
 def registered_models() -> list[RegisteredModel]:
-    """Return every model that has a name, the shipped ones first; looks at no model file.
+    """Return every model that has a name, the shipped ones first; opens no model file.
 
     Raises
     ------
@@ -77,17 +77,17 @@ def registered_models() -> list[RegisteredModel]:
     """
     shipped = _read_index(SHIPPED_FOLDER, "shipped")
     names = {model.name for model in shipped}
-    # A later release may ship a name that a user has taken; a shipped name means the same for everybody.
+    # A later release may ship a name that a user already has; a shipped name means the same model for every user.
     return shipped + [model for model in _read_index(user_folder(), "user") if model.name not in names]
 
 
 def find_model(name: str) -> RegisteredModel:
-    """Return the model of this name.
+    """Return the model with this name.
 
     Raises
     ------
     CheckpointError
-        No model has this name; the message gives the nearest, or all.
+        No model has this name; the message lists the nearest name, or all names.
     """
     models = {model.name: model for model in registered_models()}
     if name in models:
@@ -98,15 +98,15 @@ def find_model(name: str) -> RegisteredModel:
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """Return the file behind a name or path.
+    """Return the file of a model given by name or path.
 
-    A file that exists wins over a model of the same name, since it is what the user sees in the folder; ``./name`` is
-    always a path. The file behind a name is compared with its hash.
+    An existing file has priority over a model of the same name, since the user sees it in the folder; ``./name`` is
+    always a path. The file of a name is compared with its hash.
 
     Raises
     ------
     CheckpointError
-        No such file or name, or the file behind the name is not the one that was registered.
+        There is no such file or name, or the file of the name is not the one that was registered.
     """
     path = Path(name_or_path)
     if path.is_file():
@@ -133,19 +133,19 @@ def check_hash(model: RegisteredModel) -> None:
 
 
 def _check_file(model: RegisteredModel, path: Path, sha256: str) -> None:
-    mend = "run `mlff models remove` and add it again" if model.origin == "user" else "install mlff-hub again"
+    remedy = "run `mlff models remove` and add it again" if model.origin == "user" else "install mlff-hub again"
     if not path.is_file():
-        raise CheckpointError(f"the file {path} of model {model.name!r} is missing; {mend}")
+        raise CheckpointError(f"the file {path} of model {model.name!r} is missing; {remedy}")
     found = file_sha256(path)
     if found != sha256:
         raise CheckpointError(
             f"the file {path} of model {model.name!r} has changed: wanted SHA-256 {sha256[:12]}…, "
-            f"got {found[:12]}…; {mend}"
+            f"got {found[:12]}…; {remedy}"
         )
 
 
 def verify_model(model: RegisteredModel) -> list[str]:
-    """Return what is wrong with a model, a sentence each: its hashes, its file, its card; empty if nothing is."""
+    """Return one sentence for each problem of a model's hashes, file and card; empty if there is none."""
     try:
         check_hash(model)
         for path, sha256 in model.exports.items():
@@ -155,14 +155,14 @@ def verify_model(model: RegisteredModel) -> list[str]:
     problems = verify_file(model.path)
     if not problems and model.origin == "shipped":
         _, card = load_checkpoint(model.path)
-        # What others rely on must say where it comes from.
+        # The card of a shipped model must state its origin.
         lacking = [key for key in ("licence", "teacher", "dataset", "metrics") if not getattr(card, key)]
         problems = [f"the card lacks {key}" for key in lacking]
     return problems
 
 
 def verify_file(path: str | Path) -> list[str]:
-    """Return what is wrong with a model file and its card, a sentence each; empty if nothing is."""
+    """Return one sentence for each problem of a model file and its card; empty if there is none."""
     try:
         network, card = load_checkpoint(path)
     except CheckpointError as error:
@@ -174,14 +174,14 @@ def verify_file(path: str | Path) -> list[str]:
 
 
 def add_model(path: str | Path, name: str | None = None) -> RegisteredModel:
-    """Copy a model file into the user's folder, which is made if need be, under ``name`` or its card's name.
+    """Copy a model file into the user's folder under ``name``, or under the name on its card; makes the folder.
 
     Raises
     ------
     CheckpointError
-        The file is no model file.
+        The file is not a model file.
     InputError
-        The name is taken, or no name.
+        The name is taken, or is not a valid name.
     """
     path = Path(path)
     _, card = load_checkpoint(path)
@@ -207,7 +207,7 @@ def add_model(path: str | Path, name: str | None = None) -> RegisteredModel:
 
 
 def remove_model(name: str) -> RegisteredModel:
-    """Delete a model from the user's folder; return what it was.
+    """Delete a model from the user's folder and return it.
 
     Raises
     ------
@@ -244,10 +244,10 @@ def _read_index(folder: Path, origin: str) -> list[RegisteredModel]:
             for row in rows
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"the index {index} is damaged ({type(error).__name__}); mend or delete it") from error
+        raise CheckpointError(f"the index {index} is damaged ({type(error).__name__}); repair or delete it") from error
     for path in (path for model in models for path in (model.path, *model.exports)):
         if path.parent != folder:
-            raise CheckpointError(f"the index {index} is damaged: {path} lies outside its folder; mend or delete it")
+            raise CheckpointError(f"the index {index} is damaged: {path} is outside its folder; repair or delete it")
     return models
 
 

@@ -1,1 +1,1 @@
-"""Whatever predicts energies and forces: the interface, its checks, and the potentials and wrappers of the core."""
+"""Potentials, which predict energies and forces: the interface, its checks, and the potentials of the core."""

@@ -1,4 +1,4 @@
-"""Checks of what a potential is given: every potential and engine refuses bad input with the same message."""
+"""Checks of a potential's input: every potential and engine refuses bad input with the same message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlff_core.structures.neighbors import OVERLAP, EdgeList, overlap_error
 from mlff_core.structures.stress import volume
 
 NUMPY_PAYS = 30_000
-"""Numbers in a tensor below which NumPy sums them sooner than torch does."""
+"""Size of a tensor below which NumPy sums it faster than torch does."""
 
 
 def check_elements(card: ModelCard, atomic_numbers: Iterable[int]) -> None:
@@ -26,7 +26,7 @@ def check_elements(card: ModelCard, atomic_numbers: Iterable[int]) -> None:
     Raises
     ------
     UnsupportedError
-        Names the elements that came and those that are known.
+        An element is not known; the message names it and the known elements.
     """
     missing = sorted({int(z) for z in atomic_numbers}.difference(card.elements))
     if missing:
@@ -38,26 +38,26 @@ def check_elements(card: ModelCard, atomic_numbers: Iterable[int]) -> None:
 
 
 def check_supported(card: ModelCard, batch: AtomicBatch) -> None:
-    """Refuse elements, charges and multiplicities outside the card.
+    """Refuse elements, charges and multiplicities that the card does not list.
 
     Raises
     ------
     UnsupportedError
-        Says what came and what the card allows.
+        The card does not allow an element, the charge or the multiplicity; the message states what it allows.
     """
     numbers = batch.atomic_numbers
-    # A set beats sorting on a CPU; from a GPU only the few different numbers are brought over.
+    # A set is faster than sorting on a CPU; from a GPU only the few distinct numbers are copied.
     check_elements(card, set(numbers.tolist()) if numbers.device.type == "cpu" else torch.unique(numbers).tolist())
     check_state(card, batch)
 
 
 def check_state(card: ModelCard, batch: AtomicBatch) -> None:
-    """Refuse charges and multiplicities outside the card.
+    """Refuse charges and multiplicities that the card does not list.
 
     Raises
     ------
     UnsupportedError
-        Says what came and what the card allows.
+        The card does not allow the charge or the multiplicity; the message states what it allows.
     """
     if card.charges == "neutral" and batch.charge is not None and bool((batch.charge != 0).any()):
         worst = batch.charge[batch.charge != 0][0].item()
@@ -83,15 +83,15 @@ def check_finite(batch: AtomicBatch) -> None:
     Raises
     ------
     InputError
-        Names the first atom.
+        The batch is empty or a number is not finite; the message names the first such atom.
     """
-    # A sum is finite only if all it sums is, and costs a third of looking at each; validate_values looks closely.
+    # A sum is finite only if all its summands are, and costs a third of checking each; validate_values checks each.
     if batch.n_atoms == 0 or not math.isfinite(_sum(batch.positions) + _sum(batch.cell)):
         batch.validate_values()
 
 
 def _sum(tensor: Tensor) -> float:
-    # For the few numbers of a small system the call is what costs, and NumPy's is the cheaper one.
+    # In a small system the time goes into the call itself, and NumPy's call is cheaper.
     if tensor.device.type == "cpu" and tensor.numel() < NUMPY_PAYS:
         return float(np.add.reduce(tensor.detach().numpy(), axis=None))
     return float(tensor.detach().sum())
@@ -112,7 +112,7 @@ def check_distances(batch: AtomicBatch, edges: EdgeList, vectors: Tensor) -> Non
     Raises
     ------
     InputError
-        Names the pair and its distance.
+        Two atoms overlap; the message names them and their distance.
     """
     if edges.n_edges == 0:
         return
@@ -122,14 +122,14 @@ def check_distances(batch: AtomicBatch, edges: EdgeList, vectors: Tensor) -> Non
 
 
 def check_has_volume(batch: AtomicBatch) -> None:
-    """Refuse a stress where there is no periodic cell.
+    """Refuse to compute the stress of a structure without a periodic cell.
 
     Raises
     ------
     InputError
-        A structure has no periodic direction or a cell of no volume.
+        A structure has no periodic direction, or its cell has no volume.
     """
-    # Few numbers, so Python beats a tensor operation, whose call alone costs more.
+    # For so few numbers plain Python is faster than one call of a tensor operation.
     for cell, pbc in zip(batch.cell.tolist(), batch.pbc.tolist(), strict=True):
         if not any(pbc) or volume(cell) < 1e-6:
             raise InputError(

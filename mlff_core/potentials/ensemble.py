@@ -1,4 +1,4 @@
-"""How sure a prediction is: an ensemble of potentials whose spread is scaled to its errors on held-out data."""
+"""Uncertainty of a prediction: the spread of an ensemble of potentials, scaled to its errors on held-out data."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Calibration:
     Parameters
     ----------
     energy, forces
-        No unit; 1 is the bare spread, which is nearly always too small: members trained on the same data share their
-        errors.
+        The factors; 1 leaves the spread unscaled, which is nearly always too small because members trained on the
+        same data share their errors.
     """
 
     energy: float = 1.0
@@ -40,7 +40,7 @@ class Calibration:
 class Ensemble(Potential):
     """The mean of several potentials, with their calibrated spread as standard deviation.
 
-    Energy, forces and stress are means, so forces stay minus the gradient of the energy. ``energy_std`` and
+    Energy, forces and stress are means, so the forces are the negative gradient of the energy. ``energy_std`` and
     ``forces_std`` are the sample standard deviations of the members (n − 1 in the denominator) times the calibration.
 
     Parameters
@@ -48,17 +48,17 @@ class Ensemble(Potential):
     members
         Two or more potentials of the same elements, device and precision.
     calibration
-        From :func:`fit_scale` on held-out data.
+        Factors from :func:`fit_scale` on held-out data; None uses 1.
 
     Raises
     ------
     InputError
-        Fewer than two members, or members that do not go together.
+        There are fewer than two members, or they differ in elements, device or precision.
     """
 
     def __init__(self, members: Sequence[Potential], calibration: Calibration | None = None) -> None:
         if len(members) < 2:
-            raise InputError(f"an ensemble needs two members at least, got {len(members)}")
+            raise InputError(f"an ensemble needs at least two members, got {len(members)}")
         first = members[0]
         for other in members[1:]:
             for what, a, b in (
@@ -75,7 +75,7 @@ class Ensemble(Potential):
         self.device, self.dtype = first.device, first.dtype
         shared = frozenset.intersection(*(member.supports for member in members))
         self.supports = shared | DEVIATIONS
-        # One neighbour list serves all members only if they see equally far.
+        # One neighbour list is right for all members only if their cutoffs are equal.
         self.uses_edges = all(m.uses_edges and m.card.cutoff == first.card.cutoff for m in members)
         self.selects_edges = self.uses_edges and all(m.selects_edges for m in members)
         self.card: ModelCard = replace(
@@ -108,9 +108,10 @@ class Ensemble(Potential):
         Parameters
         ----------
         found
-            Of each member for the same structures.
+            The prediction of each member for the same structures.
         want
-            As :meth:`~mlff_core.potentials.interface.Potential.predict`; ``"forces_std"`` takes forces of every member.
+            As in :meth:`~mlff_core.potentials.interface.Potential.predict`; ``"forces_std"`` needs the forces of every
+            member.
         """
         energies = torch.stack([one.energy for one in found])
         forces = _stacked([one.forces for one in found])
@@ -134,7 +135,7 @@ def _stacked(tensors: list[Tensor | None]) -> Tensor | None:
 
 
 def half_width(level: float) -> float:
-    """Return how many standard deviations to either side hold the share ``level`` of a normal distribution.
+    """Return the half-width, in standard deviations, of the central interval with the share ``level`` of a normal.
 
     Examples
     --------
@@ -149,24 +150,24 @@ def half_width(level: float) -> float:
 def fit_scale(errors: npt.ArrayLike, spreads: npt.ArrayLike, level: float = 0.9) -> float:
     """Return the factor on the spreads with which the share ``level`` of the errors lies inside its interval.
 
-    The factor is the quantile of the error's size over the spread, corrected for the number of errors as in split
-    conformal prediction (V. Vovk, A. Gammerman, G. Shafer, *Algorithmic Learning in a Random World* (2005)), over
-    :func:`half_width`. So the interval at this level covers what it says for data like the held-out ones, whatever the
-    distribution of the errors.
+    The factor is the quantile of |error| / spread, corrected for the number of errors as in split conformal prediction
+    (V. Vovk, A. Gammerman, G. Shafer, *Algorithmic Learning in a Random World* (2005)), divided by :func:`half_width`.
+    The interval at this level therefore has the stated coverage for data like the held-out data, for any distribution
+    of the errors.
 
     Parameters
     ----------
     errors
-        Predicted less reference, shape (n,), any unit.
+        Predicted minus reference values, shape (n,), any unit.
     spreads
-        Uncalibrated standard deviations, shape (n,), any unit that is the errors' too.
+        Uncalibrated standard deviations, shape (n,), any unit, the same as that of the errors.
     level
-        Share inside.
+        Share of errors inside the interval.
 
     Raises
     ------
     InputError
-        No errors, or a spread that is zero for most of them, so that no factor helps.
+        There are no errors, or the spread is zero for so many of them that no factor is large enough.
     """
     e, s = np.abs(np.asarray(errors, dtype=np.float64)), np.asarray(spreads, dtype=np.float64)
     if len(e) == 0 or e.shape != s.shape:
@@ -176,21 +177,24 @@ def fit_scale(errors: npt.ArrayLike, spreads: npt.ArrayLike, level: float = 0.9)
     rank = min(math.ceil((len(e) + 1) * level), len(e))
     ratio = float(np.sort(ratios)[rank - 1])
     if not math.isfinite(ratio):
-        raise InputError("the members agree where they are wrong: their spread cannot be scaled to their errors")
+        raise InputError(
+            "the members agree where they are wrong, so their spread cannot be scaled to their errors; use members "
+            "that differ, such as in their seed or their data"
+        )
     return ratio / half_width(level)
 
 
 def coverage(errors: npt.ArrayLike, stds: npt.ArrayLike, levels: npt.ArrayLike) -> Array:
-    """Return the share of errors inside the interval of each level, shape (n_levels,), no unit: the reliability curve.
+    """Return the share of errors inside the interval of each level, shape (n_levels,): the reliability curve.
 
     Parameters
     ----------
     errors
-        Predicted less reference, shape (n,), any unit.
+        Predicted minus reference values, shape (n,), any unit.
     stds
-        Standard deviations, shape (n,), any unit that is the errors' too.
+        Standard deviations, shape (n,), any unit, the same as that of the errors.
     levels
-        Shares that should lie inside, shape (n_levels,), no unit.
+        Shares that should lie inside, shape (n_levels,).
     """
     e, s = np.abs(np.asarray(errors, dtype=np.float64)), np.asarray(stds, dtype=np.float64)
     return np.array([float((e <= half_width(float(level)) * s).mean()) for level in np.atleast_1d(levels)])

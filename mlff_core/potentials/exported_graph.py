@@ -1,4 +1,4 @@
-"""An exported graph as a potential: what every runtime shares."""
+"""An exported graph as a potential, shared by every runtime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Graph = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor,
 
 
 class GraphPotential(Potential):
-    """A potential whose numbers come from an exported graph.
+    """A potential that evaluates an exported graph.
 
     Parameters
     ----------

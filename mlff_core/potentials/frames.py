@@ -1,4 +1,4 @@
-"""Many structures of a file through a potential, in batches; one that cannot be served is named."""
+"""Predictions for many structures of a file, in batches; the error for a bad structure gives its number."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def predict_frames(
     Parameters
     ----------
     potential
-        What computes.
+        The potential to evaluate.
     frames
-        Structures, of any sizes.
+        Structures of any size.
     want
-        Names out of :data:`mlff_core.potentials.interface.PROPERTIES`.
+        Names from :data:`mlff_core.potentials.interface.PROPERTIES`.
     batch_size
-        Structures in one evaluation.
+        Number of structures in one evaluation.
     on_frames
-        Called with the number of structures done.
+        Called with the number of finished structures.
 
     Returns
     -------
@@ -48,7 +48,8 @@ def predict_frames(
     Raises
     ------
     MlffError
-        Of the class that the potential raised, with the number of the structure, from 0, in front.
+        The potential raised an error for a structure; the error has the same class, and its message begins with the
+        number of the structure, counted from 0.
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
@@ -59,7 +60,7 @@ def predict_frames(
         try:
             results += _predict(potential, chunk, want)
         except MlffError:
-            # One at a time, to know which it was and to count its atoms from zero.
+            # One at a time, to find the bad structure and to count its atoms from 0.
             results += [_predict_named(potential, frames, start + k, want) for k in range(len(chunk))]
         if on_frames is not None:
             on_frames(len(results))
@@ -109,7 +110,7 @@ def with_results(frame: Atoms, row: dict[str, Any]) -> Atoms:
     if "atom_energies" in row:
         results["energies"] = row["atom_energies"]
     frame = frame.copy()
-    # ASE has no results of these names.
+    # ASE has no results with these names.
     if "energy_std" in row:
         frame.info["energy_std"] = float(row["energy_std"])
     if "forces_std" in row:

@@ -1,4 +1,4 @@
-"""The one interface behind which every model, teacher and exported file stands."""
+"""The interface of every potential: trained models, teachers and exported files."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PROPERTIES = ("energy", "forces", "stress", "atom_energies", "energy_std", "forc
 """Every name that ``want`` may hold."""
 
 DEVIATIONS = frozenset({"energy_std", "forces_std"})
-"""Those of them that say how sure a prediction is."""
+"""The properties that are uncertainties of a prediction."""
 
 
 class Potential(ABC):
     """Energies, forces and stresses of structures; always batched, always eV and Å.
 
-    A subclass sets ``card``, ``device``, ``dtype`` and ``supports`` and writes :meth:`predict_checked`. The checks of
-    the input are made in :meth:`predict`, so that it is refused with the same message everywhere. A potential keeps no
+    A subclass sets ``card``, ``device``, ``dtype`` and ``supports`` and implements :meth:`predict_checked`. Input is
+    checked in :meth:`predict`, so that bad input is refused with the same message everywhere. A potential keeps no
     state.
 
     Attributes
@@ -41,17 +41,17 @@ class Potential(ABC):
     card
         Elements, cutoff, lineage.
     device, dtype
-        Where and in which precision it computes; batches are brought there.
+        Where and in which precision it computes; batches are moved there.
     supports
-        The properties it can give, out of :data:`PROPERTIES`.
+        The properties it can compute, from :data:`PROPERTIES`.
     uses_edges
-        True if it takes a neighbour list, so that a caller may keep one under a skin.
+        True if it takes a neighbour list, so that a caller may keep one with a skin.
     selects_edges
-        True if edges beyond the cutoff cost it next to nothing, so that the caller need not leave them out.
+        True if edges beyond the cutoff cost it almost nothing, so that the caller need not remove them.
     has_stepper
-        True if :meth:`stepper` gives something faster than :meth:`predict` for structures that move.
+        True if :meth:`stepper` returns something faster than :meth:`predict` for structures that move.
     members
-        The potentials that a committee is made of; empty where there is one model alone.
+        The potentials of a committee; empty for a single model.
     """
 
     card: ModelCard
@@ -75,18 +75,18 @@ class Potential(ABC):
         Parameters
         ----------
         batch
-            Structures; brought to the potential's device and precision.
+            Structures; moved to the potential's device and precision.
         want
-            Names out of :data:`PROPERTIES`; ``"energy"`` always comes.
+            Names from :data:`PROPERTIES`; ``"energy"`` is always returned.
         edges
-            Neighbours of the batch within the cutoff, if the caller has them; searched otherwise.
+            Neighbours of the batch within the cutoff, if the caller has them; None searches them.
 
         Raises
         ------
         InputError
-            Unknown property, positions that are not finite, overlapping atoms, stress of a structure with no cell.
+            A property is unknown, positions are not finite, atoms overlap, or a structure without a cell has no stress.
         UnsupportedError
-            An element, charge, multiplicity or property that this potential cannot serve.
+            This potential does not support an element, the charge, the multiplicity or a property.
         """
         wanted = self._check_want(want)
         batch = batch.to(self.device, self.dtype)
@@ -100,36 +100,36 @@ class Potential(ABC):
 
     @abstractmethod
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
-        """Return what :meth:`predict` gives, for a caller that has made its checks; what a subclass writes.
+        """Return the same as :meth:`predict`, for a caller that has made its checks; implemented by each subclass.
 
-        In a run the atoms, charges and wanted properties are those of the first step, and to look at them again at each
-        one costs a small system more than its client's whole protocol does.
+        In a run the atoms, charges and wanted properties are those of the first step. For a small system, checking
+        them again at each step would cost more than the whole protocol of a client.
 
         Parameters
         ----------
         batch
-            On the potential's device and in its precision; finite, with a volume where stress is wanted, of atoms that
-            :meth:`check` has seen.
+            Structures on the potential's device and in its precision; finite, with a volume where stress is wanted, and
+            with atoms that :meth:`check` has accepted.
         want
             Names that the potential supports, ``"energy"`` among them.
         edges
-            As :meth:`predict`.
+            As in :meth:`predict`.
 
         Raises
         ------
         InputError
-            Overlapping atoms.
+            Atoms overlap.
         """
 
     def check(self, batch: AtomicBatch) -> None:
-        """Refuse what :meth:`predict` would refuse, without computing anything; engines call it when bound.
+        """Refuse what :meth:`predict` would refuse, without computing anything; engines call it when they are bound.
 
         Raises
         ------
         InputError
-            No atoms, positions or cell that are not finite, bad numbers, overlapping atoms.
+            There are no atoms, positions or a cell are not finite, numbers are out of range, or atoms overlap.
         UnsupportedError
-            An element, charge or multiplicity that this potential cannot serve.
+            This potential does not support an element, the charge or the multiplicity.
         """
         batch.validate_values()
         check_supported(self.card, batch)
@@ -137,7 +137,7 @@ class Potential(ABC):
         check_distances(batch, edges, edge_vectors(batch, edges))
 
     def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper:
-        """Return what is faster than :meth:`predict` for structures that move, where there is such a thing.
+        """Return a stepper, which is faster than :meth:`predict` for structures that move, if the potential has one.
 
         Parameters
         ----------
@@ -146,14 +146,15 @@ class Potential(ABC):
         skin
             Extra reach of its neighbour search, Å.
         before
-            What was returned for the last batch; it is returned again while it serves.
+            The stepper that was returned for the last batch; it is returned again while it is still valid.
 
         Raises
         ------
         InputError
-            No atoms, or positions or a cell that are not finite.
+            There are no atoms, or positions or a cell are not finite.
         UnsupportedError
-            No stepper (``has_stepper`` is False), or an element, charge or multiplicity that it cannot serve.
+            There is no stepper (``has_stepper`` is False), or it does not support an element, the charge or the
+            multiplicity.
         """
         raise UnsupportedError(f"{self.card.name} has no stepper; call predict")
 
@@ -161,7 +162,7 @@ class Potential(ABC):
         """Return the second derivatives of the energy of one structure, shape (3·n_atoms, 3·n_atoms), eV/Å².
 
         Central differences of the forces (step 0.01 Å in float32, 0.001 Å in float64), made symmetric. Potentials that
-        can differentiate themselves do better.
+        can differentiate themselves override this with exact derivatives.
 
         Raises
         ------

@@ -1,6 +1,7 @@
-"""Physics that every potential must obey, measured: structures moved, finite differences, steps at the cutoff.
+"""Measurements of laws that every potential must obey: moved structures, finite differences, steps at the cutoff.
 
-Numbers, no verdict: the contracts of :mod:`mlff_core.testing` hold them to a tolerance, the physics checks report them.
+These functions return numbers and judge nothing: the contracts of :mod:`mlff_core.testing` compare them with a
+tolerance, and the physics checks report them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.stress import volume
 
 Moved = tuple[AtomicBatch, Prediction]
-"""A structure that was moved, and what must be predicted for it, given the prediction before."""
+"""A moved structure and the prediction it must have, which follows from the prediction before the move."""
 
 
 def random_rotation(generator: torch.Generator) -> Tensor:
@@ -32,7 +33,7 @@ def random_rotation(generator: torch.Generator) -> Tensor:
 
 
 def rotated(batch: AtomicBatch, before: Prediction, rotation: Tensor) -> Moved:
-    """Return structures and cells turned by ``rotation`` (3, 3): forces, eV/Å, and stresses, eV/Å³, turn along.
+    """Return structures and cells rotated by ``rotation`` (3, 3), with rotated forces, eV/Å, and stresses, eV/Å³.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def rotated(batch: AtomicBatch, before: Prediction, rotation: Tensor) -> Moved:
 
 
 def inverted(batch: AtomicBatch, before: Prediction) -> Moved:
-    """Return the mirror image through the origin: forces are reversed. A lattice is its own image.
+    """Return the structures inverted through the origin, with reversed forces. A lattice is its own image.
 
     Raises
     ------
@@ -57,15 +58,15 @@ def inverted(batch: AtomicBatch, before: Prediction) -> Moved:
 
 
 def translated(batch: AtomicBatch, before: Prediction, shift: Tensor) -> Moved:
-    """Return all atoms moved by ``shift`` (3,), Å: nothing changes."""
+    """Return all atoms moved by ``shift`` (3,), Å; the prediction does not change."""
     return batch.with_positions(batch.positions + shift.to(batch.device, batch.dtype)), before
 
 
 def permuted(batch: AtomicBatch, before: Prediction, order: Tensor) -> Moved:
-    """Return the atoms in another order, each structure's among themselves.
+    """Return the atoms in another order within each structure.
 
-    ``order`` (n_atoms,), int64, holds the number of the atom that comes at each place; forces, eV/Å, and atom energies,
-    eV, move along.
+    ``order`` (n_atoms,), int64, holds the number of the atom that comes to each place; forces, eV/Å, and atom energies,
+    eV, are reordered in the same way.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def permuted(batch: AtomicBatch, before: Prediction, order: Tensor) -> Moved:
 
 
 def doubled(batch: AtomicBatch, before: Prediction, distance: float) -> Moved:
-    """Return one structure twice: a crystal's cell doubled, else a copy far away. The energy doubles.
+    """Return a structure twice: a crystal with its cell doubled, a molecule with a copy far away. The energy doubles.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def doubled(batch: AtomicBatch, before: Prediction, distance: float) -> Moved:
     before
         Its prediction.
     distance
-        From the topmost atom of the structure to the lowest of the copy, Å; for what is no crystal.
+        From the topmost atom of the structure to the lowest atom of the copy, Å; not used for a crystal.
 
     Raises
     ------
@@ -133,25 +134,25 @@ def net_torque(batch: AtomicBatch, forces: Tensor) -> Tensor:
 def forces_along(
     potential: Potential, batch: AtomicBatch, forces: Tensor, direction: Tensor, step: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the force along a direction by finite difference of the energy, and by the forces.
+    """Return the force along a direction, by finite difference of the energy and from the forces.
 
     Parameters
     ----------
     potential
-        What is measured.
+        The potential to measure.
     batch
         Structures.
     forces
-        What it predicts for them, shape (n_atoms, 3), eV/Å.
+        The forces it predicts for them, shape (n_atoms, 3), eV/Å.
     direction
-        Displacements, shape (n_atoms, 3), Å; each structure's are scaled to a length of 1 Å.
+        Displacements, shape (n_atoms, 3), Å; those of each structure are scaled to a length of 1 Å.
     step
-        Of the five-point formula, Å.
+        Step of the five-point formula, Å.
 
     Returns
     -------
     tuple of Tensor
-        −dE along the direction and the forces along it, shape (n_systems,) each, eV/Å.
+        Minus the derivative of the energy along the direction, and the forces along it, shape (n_systems,) each, eV/Å.
     """
     norms = sum_over_systems(direction.square().sum(dim=1), batch.system_idx, batch.n_systems).sqrt()
     direction = direction / norms[batch.system_idx, None]
@@ -166,13 +167,13 @@ def stress_by_strain(potential: Potential, batch: AtomicBatch, a: int, b: int, s
     Parameters
     ----------
     potential
-        What is measured.
+        The potential to measure.
     batch
         Structures in cells.
     a, b
-        Which component.
+        Indices of the component.
     step
-        Of the five-point formula.
+        Step of the five-point formula, a strain.
     """
 
     def strained(strain: float) -> Tensor:
@@ -187,7 +188,7 @@ def stress_by_strain(potential: Potential, batch: AtomicBatch, a: int, b: int, s
 
 
 def jump(potential: Potential, inside: AtomicBatch, outside: AtomicBatch) -> tuple[Difference, Difference]:
-    """Return by how much energy and forces differ between two structures that lie on two sides of the cutoff.
+    """Return the differences of energy and forces between two structures on the two sides of the cutoff.
 
     Raises
     ------

@@ -20,19 +20,19 @@ from mlff_core.structures.prediction import Prediction
 
 
 class StudentPotential(Potential):
-    """A network with its terms, and its card.
+    """A potential that evaluates a student: a network with its terms, and its card.
 
     Parameters
     ----------
     model
-        The network; it is moved to ``device`` and ``dtype`` and set to evaluation.
+        The network; it is moved to ``device`` and ``dtype`` and set to evaluation mode.
     card
-        Its card; elements and cutoff must be the model's.
+        Its card, with the elements and the cutoff of the model.
     device, dtype
         Where and in which precision to compute.
     kernel
-        ``"auto"`` or a name out of :data:`mlff_core.kernels.choose.KERNELS`; the environment variable ``MLFF_KERNEL``
-        decides where it is ``"auto"``.
+        ``"auto"`` or a name from :data:`mlff_core.kernels.choose.KERNELS`; for ``"auto"`` the environment variable
+        ``MLFF_KERNEL`` decides, if it is set.
     """
 
     supports = frozenset({"energy", "forces", "stress", "atom_energies"})
@@ -50,7 +50,7 @@ class StudentPotential(Potential):
         self.dtype = dtype
         self.card = card
         self.model = model.to(torch.device(device), dtype).eval().requires_grad_(False)
-        # With its index: "cuda" is not equal to the "cuda:0" of the tensors on it.
+        # Taken from a tensor, so that it has an index: "cuda" is not equal to the "cuda:0" of tensors on it.
         self.device = self.model.scale.device
         self.kernel = choose_kernel(self.model, kernel)
         self.selects_edges = self.kernel.selects_edges
@@ -82,9 +82,9 @@ class StudentPotential(Potential):
         Raises
         ------
         InputError
-            The batch holds more than one structure, or bad values.
+            The batch holds more than one structure, or values that are not finite.
         UnsupportedError
-            An element or charge outside the card.
+            The card does not list an element or the charge.
         """
         check_one_system(batch)
         batch = batch.to(self.device, self.dtype)
@@ -98,7 +98,7 @@ class StudentPotential(Potential):
             energy = self.model(batch.atomic_numbers, vectors, edges.centers, edges.neighbors).sum()
             (gradient,) = torch.autograd.grad([energy], [positions], create_graph=True, materialize_grads=True)
             flat = gradient.reshape(-1)
-            if not flat.requires_grad:  # one atom: no edges, no curvature
+            if not flat.requires_grad:  # one atom: no edges, so all second derivatives are 0
                 return torch.zeros(len(flat), len(flat), dtype=self.dtype, device=self.device)
             rows = [
                 torch.autograd.grad([flat[k]], [positions], retain_graph=True)[0].reshape(-1) for k in range(len(flat))

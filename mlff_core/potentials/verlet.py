@@ -1,4 +1,4 @@
-"""A potential under a Verlet skin, for structures that move little from call to call."""
+"""A potential with a Verlet list of neighbours, for structures that move little from call to call."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from mlff_core.structures.prediction import Prediction
 
 
 class VerletPotential(WrappedPotential):
-    """A potential for a run of nearly equal structures: the neighbours are kept under a Verlet skin.
+    """A potential for a sequence of similar structures, which keeps its neighbours in a Verlet list.
 
-    Gives what the wrapped potential gives. Where that has a stepper, as students on a GPU do, the stepper has the
-    neighbours; else they are a list here. Either is of the last batch, so each simulation needs its own.
+    It returns the predictions of the wrapped potential. If that one has a stepper, as students on a GPU do, the stepper
+    keeps the neighbours; otherwise a list here does. Both belong to the last batch, so each simulation needs its own
+    ``VerletPotential``.
 
     Parameters
     ----------
     potential
-        What computes.
+        The wrapped potential.
     skin
-        Å; see :class:`~mlff_core.structures.neighbors.VerletNeighborList`.
+        Extra reach of the list, Å; see :class:`~mlff_core.structures.neighbors.VerletNeighborList`.
     """
 
     def __init__(self, potential: Potential, skin: float = 1.0) -> None:
@@ -38,7 +39,7 @@ class VerletPotential(WrappedPotential):
 
     @property
     def n_searches(self) -> int:
-        """Neighbour searches so far; where a stepper makes them, those for the present structures."""
+        """Number of neighbour searches so far; with a stepper, only those for the present structures."""
         if self._stepper is not None:
             return self._stepper.n_searches
         return 0 if self.neighbors is None else self.neighbors.n_builds
@@ -50,7 +51,7 @@ class VerletPotential(WrappedPotential):
         want: Iterable[str] = ("energy", "forces"),
         edges: EdgeList | None = None,
     ) -> Prediction:
-        """Return what the wrapped potential gives; see :meth:`Potential.predict`."""
+        """Return the prediction of the wrapped potential; see :meth:`Potential.predict`."""
         if edges is not None or self.neighbors is None:
             return self.potential.predict(batch, want=want, edges=edges)
         batch = batch.to(self.device, self.dtype)
@@ -59,14 +60,14 @@ class VerletPotential(WrappedPotential):
             return _step(stepper, batch, self._check_rest(batch, want))
         edges = self.edges(batch)
         if self._checked_build == self.neighbors.n_builds:
-            # The list has just found the atoms near where they were checked, the same ones in the same cell.
+            # The list was not rebuilt: the same atoms in the same cell, near the positions that were checked.
             return self.potential.predict_checked(batch, self._check_rest(batch, want), edges)
         prediction = self.potential.predict(batch, want=want, edges=edges)
         self._checked_build = self.neighbors.n_builds
         return prediction
 
     def _check_rest(self, batch: AtomicBatch, want: Iterable[str]) -> frozenset[str]:
-        """Return what is wanted, after the checks that neither the list of neighbours nor a stepper makes."""
+        """Return the wanted names, after the checks that neither the list of neighbours nor a stepper makes."""
         wanted = self._check_want(want)
         check_state(self.card, batch)
         if "stress" in wanted:
@@ -79,7 +80,7 @@ class VerletPotential(WrappedPotential):
         return self._stepper
 
     def edges(self, batch: AtomicBatch) -> EdgeList | None:
-        """Return the neighbours that the wrapped potential wants; None if it takes none."""
+        """Return the neighbours that the wrapped potential needs; None if it takes none."""
         if self.neighbors is None:
             return None
         return self.neighbors.candidates(batch) if self.potential.selects_edges else self.neighbors.edges(batch)
@@ -98,7 +99,7 @@ class VerletPotential(WrappedPotential):
 
 
 def _step(stepper: Stepper, batch: AtomicBatch, want: Collection[str]) -> Prediction:
-    """Return own copies of what a step gives and is wanted."""
+    """Return copies of the wanted results of a step."""
     given = stepper.step(batch.positions.detach(), batch.cell.detach(), stress="stress" in want)
 
     def own(name: str) -> Tensor | None:

@@ -1,6 +1,6 @@
-"""Watch how sure a potential is while something else drives it: warn, or stop the run.
+"""Watch the uncertainty of a potential during a run of any engine, and warn or stop the run above a limit.
 
-This is a potential around a potential, so every engine that takes one is watched in the same way.
+The watcher is itself a potential that wraps another, so it works in the same way in every engine.
 """
 
 from __future__ import annotations
@@ -23,38 +23,40 @@ Action = Literal["warn", "stop"]
 
 
 class UncertaintyWarning(UserWarning):
-    """A prediction is less sure than its user allows."""
+    """Warns that a predicted uncertainty is above the user's limit."""
 
 
 class WatchedPotential(WrappedPotential):
-    """A potential whose every prediction is held against the largest standard deviation allowed.
+    """A potential that compares the standard deviations of every prediction with limits.
 
-    Gives exactly what the wrapped potential gives. Counts, so each simulation needs its own.
+    It returns exactly the predictions of the wrapped potential. It counts them, so each simulation needs its own
+    ``WatchedPotential``.
 
     Parameters
     ----------
     potential
-        One that gives deviations: a committee (:class:`~mlff_core.potentials.ensemble.Ensemble`).
+        A potential that predicts standard deviations: a committee
+        (:class:`~mlff_core.potentials.ensemble.Ensemble`).
     max_forces_std
-        Of any force component of any atom, eV/Å; None looks at energies only.
+        Limit for any force component of any atom, eV/Å; None checks energies only.
     max_energy_std
-        Of the energy of any structure, eV; None looks at forces only.
+        Limit for the energy of any structure, eV; None checks forces only.
     on_uncertain
-        ``"stop"`` raises an error; ``"warn"`` warns, the first time, the tenth, the hundredth … that it happens.
+        ``"stop"`` raises an error; ``"warn"`` warns at the first, tenth, hundredth … prediction above a limit.
 
     Attributes
     ----------
     n_predictions, n_uncertain
-        Predictions so far, and how many of them were above a limit.
+        Number of predictions so far, and of those above a limit.
     worst_forces_std, worst_energy_std
-        Largest deviations so far, eV/Å and eV; 0 where they are not looked at.
+        Largest standard deviations so far, eV/Å and eV; 0 where they are not checked.
 
     Raises
     ------
     InputError
-        No limit, a limit that is not positive, or another action.
+        There is no limit, a limit is not positive, or the action is unknown.
     UnsupportedError
-        The potential gives no such deviations.
+        The potential does not predict these standard deviations.
     """
 
     def __init__(
@@ -98,19 +100,19 @@ class WatchedPotential(WrappedPotential):
         )
 
     def look(self, prediction: Prediction, batch: AtomicBatch) -> None:
-        """Hold a prediction against the limits, for a caller that has asked the members themselves.
+        """Compare a prediction with the limits, for a caller that has evaluated the members itself.
 
         Parameters
         ----------
         prediction
-            With the deviations that are limited.
+            A prediction with the standard deviations that have a limit.
         batch
-            What it is of.
+            The structures it was made for.
 
         Raises
         ------
         UncertaintyError
-            A deviation is above its limit, or no number, and ``on_uncertain`` is ``"stop"``.
+            A standard deviation is above its limit or is NaN, and ``on_uncertain`` is ``"stop"``.
         """
         looked_at = {
             name: tensor
@@ -121,7 +123,7 @@ class WatchedPotential(WrappedPotential):
         self.n_predictions += 1
         self.worst_forces_std = max(self.worst_forces_std, largest.get("forces_std", 0.0))
         self.worst_energy_std = max(self.worst_energy_std, largest.get("energy_std", 0.0))
-        # Not "above": a deviation that is not a number is above everything.
+        # `not <=` so that NaN counts as above every limit.
         above = [name for name, value in largest.items() if not value <= self._limits[name]]
         if not above:
             return
@@ -146,7 +148,7 @@ class WatchedPotential(WrappedPotential):
 
 
 def _place(name: str, deviations: Tensor, batch: AtomicBatch) -> str:
-    """Return where the largest deviation is; atoms are counted through all structures, as in every message."""
+    """Return the place of the largest deviation; atoms are counted through all structures, as in every message."""
     row = int(deviations.argmax()) // deviations[0].numel()
     if name == "energy_std":
         return f" (structure {row + 1} of {batch.n_systems})" if batch.n_systems > 1 else ""

@@ -1,4 +1,4 @@
-"""What every potential around another potential shares."""
+"""Base class of potentials that wrap another potential."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mlff_core.structures.prediction import Prediction
 
 
 class WrappedPotential(Potential):
-    """A potential around another one, whose card, device and properties it has.
+    """A potential that wraps another one and has its card, device and properties.
 
-    It gives what the wrapped potential gives; a subclass overrides :meth:`predict_checked`. It has no stepper, even
-    where the wrapped potential has one: steps would be taken without the wrapper.
+    It returns the predictions of the wrapped potential; a subclass overrides :meth:`predict_checked`. It has no
+    stepper, even if the wrapped potential has one: its steps would bypass the wrapper.
 
     Parameters
     ----------
     potential
-        What computes.
+        The wrapped potential.
     """
 
     def __init__(self, potential: Potential) -> None:
@@ -33,5 +33,5 @@ class WrappedPotential(Potential):
         self.members = potential.members
 
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
-        """Return what the wrapped potential gives; see :meth:`Potential.predict_checked`."""
+        """Return the prediction of the wrapped potential; see :meth:`Potential.predict_checked`."""
         return self.potential.predict_checked(batch, want, edges)

@@ -1,1 +1,1 @@
-"""What goes into a potential and what comes out: batches, predictions, neighbours, and structures read from files."""
+"""Inputs and outputs of a potential: batches, predictions, neighbours, and structures read from files."""

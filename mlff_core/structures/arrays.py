@@ -1,4 +1,4 @@
-"""Numbers as they come from files and callers, before they are trusted: real, none masked, near the origin."""
+"""Checks and shifts of arrays from files and callers: real numbers, none masked, positions near the origin."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy.typing as npt
 from mlff_core.errors import InputError
 
 FAR = 128.0
-"""Å from the origin, beyond which float32 rounds a position by more than 4e-6 Å."""
+"""Distance from the origin, Å, beyond which float32 rounds a position by more than 4e-6 Å."""
 
 
 def refuse_masked_or_complex(name: str, value: Any) -> None:
-    """Refuse an array whose mask or imaginary part would be dropped without a word.
+    """Refuse an array whose mask or imaginary part would be dropped silently.
 
     Raises
     ------
     InputError
         Entries are masked, or the numbers are complex.
     """
-    if type(value) is np.ndarray and value.dtype.kind != "c":  # nearly always, and nearly free
+    if type(value) is np.ndarray and value.dtype.kind != "c":  # the usual case, checked at almost no cost
         return
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise InputError(
@@ -35,9 +35,10 @@ def refuse_masked_or_complex(name: str, value: Any) -> None:
 def near_origin(
     positions: npt.NDArray[np.float64], cell: npt.NDArray[np.float64] | None, pbc: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.float64]:
-    """Return the same structure where float32 holds it well: unchanged unless an atom is further out than ``FAR``.
+    """Return positions of the same structure near the origin, so that float32 rounds them little.
 
-    Atoms are moved by whole lattice vectors into the cell, then, where that is not enough, all together to the origin.
+    Positions are unchanged unless an atom is further from the origin than ``FAR``. Atoms are then moved by whole
+    lattice vectors into the cell; if that is not enough, all atoms are moved together to the origin.
 
     Parameters
     ----------
@@ -46,13 +47,13 @@ def near_origin(
     cell
         Shape (3, 3), Å, rows are lattice vectors; None for no cell.
     pbc
-        Periodic along each lattice vector, shape (3,), no unit; None for not periodic.
+        Periodic along each lattice vector, shape (3,); None for not periodic.
     """
     if not np.isfinite(positions).all() or not (np.abs(positions) > FAR).any():
         return positions
     if cell is not None and pbc is not None and np.any(pbc):
         periodic = np.flatnonzero(pbc)
-        # Where fewer than three directions repeat, the coordinates along these are what least squares gives.
+        # With fewer than three periodic directions, least squares gives the coordinates along them.
         along = positions @ np.linalg.pinv(np.asarray(cell, dtype=np.float64)[periodic])
         positions = positions - np.floor(along) @ np.asarray(cell, dtype=np.float64)[periodic]
     if (np.abs(positions) > FAR).any():

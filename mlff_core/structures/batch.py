@@ -1,4 +1,4 @@
-"""What goes into every potential: a batch of structures."""
+"""A batch of structures, the input of every potential."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ MAX_ATOMIC_NUMBER = 118
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AtomicBatch:
-    """One or many structures, atoms one after the other.
+    """One or many structures, with the atoms of each structure next to each other.
 
     Construction checks shapes, dtypes and devices only, which costs no synchronisation with a GPU;
-    :meth:`validate_values` does the checks that look at numbers.
+    :meth:`validate_values` checks the numbers.
 
     Parameters
     ----------
     positions
         Cartesian positions, shape (n_atoms, 3), Å.
     atomic_numbers
-        Proton numbers, shape (n_atoms,), int64, no unit.
+        Proton numbers, shape (n_atoms,), int64.
     cell
         Cells, shape (n_systems, 3, 3), Å; **rows are the lattice vectors**; zero where not periodic.
     pbc
-        Periodic along each lattice vector, shape (n_systems, 3), bool, no unit.
+        Periodic along each lattice vector, shape (n_systems, 3), bool.
     system_idx
-        The structure each atom belongs to, shape (n_atoms,), int64, non-decreasing, no unit.
+        The structure each atom belongs to, shape (n_atoms,), int64, non-decreasing.
     charge
         Total charge of each structure, shape (n_systems,), e; None means neutral.
     spin_multiplicity
-        2S + 1 of each structure, shape (n_systems,), no unit; None means singlet.
+        2S + 1 of each structure, shape (n_systems,); None means singlet.
 
     Raises
     ------
@@ -130,20 +130,20 @@ class AtomicBatch:
         mine = self.positions
         if positions.shape != mine.shape or positions.dtype != mine.dtype or positions.device != mine.device:
             return replace(self, positions=positions)
-        # The rest was checked when it was made; to check it at each step costs a small model a few percent.
+        # The other tensors were checked at construction; checking them at each step costs a small model a few percent.
         moved = object.__new__(type(self))
         for name in self.__slots__:
             object.__setattr__(moved, name, positions if name == "positions" else getattr(self, name))
         return moved
 
     def validate_values(self) -> None:
-        """Check the numbers themselves; reads every tensor back from its device.
+        """Check the numbers; reads every tensor back from its device.
 
         Raises
         ------
         InputError
-            No atoms at all, a structure without atoms, positions or a cell that are not finite, atomic numbers
-            outside 1–118, a decreasing ``system_idx``, or a periodic direction with no lattice vector.
+            There are no atoms, a structure has no atoms, positions or a cell are not finite, an atomic number lies
+            outside 1–118, ``system_idx`` decreases, or a periodic direction has no lattice vector.
         """
         if self.n_atoms == 0 or self.n_systems == 0:
             raise InputError("the structure is empty: at least one atom is needed")
@@ -191,13 +191,13 @@ def single(
     Parameters
     ----------
     positions
-        Shape (n_atoms, 3), Å.
+        Positions of the atoms, shape (n_atoms, 3), Å.
     atomic_numbers
-        Shape (n_atoms,), no unit.
+        Their proton numbers, shape (n_atoms,).
     cell
-        Shape (3, 3), Å, rows are lattice vectors; None for no cell.
+        Lattice vectors as rows, shape (3, 3), Å; None for no cell.
     pbc
-        One bool, or one for each lattice vector, shape (3,), no unit.
+        One bool, or one for each lattice vector, shape (3,).
     charge
         Total charge, e; None means neutral.
     spin_multiplicity
@@ -233,12 +233,12 @@ def single(
 
 
 def _array(name: str, value: Any, dtype: type[np.float64 | np.int64]) -> npt.NDArray[Any]:
-    """Return an own copy of an array-like; whole numbers are checked to be whole."""
+    """Return a copy of an array-like; checks that integers are whole numbers."""
     refuse_masked_or_complex(name, value)
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be numbers, got what numpy cannot read: {error}") from None
+        raise InputError(f"{name} must be numbers, but numpy cannot read them: {error}") from None
     if dtype is np.int64 and not np.array_equal(array, np.rint(array)):
         raise InputError(f"{name} must be whole numbers, got {array[array != np.rint(array)][0]}")
     return array.astype(dtype)
@@ -269,7 +269,7 @@ def concatenate(batches: Sequence[AtomicBatch]) -> AtomicBatch:
         if all(value is None for value in values):
             return None
         like = next(value for value in values if value is not None)
-        # torch.cat promotes, so that a charge of 0.5 e survives beside whole ones.
+        # torch.cat promotes integers to floats, so a charge of 0.5 e is kept beside integer charges.
         return torch.cat(
             [
                 like.new_full((batch.n_systems,), default) if value is None else value

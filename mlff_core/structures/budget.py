@@ -1,4 +1,4 @@
-"""Text files from strangers, read within bounds: sizes are compared with the file's before memory is taken."""
+"""Text files read within bounds: declared sizes are compared with the size of the file before memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import IO, Any
 from mlff_core.errors import InputError
 
 MAX_INFLATION = 200
-"""How many times larger than the file its text may be; SMILES and coordinates shrink to a tenth at best."""
+"""Largest allowed ratio of decompressed to compressed size; SMILES and coordinates shrink to a tenth at best."""
 
 SLACK = 1 << 24
-"""Bytes that any compressed file may hold."""
+"""Bytes that any compressed file may decompress to, whatever its size."""
 
 MAX_LINE = 1_000_000
-"""Characters; an extended xyz comment with the metadata of a frame stays far below."""
+"""Longest allowed line, characters; an extended xyz comment with the metadata of a frame is far shorter."""
 
 _BOMB = f"{{path}} holds more than {MAX_INFLATION} times its size; if it can be trusted, decompress it first"
 _OPENERS: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -33,13 +33,13 @@ def lines(path: Path, *, errors: str = "strict") -> Iterator[str]:
     path
         The file; ``.gz``, ``.bz2`` and ``.xz`` are decompressed.
     errors
-        What to do with bytes that are no UTF-8, as in :func:`open`.
+        What to do with bytes that are not UTF-8, as in :func:`open`.
 
     Raises
     ------
     InputError
-        It cannot be read, is no text, has a line longer than ``MAX_LINE``, or inflates to far more than its
-        size.
+        The file cannot be read, is not text, has a line longer than ``MAX_LINE``, or decompresses to far more than
+        its size.
     """
     opener = _OPENERS.get(path.suffix.lower())
     try:
@@ -53,7 +53,7 @@ def lines(path: Path, *, errors: str = "strict") -> Iterator[str]:
             for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE + 1), ""), start=1):
                 n_read += len(line)
                 if "\0" in line:
-                    raise InputError(f"{path}: line {number} holds NUL bytes, so it is no text; give another file")
+                    raise InputError(f"{path}: line {number} holds NUL bytes, so this is not text; give another file")
                 if len(line) > MAX_LINE:
                     raise InputError(f"{path}: line {number} is longer than {MAX_LINE:,} characters; give another file")
                 if opener is not None and n_read > most:
@@ -64,17 +64,18 @@ def lines(path: Path, *, errors: str = "strict") -> Iterator[str]:
 
 
 def check_declared_sizes(path: Path) -> None:
-    """Refuse a structure file that says it is larger than it is, before a reader believes it.
+    """Refuse a structure file that declares more atoms than it holds, before a reader allocates memory for them.
 
     Parameters
     ----------
     path
-        Any structure file; compressed ones are looked at whatever their format, others where they are xyz.
+        Any structure file; compressed files of every format are checked, other files only if they are xyz.
 
     Raises
     ------
     InputError
-        An xyz file ends before the atoms that it declares, or a compressed file holds far more than its size.
+        An xyz file ends before the atoms that it declares, or a compressed file decompresses to far more than its
+        size.
     """
     endings = [suffix.lower() for suffix in path.suffixes]
     is_compressed = endings[-1:] != [] and endings[-1] in _OPENERS
@@ -94,7 +95,7 @@ def _check_inflation(path: Path) -> None:
                 if n_read > most:
                     raise InputError(_BOMB.format(path=path))
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{path} cannot be decompressed: {error}; copy it anew") from error
+        raise InputError(f"{path} cannot be decompressed: {error}; copy the file again") from error
 
 
 def _check_xyz(path: Path) -> None:
@@ -103,7 +104,7 @@ def _check_xyz(path: Path) -> None:
         try:
             n_atoms = int(line.split()[0])
         except (IndexError, ValueError):
-            return  # an end, or what the reader will refuse in its own words
+            return  # the end, or a line that the reader refuses with its own message
         for k in range(n_atoms + 1):
             if next(found, None) is None:
                 raise InputError(

@@ -1,4 +1,4 @@
-"""How far apart two predictions of the same structures are, where, and whether a tolerance allows it."""
+"""Differences between two predictions of the same structures: how large, where, and whether a tolerance allows them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlff_core.structures.prediction import Prediction
 from mlff_core.tolerance import Tolerance
 
 QUANTITIES = ("energy", "forces", "stress", "atom_energies")
-"""What is compared, in this order."""
+"""The quantities that are compared, in this order."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,18 @@ class Difference:
     quantity
         One of :data:`QUANTITIES`.
     largest
-        eV/atom for ``"energy"``, eV for ``"atom_energies"``, eV/Å or eV/Å³ of one component; NaN if any is NaN.
+        The largest difference: eV/atom for ``"energy"``, eV for ``"atom_energies"``, eV/Å or eV/Å³ for one component
+        of forces or stress; NaN if any difference is NaN.
     scale
-        What a tolerance is multiplied by.
+        Factor by which a tolerance is multiplied.
     structure
-        Number of the structure where it is largest.
+        Number of the structure with the largest difference.
     atom
         Number of the atom in the batch, None for a quantity of the whole structure.
     component
-        Such as ``"x"`` of a force and ``"xy"`` of a stress; empty for a scalar.
+        The component, such as ``"x"`` of a force and ``"xy"`` of a stress; empty for a scalar.
     found, wanted
-        The two numbers there: eV, eV/Å or eV/Å³.
+        The two numbers there, eV, eV/Å or eV/Å³.
     """
 
     quantity: str
@@ -51,7 +52,7 @@ class Difference:
 
     @property
     def scaled(self) -> float:
-        """The largest difference over the scale: what a number of :class:`~mlff_core.tolerance.Tolerance` limits."""
+        """The largest difference divided by the scale, to compare with :class:`~mlff_core.tolerance.Tolerance`."""
         return self.largest / self.scale
 
     @property
@@ -60,16 +61,16 @@ class Difference:
         return {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³", "atom_energies": "eV"}[self.quantity]
 
     def allowed(self, tolerance: Tolerance) -> float:
-        """Return how large the difference may be, in its unit."""
+        """Return the largest difference that the tolerance allows, in the unit of the difference."""
         limits = {"forces": tolerance.forces, "stress": tolerance.stress}
         return self.scale * limits.get(self.quantity, tolerance.energy)
 
     def is_within(self, tolerance: Tolerance) -> bool:
-        """Return whether the tolerance allows the difference; NaN never is."""
+        """Return whether the tolerance allows the difference; NaN is never allowed."""
         return self.largest <= self.allowed(tolerance)
 
     def explained(self, tolerance: Tolerance) -> str:
-        """Return a sentence: which number it is, what it should be, by how much it is off, what is allowed."""
+        """Return a sentence with the quantity, its two values, their difference and the allowed difference."""
         what, unit, digits = {
             "energy": (f"energy of structure {self.structure}", "eV", ".8f"),
             "forces": (f"force {self.component} on atom {self.atom}", "eV/Å", ".8f"),
@@ -88,7 +89,7 @@ def differences(found: Prediction, wanted: Prediction, batch: AtomicBatch) -> It
     Raises
     ------
     InputError
-        A quantity has another shape in one than in the other.
+        A quantity has different shapes in the two predictions.
     """
     for quantity in QUANTITIES:
         one, other = getattr(found, quantity), getattr(wanted, quantity)
@@ -97,19 +98,19 @@ def differences(found: Prediction, wanted: Prediction, batch: AtomicBatch) -> It
 
 
 def largest(values: Iterable[float]) -> float:
-    """Return the largest of some numbers that are not negative, 0 if there are none, NaN if one is NaN."""
-    # max() alone loses a NaN, with which every comparison is false.
+    """Return the largest of some non-negative numbers: 0 if there are none, NaN if one of them is NaN."""
+    # max() alone can lose a NaN, because every comparison with NaN is false.
     values = list(values)
     return math.nan if any(math.isnan(value) for value in values) else max(values, default=0.0)
 
 
 def force_scale(forces: Tensor) -> float:
-    """Return what a force tolerance is relative to, eV/Å: the largest of ``forces`` (n_atoms, 3), eV/Å, at least 1."""
+    """Return the scale of a force tolerance, eV/Å: the largest of ``forces`` (n_atoms, 3), eV/Å, and at least 1."""
     return max(1.0, float(forces.abs().max())) if forces.numel() else 1.0
 
 
 def stress_scale(stress: Tensor) -> float:
-    """Return by how much a tolerance grows for this ``stress`` (n_systems, 3, 3), eV/Å³: 1 up to 0.05 eV/Å³."""
+    """Return the factor on a tolerance for this ``stress`` (n_systems, 3, 3), eV/Å³: 1 up to 0.05 eV/Å³."""
     return max(1.0, float(stress.abs().max()) / 0.05) if stress.numel() else 1.0
 
 
@@ -136,10 +137,10 @@ def _difference(quantity: str, found: Tensor, wanted: Tensor, batch: AtomicBatch
 
 
 def _scale(quantity: str, wanted: Tensor) -> float:
-    """Return what a tolerance is multiplied by for these numbers: ``wanted``, any shape, unit of the quantity."""
+    """Return the factor on a tolerance for the numbers ``wanted``, any shape, unit of the quantity."""
     if quantity == "forces":
         return force_scale(wanted)
     if quantity == "stress":
         return stress_scale(wanted)
-    # A single atom's energy may be off by a little more than the mean over the atoms.
+    # The energy of a single atom may deviate more than the mean over the atoms.
     return 10.0 if quantity == "atom_energies" else 1.0

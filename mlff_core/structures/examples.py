@@ -1,4 +1,4 @@
-"""Small structures in which adapters go wrong; always the same, elements H C N O."""
+"""Small structures that reveal errors of adapters; always the same, of the elements H C N O."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 _TRICLINIC_CELL = np.array([[5.9, 0.4, -0.3], [-1.1, 6.3, 0.5], [0.7, 1.3, 6.8]])
-"""Å, rows are lattice vectors: right-handed, no two angles alike, neither triangle zero, so that a transposed or
-rotated cell is another crystal."""
+"""Å, rows are lattice vectors: right-handed, all angles different, no off-diagonal element zero, so that a transposed
+or rotated cell is another crystal."""
 
 
 def ethanol() -> Atoms:
-    """Return ethanol off its minimum and free of symmetry, 9 atoms, no cell."""
+    """Return ethanol, away from its minimum and without symmetry, 9 atoms, no cell."""
     from ase import Atoms
 
     molecule = Atoms(
@@ -37,7 +37,7 @@ def ethanol() -> Atoms:
             [-1.951, 0.443, -0.097],
         ],
     )
-    # Digits that a text format with a few decimals cannot hold.
+    # More digits than a text format with a few decimals can hold.
     molecule.positions += np.random.RandomState(1).uniform(-0.01, 0.01, size=(9, 3))
     return molecule
 
@@ -73,10 +73,10 @@ def slab() -> Atoms:
 
 
 def small_cell() -> Atoms:
-    """Return a molecule in a triclinic cell narrower than any cutoff: each atom sees many images, its own too.
+    """Return a molecule in a triclinic cell narrower than any cutoff: each atom sees many images, also its own.
 
-    A molecule, and not atoms spread over a smaller cell: there a trained model's stress was 100 eV/Å³, in which float32
-    tells only 8e-6 eV/Å³ apart.
+    This is a molecule rather than atoms spread over a smaller cell: there the stress of a trained model was 100 eV/Å³,
+    where float32 resolves only 8e-6 eV/Å³.
     """
     from ase import Atoms
 
@@ -91,8 +91,8 @@ def small_cell() -> Atoms:
 def cluster(n_atoms: int = 200) -> Atoms:
     """Return a compact cluster of H C N O with no two atoms closer than 1.6 Å, no cell.
 
-    Denser, it would be like nothing that a student has seen: forces of a thousand eV/Å, in which single precision
-    rounds by more than two correct implementations may differ.
+    A denser cluster would be unlike any training data: its forces would be a thousand eV/Å, and rounding in single
+    precision would exceed the tolerance between two correct implementations.
     """
     from ase import Atoms
 

@@ -1,6 +1,6 @@
-"""Neighbour search: which atoms see which, through which periodic images.
+"""Neighbour search: the pairs of atoms within a cutoff, periodic images included.
 
-The search itself is vesin's (https://github.com/Luthaf/vesin, BSD-3-Clause).
+The search is done by vesin (https://github.com/Luthaf/vesin, BSD-3-Clause).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mlff_core.errors import InputError
 from mlff_core.structures.batch import AtomicBatch
 
 OVERLAP = 0.3
-"""Atoms closer than this, in Å, are refused: no force field means anything there."""
+"""Smallest allowed distance of two atoms, Å: no force field is meaningful below it."""
 
 MAX_IMAGES = 100_000
 """Most periodic images within reach of an atom; a cell that needs more is too small or too flat for any structure."""
@@ -24,8 +24,8 @@ FARTHEST = 1e8
 """Largest coordinate, Å, in a periodic structure: the search counts lattice vectors in 32-bit integers."""
 
 LONG_EXTENT = 50.0
-"""Cutoffs along a non-periodic direction beyond which empty space is looked for: the search walks through it cell by
-cell, and its process dies of a floating-point exception near 10⁵ cells."""
+"""Extent along a non-periodic direction, in cutoffs, beyond which empty space is cut out: the search steps through it
+cell by cell, and its process dies of a floating-point exception near 10⁵ cells."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +37,10 @@ class EdgeList:
     Parameters
     ----------
     centers, neighbors
-        Indices of atoms, shape (n_edges,), int64, no unit.
+        Indices of atoms, shape (n_edges,), int64.
     cell_shifts
-        How many times each lattice vector is added to the neighbour, shape (n_edges, 3), no unit: whole numbers
-        kept in the dtype of the positions, so that no step converts them.
+        How many times each lattice vector is added to the neighbour, shape (n_edges, 3): whole numbers in the
+        dtype of the positions, so that no step has to convert them.
     """
 
     centers: Tensor
@@ -61,7 +61,7 @@ class EdgeList:
         )
 
     def select(self, keep: Tensor) -> EdgeList:
-        """Return the edges where ``keep``, shape (n_edges,), bool, no unit, is true."""
+        """Return the edges where ``keep``, shape (n_edges,), bool, is true."""
         index = keep.nonzero().squeeze(1)
         return EdgeList(self.centers[index], self.neighbors[index], self.cell_shifts[index])
 
@@ -76,7 +76,7 @@ def edge_vectors(batch: AtomicBatch, edges: EdgeList) -> Tensor:
 
 
 def overlap_error(batch: AtomicBatch, edges: EdgeList, k: int) -> InputError:
-    """Return the error that names the two atoms of edge ``k`` and their distance."""
+    """Return the error that names the two overlapping atoms of edge ``k`` and their distance."""
     distance = float(edge_vectors(batch, edges)[k].norm())
     return InputError(
         f"atoms {int(edges.centers[k])} and {int(edges.neighbors[k])} overlap: they are "
@@ -88,19 +88,19 @@ def find_neighbors(batch: AtomicBatch, cutoff: float) -> EdgeList:
     """Return all edges shorter than ``cutoff``, in Å, of every structure of the batch.
 
     Molecules, slabs, triclinic cells and cells smaller than the cutoff (an atom then sees several images of another,
-    and of itself) are all served. A cell along a direction whose ``pbc`` is off has no effect.
+    and of itself) are all supported. A cell along a direction whose ``pbc`` is off has no effect.
 
     Raises
     ------
     InputError
-        No atoms, positions or a cell that are not finite, atoms of a structure that are not together, a periodic cell
-        with no volume to speak of, a cutoff that is not positive.
+        There are no atoms, positions or a cell are not finite, the atoms of a structure are not together, a periodic
+        cell has almost no volume, or the cutoff is not positive.
     """
     positions = batch.positions.detach().to("cpu", torch.float64)
     cells = batch.cell.detach().to("cpu", torch.float64)
     pbc = batch.pbc.cpu()
     system_idx = batch.system_idx.cpu()
-    # The search's library ends the process with a signal where it is given NaN.
+    # The library that searches ends the process with a signal if it is given NaN.
     finite = bool(torch.isfinite(positions).all() & torch.isfinite(cells).all())
     if batch.n_atoms == 0 or not finite or bool((system_idx[1:] < system_idx[:-1]).any()):
         batch.validate_values()
@@ -173,8 +173,8 @@ def _check_cell(positions: Tensor, box: Tensor, pbc: Tensor, cutoff: float) -> N
 def _close_gaps(positions: Tensor, directions: Tensor, cutoff: float) -> Tensor:
     """Return positions (n_atoms, 3), Å, with long empty space along non-periodic ``directions`` (n, 3) cut out.
 
-    ``directions`` are unit vectors. What lies further apart than the cutoff along one of them is never a pair, so a gap
-    of twice the cutoff serves as well as a longer one, and fragments that drift apart cost nothing.
+    ``directions`` are unit vectors. Atoms further apart than the cutoff along one of them are never a pair. A longer
+    gap can therefore be closed to twice the cutoff, so fragments that drift apart cost nothing.
     """
     for direction in directions:
         along = positions @ direction
@@ -183,17 +183,17 @@ def _close_gaps(positions: Tensor, directions: Tensor, cutoff: float) -> Tensor:
         ordered, order = along.sort()
         closed = torch.zeros_like(along)
         closed[order[1:]] = (ordered[1:] - ordered[:-1]).clamp(max=2 * cutoff).cumsum(0)
-        # In two steps: a single shift by a huge distance would round everything else away.
+        # In two steps: a single shift by a huge distance would round away the small digits.
         positions = (positions - along[:, None] * direction) + closed[:, None] * direction
     return positions
 
 
 class VerletNeighborList:
-    """Neighbours of a structure that moves a little at each call, searched anew only when they must be.
+    """Neighbours of a structure that moves a little at each call, searched again only when necessary.
 
     Candidates within ``cutoff + skin`` are kept until an atom has moved by more than half the skin, or the cell, the
-    periodicity, the species or the number of atoms has changed; of these, each call returns the edges
-    shorter than ``cutoff``. So the result is exactly that of :func:`find_neighbors`, up to the order within a centre
+    periodicity, the species or the number of atoms has changed. Each call returns the candidates shorter than
+    ``cutoff``, so the result is exactly that of :func:`find_neighbors`, up to the order within a centre
     (L. Verlet, Phys. Rev. 159, 98 (1967), doi:10.1103/PhysRev.159.98).
 
     Parameters
@@ -201,7 +201,7 @@ class VerletNeighborList:
     cutoff
         Longest edge, Å.
     skin
-        Extra distance of the candidates, Å. 0 searches at every call.
+        Extra distance of the candidates, Å; with 0 every call searches.
     """
 
     def __init__(self, cutoff: float, skin: float = 1.0) -> None:
@@ -221,7 +221,7 @@ class VerletNeighborList:
             return candidates.select((vectors * vectors).sum(dim=1) < self.cutoff**2)
 
     def candidates(self, batch: AtomicBatch) -> EdgeList:
-        """Return all edges of the batch shorter than the cutoff, and some that are longer by up to the skin."""
+        """Return all edges of the batch shorter than the cutoff, and some longer ones, by up to the skin."""
         if self._candidates is None or self._is_stale(batch):
             self._candidates = find_neighbors(batch, self.cutoff + self.skin)
             # Own copies: an engine may write into its arrays between calls.
@@ -250,14 +250,14 @@ class VerletNeighborList:
             or not torch.equal(old.system_idx, batch.system_idx)
         ):
             return True
-        # `not <=` so that NaN counts as stale and is then refused by the search.
+        # `not <=` so that NaN counts as stale; the search then refuses it.
         return not _largest_move(old.positions, batch.positions.detach()) <= (self.skin / 2) ** 2
 
 
 def _largest_move(before: Tensor, after: Tensor) -> float:
-    """Return the largest squared distance between positions (n_atoms, 3), Å², and others."""
+    """Return the largest squared distance, Å², between positions (n_atoms, 3), Å, before and after a move."""
     if after.device.type == "cpu":
-        # A small student's step takes a tenth of a millisecond, of which torch's five calls would be a fifth.
+        # A step of a small student takes a tenth of a millisecond; five calls of torch would be a fifth of that.
         moves = after.numpy() - before.numpy()
         return float(np.einsum("ij,ij->i", moves, moves).max())
     return float((after - before).square().sum(dim=1).max())

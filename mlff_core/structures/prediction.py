@@ -1,4 +1,4 @@
-"""What comes out of every potential."""
+"""A prediction, the output of every potential."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Prediction:
     forces_std: Tensor | None = None
 
     def need(self, name: str, potential: str, consequence: str = "") -> Tensor:
-        """Return a property that the caller cannot do without, in its shape and unit.
+        """Return a property that the caller needs, in its shape and unit.
 
         Parameters
         ----------
@@ -47,12 +47,12 @@ class Prediction:
         potential
             Name of the potential that made the prediction.
         consequence
-            What cannot be done without it, or what to do; the message ends with it.
+            What cannot be done without the property, or what to do instead; the message ends with it.
 
         Raises
         ------
         UnsupportedError
-            The potential did not give it.
+            The potential did not compute it.
         """
         value: Tensor | None = getattr(self, name)
         if value is None:
@@ -76,7 +76,7 @@ class Prediction:
 
 
 def not_given(name: str, potential: str, consequence: str = "") -> UnsupportedError:
-    """Return the error of a potential that does not give a property; see :meth:`Prediction.need`.
+    """Return the error for a property that a potential does not compute; see :meth:`Prediction.need`.
 
     Examples
     --------

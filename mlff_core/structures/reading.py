@@ -1,4 +1,4 @@
-"""Structures from files and from ASE, ASE being the field's I/O library."""
+"""Structures read from files by ASE, and ASE structures as batches."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     Parameters
     ----------
     path
-        xyz, extxyz, cif, pdb, POSCAR, traj, …; of an SDF all molecules are read.
+        A file in xyz, extxyz, cif, pdb, POSCAR, traj or another format; all molecules of an SDF file are read.
     index
         Which frames, as a slice: ``":"`` all, ``"-1"`` the last.
 
     Raises
     ------
     InputError
-        The file is missing, unreadable, shorter than it says, or holds no atoms.
+        The file is missing, unreadable, shorter than it declares, or holds no atoms.
     """
     import ase.io
     from ase.io.formats import string2index
@@ -47,7 +47,7 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     except InputError:
         raise
     except Exception as error:
-        # ASE's readers raise whatever their format meets: IndexError, KeyError, UnicodeDecodeError, StopIteration …
+        # ASE's readers raise many types of error: IndexError, KeyError, UnicodeDecodeError, StopIteration …
         raise InputError(
             f"{path} cannot be read as a structure file: {type(error).__name__}: {first_line(error)}; "
             "check the format and the ending"
@@ -72,7 +72,7 @@ def batch_from_atoms(
     Raises
     ------
     InputError
-        No structures, one without atoms, or ``info`` that holds no number.
+        There are no structures, a structure has no atoms, or one of these entries of ``info`` is not a number.
     """
     from ase import Atoms
 

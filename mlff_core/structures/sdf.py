@@ -1,4 +1,4 @@
-"""SDF files, one molecule after another, of which ASE's reader takes the first."""
+"""SDF files with any number of molecules; ASE's reader reads only the first one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_sdf(path: Path) -> list[Atoms]:
     Raises
     ------
     InputError
-        A record cannot be read; the message says which.
+        A record cannot be read; the message gives its number.
     """
     import ase.io
 
@@ -54,7 +54,7 @@ def read_sdf(path: Path) -> list[Atoms]:
             counts = record.split("\n")[3]
             frame = ase.io.read(io.StringIO(record), format="sdf")
             n_atoms = int(counts[:3])
-        except Exception as error:  # ASE's reader raises whatever it meets
+        except Exception as error:  # ASE's reader raises many types of error
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
                 f"{path} cannot be read as a structure file: molecule {number}: {type(error).__name__}: {reason}; "

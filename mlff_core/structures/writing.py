@@ -1,4 +1,4 @@
-"""Structures to files, by ASE's writers."""
+"""Structures written to files by ASE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def write_structures(path: str | Path, frames: Sequence[Atoms]) -> Path:
-    """Write structures by rename to a file of a format that ASE knows by its ending; return the path.
+    """Write structures to a file, by rename, in the format that ASE chooses by its ending; return the path.
 
     Raises
     ------
@@ -26,14 +26,15 @@ def write_structures(path: str | Path, frames: Sequence[Atoms]) -> Path:
     import ase.io
 
     path = Path(path)
-    # Into a folder of its own first: some formats write beside their file, and only the ending says which it is.
+    # Into a temporary folder first, under the same name: some formats write other files beside it, and the format
+    # follows from the ending.
     with tempfile.TemporaryDirectory(prefix="mlff-") as folder:
         temporary = Path(folder) / path.name
         try:
             ase.io.write(temporary, list(frames))
             content = temporary.read_bytes()
         except Exception as error:
-            # ASE's writers raise whatever their format meets.
+            # ASE's writers raise many types of error.
             raise InputError(
                 f"{path} cannot be written: {type(error).__name__}: {first_line(error)}; "
                 "choose an ending such as .extxyz"

@@ -34,15 +34,15 @@ def holder(tmp_path):
     process.join()
 
 
-def test_a_second_writer_is_refused_and_says_who_holds_the_output(tmp_path, holder):
+def test_a_second_writer_is_refused_and_the_error_names_the_first(tmp_path, holder):
     wanted = rf"out.h5 is being written by process {holder.pid} on .*; wait until that has ended, or give another place"
     with pytest.raises(InputError, match=wanted), one_writer(tmp_path / "out.h5"):
         pass
-    with one_writer(tmp_path / "other.h5"):  # another output is nobody's
+    with one_writer(tmp_path / "other.h5"):  # another output has no writer
         pass
 
 
-def test_a_killed_writer_blocks_nobody_and_its_half_file_is_removed(tmp_path, holder):
+def test_a_killed_writer_blocks_no_other_and_its_incomplete_file_is_removed(tmp_path, holder):
     write_atomically(tmp_path / "half.h5", b"whole")  # the other is alive: its part stays
     assert len(list(tmp_path.glob(".*.part.half.h5"))) == 1
     os.kill(holder.pid, signal.SIGKILL)

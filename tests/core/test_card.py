@@ -46,7 +46,7 @@ def test_what_json_cannot_hold_is_refused():
     ],
     ids=str,
 )  # fmt: skip
-def test_a_card_that_means_nothing_is_refused(wrong):
+def test_a_meaningless_card_is_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         ModelCard(**({"name": "drop", "elements": (1, 8), "cutoff": 5.0} | wrong))
 

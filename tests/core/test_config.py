@@ -66,7 +66,7 @@ def test_a_missing_key_is_named():
         ({"switches": {"rattle": 2}}, "switches.rattle must be true or false, got 2"),
     ],
 )
-def test_a_wrong_value_says_key_value_and_what_is_allowed(plain, message):
+def test_the_error_for_a_wrong_value_names_key_value_and_what_is_allowed(plain, message):
     with pytest.raises(InputError, match=message):
         from_dict(Outer, {"path": "a", **plain})
 

@@ -1,4 +1,4 @@
-"""What is missing or too old, said in one line."""
+"""The one-line error for packages that are missing or too old."""
 
 from importlib import metadata
 
@@ -26,7 +26,7 @@ class NeedsAnotherNumPy(Engine):
         return bound.predict(batch)
 
 
-def test_a_version_outside_the_range_is_said_with_both_versions_and_the_line_that_mends_it():
+def test_the_error_for_a_version_outside_the_range_has_both_versions_and_the_install_command():
     with pytest.raises(MissingDependencyError) as error:
         NeedsAnotherNumPy().bind(None)
     assert str(error.value) == (

@@ -1,4 +1,4 @@
-"""What a step on the GPU reads, what it gives, and how it is divided."""
+"""Inputs and outputs of a step on the GPU, and the division of its work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlff_core.kernels.triton.launch import interpreted, next_power_of_2
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How the message kernels divide their work; no number depends on it but in its last digits.
+    """How the message kernels divide their work; results depend on it only in their last digits.
 
     Parameters
     ----------
@@ -20,9 +20,9 @@ class Tiling:
     channels
         Channels of one program, a power of two, at least 16.
     atoms
-        Atoms one program does after the other, so that its filters' weights are read once.
+        Number of atoms that one program processes one after the other, so that it reads the filters' weights only once.
     warps
-        Of one program.
+        Warps of one program.
     """
 
     edges: int = 16
@@ -32,10 +32,10 @@ class Tiling:
 
     @classmethod
     def suitable(cls, n_atoms: int, hidden: int) -> Tiling:
-        """Return narrow programs where few atoms would leave the GPU idle, wide ones otherwise."""
+        """Return narrow programs for few atoms, which would otherwise leave the GPU idle, and wide ones for many."""
         width = next_power_of_2(hidden)
         if interpreted():
-            return cls(edges=64, channels=width)  # a step of the interpreter costs the same for any size
+            return cls(edges=64, channels=width)  # an operation of the interpreter costs the same for any size
         if n_atoms <= 512:
             return cls(channels=min(width, 32))
         return cls(channels=width, atoms=4, warps=4 if width <= 64 else 8)
@@ -43,28 +43,28 @@ class Tiling:
 
 @dataclass(frozen=True, slots=True)
 class PaddedInputs:
-    """What a step reads; every tensor keeps its shape and place from step to step.
+    """Inputs of a step; every tensor keeps its shape and its memory from step to step.
 
     Parameters
     ----------
     positions
-        Shape (n_atoms, 3), Å.
+        Positions of the atoms, shape (n_atoms, 3), Å.
     cell
-        Shape (n_systems, 3, 3), Å, rows are lattice vectors.
+        Cells, shape (n_systems, 3, 3), Å, with lattice vectors as rows.
     species
-        Index of the element, shape (n_atoms,), no unit.
+        Species index of each atom, shape (n_atoms,).
     system_idx
-        Shape (n_atoms,), int64, non-decreasing, no unit.
+        Shape (n_atoms,), int64, non-decreasing.
     candidates
-        Neighbours, also those beyond the cutoff, shape (n_atoms, capacity), int32, no unit.
+        Neighbours, also some beyond the cutoff, shape (n_atoms, capacity), int32.
     shifts
-        Cell shifts packed into one number, shape (n_atoms, capacity), int64, no unit.
+        Cell shifts packed into one number, shape (n_atoms, capacity), int64.
     reverse
-        The slot of the neighbour that holds the same pair, shape (n_atoms, capacity), int32, no unit.
+        The slot of the neighbour that holds the same pair, shape (n_atoms, capacity), int32.
     n_candidates
-        Slots in use, shape (n_atoms,), int32, no unit.
+        Number of slots in use, shape (n_atoms,), int32.
     largest
-        Atoms of the largest system, or more.
+        Number of atoms of the largest system, or a larger number.
     """
 
     positions: Tensor
@@ -80,7 +80,7 @@ class PaddedInputs:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a step gives.
+    """Outputs of a step.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Outputs:
     atom_energies
         Shape (n_atoms,), eV, float64.
     closest
-        The least squared distance to a neighbour, shape (n_atoms,), Å²; 0 where something is not a number.
+        The smallest squared distance to a neighbour, shape (n_atoms,), Å²; 0 if a distance is NaN.
     forces
         Shape (n_atoms, 3), eV/Å, or None.
     virial

@@ -1,4 +1,4 @@
-"""A sequence of kernels as one CUDA graph; elsewhere the same function, called."""
+"""A sequence of kernels as one CUDA graph; on other devices the function is simply called."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import torch
 
 T = TypeVar("T")
 WARM_UP = 2
-"""Calls before the capture: the first one compiles kernels and sets up libraries, which no graph may hold."""
+"""Calls before the capture: the first call compiles kernels and initialises libraries, which cannot be captured."""
 
 
 class Graph(Generic[T]):
-    """A function of tensors that stay in their places, captured at its second call on a GPU and replayed from then on.
+    """A function of tensors at fixed addresses, which is captured at its second call on a GPU and then replayed.
 
-    The first call is a plain one: what is evaluated once is not worth a capture.
+    The first call is not captured, because a capture does not pay for a single evaluation.
 
     Parameters
     ----------
     function
-        Reads and writes the same tensors at every call, and asks the GPU for no number.
+        Reads and writes the same tensors at every call, and never waits for a number from the GPU.
     device
-        Where it works.
+        Device of the tensors.
     captures
-        False calls it plainly on a GPU too.
+        If False, the function is called without a capture on a GPU too.
     """
 
     def __init__(self, function: Callable[[], T], device: torch.device, *, captures: bool = True) -> None:
@@ -36,13 +36,13 @@ class Graph(Generic[T]):
         self._result: T | None = None
 
     def __call__(self) -> T:
-        """Return the function's result; from a graph it is overwritten by the next call."""
+        """Return the function's result; a replayed graph overwrites it at the next call."""
         if self._function is not None:
             if not self.captures or not self._was_called:
                 self._was_called = True
                 return self._function()
             self._capture(self._function)
-            # Most functions are bound to what holds this graph; as a cycle it would keep the GPU's memory for long.
+            # The function is usually bound to the object that holds this graph; the cycle would keep GPU memory alive.
             self._function = None
         self._graph.replay()
         assert self._result is not None

@@ -1,4 +1,4 @@
-"""The kernels ``triton`` and ``triton-fast``: what a student calls."""
+"""The kernels ``triton`` and ``triton-fast``, which evaluate a student on a GPU."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mlff_core.kernels.triton.padded import PaddedNeighbors, empty_neighbors, pa
 from mlff_core.kernels.triton.parameters import Parameters, check_size, read_parameters
 from mlff_core.kernels.triton.stepper import SEARCHED_EVERY_STEP, Stepper
 from mlff_core.kernels.triton.sums import CHUNK
+from mlff_core.kernels.weights import WeightVersions
 from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, overlap_error
@@ -24,31 +25,32 @@ from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.stress import stress_from_virial
 
 MAX_GRAPHS = 8
-"""Buckets kept; the one not used for longest goes."""
+"""Number of buckets kept; the least recently used one is removed."""
 MAX_GRAPH_ATOMS = 20_000
-"""Beyond this a step is so long that starting its kernels one by one should cost little, and a graph holds memory."""
+"""Number of atoms beyond which no graph is used: a step is then so long that launching its kernels one by one costs
+little, and a graph would hold memory."""
 
 
 def bucket(n: int, least: int = 16) -> int:
-    """Return the size that stands for ``n``: at most an eighth more, and few different ones."""
+    """Return ``n`` rounded up to one of a few sizes, by at most an eighth."""
     step = max(least, (1 << (n - 1).bit_length()) // 8)
     return -(-n // step) * step
 
 
 class TritonKernel:
-    """Energy, forces and stress of a PaiNN on a GPU, with the derivative written out.
+    """A kernel that computes energy, forces and stress of a PaiNN on a GPU, with hand-written derivatives.
 
-    Takes a copy of the weights, and a fresh one whenever they have changed. Sizes are rounded up to buckets, and on a
-    GPU each bucket is one CUDA graph. Neighbours are brought into slots once and kept while the same edges are given.
+    It copies the weights, and copies them again whenever they have changed. Sizes are rounded up to buckets, and on a
+    GPU each bucket is one CUDA graph. Neighbours are sorted into slots once and kept while the same edges are given.
 
     Parameters
     ----------
     model
         The network, on a GPU (or a CPU, in Triton's interpreter), in float32 or float64.
     fast
-        tf32 products and float16 storage of what neighbours gather.
+        Use tf32 products and store the features that neighbours gather in float16.
     tiling
-        How the work is divided; None takes what suits the size.
+        Division of the work; None uses the default for the size.
     """
 
     name = "triton"
@@ -61,40 +63,37 @@ class TritonKernel:
         self.model = model
         self.fast = fast
         self.tiling = tiling
-        self._tensors = [*model.parameters(), *model.buffers()]
-        self._versions = self._read_versions()
+        self._weights = WeightVersions(model)
         self.parameters = read_parameters(model, fast=fast)
         self._buckets: OrderedDict[tuple[int, ...], _Bucket] = OrderedDict()
         self._edges: EdgeList | None = None
         self._edge_versions = (0, 0, 0)
         self._padded: PaddedNeighbors | None = None
 
-    def _read_versions(self) -> list[int]:
-        return [tensor._version for tensor in self._tensors]
-
     def _refresh(self) -> None:
-        """Copy the weights anew where they have changed."""
-        versions = self._read_versions()
-        if versions != self._versions:
-            self.parameters, self._versions = read_parameters(self.model, fast=self.fast), versions
+        """Copy the weights again if they have changed."""
+        versions = self._weights.current()
+        if self._weights.differ(versions):
+            self.parameters = read_parameters(self.model, fast=self.fast)
+            self._weights.copied(versions)
             self._buckets.clear()
 
     def stepper(self, batch: AtomicBatch, skin: float) -> Stepper:
-        """Return what evaluates these structures again and again while their atoms and cells move.
+        """Return a stepper, which evaluates these structures repeatedly while their atoms and cells move.
 
         Parameters
         ----------
         batch
             The structures, on the model's device and in its precision.
         skin
-            Extra reach of the search, Å, where the systems are too large to be searched at every step.
+            Extra reach of the search, Å; used if the systems are too large to be searched at every step.
         """
         self._refresh()
         is_small = max(batch.atoms_per_system()) <= SEARCHED_EVERY_STEP
         return Stepper(self.parameters, batch, skin=None if is_small else skin, tiling=self.tiling)
 
     def keeps(self, stepper: object, batch: AtomicBatch) -> bool:
-        """Return whether a stepper made before is the one for these structures and the weights as they are now."""
+        """Return whether a stepper made before is valid for these structures and the current weights."""
         self._refresh()
         return isinstance(stepper, Stepper) and stepper.parameters is self.parameters and stepper.follows(batch)
 
@@ -121,7 +120,7 @@ class TritonKernel:
             )
 
     def _neighbors(self, batch: AtomicBatch, edges: EdgeList) -> PaddedNeighbors:
-        """Return the slots of the edges, those of the last call if the edges are the same tensors."""
+        """Return the edges in slots; the slots of the last call if the edges are the same tensors."""
         old = self._edges
         if (
             old is None
@@ -141,7 +140,7 @@ class TritonKernel:
         if batch.device.type == "cuda" and n_atoms > MAX_GRAPH_ATOMS:
             largest = int(torch.bincount(batch.system_idx, minlength=n_systems).max())
             return _Bucket(self.parameters, (n_atoms, n_systems, padded.capacity, largest), batch.device, self.tiling)
-        # One system more than are there takes the atoms that fill up.
+        # One additional system holds the padding atoms.
         n_atoms, n_systems = bucket(n_atoms, least=4 if interpreted() else 16), bucket(n_systems + 1, least=2)
         largest = -(-n_atoms // CHUNK) * CHUNK
         key = (n_atoms, n_systems, bucket(padded.capacity), largest)
@@ -197,14 +196,14 @@ class _Bucket:
         self._holds: PaddedNeighbors | None = None
 
     def fill(self, batch: AtomicBatch, species: Tensor, padded: PaddedNeighbors) -> None:
-        """Copy a batch and its neighbours in; what fills up has no neighbours and belongs to the last system.
+        """Copy a batch and its neighbours; padding atoms have no neighbours and belong to the last system.
 
         Parameters
         ----------
         batch
             The structures.
         species
-            Index of the element, shape (n_atoms,), no unit.
+            Species index of each atom, shape (n_atoms,).
         padded
             Their neighbours.
         """

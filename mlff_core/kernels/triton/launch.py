@@ -1,4 +1,4 @@
-"""How kernels are started: on a GPU, or on a CPU through Triton's interpreter where that was asked for."""
+"""Launch of kernels: on a GPU, or on a CPU in Triton's interpreter if that was requested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlff_core.errors import InputError, MissingDependencyError
 
 
 def interpreted() -> bool:
-    """Return whether kernels run in Triton's interpreter, in numpy on the CPU."""
+    """Return whether kernels run in Triton's interpreter, which uses numpy on the CPU."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
 
 
@@ -25,14 +25,14 @@ def check_device(device: torch.device) -> None:
     MissingDependencyError
         Triton is not installed.
     InputError
-        The device is no GPU, and the interpreter was not asked for.
+        The device is not a GPU, and the interpreter was not requested.
     """
     if importlib.util.find_spec("triton") is None:
         raise MissingDependencyError(
             "the kernel 'triton' needs the package triton; install it with: pip install triton"
         )
     if device.type == "cuda" and interpreted():
-        raise InputError("TRITON_INTERPRET=1 sends the kernel 'triton' to the CPU, but the model is on a GPU; unset it")
+        raise InputError("TRITON_INTERPRET=1 runs the kernel 'triton' on the CPU, but the model is on a GPU; unset it")
     if device.type != "cuda" and not (device.type == "cpu" and interpreted()):
         raise InputError(
             f"the kernel 'triton' needs a GPU, but the model is on {device}; use kernel='auto', or set "

@@ -1,6 +1,6 @@
 """The network from padded edges to energies, forces and virials: a fixed sequence of kernels and matrix products.
 
-Nothing here waits for the GPU or asks it for a size, so the same function runs plainly or is captured in a CUDA graph.
+Nothing here waits for the GPU or reads a size from it, so the same function can run directly or in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from mlff_core.model.painn import SMOOTHING
 
 
 def matmul_precision(parameters: Parameters) -> AbstractContextManager[None]:
-    """Return a context in which float32 products use tensor cores, if the parameters are stored in less on a GPU."""
+    """Return a context in which float32 products use tensor cores, if features are stored in float16 on a GPU."""
     return tensor_cores(parameters.storage != parameters.dtype and parameters.embedding.device.type == "cuda")
 
 
 def evaluate(
     parameters: Parameters, inputs: PaddedInputs, *, derivatives: bool, virial: bool, tiling: Tiling | None = None
 ) -> Outputs:
-    """Return energies, and forces and virials where they are wanted.
+    """Return energies, and forces and virials if they are wanted.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ def evaluate(
     derivatives
         Compute forces.
     virial
-        Sum the virials too.
+        Compute the virials too.
     tiling
-        None takes what suits the size.
+        Division of the work; None uses the default for the size.
     """
     with matmul_precision(parameters):
         return _Evaluation(parameters, inputs, tiling).run(derivatives=derivatives, virial=virial)
@@ -52,7 +52,7 @@ def evaluate(
 
 @dataclass(slots=True)
 class _Kept:
-    """What the way there leaves for the way back."""
+    """Intermediate results of a layer's forward pass that its backward pass needs."""
 
     phi: Tensor
     phi_hidden: Tensor | None
@@ -74,7 +74,7 @@ class _Evaluation:
         self.tiling = tiling or Tiling.suitable(self.n_atoms, config.hidden)
         self.n_blocks = -(-config.hidden // self.tiling.channels)
         self.block_f = next_power_of_2(config.hidden)
-        # Three products in tf32 add up to float32.
+        # Three products in tf32 have together the accuracy of float32.
         precision = "tf32" if self.stores else "tf32x3" if self.dtype == torch.float32 else "ieee"
         self.message_constants = {
             "HIDDEN": config.hidden,
@@ -120,7 +120,7 @@ class _Evaluation:
         inputs, zbl = self.inputs, self.parameters
         n, capacity = self.n_atoms, self.capacity
         self.neighbors = self._empty(n, capacity, dtype=torch.int32)
-        # Direction, distance, the distance that filters see, and its slope.
+        # Direction, distance, the distance used by the filters, and its derivative.
         self.geometry = self._empty(n, 6, capacity)
         self.counts = self._empty(n, dtype=torch.int32)
         self.places = self._empty(n, capacity, dtype=torch.int32)
@@ -201,9 +201,9 @@ class _Evaluation:
         return energies, torch.mm(g_hidden, first)
 
     def _backward(self, g_s: Tensor, kept: list[_Kept]) -> Tensor:
-        """Return the slopes of the edges, shape (n_blocks, n_atoms, 3, capacity), eV/Å."""
+        """Return the gradients of the edges, shape (n_blocks, n_atoms, 3, capacity), eV/Å."""
         n, f = self.n_atoms, self.hidden
-        slopes = self._empty(self.n_blocks, n, 3, self.capacity)
+        g_edges = self._empty(self.n_blocks, n, 3, self.capacity)
         g_v: Tensor | None = None
         for k in reversed(range(len(kept))):
             layer, was = self.parameters.layers[k], kept[k]
@@ -215,7 +215,7 @@ class _Evaluation:
                 message_kernels.message_backward, self.message_grid,
                 self.neighbors, self.geometry, self.counts,
                 was.phi, was.phi if was.v_gathered is None else was.v_gathered,
-                g_s_gathered, g_v_gathered, g_v, g_phi, g_v_out, slopes, layer.filters, n, self.capacity,
+                g_s_gathered, g_v_gathered, g_v, g_phi, g_v_out, g_edges, layer.filters, n, self.capacity,
                 N_PHI=was.phi.shape[1], N_FILTERS=layer.filters.shape[1], READS_VECTORS=layer.reads_vectors,
                 ACCUMULATE=k < len(kept) - 1, **self.message_constants,
             )  # fmt: skip
@@ -225,7 +225,7 @@ class _Evaluation:
                 g_hidden = torch.ops.aten.silu_backward(g_hidden, was.phi_hidden)
                 g_s = torch.addmm(g_s, g_hidden, first)
             g_v = g_v_out
-        return slopes
+        return g_edges
 
     def _gathered(self, g_s: Tensor, g_v: Tensor) -> tuple[Tensor, Tensor]:
         storage = self.parameters.storage
@@ -257,12 +257,12 @@ class _Evaluation:
         g_v_out = torch.mm(flat, layer.mix) if g_v is None else torch.addmm(g_v.view(-1, f), flat, layer.mix)
         return g_s_out, g_v_out.view(n, 3, f)
 
-    def _collect(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    def _collect(self, g_edges: Tensor) -> tuple[Tensor, Tensor]:
         inputs, zbl = self.inputs, self.parameters
         forces, virials = self._empty(self.n_atoms, 3), self._empty(self.n_atoms, 9)
         launch(
             edge_kernels.collect_forces, (self.n_atoms,),
-            inputs.species, inputs.candidates, inputs.reverse, self.places, self.geometry, inputs.n_candidates, slopes,
+            inputs.species, inputs.candidates, inputs.reverse, self.places, self.geometry, inputs.n_candidates, g_edges,
             zbl.screening, zbl.ranges, zbl.prefactors, forces, virials, self.capacity,
             N_SPECIES=len(zbl.config.elements), N_BLOCKS=self.n_blocks, BLOCK=self.block_slots, num_warps=1,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A PaiNN's numbers as the GPU kernels read them."""
+"""The numbers of a PaiNN in the form that the GPU kernels read."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Layer:
     Parameters
     ----------
     filters
-        Rows of a radial basis, its bias and zeros, shape (n_basis, n_filters), no unit.
+        Rows for the radial basis, the bias, and zeros, shape (n_basis, n_filters).
     phi
-        Weights and biases of the two layers of φ, no unit.
+        Weights and biases of the two layers of φ.
     mix
-        Shape (2·hidden, hidden), no unit.
+        Weights of the mixed vectors of the update block, shape (2·hidden, hidden).
     gates
-        Weights and biases of the two layers of the update block, no unit.
+        Weights and biases of the two layers of the update block.
     reads_vectors, writes_vectors
-        False in the first and the last layer.
+        False in the first and in the last layer, respectively.
     """
 
     filters: Tensor
@@ -53,26 +53,26 @@ class Parameters:
     Parameters
     ----------
     config
-        Its shape.
+        Shape of the network.
     layers
-        Its blocks.
+        Layers of the network.
     embedding, first_phi
-        Of each element, shape (n_elements, hidden) and (n_elements, 2·hidden), no unit: the first layer's φ depends on
-        the element alone.
+        Embedding and first layer's φ of each element, shape (n_elements, hidden) and (n_elements, 2·hidden); this φ
+        depends only on the element.
     readout
-        Weights and biases of the two layers, no unit.
+        Weights and biases of the two layers of the readout.
     scale
         Shape (), eV.
     reference_energies
         Shape (n_elements,), eV, float64.
     species_of_number
-        Shape (119,), no unit.
+        Shape (119,).
     screening, ranges, prefactors
-        Of the repulsion, shape (n_elements, n_elements), Å⁻¹, Å⁻¹ and eV Å.
+        Constants of the repulsion, shape (n_elements, n_elements), Å⁻¹, Å⁻¹ and eV Å.
     storage
-        The precision in which features are kept for others to gather.
+        The precision in which features are stored for neighbours to gather.
     n_basis
-        Rows of the filters, a power of two.
+        Number of rows of the filters, a power of two.
     """
 
     config: PaiNNConfig
@@ -96,12 +96,12 @@ class Parameters:
 
 
 def check_size(parameters: Parameters, n_atoms: int, capacity: int) -> None:
-    """Refuse what 32-bit offsets cannot reach.
+    """Refuse sizes that 32-bit offsets cannot address.
 
     Raises
     ------
     UnsupportedError
-        Says how many atoms there may be.
+        There are too many atoms or neighbours; the message states the limit.
     """
     most = 2**31 // (6 * parameters.config.hidden)
     if n_atoms >= most:
@@ -116,20 +116,20 @@ def read_parameters(model: Student, *, fast: bool) -> Parameters:
     Parameters
     ----------
     model
-        In float32 or float64.
+        The network, in float32 or float64.
     fast
         Store features in float16.
 
     Raises
     ------
     UnsupportedError
-        A precision, an architecture or a term that the kernels lack, or a network that computes something else than
-        its class.
+        The kernels do not support the precision, the architecture or a term, or the network does not compute what its
+        class computes.
     """
     SERVES.check(model)
     if not isinstance(model, PaiNN) or not computes_as_written(model):
         raise UnsupportedError(
-            f"the kernel 'triton' computes a PaiNN as it is written, but this is a {type(model).__name__} that "
+            f"the kernel 'triton' computes an unchanged PaiNN, but this is a {type(model).__name__} that "
             "computes something else; use kernel='reference'"
         )
     dtype = model.embedding.weight.dtype

@@ -1,8 +1,8 @@
 """Neighbour search on the GPU, for many systems at once: by bins in large systems, all pairs in small ones.
 
-A system has a grid of bins at least as wide as the cutoff; where that is one bin, every pair is looked at, in as many
-periodic images as the cutoff reaches. Then nothing depends on the positions but the numbers, and the search can be part
-of a CUDA graph.
+A system has a grid of bins at least as wide as the cutoff. If there is only one bin, every pair is checked, in as many
+periodic images as the cutoff reaches. The sizes of all tensors are then independent of the positions, so the search can
+be part of a CUDA graph.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import MAX_IMAGES
 
 FEW_ATOMS = 256
-"""Systems of up to so many atoms are searched pair by pair."""
+"""Largest number of atoms of a system that is searched pair by pair."""
 MOST_BINS = 64
-"""Along one lattice vector."""
+"""Largest number of bins along one lattice vector."""
 
 
 @dataclass(frozen=True, slots=True)
 class SortedAtoms:
-    """Atoms in their bins.
+    """Atoms sorted into bins.
 
     Parameters
     ----------
     order
-        Atoms, system by system and bin by bin, shape (n_atoms,), no unit.
+        Atoms, system by system and bin by bin, shape (n_atoms,).
     wrapped
-        Positions brought into the cell, shape (n_atoms, 3), Å.
+        Positions wrapped into the cell, shape (n_atoms, 3), Å.
     wraps
-        The lattice vectors taken off, shape (n_atoms, 3), int32, no unit.
+        Number of lattice vectors subtracted from each position, shape (n_atoms, 3), int32.
     bins
-        Along each lattice vector, shape (n_atoms, 3), int32, no unit.
+        Bin of each atom along each lattice vector, shape (n_atoms, 3), int32.
     starts
-        Where in ``order`` each bin begins, shape (n_bins + 1,), int32, no unit.
+        Place in ``order`` at which each bin begins, shape (n_bins + 1,), int32.
     grids, reaches
-        Bins of each system along each lattice vector, and how many the cutoff reaches, shape (n_systems, 3), int32, no
-        unit.
+        Number of bins of each system along each lattice vector, and number of bins that the cutoff reaches, shape
+        (n_systems, 3), int32.
     first_bins
-        Of each system, shape (n_systems,), int32, no unit.
+        Index of the first bin of each system, shape (n_systems,), int32.
     """
 
     order: Tensor
@@ -64,11 +64,11 @@ class NeighborSearch:
     Parameters
     ----------
     batch
-        Gives cells, periodicity and which atom belongs to which system.
+        The structures: cells, periodicity, and the system of each atom.
     cutoff
-        Å.
+        Longest distance of two neighbours, Å.
     by_bins
-        False looks at all pairs, without a question to the GPU; None decides by the size of the systems.
+        False checks all pairs, without reading anything from the GPU; None decides by the size of the systems.
 
     Raises
     ------
@@ -84,7 +84,7 @@ class NeighborSearch:
         self.system_idx = batch.system_idx.clone()
         counts = torch.bincount(batch.system_idx, minlength=self.n_systems)
         self.by_bins = int(counts.max()) > FEW_ATOMS if by_bins is None else by_bins
-        # Not like the batch's, which may be a transposed view: kernels read rows.
+        # A new tensor, because the batch's may be a transposed view and the kernels read rows.
         self.full_cell = torch.empty(self.n_systems, 3, 3, dtype=self.dtype, device=self.device)
         self.inverse = torch.empty_like(self.full_cell)
         self.heights = torch.empty(self.n_systems, 3, dtype=self.dtype, device=self.device)
@@ -101,12 +101,12 @@ class NeighborSearch:
         )
 
     def change_cell(self, batch: AtomicBatch) -> None:
-        """Take other cells for the same structures; every tensor stays in its place, for the sake of a CUDA graph.
+        """Use other cells for the same structures; every tensor keeps its memory, as a CUDA graph needs.
 
         Raises
         ------
         InputError
-            A cell is not finite, or has no volume or next to none.
+            A cell is not finite, or has no volume or almost none.
         """
         batch.validate_values()
         self._describe_cell(batch)
@@ -115,19 +115,20 @@ class NeighborSearch:
         pbc = batch.pbc.cpu()
         full = _complete_cells(batch.cell.detach().cpu().double(), pbc)
         inverse = torch.linalg.inv(full)
-        # The columns of the inverse are the normals of the cell's faces, as long as one over the distance between them.
+        # The columns of the inverse are normal to the cell's faces; their length is one over the faces' distance.
         heights = 1.0 / torch.linalg.vector_norm(inverse, dim=1)
         images = (2 * torch.ceil(self.cutoff / heights) + 1).where(pbc, torch.ones(()).double()).prod(dim=1)
         if not bool((images < MAX_IMAGES).all()):
             raise InputError(
-                f"a periodic cell has next to no volume: {int(images.max())} images lie within {self.cutoff} Å"
+                f"a periodic cell has almost no volume: {int(images.max())} images lie within {self.cutoff} Å; give "
+                "the true cell, or switch pbc off"
             )
         self.full_cell.copy_(full)
         self.inverse.copy_(inverse)
         self.heights.copy_(heights)
 
     def sort(self, positions: Tensor) -> SortedAtoms:
-        """Return the atoms in their bins.
+        """Return the atoms sorted into bins.
 
         Parameters
         ----------
@@ -156,7 +157,7 @@ class NeighborSearch:
         lengths = extent * self.heights
         grids = torch.floor(lengths / self.cutoff).clamp(1, MOST_BINS)
         reaches = torch.ceil(self.cutoff * grids / lengths)
-        # A single bin without images is all there is.
+        # A single bin without periodic images has no neighbouring bins.
         reaches = torch.where(periodic | (grids > 1), reaches, torch.zeros_like(reaches))
         position = (fractions - low[idx]) / extent[idx] * grids[idx]
         bins = torch.minimum(position.floor().clamp(min=0), grids[idx] - 1).to(torch.int64)
@@ -180,14 +181,14 @@ class NeighborSearch:
         )
 
     def fill(self, atoms: SortedAtoms, slots: PaddedNeighbors) -> None:
-        """Write the neighbours into slots; ``n_candidates`` counts those that found none, too.
+        """Write the neighbours into slots; ``n_candidates`` also counts neighbours for which there was no slot.
 
         Parameters
         ----------
         atoms
             From :meth:`sort`.
         slots
-            Of this search's atoms.
+            The slots of the atoms.
         """
         launch(
             search_kernels.search_bins, (self.n_atoms,),
@@ -203,14 +204,14 @@ class NeighborSearch:
         )  # fmt: skip
 
     def find(self, positions: Tensor, *, room: float = 1.0) -> PaddedNeighbors:
-        """Return all neighbours, in slots that suffice.
+        """Return all neighbours, in enough slots.
 
         Parameters
         ----------
         positions
             Shape (n_atoms, 3), Å.
         room
-            Slots as a multiple of the most neighbours an atom has.
+            Number of slots as a multiple of the largest number of neighbours of an atom.
         """
         atoms = self.sort(positions)
         slots = empty_neighbors(self.n_atoms, rounded_capacity(64), self.device)

@@ -1,4 +1,4 @@
-"""Structures that move: energies and forces from one CUDA graph a step, the neighbour search in it or under a skin."""
+"""Steps of moving structures: one CUDA graph for each step, with the neighbour search in it or with a skin."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.stress import stress_from_virial
 
 SEARCHED_EVERY_STEP = 64
-"""Systems of up to so many atoms are searched in the graph at each step; larger ones under a skin."""
+"""Largest number of atoms of a system that is searched in the graph at each step; larger ones have a skin."""
 MARGIN = 1e-3
-"""The search reaches further than the cutoff by this, Å, so that its rounding decides about nothing."""
+"""Extra reach of the search beyond the cutoff, Å, so that its rounding errors lose no neighbour."""
 ROOM = 1.25
-"""Slots as a multiple of the most neighbours an atom had at first."""
+"""Number of slots as a multiple of the largest number of neighbours of an atom at the search."""
 
 
 @dataclass(slots=True)
 class _Fixed:
-    """What a graph writes at the same places at every step."""
+    """Outputs of a graph, written to the same memory at every step."""
 
     energy: Tensor
     atom_energies: Tensor
@@ -41,12 +41,12 @@ class _Fixed:
 
 
 class Stepper:
-    """Evaluates one batch of structures again and again while its atoms and cells move; species stay.
+    """Evaluates one batch of structures repeatedly while its atoms and cells move; the species stay the same.
 
-    Each call waits for the GPU once, to read three numbers: the closest pair, how far an atom has moved since the last
-    search, and the most neighbours an atom has. Where the list was stale or too narrow it is made anew and the step is
-    done again, so what is returned is always right. Other cells take a search, and a question to the GPU whether they
-    are others, which structures without any are spared.
+    Each call waits for the GPU once, to read three numbers: the distance of the closest pair, the largest move of an
+    atom since the last search, and the largest number of neighbours of an atom. If the list was stale or had too few
+    slots, it is made again and the step is repeated, so the returned values are always right. Structures with cells
+    wait a second time, to find out whether the cells have changed, which requires a new search.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class Stepper:
     batch
         The structures, on the network's device and in its precision.
     skin
-        Extra reach of the search, Å; None searches small systems at every step and takes 1 Å for larger ones.
+        Extra reach of the search, Å; None searches small systems at every step and uses 1 Å for larger ones.
     tiling
-        How the work is divided; None takes what suits the size.
+        Division of the work; None uses the default for the size.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Stepper:
         cutoff = parameters.config.cutoff + max(self.skin, MARGIN)
         self._search = NeighborSearch(batch, cutoff, by_bins=False if self.searches_every_step else None)
         self.n_searches = 0
-        # Not like the batch's, which may be transposed views: kernels read rows.
+        # New tensors, because the batch's may be transposed views and the kernels read rows.
         self._positions = torch.empty(batch.n_atoms, 3, dtype=batch.dtype, device=batch.device)
         self._positions.copy_(batch.positions.detach())
         self._cell = torch.empty(batch.n_systems, 3, 3, dtype=batch.dtype, device=batch.device)
@@ -108,11 +108,11 @@ class Stepper:
 
     @property
     def capacity(self) -> int:
-        """Neighbours an atom may have before the slots are widened."""
+        """Number of slots of each atom; with more neighbours the slots are widened."""
         return self._slots.capacity
 
     def follows(self, batch: AtomicBatch) -> bool:
-        """Return whether these are the structures this was made for, wherever their atoms and cells are by now."""
+        """Return whether these are the structures of this stepper; their atoms and cells may have moved."""
         own = self._batch
         if (
             own.positions.shape != batch.positions.shape
@@ -125,26 +125,26 @@ class Stepper:
         return bool(same & (own.pbc == batch.pbc).all())
 
     def step(self, positions: Tensor, cell: Tensor | None = None, *, stress: bool = False) -> Prediction:
-        """Return energies, forces and, if it is asked for, the stress; the next step overwrites them.
+        """Return energies, forces and, if wanted, the stress; the next step overwrites them.
 
         Parameters
         ----------
         positions
             Shape (n_atoms, 3), Å.
         cell
-            Shape (n_systems, 3, 3), Å; None where no cell has changed.
+            Shape (n_systems, 3, 3), Å; None if no cell has changed.
         stress
-            Compute the stress too; that of a structure without a cell is no number.
+            Compute the stress too; it is NaN or infinite for a structure without a cell.
 
         Raises
         ------
         InputError
-            Positions or a cell that are not finite, overlapping atoms, or a cell of no volume.
+            Positions or a cell are not finite, atoms overlap, or a cell has no volume.
         """
         with torch.no_grad(), torch.cuda.device_of(positions):
             self._positions.copy_(positions)
             if cell is not None and self._has_cell and not torch.equal(cell, self._cell):
-                # Checked first, so that a cell that is refused leaves the last one.
+                # Checked first, so that the last cell is kept if the new one is refused.
                 self._search.change_cell(replace(self._batch, cell=cell.detach()))
                 self._cell.copy_(cell)
                 self._rebuild()
@@ -161,7 +161,7 @@ class Stepper:
         return self._graphs[stress]
 
     def _holds(self, fixed: _Fixed) -> bool:
-        """Return whether the list the step was done with was right; make it anew otherwise."""
+        """Return whether the step used a valid list of neighbours; make the list again otherwise."""
         closest, moved, most = fixed.flags.tolist()
         # `not <=` so that NaN counts as moved.
         stale = not moved <= (self.skin / 2) ** 2
@@ -183,7 +183,7 @@ class Stepper:
         )
 
     def _rebuild(self) -> None:
-        """Search at the present positions and bring atoms that are near each other together in memory."""
+        """Search at the present positions, and sort the atoms so that near atoms are close in memory."""
         self.n_searches += 1
         if self.searches_every_step:
             return
@@ -199,7 +199,7 @@ class Stepper:
             self._widen(rounded_capacity(int(most * ROOM)))
 
     def _widen(self, capacity: int) -> None:
-        """Take slots for so many neighbours, and with them a new graph."""
+        """Allocate slots for so many neighbours, which requires new graphs."""
         device = self._positions.device
         check_size(self.parameters, len(self._positions), capacity)
         self._slots: PaddedNeighbors = empty_neighbors(len(self._positions), capacity, device)
@@ -217,11 +217,11 @@ class Stepper:
         self._graphs: dict[bool, Graph[_Fixed]] = {}
 
     def _evaluate(self, stress: bool) -> _Fixed:
-        """Do one step; asks the GPU for nothing, so that a graph may hold it."""
+        """Do one step without waiting for the GPU, so that it can be captured in a graph."""
         if self.searches_every_step:
             self._sorted.copy_(self._positions)
             self._search.fill(self._search.sort(self._sorted), self._slots)
-            # Zero, or NaN where a position is not finite: such an atom has no neighbours that would show it.
+            # 0, or NaN if a position is not finite; such an atom has no neighbours, so `closest` would not show it.
             moved = (self._positions - self._positions).sum()
         else:
             torch.index_select(self._positions, 0, self._order, out=self._sorted)

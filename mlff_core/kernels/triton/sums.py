@@ -1,4 +1,4 @@
-"""Sums over the atoms of each system that come out the same to the bit at every call."""
+"""Sums over the atoms of each system, with the same bits at every call."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from mlff_core.kernels.triton.jit import node as node_kernels
 from mlff_core.kernels.triton.launch import launch
 
 CHUNK = 1024
-"""Atoms that one program sums."""
+"""Number of atoms that one program sums."""
 
 
 def sum_systems(values: Tensor, starts: Tensor, largest: int) -> Tensor:
-    """Return the sums over each system, shape (n_systems, n_columns), float64, the same bits at every call.
+    """Return the sum over each system, shape (n_systems, n_columns), float64, with the same bits at every call.
 
     Parameters
     ----------
     values
         Shape (n_atoms, n_columns), any unit.
     starts
-        The first row of each system and the end of the last, shape (n_systems + 1,), no unit.
+        The first row of each system and the end of the last, shape (n_systems + 1,).
     largest
-        Rows of the largest system, or more.
+        Number of rows of the largest system, or a larger number.
     """
     n_columns = values.shape[1]
     n_systems, n_parts = len(starts) - 1, -(-largest // CHUNK)

@@ -1,4 +1,4 @@
-"""Compiles every kernel that an evaluation and a search start, for a GPU that need not be there; prints their names.
+"""Compiles every kernel of an evaluation and a search for a GPU, without having one; prints their names.
 
 Run by a test in a process of its own, since Triton decides at its import whether it compiles or interprets.
 """

@@ -129,7 +129,7 @@ def make_model():
 
 @pytest.fixture
 def truth():
-    """What the reference says in float64, and the edges it was asked with."""
+    """The reference's prediction in float64, and the edges it was made with."""
 
     def evaluate(model, batch, want=ALL):
         edges = find_neighbors(batch, model.cutoff)

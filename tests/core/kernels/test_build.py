@@ -1,4 +1,4 @@
-"""How the CPU kernel's library is found, built and done without."""
+"""How the CPU kernel's library is found and built, and what happens without it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which kernel a student gets."""
+"""The choice of a student's kernel."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_fast_kernel_is_for_float32(make_model, monkeypatch):
 
 
 def test_an_unknown_kernel_is_refused(make_model):
-    with pytest.raises(InputError, match="no kernel is called 'fastest'; there are auto, reference, cpu"):
+    with pytest.raises(InputError, match="no kernel is called 'fastest'; kernels are auto, reference, cpu"):
         choose_kernel(make_model(SMALL), "fastest")
 
 

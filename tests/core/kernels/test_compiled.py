@@ -1,4 +1,4 @@
-"""The compiled kernel says what the reference says, and compiles a model once.
+"""The compiled kernel agrees with the reference, and compiles a model once.
 
 Compiling takes the smallest network most of a minute, so all tests that do are slow ones.
 """
@@ -44,7 +44,7 @@ def cache(folder, monkeypatch):
 
 @pytest.fixture
 def log(caplog):
-    choose._say_once.cache_clear()
+    choose._log_once.cache_clear()
     caplog.set_level(logging.INFO, "mlff_core.kernels")
     return caplog
 
@@ -84,7 +84,7 @@ def test_a_model_is_compiled_once_and_then_opened(cache, make_model, make_struct
     assert kernel.evaluate(batch, edges, ("energy",)).forces is None
 
 
-def test_a_damaged_file_is_compiled_anew(cache, make_model, monkeypatch):
+def test_a_damaged_file_is_compiled_again(cache, make_model, monkeypatch):
     model = make_model(SMALL)
     path = compiled._path(model)
     path.write_bytes(b"not a package")
@@ -140,7 +140,7 @@ def test_changed_weights_are_seen(cache, make_model, make_structure, truth):
     assert_same(kernel.evaluate(batch, edges, ALL), expected, 1e-10)
 
 
-def test_nobody_waits_for_a_compiler_unasked(cache, monkeypatch, never, log):
+def test_nothing_is_compiled_unless_requested(cache, monkeypatch, never, log):
     monkeypatch.delenv("MLFF_KERNEL", raising=False)
     never()
     assert choose_kernel(Doubled(SMALL)).name == "reference"

@@ -1,4 +1,4 @@
-"""Energy along a trajectory: the CPU kernel in float32 keeps it as well as the reference does."""
+"""Total energy along a trajectory: the CPU kernel in float32 conserves it as well as the reference does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def total_energy(kernel):
 
 
 def drift(energy):
-    """Return the slope of a line through the energies, eV a step."""
+    """Return the slope of a line through the energies, eV per step."""
     return abs(np.polyfit(np.arange(len(energy)), energy, 1)[0])
 
 
@@ -33,5 +33,5 @@ def test_the_total_energy_deviates_and_drifts_no_more_than_the_references():
     assert np.abs(reference).max() > 0
     assert np.abs(fused).max() < 1.1 * np.abs(reference).max()
     assert fused.std() < 1.1 * reference.std()
-    # A tenth of the deviation over the whole run: what the phase of the fluctuation makes of a slope.
+    # A tenth of the deviation over the whole run: the effect of the phase of the fluctuation on a fitted slope.
     assert drift(fused) < 1.1 * drift(reference) + 0.1 * reference.std() / N_STEPS

@@ -1,4 +1,4 @@
-"""The CPU kernel says what the reference says."""
+"""The CPU kernel agrees with the reference."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_variant_has_both_precisions(variant, make_model, make_structure, 
 
 @pytest.mark.parametrize("what", ["cell smaller than the cutoff", "atoms at the edge of each other's cores"])
 @pytest.mark.parametrize("variant", variants())
-def test_forces_are_the_slope_of_the_energy(variant, what, make_model, make_structure):
+def test_forces_are_the_negative_gradient_of_the_energy(variant, what, make_model, make_structure):
     kernel = CPUKernel(make_model(PRESETS["tiny"]), variant)
     batch = make_structure(what)
     edges = find_neighbors(batch, 5.0)
@@ -100,7 +100,7 @@ def test_float64_is_the_reference_within_what_an_engine_may_add(preset, structur
     assert_same(CPUKernel(model).evaluate(structure, edges, ALL), expected, Engine.tolerance_float64.forces)
 
 
-def test_stress_is_the_slope_of_the_energy_under_strain(make_model, make_structure):
+def test_stress_is_the_derivative_of_the_energy_under_strain(make_model, make_structure):
     kernel = CPUKernel(make_model(PRESETS["tiny"]))
     batch = make_structure("cell smaller than the cutoff")
     edges = find_neighbors(batch, 5.0)
@@ -116,11 +116,11 @@ def test_stress_is_the_slope_of_the_energy_under_strain(make_model, make_structu
 
     for row in range(3):
         for column in range(3):
-            slope = (strained(row, column, step) - strained(row, column, -step)) / (2 * step) / volume
-            assert float(slope) == pytest.approx(float(stress[row, column]), rel=1e-5, abs=1e-6)
+            derivative = (strained(row, column, step) - strained(row, column, -step)) / (2 * step) / volume
+            assert float(derivative) == pytest.approx(float(stress[row, column]), rel=1e-5, abs=1e-6)
 
 
-def test_forces_add_up_to_nothing(make_model, structure):
+def test_forces_sum_to_zero(make_model, structure):
     edges = find_neighbors(structure, 5.0)
     forces = CPUKernel(make_model(PRESETS["ultra-tiny"])).evaluate(structure, edges, ("forces",)).forces
     assert float(forces.sum(dim=0).abs().max()) < 1e-10 * max(1.0, float(forces.abs().max()))
@@ -197,7 +197,7 @@ def test_changed_weights_are_seen(make_model, make_structure):
     assert_same(after, ReferenceKernel(model).evaluate(batch, edges, ALL), 1e-5)
 
 
-def test_bad_input_is_refused_in_plain_words(make_model, make_structure):
+def test_bad_input_is_refused_with_clear_messages(make_model, make_structure):
     batch = make_structure("molecule")
     kernel, edges = CPUKernel(make_model(SMALL)), find_neighbors(batch, 5.0)
     close = batch.positions.clone()

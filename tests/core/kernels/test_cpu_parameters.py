@@ -25,11 +25,11 @@ def spline(table, cutoff, r):
     p = (r / step - row)[:, None]
     q = 1 - p
     value = (q**3, 4 - 6 * p**2 + 3 * p**3, 4 - 6 * q**2 + 3 * q**3, p**3)
-    slope = (-3 * q**2, 9 * p**2 - 12 * p, 12 * q - 9 * q**2, 3 * p**2)
-    curvature = (6 * q, 18 * p - 12, 18 * q - 12, 6 * p)
+    first = (-3 * q**2, 9 * p**2 - 12 * p, 12 * q - 9 * q**2, 3 * p**2)
+    second = (6 * q, 18 * p - 12, 18 * q - 12, 6 * p)
     return [
         sum(w * table[row + k] for k, w in enumerate(weights)) / 6 / step**order
-        for order, weights in enumerate((value, slope, curvature))
+        for order, weights in enumerate((value, first, second))
     ]
 
 
@@ -41,14 +41,14 @@ def exact(model, linear, r):
 
     x, one = torch.as_tensor(r), torch.ones(len(r), dtype=torch.float64)
 
-    def slope(x):
+    def first(x):
         return torch.func.jvp(filters, (x,), (one,))[1]
 
-    return filters(x).numpy(), slope(x).numpy(), torch.func.jvp(slope, (x,), (one,))[1].numpy()
+    return filters(x).numpy(), first(x).numpy(), torch.func.jvp(first, (x,), (one,))[1].numpy()
 
 
 @pytest.mark.parametrize("basis", ["bessel", "gaussian"])
-def test_the_table_has_value_slope_and_curvature_of_the_filters(basis, make_model):
+def test_the_table_has_the_value_and_two_derivatives_of_the_filters(basis, make_model):
     model = make_model(replace(PRESETS["tiny"], radial_basis=basis))
     linear = model.filters[0]
     table = filter_table(model, linear, N_INTERVALS[torch.float32])

@@ -81,7 +81,7 @@ STEP = 1e-4
 
 
 def energy_force_curvature(kernel, lengths, step=STEP):
-    """Return E, dE/dx of the atom that moves, and its slope, at each length, shape (n, 3)."""
+    """Return E, dE/dx of the atom that moves, and the derivative of that, at each length, shape (n, 3)."""
     rows = []
     for length in lengths:
         at = []
@@ -89,17 +89,17 @@ def energy_force_curvature(kernel, lengths, step=STEP):
             batch = triangle(length + shift)
             edges = find_neighbors(batch, CUTOFF + 0.5)
             given = kernel.evaluate(batch, edges, ("forces",))
-            # The third atom moves by half as much, as `triangle` says.
-            slope = -float(given.forces[1, 0] + 0.5 * given.forces[2, 0])
-            at.append((float(given.energy), slope))
+            # The third atom moves by half as much, see `triangle`.
+            derivative = -float(given.forces[1, 0] + 0.5 * given.forces[2, 0])
+            at.append((float(given.energy), derivative))
         rows.append((at[0][0], at[0][1], (at[1][1] - at[2][1]) / (step / 2)))
     return np.array(rows)
 
 
 def jumps(values):
-    """Return how far what is extrapolated from the two sides is apart.
+    """Return the difference of the values extrapolated from the two sides.
 
-    That shrinks with the square of the step where no more than the slope of the slope jumps; a jump stays.
+    That shrinks with the square of the step if only a derivative of the values jumps; a jump of the values stays.
     """
     far_left, left, right, far_right = values
     return np.abs((2 * left - far_left) - (2 * right - far_right))

@@ -56,13 +56,13 @@ def test_the_limit_of_a_container_that_sees_its_own_group_as_the_root_counts(mac
     assert usable_memory(machine(V2.format(path="/"), {"memory.max": 2 * GIB})) == 2 * GIB
 
 
-def test_the_limit_of_a_container_that_is_told_the_hosts_path_counts(machine):
+def test_the_limit_of_a_container_that_sees_the_hosts_path_counts(machine):
     """Docker with the first version: the path is the host's, the files are the container's own."""
     root = machine(V1.format(path="/docker/0123abcd"), {"memory/memory.limit_in_bytes": 3 * GIB})
     assert usable_memory(root) == 3 * GIB
 
 
-def test_no_limit_of_the_first_version_is_a_great_number(machine):
+def test_no_limit_of_the_first_version_is_a_large_number(machine):
     root = machine(V1.format(path="/"), {"memory/memory.limit_in_bytes": 9223372036854771712})
     assert usable_memory(root) == 64 * GIB
 

@@ -115,7 +115,7 @@ def resident_bytes():
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not say what memory a process has")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not report the memory of a process")
 @pytest.mark.parametrize(
     ("config", "dtype", "n_cells"),
     [
@@ -123,15 +123,15 @@ def resident_bytes():
         pytest.param(PaiNNConfig(hidden=13, n_radial=6), torch.float64, 160, id="width that is padded"),
     ],
 )
-def test_an_evaluation_takes_the_memory_it_was_said_to_need(config, dtype, n_cells, make_model, make_structure):
+def test_an_evaluation_takes_the_memory_it_states(config, dtype, n_cells, make_model, make_structure):
     kernel = CPUKernel(make_model(config, dtype))
     batch = stretched(make_structure, n_cells).to(dtype=dtype)
     edges = find_neighbors(batch, config.cutoff)
-    said = kernel.needed_bytes(batch.n_atoms, edges.n_edges)
-    assert said > 2**26  # more than what the allocator may have lying about
+    stated = kernel.needed_bytes(batch.n_atoms, edges.n_edges)
+    assert stated > 2**26  # more than what the allocator may hold unused
     before = resident_bytes()
     kernel.evaluate(batch, edges, ("energy", "forces"))
-    assert 0.8 * said < resident_bytes() - before < 1.2 * said
+    assert 0.8 * stated < resident_bytes() - before < 1.2 * stated
 
 
 def test_overlapping_atoms_are_named_as_in_the_whole(make_model, make_structure, monkeypatch):

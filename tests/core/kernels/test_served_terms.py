@@ -28,7 +28,7 @@ def extended(make_attraction):
 
 
 @pytest.mark.parametrize(
-    ("make", "who"),
+    ("make", "consumer"),
     [
         (lambda model: choose_kernel(model, "cpu"), "the CPU kernel"),
         (CPUGradientKernel, "the CPU kernel"),
@@ -37,8 +37,9 @@ def extended(make_attraction):
     ],
     ids=["cpu", "gradient", "packed for LAMMPS", "compiled"],
 )
-def test_the_term_the_kernel_and_the_remedy_are_named(make, who, extended):
-    with pytest.raises(UnsupportedError, match=f"term 'attraction', which {who} does not .*use kernel='reference'"):
+def test_the_term_the_kernel_and_the_remedy_are_named(make, consumer, extended):
+    message = f"term 'attraction', which {consumer} does not .*use kernel='reference'"
+    with pytest.raises(UnsupportedError, match=message):
         make(extended)
 
 
@@ -50,9 +51,9 @@ def test_the_gpu_kernels_name_the_term(name, extended, monkeypatch):
         choose_kernel(extended, name)
 
 
-def test_the_automatic_choice_is_the_reference_and_says_why(extended, monkeypatch, caplog):
+def test_the_automatic_choice_is_the_reference_and_the_log_has_the_reason(extended, monkeypatch, caplog):
     monkeypatch.delenv("MLFF_KERNEL", raising=False)
-    choose._say_once.cache_clear()
+    choose._log_once.cache_clear()
     with caplog.at_level(logging.INFO, "mlff_core.kernels"):
         assert choose_kernel(extended).name == "reference"
     assert "'attraction'" in caplog.text

@@ -1,4 +1,4 @@
-"""The GPU kernels say what the reference says: here in Triton's interpreter, in test_gpu.py on a GPU.
+"""The GPU kernels agree with the reference: here in Triton's interpreter, in test_gpu.py on a GPU.
 
 The interpreter takes a fifth of a second an atom, so the structures are small.
 """

@@ -1,4 +1,4 @@
-"""A student on the GPU kernels that is asked for structures that move: here in Triton's interpreter."""
+"""Moving structures on the GPU kernels, here in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def student(make_model):
 
 @pytest.fixture
 def no_list(monkeypatch):
-    """Let no list of neighbours be made on the host for the potential under test."""
+    """Forbid lists of neighbours made on the host for the potential under test."""
 
     def refuse(*_):
         raise AssertionError("neighbours were searched on the host")
@@ -70,7 +70,7 @@ def test_atoms_and_cells_that_move_have_the_numbers_of_the_reference(student):
 
 
 @pytest.mark.usefixtures("no_list")
-def test_a_cell_that_shrinks_under_a_skin_is_searched_anew(student, monkeypatch):
+def test_a_cell_that_shrinks_under_a_skin_is_searched_again(student, monkeypatch):
     monkeypatch.setattr("mlff_core.kernels.triton.kernel.SEARCHED_EVERY_STEP", 0)
     truth, moving = student("reference"), VerletPotential(student("triton"), skin=0.3)
     for batch, n_searches in ((crystal(), 1), (crystal(seed=1), 1), (crystal(0.9), 2), (crystal(0.9, seed=1), 2)):
@@ -115,7 +115,7 @@ def test_other_structures_and_other_weights_take_another_stepper(student):
     close(moving.predict(batch), truth.predict(batch), ("energy", "forces"))
 
 
-def test_what_a_student_refuses_is_refused_in_the_same_words(student):
+def test_bad_input_is_refused_with_the_same_messages(student):
     bare, moving = student("reference"), VerletPotential(student("triton"))
     moving.predict(molecule())
     charged = molecule(charge=1.0)

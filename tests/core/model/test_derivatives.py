@@ -31,7 +31,7 @@ CASES = ["ethanol", "molecule in a dummy cell", "triclinic crystal", "slab", "ce
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_forces_are_the_slope_of_the_energy(student, name):
+def test_forces_are_the_negative_gradient_of_the_energy(student, name):
     batch = structures.to_batch(structures.all_structures()[name])
     forces = student.predict(batch).forces
     step = 1e-5
@@ -44,12 +44,12 @@ def test_forces_are_the_slope_of_the_energy(student, name):
 
 
 @pytest.mark.parametrize("name", ["triclinic crystal", "slab", "cell smaller than the cutoff"])
-def test_stress_is_the_slope_of_the_energy_with_strain(student, name):
+def test_stress_is_the_derivative_of_the_energy_under_strain(student, name):
     batch = structures.to_batch(structures.all_structures()[name])
     stress = student.predict(batch, want=("stress",)).stress[0]
     volume = float(torch.linalg.det(batch.cell[0]).abs())
     step = 1e-5
-    slope = torch.zeros(3, 3, dtype=torch.float64)
+    derivative = torch.zeros(3, 3, dtype=torch.float64)
     for a, b in np.ndindex(3, 3):
         energies = []
         for sign in (1, -1):
@@ -59,8 +59,8 @@ def test_stress_is_the_slope_of_the_energy_with_strain(student, name):
                 batch.positions @ strain, batch.atomic_numbers, batch.cell @ strain, batch.pbc, batch.system_idx
             )
             energies.append(energy(student, strained))
-        slope[a, b] = (energies[0] - energies[1]) / (2 * step * volume)
-    assert float((stress - slope).abs().max()) < 1e-7
+        derivative[a, b] = (energies[0] - energies[1]) / (2 * step * volume)
+    assert float((stress - derivative).abs().max()) < 1e-7
     assert float((stress - stress.T).abs().max()) < 1e-12
 
 
@@ -75,7 +75,7 @@ def test_a_squeezed_crystal_pushes_and_its_stress_is_negative():
 
 
 @pytest.mark.parametrize("name", ["ethanol", "slab", "cell smaller than the cutoff"])
-def test_the_hessian_is_the_slope_of_the_forces(student, name):
+def test_the_hessian_is_the_derivative_of_the_forces(student, name):
     batch = structures.to_batch(structures.all_structures()[name])
     exact = student.hessian(batch)
     assert torch.equal(exact, exact.T)
@@ -97,7 +97,7 @@ def test_the_difference_hessian_of_any_potential_agrees_with_the_exact_one():
 
 
 def approach(student, distances, numbers=(6, 8, 1)):
-    """Energy, force and curvature of an atom that moves along x past a bonded pair, by distance from its first atom."""
+    """Energy, force and second derivative of an atom that moves along x past a bonded pair, by distance."""
     rows = []
     for distance in distances:
         batch = single([[0, 0, 0], [-0.5, 0.9, 0.3], [distance, 0, 0]], numbers, dtype=torch.float64)
@@ -107,7 +107,7 @@ def approach(student, distances, numbers=(6, 8, 1)):
     return np.array(rows)
 
 
-@pytest.mark.parametrize("order", [0, 1, 2], ids=["value", "slope", "curvature"])
+@pytest.mark.parametrize("order", [0, 1, 2], ids=["value", "first derivative", "second derivative"])
 def test_nothing_jumps_as_an_atom_crosses_the_cutoff(student, order):
     cutoff = student.card.cutoff
     inside, outside = approach(student, [cutoff - 1e-6, cutoff + 1e-6])
@@ -117,7 +117,7 @@ def test_nothing_jumps_as_an_atom_crosses_the_cutoff(student, order):
     assert abs(closer[0][order] - closer[1][order]) < 1e-6
 
 
-@pytest.mark.parametrize("order", [0, 1, 2], ids=["value", "slope", "curvature"])
+@pytest.mark.parametrize("order", [0, 1, 2], ids=["value", "first derivative", "second derivative"])
 def test_nothing_jumps_where_the_repulsion_ends(order):
     zbl = ZBLRepulsion((1, 6, 8), 5.0).double()
     for pair in ((0, 0), (0, 1), (1, 2), (2, 2)):

@@ -1,4 +1,4 @@
-"""Inside the core of a pair its distance is held, and the repulsion alone acts along it."""
+"""Inside the core of a pair the filters see a constant distance, and only the repulsion acts along it."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def held(distances, core=0.7):
     return held_distances(distances, torch.full_like(distances, 1 / LENGTH), core)
 
 
-def test_outside_the_core_a_distance_is_itself_to_the_last_bit():
+def test_outside_the_core_a_distance_is_unchanged_to_the_last_bit():
     for dtype in (torch.float32, torch.float64):
         r = torch.linspace(0.7 * LENGTH + 1e-6, 5.0, 5000, dtype=dtype)
         assert torch.equal(held(r), r)
@@ -38,19 +38,19 @@ def test_a_held_distance_grows_with_the_true_one_and_has_three_continuous_deriva
             assert float(value.detach().max()) == pytest.approx(1.0, abs=1e-9)
         if order < 3:
             (value,) = torch.autograd.grad(value.sum(), r, create_graph=True)
-    # No step is longer than the spacing times the largest slope, 60 for the third derivative: there is no jump.
+    # No step is longer than the spacing times the largest derivative, 60 for the third derivative: there is no jump.
     spacing = 0.5 / 4000
     for order, step in enumerate(steps):
         assert step < 60 * spacing / (CORE_WIDTH * LENGTH) ** order
 
 
-def test_the_slope_of_a_held_distance_is_that_of_its_values():
+def test_the_derivative_of_a_held_distance_is_that_of_its_values():
     r = torch.linspace(0.7, 1.05, 50, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(held, (r,))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e3])
-def test_whatever_the_network_says_two_atoms_deep_in_the_core_feel_the_repulsion_alone(scale):
+def test_two_atoms_deep_in_the_core_feel_only_the_repulsion_for_any_network(scale):
     torch.manual_seed(0)
     model = PaiNN(PaiNNConfig(hidden=8, n_layers=2, n_radial=6)).double()
     model.scale.fill_(scale)

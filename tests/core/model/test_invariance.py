@@ -1,4 +1,4 @@
-"""What the energy must not depend on, and how forces and stress must turn with the structure."""
+"""Invariances of the energy, and the rotation of forces and stress with the structure."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def close(a, b, scale=None):
 
 
 def learned(student, prediction, batch):
-    """Energies without the reference energies, whose −10³ eV would hide a broken digit."""
+    """Energies without the reference energies, whose −10³ eV would hide errors in small digits."""
     species = student.model.species_of_number[batch.atomic_numbers]
     return prediction.atom_energies - student.model.reference_energies[species]
 
@@ -125,7 +125,7 @@ def test_the_energy_is_float64_and_the_sum_of_the_atoms(student):
         assert float((prediction.energy - exact.energy).abs()) < 1e-4
 
 
-def test_an_isolated_atom_feels_nothing(student):
+def test_an_isolated_atom_has_no_force(student):
     lonely = structures.to_batch(structures.one_atom())
     prediction = student.predict(lonely)
     assert prediction.forces.abs().max() == 0

@@ -1,4 +1,4 @@
-"""The network: what it computes, how large it is, and what keeps its precision."""
+"""The network: its values, its size and its precision."""
 
 import copy
 import io
@@ -44,13 +44,13 @@ def test_a_preset_for_other_elements_differs_in_its_embedding_alone():
      {"radial_basis": "sinc"}],
     ids=str,
 )  # fmt: skip
-def test_a_shape_that_is_none_is_refused(wrong):
+def test_an_invalid_shape_is_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         PaiNNConfig(**wrong)
 
 
 def naive_painn(model, atomic_numbers, edge_vectors, centers, neighbors):
-    """The paper's PaiNN in full, eqs. 6 to 10, with every block it has; what the model leaves out has random weights.
+    """The paper's full PaiNN, eqs. 6 to 10, with every block; parts that the model leaves out have random weights.
 
     Loops over layers only; envelope, smoothing and readout as the model documents them.
     """
@@ -187,7 +187,7 @@ def test_reference_energies_keep_every_digit(trip):
 
 
 @pytest.mark.parametrize("basis", ["bessel", "gaussian"])
-def test_a_model_in_float64_does_not_depend_on_the_way_it_came(basis):
+def test_a_model_in_float64_does_not_depend_on_earlier_casts(basis):
     torch.manual_seed(0)
     config = PaiNNConfig(hidden=8, n_layers=2, radial_basis=basis)
     single_precision = PaiNN(config)

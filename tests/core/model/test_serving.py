@@ -1,4 +1,4 @@
-"""What is made for some terms refuses a student with others in words."""
+"""Exports and kernels that support some terms refuse a student with others, with a clear error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONFIG = PaiNNConfig(elements=(1, 6, 8), hidden=8, n_layers=2, n_radial=6, cutof
 
 @pytest.fixture
 def extended(make_attraction):
-    """A student with a term more than any kernel has."""
+    """A student with a term that no kernel has."""
     return PaiNN(CONFIG, [ZBLRepulsion.make(CONFIG), make_attraction(CONFIG, 7.0)])
 
 
@@ -84,7 +84,7 @@ def test_every_architecture_and_term_stands_in_its_table_by_its_own_name():
     assert all(name == kind.name for name, kind in TERMS.items())
 
 
-def test_what_no_table_has_is_refused():
+def test_unknown_architectures_and_terms_are_refused():
     with pytest.raises(UnsupportedError, match="'Transformer' model; this version knows PaiNN"):
         make_student("Transformer", {})
     with pytest.raises(UnsupportedError, match="term 'magic'; this version knows zbl"):

@@ -21,7 +21,7 @@ def test_every_pair_of_elements_repels_the_more_the_closer_it_is():
     assert bool((zbl.pair_energies(ends + 1e-9, first, second) == 0).all())
 
 
-def test_half_the_pair_energy_stands_on_each_edge_and_order_does_not_matter():
+def test_each_edge_has_half_the_pair_energy_and_order_does_not_matter():
     zbl = ZBLRepulsion((1, 6, 8), 5.0).double()
     r = torch.tensor([0.7], dtype=torch.float64)
     forward, backward = (zbl.pair_energies(r, torch.tensor([a]), torch.tensor([b])) for a, b in ((0, 2), (2, 0)))

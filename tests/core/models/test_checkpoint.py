@@ -1,4 +1,4 @@
-"""The model file: what is written comes back, what is not ours is refused, old versions load for ever."""
+"""The model file: a model is read as it was written, other files are refused, old versions can still be read."""
 
 import io
 import os
@@ -42,8 +42,8 @@ def rewrite(path, **changed):
     torch.save(torch.load(path, weights_only=True) | changed, path)
 
 
-def refused(path, words=None):
-    with pytest.raises(CheckpointError, match=words) as caught:
+def refused(path, message=None):
+    with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert "weights_only" not in str(caught.value), "advice of torch to load the file unchecked"
@@ -112,15 +112,15 @@ def test_a_save_that_fails_leaves_the_old_file(file, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("card", "words"),
+    ("card", "message"),
     [
         (ModelCard("drop", (1, 8), 4.0), "elements"),
         (ModelCard("drop", CONFIG.elements, 5.0), "cutoff"),
         (ModelCard("drop", CONFIG.elements, 4.0, training={"f": print}), "JSON"),
     ],
 )
-def test_a_card_that_is_not_the_models_is_not_saved(tmp_path, card, words):
-    with pytest.raises(InputError, match=words):
+def test_a_card_that_is_not_the_models_is_not_saved(tmp_path, card, message):
+    with pytest.raises(InputError, match=message):
         save_checkpoint(tmp_path / "model.pt", small_model(), card)
     assert not list(tmp_path.iterdir())
 
@@ -135,20 +135,25 @@ def test_a_diverged_model_is_not_saved(tmp_path):
 # Old formats
 
 
-def test_format_1_loads_for_ever_and_means_the_same():
+def assert_water(potential, hydrogens, energy, forces):
+    """Compare a water molecule with O at the origin with numbers that were stored with the file, eV and eV/Å."""
+    water = single([[0, 0, 0], *hydrogens], [8, 1, 1], dtype=torch.float64)
+    prediction = potential.predict(water)
+    assert float(prediction.energy) == pytest.approx(energy, abs=1e-9)
+    assert torch.allclose(prediction.forces, torch.tensor(forces, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+def test_format_1_still_loads_with_the_same_numbers():
     # By the reference: the numbers are compared to more digits than a table of filters has.
     potential = load(FORMATS / "format_v1.pt", device="cpu", dtype="float64", kernel="reference")
     assert potential.card.symbols == ("H", "C", "N", "O")
     assert potential.card.metrics == {"force_mae": 0.5}
-    water = single([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]], [8, 1, 1], dtype=torch.float64)
-    prediction = potential.predict(water)
-    assert float(prediction.energy) == pytest.approx(-2067.0707550957186, abs=1e-9)
     forces = [
         [-2.157261100056882, -2.241146978726099, -0.24098354609958056],
         [1.8925515600146947, 0.6533792892779151, 0.07025583755676507],
         [0.2647095400421875, 1.587767689448184, 0.1707277085428155],
     ]
-    assert torch.allclose(prediction.forces, torch.tensor(forces, dtype=torch.float64), rtol=0, atol=1e-9)
+    assert_water(potential, [[0.96, 0, 0], [-0.24, 0.93, 0.1]], -2067.0707550957186, forces)
     cell = [[2.4, 0.1, -0.2], [-0.5, 2.6, 0.3], [0.3, 0.6, 2.8]]
     crystal = single([[0.3, 0.6, 0.1], [1.2, 2.1, 2.0]], [6, 7], cell, True, dtype=torch.float64)
     prediction = potential.predict(crystal, want=("energy", "stress"))
@@ -161,19 +166,16 @@ def test_format_1_loads_for_ever_and_means_the_same():
     assert torch.allclose(prediction.stress[0], torch.tensor(stress, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
-def test_format_2_loads_for_ever_and_means_the_same():
+def test_format_2_still_loads_with_the_same_numbers():
     # Version 2 knows the core: O and H are inside theirs here.
     potential = load(FORMATS / "format_v2.pt", device="cpu", dtype="float64", kernel="reference")
     assert potential.model.core == 0.7
-    water = single([[0, 0, 0], [0.65, 0, 0], [-0.24, 0.8, 0.1]], [8, 1, 1], dtype=torch.float64)
-    prediction = potential.predict(water)
-    assert float(prediction.energy) == pytest.approx(-2057.672451027334, abs=1e-9)
     forces = [
         [-75.98728142592998, -17.53881478783714, -2.1923518484796425],
         [80.30050223718412, 0.8525156180647205, 0.10656445225809007],
         [-4.31322081125414, 16.68629916977242, 2.0857873962215523],
     ]
-    assert torch.allclose(prediction.forces, torch.tensor(forces, dtype=torch.float64), rtol=0, atol=1e-9)
+    assert_water(potential, [[0.65, 0, 0], [-0.24, 0.8, 0.1]], -2057.672451027334, forces)
 
 
 def test_a_network_of_format_1_has_no_core():
@@ -271,7 +273,7 @@ def test_a_foreign_file_is_refused(tmp_path):
         refused(path)
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_a_path_that_is_not_a_file_is_refused(tmp_path):
     refused(tmp_path / "absent.pt", "no file")
     refused(tmp_path, "folder")
 
@@ -286,7 +288,7 @@ def without(content, *keys):
     return {key: value for key, value in content.items() if key not in keys}
 
 
-def test_a_newer_format_says_to_update(file):
+def test_the_error_for_a_newer_format_asks_for_an_update(file):
     rewrite(file, format_version=FORMAT_VERSION + 1, surprise=[1, 2, 3])
     refused(file, f"format version {FORMAT_VERSION + 1}.*update")
 
@@ -316,7 +318,7 @@ def test_a_part_that_is_missing_is_damage(file, key):
 
 
 def sealed(file, **changed):
-    """Change entries and make the digest fit, as a careless program of somebody else's might."""
+    """Change entries and make the digest fit, as another careless program might."""
     from mlff_core.models.checkpoint import _digest
 
     content = torch.load(file, weights_only=True) | changed
@@ -324,7 +326,7 @@ def sealed(file, **changed):
 
 
 @pytest.mark.parametrize(
-    ("part", "changed", "words"),
+    ("part", "changed", "message"),
     [
         ("config", {"hidden": 1_000_000}, "config and weights disagree"),
         ("config", {"n_layers": 10**9}, "config and weights disagree"),
@@ -345,10 +347,10 @@ def sealed(file, **changed):
         ("state_dict", {"surprise": torch.zeros(1)}, "damaged"),
     ],
 )
-def test_parts_that_contradict_each_other_are_refused(file, part, changed, words):
+def test_parts_that_contradict_each_other_are_refused(file, part, changed, message):
     content = torch.load(file, weights_only=True)
     sealed(file, **{part: content[part] | changed})
-    refused(file, words)
+    refused(file, message)
 
 
 def test_weights_of_another_shape_are_damage_not_a_crash(file):

@@ -59,7 +59,7 @@ def test_another_file_in_a_members_place_is_refused(folder):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("members = [{model = 'models/0.pt'}]", "two models at least, got 1"),
         ("members = [{model = 'a.toml'}, {model = 'models/0.pt'}]", "list its members instead"),
@@ -68,9 +68,9 @@ def test_another_file_in_a_members_place_is_refused(folder):
         ("members = [{file = 'models/0.pt'}]", "unknown config key"),
     ],
 )
-def test_a_bad_file_is_refused_with_its_reason(folder, text, words):
+def test_a_bad_file_is_refused_with_its_reason(folder, text, message):
     (folder / "c.toml").write_text(text)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         mlff_core.load(folder / "c.toml")
 
 

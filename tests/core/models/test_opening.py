@@ -88,14 +88,14 @@ def test_our_own_ending_cannot_be_claimed(tmp_path, monkeypatch):
     assert potential.dtype == torch.float64
 
 
-def test_an_ending_nobody_claims_is_read_as_our_own(tmp_path):
+def test_an_unclaimed_ending_is_read_as_our_own(tmp_path):
     assert opening.load(write(tmp_path / "model.backup"), device="cpu").card.name == "drop"
     (tmp_path / "model.strange").write_text("strange")
     with pytest.raises(CheckpointError, match="no model file"):
         opening.load(tmp_path / "model.strange")
 
 
-def test_a_file_that_is_not_there_is_said_before_any_runtime_is_asked(tmp_path):
+def test_a_missing_file_is_reported_before_any_runtime_is_asked(tmp_path):
     with pytest.raises(CheckpointError, match="no file"):
         opening.load(tmp_path / "model.drawer")
 
@@ -110,7 +110,7 @@ def test_what_an_exported_file_cannot_do_is_refused(tmp_path):
         opening.load(path, dtype="float8")
 
 
-def test_a_runtime_that_is_not_installed_says_how_to_install_it(tmp_path):
+def test_the_error_for_a_runtime_that_is_not_installed_has_the_install_command(tmp_path):
     with pytest.raises(MissingDependencyError, match="pip install package-that-nobody-has"):
         opening.load(write(tmp_path / "model.absent"))
 

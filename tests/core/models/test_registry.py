@@ -51,7 +51,7 @@ def test_looking_up_names_makes_no_folder(folders):
     assert not folders[1].exists()
 
 
-def test_a_name_that_is_none_gives_the_nearest():
+def test_an_unknown_name_gives_the_nearest():
     with pytest.raises(CheckpointError, match="did you mean 'tiny'"):
         registry.resolve("tinny")
     with pytest.raises(CheckpointError, match="names are: tiny"):
@@ -126,7 +126,7 @@ def test_a_shipped_model_is_not_removed(folders):
     assert (folders[0] / "tiny-1.0.pt").exists()
 
 
-def test_a_shipped_name_means_the_same_for_everybody(folders):
+def test_a_shipped_name_means_the_same_for_every_user(folders):
     path = write(folders[1] / "tiny.pt", "mine")
     write_index(folders[1], {"name": "tiny", "file": "tiny.pt", "sha256": file_sha256(path)})
     assert registry.resolve("tiny") == folders[0] / "tiny-1.0.pt"
@@ -137,7 +137,7 @@ def test_a_shipped_name_means_the_same_for_everybody(folders):
     ["", "[]", "{}", '{"models": 3}', '{"models": [{"name": "x"}]}', "{",
      '{"models": [{"name": "x", "file": "../../x.pt", "sha256": ""}]}'],
 )  # fmt: skip
-def test_a_damaged_index_is_said_and_a_path_still_opens(folders, text):
+def test_a_damaged_index_is_reported_and_a_path_still_opens(folders, text):
     path = write(folders[2] / "model.pt")
     folders[1].mkdir(parents=True)
     (folders[1] / "index.json").write_text(text)
@@ -173,7 +173,7 @@ def test_files_of_other_formats_are_verified_with_their_model(folders):
     export.unlink()
     assert "tiny-1.0.onnx of model 'tiny' is missing" in registry.verify_model(registry.find_model("tiny"))[0]
     write_index(folders[0], row | {"exports": [{"file": "../tiny.onnx", "sha256": "0"}]})
-    with pytest.raises(CheckpointError, match="lies outside its folder"):
+    with pytest.raises(CheckpointError, match="is outside its folder"):
         registry.find_model("tiny")
 
 

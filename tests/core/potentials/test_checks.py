@@ -1,4 +1,4 @@
-"""The checks of what a potential is given."""
+"""The checks of a potential's input."""
 
 import numpy as np
 import pytest

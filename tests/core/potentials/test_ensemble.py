@@ -1,4 +1,4 @@
-"""Ensembles give the mean of their members, and calibrated spreads cover what they say."""
+"""Ensembles return the mean of their members, and calibrated spreads have the stated coverage."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_the_ensemble_is_the_mean_and_the_sample_deviation_of_its_members(water)
     torch.testing.assert_close(found.forces_std, 3.0 * forces.std(dim=0))
 
 
-def test_forces_of_the_ensemble_are_minus_the_gradient_of_its_energy(water):
+def test_forces_of_the_ensemble_are_the_negative_gradient_of_its_energy(water):
     ensemble = Ensemble([member(0), member(1)])
     step = torch.zeros_like(water.positions)
     step[1, 0] = 1e-4

@@ -1,4 +1,4 @@
-"""Many structures in batches, and what is said when one of them is bad."""
+"""Many structures in batches, and the error when one of them is bad."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_progress_is_reported_after_every_batch(potential):
 
 
 @pytest.mark.parametrize(
-    ("bad", "error", "words"),
+    ("bad", "error", "message"),
     [
         (Atoms("Xe"), UnsupportedError, r"frame 3 of 5: .* does not know Xe"),
         (Atoms("HH", positions=[[0, 0, 0], [0, 0, 0.1]]), InputError, r"frame 3 of 5: atoms \d and \d overlap"),
@@ -50,9 +50,9 @@ def test_progress_is_reported_after_every_batch(potential):
         (Atoms("C", info={"charge": "much"}), InputError, "frame 3 of 5: .*must be a number"),
     ],
 )
-def test_a_bad_structure_among_good_ones_is_named(potential, bad, error, words):
+def test_a_bad_structure_among_good_ones_is_named(potential, bad, error, message):
     frames = [ethanol(), ethanol(), ethanol(), bad, ethanol()]
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         predict_frames(potential, frames)
 
 

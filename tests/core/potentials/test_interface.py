@@ -1,4 +1,4 @@
-"""What every potential refuses, bare and under a skin, and what it gives."""
+"""What every potential returns and refuses, with and without a Verlet list."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def potential(request):
 
 
 @pytest.mark.parametrize(
-    ("batch", "error", "words"),
+    ("batch", "error", "message"),
     [
         (single(WATER, [8, 1, 14]), UnsupportedError, "drop does not know Si; it was made for H C N O"),
         (single(WATER, [8, 1, 0]), UnsupportedError, "drop does not know 0;"),
@@ -41,16 +41,16 @@ def potential(request):
         (single(WATER, [8, 1, 1], np.diag([5.0, 5, 0]), True), InputError, "no volume"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_one_line(potential, batch, error, words):
-    with pytest.raises(error, match=words) as caught:
+def test_unsupported_input_is_refused_in_one_line(potential, batch, error, message):
+    with pytest.raises(error, match=message) as caught:
         potential.predict(batch)
     assert "\n" not in str(caught.value)
 
 
-def test_neutral_singlets_may_say_so(potential):
+def test_neutral_singlets_may_be_declared(potential):
     plain = potential.predict(single(WATER, [8, 1, 1]))
-    said = potential.predict(single(WATER, [8, 1, 1], charge=0, spin_multiplicity=1))
-    assert torch.equal(plain.energy, said.energy)
+    declared = potential.predict(single(WATER, [8, 1, 1], charge=0, spin_multiplicity=1))
+    assert torch.equal(plain.energy, declared.energy)
 
 
 def test_a_potential_for_any_charge_lets_charges_through():
@@ -58,15 +58,15 @@ def test_a_potential_for_any_charge_lets_charges_through():
 
 
 @pytest.mark.parametrize(
-    ("want", "error", "words"),
+    ("want", "error", "message"),
     [
         (("energy", "force"), InputError, r"unknown property \['force'\]; known are energy, forces"),
         (("energy_std",), UnsupportedError, "drop cannot give energy_std; it gives atom_energies, energy, forces"),
         (("stress",), InputError, "stress needs a periodic cell"),
     ],
 )
-def test_a_property_that_cannot_be_had_is_said(potential, want, error, words):
-    with pytest.raises(error, match=words):
+def test_an_unavailable_property_is_refused(potential, want, error, message):
+    with pytest.raises(error, match=message):
         potential.predict(single(WATER, [8, 1, 1]), want=want)
 
 
@@ -75,7 +75,7 @@ def test_a_dummy_cell_gives_no_stress(potential):
         potential.predict(structures.to_batch(structures.molecule_in_dummy_cell()), want=("stress",))
 
 
-def test_only_what_is_wanted_comes_and_the_energy_always(potential):
+def test_only_wanted_properties_are_returned_and_the_energy_always(potential):
     batch = structures.to_batch(structures.triclinic_crystal())
     for want in ("energy", ("forces",), ("stress",), ("atom_energies", "stress")):
         prediction = potential.predict(batch, want=want)

@@ -27,7 +27,7 @@ def prediction(batch, **changes):
 
 
 class Cubic(Potential):
-    """E = Σ (x³ + 2 y) of all atoms, and forces that leave the 2 out."""
+    """E = Σ (x³ + 2 y) of all atoms, with forces that lack the term of 2 y."""
 
     def __init__(self):
         inner = PairPotential(dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""A trained network behind the one interface."""
+"""A trained network as a potential."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""A potential under a skin gives and refuses what it does without."""
+"""A potential with a Verlet list returns and refuses the same as without."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from mlff_core.testing import small_student, structures
 WATER = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
 
 
-def test_under_a_skin_everything_is_as_without():
+def test_with_a_list_everything_is_as_without():
     bare, skin = small_student(dtype=torch.float64), VerletPotential(small_student(dtype=torch.float64), skin=0.8)
     rng = np.random.default_rng(0)
     atoms = structures.triclinic_crystal()
@@ -24,8 +24,8 @@ def test_under_a_skin_everything_is_as_without():
     assert 1 < skin.neighbors.n_builds < 12
 
 
-def test_under_a_skin_every_call_refuses_what_the_first_refused():
-    """What the list of neighbours sees for itself is not looked at twice, and nothing else is taken for seen."""
+def test_with_a_list_every_call_refuses_what_the_first_refused():
+    """Only checks that the list of neighbours makes itself are left out; all others are made at every call."""
     skin = VerletPotential(small_student(dtype=torch.float64))
     for _ in range(2):
         with pytest.raises(UnsupportedError, match="does not know Si"):

@@ -1,4 +1,4 @@
-"""A watched potential gives what it wraps gives, and warns or stops above its limit."""
+"""A watched potential returns the wrapped potential's predictions, and warns or stops above its limit."""
 
 import math
 
@@ -41,7 +41,7 @@ def test_below_its_limit_it_gives_the_wrapped_potentials_numbers_and_no_more(com
     assert (watched.n_predictions, watched.n_uncertain) == (2, 0)
 
 
-def test_a_message_says_which_atom_of_which_structure_it_is(committee, molecule):
+def test_a_message_names_the_atom_and_the_structure(committee, molecule):
     moved = structures.ethanol()
     moved.positions[7] += 0.3
     pair = structures.to_batch([structures.ethanol(), moved])
@@ -78,14 +78,14 @@ def test_it_warns_at_the_first_and_the_tenth_time(committee, molecule, deviation
     assert watched.n_uncertain == 10
 
 
-def test_a_deviation_that_is_no_number_is_above_every_limit(committee, molecule):
+def test_a_nan_deviation_is_above_every_limit(committee, molecule):
     broken = Ensemble(committee.members, committee.calibration.__class__(forces=math.nan))
     with pytest.raises(UncertaintyError, match="forces_std is nan"):
         WatchedPotential(broken, max_forces_std=1e9, on_uncertain="stop").predict(molecule)
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "words"),
+    ("options", "error", "message"),
     [
         ({}, InputError, "nothing to watch"),
         ({"max_forces_std": 0.0}, InputError, "must be positive, got 0.0"),
@@ -93,8 +93,8 @@ def test_a_deviation_that_is_no_number_is_above_every_limit(committee, molecule)
         ({"max_forces_std": 1.0, "on_uncertain": "sing"}, InputError, "one of warn, stop, got 'sing'"),
     ],
 )
-def test_impossible_limits_are_refused(committee, options, error, words):
-    with pytest.raises(error, match=words):
+def test_impossible_limits_are_refused(committee, options, error, message):
+    with pytest.raises(error, match=message):
         WatchedPotential(committee, **options)
 
 
@@ -103,7 +103,7 @@ def test_one_model_alone_cannot_be_watched():
         WatchedPotential(small_student(), max_forces_std=1.0)
 
 
-def test_dynamics_ends_at_the_last_step_that_was_sure_enough(committee, tmp_path, deviation):
+def test_dynamics_ends_at_the_last_step_below_the_limit(committee, tmp_path, deviation):
     settings = MDSettings("nve", 200, temperature_kelvin=300.0)
     watched = WatchedPotential(committee, max_forces_std=1.02 * deviation, on_uncertain="stop")
     with pytest.raises(InputError, match=r"stopped after step \d+ .*not sure enough"):
@@ -112,7 +112,7 @@ def test_dynamics_ends_at_the_last_step_that_was_sure_enough(committee, tmp_path
     assert (tmp_path / "run" / "restart.npz").exists()
 
 
-def test_dynamics_of_many_structures_ends_and_says_which_was_not_sure_enough(committee, tmp_path, deviation):
+def test_dynamics_of_many_structures_ends_and_names_the_structure_above_the_limit(committee, tmp_path, deviation):
     settings = MDSettings("nve", 200, temperature_kelvin=300.0)
     watched = WatchedPotential(committee, max_forces_std=1.02 * deviation, on_uncertain="stop")
     with pytest.raises(InputError, match=r"stopped after step \d+ .*not sure enough.*structure \d of 2"):

@@ -1,4 +1,4 @@
-"""A potential around a potential has all that the inner one has, and sees every prediction."""
+"""A wrapping potential has the properties of the wrapped one, and sees every prediction."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def test_a_committee_is_known_by_its_members_through_every_wrapper(committee):
     assert VerletPotential(small_student()).members == ()
 
 
-def test_every_prediction_goes_through_the_wrapper_under_a_skin_too():
+def test_every_prediction_goes_through_the_wrapper_with_a_list_too():
     student, batch = small_student(dtype=torch.float64), structures.to_batch(structures.ethanol())
     driven = VerletPotential(Shifted(student))
     bare = student.predict(batch).energy
@@ -56,7 +56,7 @@ class Stepping(PairPotential):
     has_stepper = True
 
 
-def test_a_wrapper_has_no_stepper_that_would_pass_it_by():
+def test_a_wrapper_has_no_stepper_that_would_bypass_it():
     wrapped, batch = WrappedPotential(Stepping()), structures.to_batch(structures.ethanol())
     assert not wrapped.has_stepper
     with pytest.raises(UnsupportedError, match="no stepper; call predict"):

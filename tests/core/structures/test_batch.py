@@ -1,4 +1,4 @@
-"""What a batch is, and what it refuses."""
+"""The content of a batch, and the input it refuses."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_a_wrong_shape_dtype_or_device_is_named(changed):
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "message"),
     [
         ({"positions": torch.tensor([[0.0, 0, 0], [0, float("nan"), 0], [0, 0, 0], [0, 0, 0]])}, "atom 1"),
         ({"cell": torch.full((2, 3, 3), float("inf"))}, "cell must be finite"),
@@ -64,8 +64,8 @@ def test_a_wrong_shape_dtype_or_device_is_named(changed):
         ),
     ],
 )
-def test_values_that_mean_nothing_are_refused(changed, words):
-    with pytest.raises(InputError, match=words):
+def test_meaningless_values_are_refused(changed, message):
+    with pytest.raises(InputError, match=message):
         tensors(**changed).validate_values()
 
 
@@ -94,7 +94,7 @@ def test_array_likes_that_are_no_structure_give_our_error(arguments):
         single(**({"positions": WATER, "atomic_numbers": [8, 1, 1]} | arguments))
 
 
-def test_a_batch_owns_its_numbers():
+def test_a_batch_copies_its_numbers():
     positions, cell = np.array(WATER, dtype=float), np.eye(3) * 9
     batch = single(positions, [8, 1, 1], cell, True, dtype=torch.float64)
     positions += 1

@@ -1,4 +1,4 @@
-"""The largest difference between two predictions is found, placed, and held to a tolerance."""
+"""The largest difference between two predictions is found, located, and compared with a tolerance."""
 
 import math
 from dataclasses import replace

@@ -23,7 +23,7 @@ def edge_set(edges):
 
 
 def brute_force(positions, cell, pbc, cutoff):
-    """Every atom, every atom, every image."""
+    """Return the edges found by comparing every atom with every image of every atom."""
     positions, cell = np.asarray(positions, dtype=float), np.asarray(cell, dtype=float)
     periodic = cell[list(pbc)]
     reach = [0, 0, 0]
@@ -136,7 +136,7 @@ def test_fragments_that_drifted_far_apart_cost_nothing_and_keep_their_edges(pbc,
 
 
 @pytest.mark.parametrize(
-    ("cell", "pbc", "words"),
+    ("cell", "pbc", "message"),
     [
         (np.full((3, 3), np.nan), True, "finite"),
         (np.full((3, 3), np.inf), True, "finite"),
@@ -147,13 +147,13 @@ def test_fragments_that_drifted_far_apart_cost_nothing_and_keep_their_edges(pbc,
         (np.eye(3) * 0.01, True, "no volume"),
     ],
 )
-def test_a_cell_without_volume_is_refused_and_does_not_end_the_process(cell, pbc, words):
-    with pytest.raises(InputError, match=words):
+def test_a_cell_without_volume_is_refused_and_does_not_end_the_process(cell, pbc, message):
+    with pytest.raises(InputError, match=message):
         find_neighbors(single([[0, 0, 0], [0.9, 0, 0]], [1, 1], np.nan_to_num(cell, nan=np.nan), pbc), 5.0)
 
 
 @pytest.mark.parametrize(
-    ("batch", "cutoff", "words"),
+    ("batch", "cutoff", "message"),
     [
         (single([[0, 0, 0], [np.nan, 0, 0]], [1, 1]), 5.0, "atom 1"),
         (single(np.zeros((0, 3)), []), 5.0, "empty"),
@@ -172,8 +172,8 @@ def test_a_cell_without_volume_is_refused_and_does_not_end_the_process(cell, pbc
         ),
     ],
 )
-def test_what_cannot_be_searched_is_named(batch, cutoff, words):
-    with pytest.raises(InputError, match=words):
+def test_an_impossible_search_is_refused_with_its_reason(batch, cutoff, message):
+    with pytest.raises(InputError, match=message):
         find_neighbors(batch, cutoff)
 
 
@@ -247,7 +247,7 @@ def test_atoms_that_jump_by_lattice_vectors_keep_a_verlet_list_exact():
     assert edges.n_edges == find_neighbors(chain(START), 2.0).n_edges
 
 
-def test_a_caller_who_writes_into_the_arrays_does_not_fool_a_verlet_list():
+def test_a_caller_that_writes_into_the_arrays_does_not_fool_a_verlet_list():
     verlet = VerletNeighborList(2.0, skin=1.0)
     batch = chain(START)
     verlet.edges(batch)

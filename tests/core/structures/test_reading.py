@@ -1,4 +1,4 @@
-"""Structure files: all of what they hold, and no more memory than they warrant."""
+"""Structure files are read completely, with no more memory than their size warrants."""
 
 import bz2
 import gzip
@@ -21,7 +21,7 @@ NAMES = ["H2O", "CH4", "CH3CH2OH"]
 
 @pytest.fixture
 def bounded():
-    """Fails where reading takes more than 100 MB or 10 s."""
+    """Fails if reading takes more than 100 MB or 10 s."""
     began = time.perf_counter()
     tracemalloc.start()
     yield

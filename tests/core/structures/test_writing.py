@@ -1,4 +1,4 @@
-"""Structures to files."""
+"""Structures written to files."""
 
 import pytest
 

@@ -1,1 +1,1 @@
-"""What runs on the GPU. Shapes are in the docstrings of the functions that launch it, one folder up."""
+"""The GPU kernels in Triton. Shapes are in the docstrings of the functions that launch them, in the parent folder."""

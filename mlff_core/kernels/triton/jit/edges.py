@@ -1,4 +1,4 @@
-"""From candidates to edges, and from the slopes of edges to forces and virial. One program has one atom."""
+"""From candidates to edges, and from gradients of edges to forces and virial. One program computes one atom."""
 
 import triton
 import triton.language as tl
@@ -33,7 +33,7 @@ def pack_edges(
     neighbors, geometry, counts, places, closest, energies, capacity,
     N_SPECIES: tl.constexpr, CUTOFF: tl.constexpr, CORE: tl.constexpr, CORE_WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Keep the candidates within the cutoff, in order, with their geometry; and sum their repulsion."""
+    """Keep the candidates within the cutoff, in order, with their geometry, and sum their repulsion energies."""
     atom = tl.program_id(0).to(tl.int64)
     n = tl.minimum(tl.load(n_candidates + atom), capacity)  # more have overflowed, which the caller sees
     row = atom * capacity
@@ -55,7 +55,7 @@ def pack_edges(
         y = tl.load(positions + 3 * j + 1, mask=valid, other=0.0) - here_y + sy
         z = tl.load(positions + 3 * j + 2, mask=valid, other=0.0) - here_z + sz
         squared = x * x + y * y + z * z
-        # What is not a number counts as an overlap, which is refused; else it would silently be no edge.
+        # NaN counts as an overlap, which is refused; otherwise the pair would silently be left out.
         squared = tl.where(squared == squared, squared, 0.0)
         inside = valid & (squared < CUTOFF * CUTOFF)
         nearest = tl.minimum(nearest, tl.min(tl.where(inside, squared, 1e30), axis=0))
@@ -69,11 +69,11 @@ def pack_edges(
         tl.store(out + 2 * capacity, z / r, mask=inside)
         tl.store(out + 3 * capacity, r, mask=inside)
         pair = own_species + tl.load(species + j, mask=valid, other=0)
-        seen, bend = held_distance(r, tl.load(ranges + pair), CORE, CORE_WIDTH)
+        seen, d_seen = held_distance(r, tl.load(ranges + pair), CORE, CORE_WIDTH)
         tl.store(out + 4 * capacity, seen, mask=inside)
-        tl.store(out + 5 * capacity, bend, mask=inside)
-        pushed, _ = repulsion(r, tl.load(screening + pair), tl.load(ranges + pair), tl.load(prefactors + pair))
-        energy += tl.sum(tl.where(inside, pushed, 0.0), axis=0)
+        tl.store(out + 5 * capacity, d_seen, mask=inside)
+        pair_energy, _ = repulsion(r, tl.load(screening + pair), tl.load(ranges + pair), tl.load(prefactors + pair))
+        energy += tl.sum(tl.where(inside, pair_energy, 0.0), axis=0)
         found += tl.sum(inside.to(tl.int32), axis=0)
     tl.store(counts + atom, found)
     tl.store(closest + atom, nearest)
@@ -82,10 +82,10 @@ def pack_edges(
 
 @triton.jit
 def collect_forces(
-    species, candidates, reverse, places, geometry, n_candidates, slopes, screening, ranges, prefactors,
+    species, candidates, reverse, places, geometry, n_candidates, g_edges, screening, ranges, prefactors,
     forces, virials, capacity, N_SPECIES: tl.constexpr, N_BLOCKS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Sum over an atom's edges what pulls at it, and its share of the virial."""
+    """Sum the force on an atom over its edges, and its share of the virial."""
     atom = tl.program_id(0).to(tl.int64)
     n = tl.minimum(tl.load(n_candidates + atom), capacity)  # more have overflowed, which the caller sees
     row = atom * capacity
@@ -109,7 +109,7 @@ def collect_forces(
         place = tl.load(places + row + slot, mask=valid, other=-1)
         inside = place >= 0
         j = tl.load(candidates + row + slot, mask=inside, other=0).to(tl.int64)
-        # A list that overflowed, whose forces nobody reads, may lack the other half of a pair.
+        # A list that overflowed may lack one direction of a pair; its forces are not used.
         turned = tl.load(reverse + row + slot, mask=inside, other=-1)
         back = tl.load(places + j * capacity + turned, mask=turned >= 0, other=-1)
         returns = back >= 0
@@ -122,7 +122,7 @@ def collect_forces(
         in_y = tl.full([BLOCK], 0.0, dtype)
         in_z = tl.full([BLOCK], 0.0, dtype)
         for block in tl.static_range(N_BLOCKS):
-            part = slopes + 3 * capacity * (block * tl.num_programs(0).to(tl.int64))
+            part = g_edges + 3 * capacity * (block * tl.num_programs(0).to(tl.int64))
             ending = part + 3 * row + place
             leaving = part + 3 * j * capacity + back
             in_x += tl.load(ending, mask=inside, other=0.0)
@@ -132,14 +132,14 @@ def collect_forces(
             force_y += tl.load(leaving + capacity, mask=returns, other=0.0)
             force_z += tl.load(leaving + 2 * capacity, mask=returns, other=0.0)
         pair = own_species + tl.load(species + j, mask=inside, other=0)
-        _, steep = repulsion(r, tl.load(screening + pair), tl.load(ranges + pair), tl.load(prefactors + pair))
-        steep = tl.where(inside, steep, 0.0)
-        force_x += 2.0 * steep * x - in_x
-        force_y += 2.0 * steep * y - in_y
-        force_z += 2.0 * steep * z - in_z
-        in_x = r * (in_x - steep * x)
-        in_y = r * (in_y - steep * y)
-        in_z = r * (in_z - steep * z)
+        _, derivative = repulsion(r, tl.load(screening + pair), tl.load(ranges + pair), tl.load(prefactors + pair))
+        derivative = tl.where(inside, derivative, 0.0)
+        force_x += 2.0 * derivative * x - in_x
+        force_y += 2.0 * derivative * y - in_y
+        force_z += 2.0 * derivative * z - in_z
+        in_x = r * (in_x - derivative * x)
+        in_y = r * (in_y - derivative * y)
+        in_z = r * (in_z - derivative * z)
         xx += x * in_x
         xy += x * in_y
         xz += x * in_z

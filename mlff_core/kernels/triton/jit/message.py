@@ -1,14 +1,38 @@
-"""Messages between neighbours, there and back. One program has some atoms and one block of channels.
+"""Messages between neighbours, forward and backward. One program computes some atoms and one block of channels.
 
-The way back needs no scatter: each pair is an edge in both directions with one filter, so what flows back to an atom is
-a sum over its own neighbours. The slope of edge (j → i) is made at atom i from the gradients gathered at j and kept in
-the slot of (i → j); the collecting kernel reads both.
+The backward pass needs no scatter: each pair is an edge in both directions with one filter, so the gradient at an atom
+is a sum over its own neighbours. The gradient of edge (j → i) is computed at atom i from the gradients gathered at j
+and stored in the slot of (i → j); the kernel that collects forces reads both.
 """
 
 import triton
 import triton.language as tl
 
 from mlff_core.kernels.triton.jit.radial import enveloped_basis
+
+
+@triton.jit
+def filter_weights(
+    weights, channel, is_channel,
+    HIDDEN: tl.constexpr, N_FILTERS: tl.constexpr, READS_VECTORS: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """Return the weights of the two or three filters of a block of channels; without vectors the third is unused."""
+    k = tl.arange(0, BLOCK_K)
+    weight = weights + k[:, None] * N_FILTERS + channel[None, :]
+    w0 = tl.load(weight, mask=is_channel[None, :], other=0.0)
+    w1 = tl.load(weight + HIDDEN, mask=is_channel[None, :], other=0.0)
+    w2 = w1
+    if READS_VECTORS:
+        w2 = tl.load(weight + 2 * HIDDEN, mask=is_channel[None, :], other=0.0)
+    return w0, w1, w2
+
+
+@triton.jit
+def edges_of(atom, counts, n_atoms, capacity):
+    """Return whether an atom exists, its number of edges, and the offset of its row of slots."""
+    exists = atom < n_atoms
+    count = tl.load(counts + atom, mask=exists, other=0)
+    return exists, count, atom.to(tl.int64) * capacity
 
 
 @triton.jit
@@ -21,18 +45,11 @@ def message_forward(
     """Add the messages of an atom's neighbours to its scalars and vectors."""
     channel = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     is_channel = channel < HIDDEN
-    k = tl.arange(0, BLOCK_K)
-    weight = weights + k[:, None] * N_FILTERS + channel[None, :]
-    w0 = tl.load(weight, mask=is_channel[None, :], other=0.0)
-    w1 = tl.load(weight + HIDDEN, mask=is_channel[None, :], other=0.0)
-    if READS_VECTORS:
-        w2 = tl.load(weight + 2 * HIDDEN, mask=is_channel[None, :], other=0.0)
+    w0, w1, w2 = filter_weights(weights, channel, is_channel, HIDDEN, N_FILTERS, READS_VECTORS, BLOCK_K)
     dtype = w0.dtype
     for a in range(ATOMS):
         atom = tl.program_id(0) * ATOMS + a
-        exists = atom < n_atoms
-        count = tl.load(counts + atom, mask=exists, other=0)
-        row = atom.to(tl.int64) * capacity
+        exists, count, row = edges_of(atom, counts, n_atoms, capacity)
         sum_s = tl.full([BLOCK_M, BLOCK_F], 0.0, dtype)
         sum_x = tl.full([BLOCK_M, BLOCK_F], 0.0, dtype)
         sum_y = tl.full([BLOCK_M, BLOCK_F], 0.0, dtype)
@@ -82,27 +99,20 @@ def message_forward(
 
 @triton.jit
 def message_backward(
-    neighbors, geometry, counts, phi, v, gathered_s, gathered_v, own_v, g_phi, g_v, slopes, weights, n_atoms, capacity,
+    neighbors, geometry, counts, phi, v, gathered_s, gathered_v, own_v, g_phi, g_v, g_edges, weights, n_atoms, capacity,
     HIDDEN: tl.constexpr, N_PHI: tl.constexpr, N_FILTERS: tl.constexpr, READS_VECTORS: tl.constexpr,
     ACCUMULATE: tl.constexpr,
     CUTOFF: tl.constexpr, N_RADIAL: tl.constexpr, GAUSSIAN: tl.constexpr, DOUBLE: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_K: tl.constexpr, ATOMS: tl.constexpr,
 ):  # fmt: skip
-    """Give the gradients of an atom's φ and vectors, and the slopes of the edges that end at it."""
+    """Compute the gradients of an atom's φ and vectors, and the gradients of the edges that end at it."""
     channel = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     is_channel = channel < HIDDEN
-    k = tl.arange(0, BLOCK_K)
-    weight = weights + k[:, None] * N_FILTERS + channel[None, :]
-    w0 = tl.load(weight, mask=is_channel[None, :], other=0.0)
-    w1 = tl.load(weight + HIDDEN, mask=is_channel[None, :], other=0.0)
-    if READS_VECTORS:
-        w2 = tl.load(weight + 2 * HIDDEN, mask=is_channel[None, :], other=0.0)
+    w0, w1, w2 = filter_weights(weights, channel, is_channel, HIDDEN, N_FILTERS, READS_VECTORS, BLOCK_K)
     dtype = w0.dtype
     for a in range(ATOMS):
         atom = tl.program_id(0) * ATOMS + a
-        exists = atom < n_atoms
-        count = tl.load(counts + atom, mask=exists, other=0)
-        row = atom.to(tl.int64) * capacity
+        exists, count, row = edges_of(atom, counts, n_atoms, capacity)
         own = is_channel & exists
         here = phi + atom.to(tl.int64) * N_PHI + channel
         phi0 = tl.load(here, mask=own, other=0.0).to(dtype)[None, :]
@@ -130,25 +140,25 @@ def message_backward(
             z = -tl.load(edge + 2 * capacity, mask=is_edge, other=0.0)
             r = tl.load(edge + 3 * capacity, mask=is_edge, other=CUTOFF)
             seen = tl.load(edge + 4 * capacity, mask=is_edge, other=CUTOFF)
-            basis, steep = enveloped_basis(seen, CUTOFF, N_RADIAL, GAUSSIAN, BLOCK_K, DOUBLE)
-            steep *= tl.load(edge + 5 * capacity, mask=is_edge, other=0.0)[:, None]
+            basis, d_basis = enveloped_basis(seen, CUTOFF, N_RADIAL, GAUSSIAN, BLOCK_K, DOUBLE)
+            d_basis *= tl.load(edge + 5 * capacity, mask=is_edge, other=0.0)[:, None]
             wanted = is_edge[:, None] & is_channel[None, :]
             g_s = tl.load(gathered_s + j[:, None] * HIDDEN + channel[None, :], mask=wanted, other=0.0).to(dtype)
             there = gathered_v + j[:, None] * (3 * HIDDEN) + channel[None, :]
             g_x = tl.load(there, mask=wanted, other=0.0).to(dtype)
             g_y = tl.load(there + HIDDEN, mask=wanted, other=0.0).to(dtype)
             g_z = tl.load(there + 2 * HIDDEN, mask=wanted, other=0.0).to(dtype)
-            radial = phi0 * g_s * tl.dot(steep, w0, input_precision=PRECISION, out_dtype=dtype)
+            radial = phi0 * g_s * tl.dot(d_basis, w0, input_precision=PRECISION, out_dtype=dtype)
             filter1 = tl.dot(basis, w1, input_precision=PRECISION, out_dtype=dtype)
             along = x[:, None] * g_x + y[:, None] * g_y + z[:, None] * g_z
-            radial += phi1 * along * tl.dot(steep, w1, input_precision=PRECISION, out_dtype=dtype)
+            radial += phi1 * along * tl.dot(d_basis, w1, input_precision=PRECISION, out_dtype=dtype)
             if READS_VECTORS:
                 sum_0 += g_s * tl.dot(basis, w0, input_precision=PRECISION, out_dtype=dtype)
                 sum_1 += along * filter1
                 filter2 = tl.dot(basis, w2, input_precision=PRECISION, out_dtype=dtype)
                 product = v_x * g_x + v_y * g_y + v_z * g_z
                 sum_2 += product * filter2
-                radial += phi2 * product * tl.dot(steep, w2, input_precision=PRECISION, out_dtype=dtype)
+                radial += phi2 * product * tl.dot(d_basis, w2, input_precision=PRECISION, out_dtype=dtype)
                 sum_x += g_x * filter2
                 sum_y += g_y * filter2
                 sum_z += g_z * filter2
@@ -160,14 +170,14 @@ def message_backward(
             t_x = outward * x + t_x / r
             t_y = outward * y + t_y / r
             t_z = outward * z + t_z / r
-            slope = slopes + 3 * capacity * (tl.program_id(1).to(tl.int64) * n_atoms + atom) + slot
+            g_edge = g_edges + 3 * capacity * (tl.program_id(1).to(tl.int64) * n_atoms + atom) + slot
             if ACCUMULATE:
-                t_x += tl.load(slope, mask=is_edge, other=0.0)
-                t_y += tl.load(slope + capacity, mask=is_edge, other=0.0)
-                t_z += tl.load(slope + 2 * capacity, mask=is_edge, other=0.0)
-            tl.store(slope, t_x, mask=is_edge)
-            tl.store(slope + capacity, t_y, mask=is_edge)
-            tl.store(slope + 2 * capacity, t_z, mask=is_edge)
+                t_x += tl.load(g_edge, mask=is_edge, other=0.0)
+                t_y += tl.load(g_edge + capacity, mask=is_edge, other=0.0)
+                t_z += tl.load(g_edge + 2 * capacity, mask=is_edge, other=0.0)
+            tl.store(g_edge, t_x, mask=is_edge)
+            tl.store(g_edge + capacity, t_y, mask=is_edge)
+            tl.store(g_edge + 2 * capacity, t_z, mask=is_edge)
         if READS_VECTORS:
             here = atom.to(tl.int64) * (3 * HIDDEN) + channel
             tl.store(g_phi + here, tl.sum(sum_0, axis=0), mask=own)

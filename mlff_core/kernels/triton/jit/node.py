@@ -1,4 +1,4 @@
-"""What an atom does with its own features between two matrix products. A program has a few atoms and all channels."""
+"""Operations on each atom's features between two matrix products. A program computes a few atoms and all channels."""
 
 import triton
 import triton.language as tl
@@ -22,14 +22,8 @@ def update_enter(
 
 
 @triton.jit
-def update_leave(
-    mixed, s, v, gates, s_out, v_out, v_stored, n_atoms,
-    HIDDEN: tl.constexpr, BLOCK_F: tl.constexpr, ROWS: tl.constexpr, WRITES_VECTORS: tl.constexpr, STORES: tl.constexpr,
-):  # fmt: skip
-    """Add the gated changes to scalars and vectors; ``v_stored`` holds the vectors in the storage's precision."""
-    atom = (tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS))[:, None]
-    channel = tl.arange(0, BLOCK_F)[None, :]
-    own = (channel < HIDDEN) & (atom < n_atoms)
+def mixed_vectors(mixed, atom, channel, own, HIDDEN: tl.constexpr):
+    """Return the components of u, one half of the mixed vectors, and their product u · w with the other half."""
     u = mixed + atom * (6 * HIDDEN) + channel
     u_x = tl.load(u, mask=own, other=0.0)
     u_y = tl.load(u + 2 * HIDDEN, mask=own, other=0.0)
@@ -37,6 +31,19 @@ def update_leave(
     product = u_x * tl.load(u + HIDDEN, mask=own, other=0.0)
     product += u_y * tl.load(u + 3 * HIDDEN, mask=own, other=0.0)
     product += u_z * tl.load(u + 5 * HIDDEN, mask=own, other=0.0)
+    return u_x, u_y, u_z, product
+
+
+@triton.jit
+def update_leave(
+    mixed, s, v, gates, s_out, v_out, v_stored, n_atoms,
+    HIDDEN: tl.constexpr, BLOCK_F: tl.constexpr, ROWS: tl.constexpr, WRITES_VECTORS: tl.constexpr, STORES: tl.constexpr,
+):  # fmt: skip
+    """Add the gated changes to scalars and vectors; ``v_stored`` receives the vectors in the storage precision."""
+    atom = (tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS))[:, None]
+    channel = tl.arange(0, BLOCK_F)[None, :]
+    own = (channel < HIDDEN) & (atom < n_atoms)
+    u_x, u_y, u_z, product = mixed_vectors(mixed, atom, channel, own, HIDDEN)
     n_gates: tl.constexpr = (3 if WRITES_VECTORS else 2) * HIDDEN
     gate = gates + atom * n_gates + channel
     here = atom * HIDDEN + channel
@@ -73,13 +80,7 @@ def gates_backward(
     atom = (tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS))[:, None]
     channel = tl.arange(0, BLOCK_F)[None, :]
     own = (channel < HIDDEN) & (atom < n_atoms)
-    u = mixed + atom * (6 * HIDDEN) + channel
-    u_x = tl.load(u, mask=own, other=0.0)
-    u_y = tl.load(u + 2 * HIDDEN, mask=own, other=0.0)
-    u_z = tl.load(u + 4 * HIDDEN, mask=own, other=0.0)
-    product = u_x * tl.load(u + HIDDEN, mask=own, other=0.0)
-    product += u_y * tl.load(u + 3 * HIDDEN, mask=own, other=0.0)
-    product += u_z * tl.load(u + 5 * HIDDEN, mask=own, other=0.0)
+    u_x, u_y, u_z, product = mixed_vectors(mixed, atom, channel, own, HIDDEN)
     n_gates: tl.constexpr = (3 if WRITES_VECTORS else 2) * HIDDEN
     out = g_gates + atom * n_gates + channel
     g = tl.load(g_s + atom * HIDDEN + channel, mask=own, other=0.0)
@@ -139,7 +140,7 @@ def read_out(
     BLOCK_W: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Write the learned energy of an atom and its gradient in the readout's hidden layer."""
+    """Write the network's energy of an atom and its gradient with respect to the readout's hidden layer."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     atom = row[:, None]
     column = tl.arange(0, BLOCK_W)[None, :]

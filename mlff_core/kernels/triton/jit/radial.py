@@ -1,4 +1,4 @@
-"""Radial basis and envelope with their slopes, for a tile of edges."""
+"""Radial basis and envelope with their derivatives, for a tile of edges."""
 
 import triton
 import triton.language as tl
@@ -6,7 +6,7 @@ import triton.language as tl
 
 @triton.jit
 def sine_and_cosine(turns, DOUBLE: tl.constexpr):
-    """Return sin(π t) and cos(π t), by Taylor's series after t is brought into −½…½."""
+    """Return sin(π t) and cos(π t), by Taylor series after t is reduced to −½…½."""
     whole = tl.floor(turns + 0.5)
     x = (turns - whole) * 3.141592653589793
     x2 = x * x
@@ -26,7 +26,7 @@ def sine_and_cosine(turns, DOUBLE: tl.constexpr):
 
 @triton.jit
 def envelope(x):
-    """Return 1 − 28x⁶ + 48x⁷ − 21x⁸ and its slope; both zero from x = 1 on."""
+    """Return 1 − 28x⁶ + 48x⁷ − 21x⁸ and its derivative; both are zero for x ≥ 1."""
     x = tl.minimum(x, 1.0)
     x2 = x * x
     x6 = x2 * x2 * x2
@@ -37,7 +37,7 @@ def envelope(x):
 def enveloped_basis(
     r, CUTOFF: tl.constexpr, N_RADIAL: tl.constexpr, GAUSSIAN: tl.constexpr, BLOCK_K: tl.constexpr, DOUBLE: tl.constexpr
 ):
-    """Return (basis × envelope, its slope), each (edges, BLOCK_K); after the basis comes a column of 1 for the bias."""
+    """Return (basis × envelope, its derivative), each (edges, BLOCK_K); a column of 1 for the bias follows."""
     k = tl.arange(0, BLOCK_K)
     number = k.to(r.dtype)
     distance = r[:, None]
@@ -45,41 +45,41 @@ def enveloped_basis(
         width = CUTOFF / (N_RADIAL - 1)
         x = (distance - number[None, :] * width) / width
         value = tl.exp(-0.5 * x * x)
-        slope = -x / width * value
+        derivative = -x / width * value
     else:
         sine, cosine = sine_and_cosine((number[None, :] + 1.0) * (distance / CUTOFF), DOUBLE)
         value = sine / distance
-        slope = ((number[None, :] + 1.0) * (3.141592653589793 / CUTOFF) * cosine - value) / distance
+        derivative = ((number[None, :] + 1.0) * (3.141592653589793 / CUTOFF) * cosine - value) / distance
     is_basis = (k < N_RADIAL)[None, :]
     value = tl.where(is_basis, value, tl.where((k == N_RADIAL)[None, :], 1.0, 0.0).to(r.dtype))
-    slope = tl.where(is_basis, slope, 0.0)
+    derivative = tl.where(is_basis, derivative, 0.0)
     u, du = envelope(r / CUTOFF)
-    return value * u[:, None], slope * u[:, None] + value * (du / CUTOFF)[:, None]
+    return value * u[:, None], derivative * u[:, None] + value * (du / CUTOFF)[:, None]
 
 
 @triton.jit
 def held_distance(r, inverse_length, CORE: tl.constexpr, WIDTH: tl.constexpr):
-    """Return the distance that filters see and its slope in the true one; see ``mlff_core/model/distance_floor.py``."""
+    """Return the distance used by the filters and its derivative; see ``mlff_core/model/distance_floor.py``."""
     y = r * inverse_length
     t = tl.minimum(tl.maximum((y - (CORE - WIDTH)) / WIDTH, 0.0), 1.0)
     t2 = t * t
     held = (CORE - WIDTH * (0.5 - t2 * t2 * (t2 - 3.0 * t + 2.5))) / inverse_length
-    slope = t2 * t * (t * (6.0 * t - 15.0) + 10.0)
+    derivative = t2 * t * (t * (6.0 * t - 15.0) + 10.0)
     inside = y < CORE
-    return tl.where(inside, held, r), tl.where(inside, slope, 1.0)
+    return tl.where(inside, held, r), tl.where(inside, derivative, 1.0)
 
 
 @triton.jit
 def repulsion(r, inverse_screening, inverse_range, prefactor):
-    """Return the ZBL energy of directed edges and its slope in the distance; see ``mlff_core/model/zbl.py``."""
+    """Return the ZBL energy of directed edges and its derivative in the distance; see ``mlff_core/model/zbl.py``."""
     x = r * inverse_screening
     a = 0.18175 * tl.exp(-3.19980 * x)
     b = 0.50986 * tl.exp(-0.94229 * x)
     c = 0.28022 * tl.exp(-0.40290 * x)
     d = 0.02817 * tl.exp(-0.20162 * x)
     screening = a + b + c + d
-    screening_slope = -(3.19980 * a + 0.94229 * b + 0.40290 * c + 0.20162 * d) * inverse_screening
+    screening_derivative = -(3.19980 * a + 0.94229 * b + 0.40290 * c + 0.20162 * d) * inverse_screening
     u, du = envelope(r * inverse_range)
     energy = prefactor / r * screening * u
-    slope = prefactor / r * (screening_slope * u + screening * du * inverse_range - screening * u / r)
-    return energy, slope
+    derivative = prefactor / r * (screening_derivative * u + screening * du * inverse_range - screening * u / r)
+    return energy, derivative

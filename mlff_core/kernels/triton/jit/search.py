@@ -1,4 +1,4 @@
-"""Neighbour search: candidates of each atom out of the bins around its own, and where each pair's other half is."""
+"""Neighbour search: the candidates of each atom from the bins around its own, and the reverse edge of each pair."""
 
 import triton
 import triton.language as tl
@@ -8,7 +8,7 @@ from mlff_core.kernels.triton.jit.edges import shifted, unpack_shift
 
 @triton.jit
 def pack_shift(a, b, c):
-    """Return one whole number for three."""
+    """Return three whole numbers packed into one."""
     offset = 0x100000
     return (a + offset).to(tl.int64) | ((b + offset).to(tl.int64) << 21) | ((c + offset).to(tl.int64) << 42)
 
@@ -25,7 +25,7 @@ def search_bins(
     wrapped, wraps, bins, systems, cells, periodic, grids, reaches, first_bins, bin_starts, members,
     candidates, shifts, n_candidates, capacity, CUTOFF: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """List the atoms within the cutoff of one atom, in the order of bins; count them all, also beyond the capacity."""
+    """List the atoms within the cutoff of one atom, in the order of bins; count all, also beyond the capacity."""
     atom = tl.program_id(0).to(tl.int64)
     system = tl.load(systems + atom)
     cell = cells + 9 * system
