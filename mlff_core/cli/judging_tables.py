@@ -21,7 +21,7 @@ def evaluation_tables(evaluation: Evaluation) -> None:
     console = stdout_console()
     found = evaluation.to_json()
     where = found["data"]["file"] + (f", split {found['data']['split']}" if found["data"]["split"] else "")
-    overall = _table(
+    overall = new_table(
         f"{found['model']['name']} on {where}: {found['n_structures']} structures of {found['n_molecules']} molecules",
         "figure",
         "value",
@@ -38,7 +38,7 @@ def evaluation_tables(evaluation: Evaluation) -> None:
     console.print()
     for title, rows in (("by element", found["by_element"]), ("by kind of geometry", found["by_kind"])):
         columns = list(next(iter(rows.values())))
-        table = _table(title, "", *(_header(column) for column in columns))
+        table = new_table(title, "", *(_header(column) for column in columns))
         for name, row in rows.items():
             table.add_row(name, *(number(row[column]) for column in columns))
         console.print(table)
@@ -51,7 +51,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> None:
     first = evaluations[0]
     where = first.data["file"] + (f", split {first.data['split']}" if first.data["split"] else "")
     title = f"{len(first.table.index)} structures of {where}"
-    table = _table(title, "", *(evaluation.card.name for evaluation in evaluations), "unit")
+    table = new_table(title, "", *(evaluation.card.name for evaluation in evaluations), "unit")
     counts = [evaluation.card.n_parameters or None for evaluation in evaluations]
     table.add_row("parameters", *("–" if count is None else f"{count:,}" for count in counts), "")
     for name, (label, unit, _) in measured(*(evaluation.figures for evaluation in evaluations)):
@@ -65,7 +65,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> None:
 
 def physics_table(report: PhysicsReport) -> None:
     """Print the physics checks on stdout, and how the older convention and the one beside it are defined."""
-    table = _table("physics checks", "check", "found", "limit", "unit", "")
+    table = new_table("physics checks", "check", "found", "limit", "unit", "")
     for check in report.checks:
         verdict = {True: "[green]passed[/green]", False: "[red]failed[/red]", None: ""}[check.passed]
         limit = "" if check.limit is None else f"{check.limit:g}"
@@ -104,7 +104,8 @@ def _header(column: str) -> str:
     return f"{label}\n{unit}" if unit else label
 
 
-def _table(title: str, *columns: str) -> Table:
+def new_table(title: str, *columns: str) -> Table:
+    """Return an empty table whose first column, and the one of units, is aligned to the left."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for k, column in enumerate(columns):
         table.add_column(column, justify="left" if k == 0 or column == "unit" else "right")

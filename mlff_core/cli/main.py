@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "data": "Generate, label and handle data sets.",
     "doctor": "Show versions and devices, what works and what to install.",
     "export": "Write a model in another format.",
+    "judge": "Judge models against reference energies of a higher level.",
     "md": "Run molecular dynamics.",
     "models": "List, show, verify, add and remove models.",
     "parity": "Certify that every engine gives the same numbers.",

@@ -1,0 +1,168 @@
+"""Files of reference energies, and the complexes and conformers in them.
+
+A set is an extended xyz file (``.extxyz``, also ``.gz``) of one of two kinds:
+
+- complexes: ``reference_interaction_kcal_mol`` in each frame and a column ``fragment`` with two values; optional
+  ``name``, ``group``, ``scaling`` (distance over that at equilibrium), ``charge_a`` and ``charge_b`` (e).
+- conformers: ``molecule`` and ``reference_energy_kcal_mol`` in each frame, lower for stabler geometries; energies are
+  compared within a molecule.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlff_core.errors import InputError, first_line
+from mlff_core.structures.reading import read_structures
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+CONFORMERS = "conformers"
+"""The set that is shipped."""
+
+
+@dataclass(frozen=True, eq=False)
+class Complex:
+    """Two molecules, together and apart in the same geometry.
+
+    Parameters
+    ----------
+    name, group
+        As the set calls them.
+    scaling
+        Distance over that at equilibrium.
+    whole, parts
+        The complex and its two molecules, each with its ``info["charge"]``, e.
+    reference_kcal_mol
+        Interaction energy of the reference, kcal/mol.
+    """
+
+    name: str
+    group: str
+    scaling: float
+    whole: Atoms
+    parts: tuple[Atoms, Atoms]
+    reference_kcal_mol: float
+
+    @property
+    def charges(self) -> str:
+        """``"neutral"``, ``"cation"``, ``"anion"`` or ``"ion pair"``."""
+        found = {float(part.info["charge"]) for part in self.parts} - {0.0}
+        if not found:
+            return "neutral"
+        if len(found) > 1:
+            return "ion pair"
+        return "cation" if found.pop() > 0 else "anion"
+
+
+@dataclass(frozen=True, eq=False)
+class Conformers:
+    """Geometries of one molecule.
+
+    Parameters
+    ----------
+    molecule
+        Its name in the set.
+    frames
+        The geometries.
+    reference_kcal_mol
+        Energies of the reference, shape (n_frames,), kcal/mol, from any zero.
+    """
+
+    molecule: str
+    frames: tuple[Atoms, ...]
+    reference_kcal_mol: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceSet:
+    """A file of reference energies.
+
+    Parameters
+    ----------
+    name
+        Of the set.
+    complexes, conformers
+        What it holds; one of the two is empty.
+    """
+
+    name: str
+    complexes: tuple[Complex, ...] = ()
+    conformers: tuple[Conformers, ...] = ()
+
+
+def read_set(path: str | Path) -> ReferenceSet:
+    """Return the set of a file, or the shipped one by its name.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or its frames are neither complexes nor conformers.
+    """
+    name = Path(path).name.split(".")[0]
+    frames = _shipped() if str(path) == CONFORMERS else read_structures(path)
+    first = frames[0]
+    if "reference_interaction_kcal_mol" in first.info and "fragment" in first.arrays:
+        return ReferenceSet(name, complexes=tuple(_complex(path, k, frame) for k, frame in enumerate(frames)))
+    if "reference_energy_kcal_mol" in first.info and "molecule" in first.info:
+        return ReferenceSet(name, conformers=_conformers(path, frames))
+    raise InputError(
+        f"{path} holds no reference energies: each frame needs reference_interaction_kcal_mol and a column fragment, "
+        "or molecule and reference_energy_kcal_mol"
+    )
+
+
+def _shipped() -> list[Atoms]:
+    import ase.io
+
+    content = files("mlff_core.judging.references").joinpath(f"{CONFORMERS}.extxyz.gz").read_bytes()
+    frames: list[Atoms] = ase.io.read(io.StringIO(gzip.decompress(content).decode()), index=":", format="extxyz")
+    return frames
+
+
+def _complex(path: str | Path, k: int, frame: Atoms) -> Complex:
+    try:
+        fragment = np.asarray(frame.arrays["fragment"])
+        values = sorted(set(fragment.tolist()))
+        if len(values) != 2:
+            raise ValueError(f"the column fragment has {len(values)} values, two are needed")
+        parts = []
+        for value, key in zip(values, ("charge_a", "charge_b"), strict=True):
+            part = frame[fragment == value]
+            part.info = {"charge": float(frame.info.get(key, 0.0))}
+            parts.append(part)
+        whole = frame.copy()
+        whole.info = {"charge": sum(part.info["charge"] for part in parts)}
+        return Complex(
+            name=str(frame.info.get("name", k)),
+            group=str(frame.info.get("group", "")),
+            scaling=float(frame.info.get("scaling", 1.0)),
+            whole=whole,
+            parts=(parts[0], parts[1]),
+            reference_kcal_mol=float(frame.info["reference_interaction_kcal_mol"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: frame {k}: {type(error).__name__}: {first_line(error)}") from error
+
+
+def _conformers(path: str | Path, frames: list[Atoms]) -> tuple[Conformers, ...]:
+    found: dict[str, tuple[list[Atoms], list[float]]] = {}
+    for k, frame in enumerate(frames):
+        try:
+            molecule, energy = str(frame.info["molecule"]), float(frame.info["reference_energy_kcal_mol"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: frame {k}: {type(error).__name__}: {first_line(error)}") from error
+        own = found.setdefault(molecule, ([], []))
+        plain = frame.copy()
+        plain.info = {"charge": float(frame.info.get("charge", 0.0))}
+        own[0].append(plain)
+        own[1].append(energy)
+    return tuple(Conformers(name, tuple(own[0]), tuple(own[1])) for name, own in found.items())
