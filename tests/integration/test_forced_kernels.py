@@ -59,7 +59,7 @@ class Forced(EngineContract):
     potentials = ("student",)
     test_importing_the_plugin_imports_no_engine = None
     test_without_its_package_the_hint_is_shown = None
-    test_a_version_outside_the_supported_range_is_said_before_the_run = None
+    test_a_version_outside_the_supported_range_is_refused_before_the_run = None
 
     @pytest.fixture(autouse=True)
     def _forced(self, monkeypatch):

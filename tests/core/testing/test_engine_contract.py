@@ -398,14 +398,14 @@ class DependsOnTheFrame(Direct):
 
 
 WRONG = {
-    ForcesWithTheWrongSign: ["a_molecule_equals_predict", "forces_are_the_slope_of_the_energy"],
-    ForcesInSlightlyOtherUnits: ["a_molecule_equals_predict", "forces_are_the_slope_of_the_energy"],
+    ForcesWithTheWrongSign: ["a_molecule_equals_predict", "forces_are_minus_the_energy_gradient"],
+    ForcesInSlightlyOtherUnits: ["a_molecule_equals_predict", "forces_are_minus_the_energy_gradient"],
     EnergySummedInFloat32: ["a_cluster_of_200_atoms_equals_predict"],
     CellWithLatticeVectorsAsColumns: [
         "a_triclinic_crystal_equals_predict",
         "a_cell_smaller_than_the_cutoff_equals_predict",
         "atoms_moved_by_lattice_vectors_change_nothing",
-        "rotation_turns_the_forces",
+        "rotation_rotates_the_forces",
     ],
     StressWithTheWrongSign: [
         "a_triclinic_crystal_equals_predict",
@@ -418,7 +418,7 @@ WRONG = {
     ],
     StressLeftInTheEnginesFrame: [
         "stress_is_the_strain_derivative_in_a_triclinic_cell",
-        "rotation_turns_the_forces",
+        "rotation_rotates_the_forces",
     ],
     SpeciesOfTheFirstCall: ["changed_species_are_noticed"],
     CellOfTheFirstCall: ["changed_cell_is_noticed", "stress_is_the_strain_derivative_in_a_triclinic_cell"],
@@ -441,7 +441,7 @@ WRONG = {
     NearestImageOnly: ["a_cell_smaller_than_the_cutoff_equals_predict"],
     AtomsOutsideTheCellNotWrapped: ["atoms_moved_by_lattice_vectors_change_nothing"],
     MemoryOrderInsteadOfIndexOrder: ["input_that_is_not_contiguous_gives_the_same"],
-    TakesAnyVersion: ["a_version_outside_the_supported_range_is_said_before_the_run"],
+    TakesAnyVersion: ["a_version_outside_the_supported_range_is_refused_before_the_run"],
     StridedNumbersRead: ["input_that_is_not_contiguous_gives_the_same"],
     WritesIntoItsInput: ["the_input_is_not_changed"],
     ReusesItsOutput: ["the_output_is_the_callers_own"],
@@ -455,30 +455,30 @@ WRONG = {
     DropsTheCharge: ["a_charged_system_is_refused_by_a_neutral_model"],
     SwallowsNaN: ["nan_is_refused"],
     SwallowsEveryError: [
-        "an_element_the_model_never_saw_is_refused_in_the_same_words",
+        "an_unknown_element_is_refused_with_the_same_message",
         "nan_is_refused",
         "overlapping_atoms_are_refused",
         "a_charged_system_is_refused_by_a_neutral_model",
     ],
     LosesTheWords: [
-        "an_element_the_model_never_saw_is_refused_in_the_same_words",
+        "an_unknown_element_is_refused_with_the_same_message",
         "nan_is_refused",
         "overlapping_atoms_are_refused",
     ],
-    SaysItInOtherWords: ["an_element_the_model_never_saw_is_refused_in_the_same_words"],
+    SaysItInOtherWords: ["an_unknown_element_is_refused_with_the_same_message"],
     StopsForGoodAfterAnError: ["nan_is_refused", "overlapping_atoms_are_refused"],
     ChecksNothingWhenBound: [
-        "an_element_the_model_never_saw_is_refused_in_the_same_words",
+        "an_unknown_element_is_refused_with_the_same_message",
         "nan_is_refused",
         "overlapping_atoms_are_refused",
         "a_charged_system_is_refused_by_a_neutral_model",
     ],
-    ForeignErrorWhenBound: ["an_element_the_model_never_saw_is_refused_in_the_same_words", "nan_is_refused"],
+    ForeignErrorWhenBound: ["an_unknown_element_is_refused_with_the_same_message", "nan_is_refused"],
     SortsAtomsBySpecies: ["a_molecule_equals_predict", "permuted_atoms_have_permuted_forces"],
     MixesStructuresOfABatch: ["a_batch_equals_its_structures_one_by_one"],
     OffersStressAndGivesNone: ["a_triclinic_crystal_equals_predict"],
-    EnergyFarFromThePositionsGiven: ["a_molecule_equals_predict", "forces_are_the_slope_of_the_energy"],
-    DependsOnTheFrame: ["a_molecule_equals_predict", "rotation_turns_the_forces"],
+    EnergyFarFromThePositionsGiven: ["a_molecule_equals_predict", "forces_are_minus_the_energy_gradient"],
+    DependsOnTheFrame: ["a_molecule_equals_predict", "rotation_rotates_the_forces"],
 }
 
 

@@ -150,7 +150,7 @@ def test_the_pair_potentials_written_derivatives_are_those_of_its_energy(name):
     strained = replace(batch, positions=positions @ deformation, cell=batch.cell @ deformation)
     lengths = edge_vectors(strained, edges).norm(dim=1)
     z = batch.atomic_numbers
-    pairs, _ = potential.pair_energy_and_slope(lengths, z[edges.centers], z[edges.neighbors])
+    pairs, _ = potential.pair_energy_and_derivative(lengths, z[edges.centers], z[edges.neighbors])
     energy = 0.5 * pairs.sum() + (0.0 * positions).sum() + (0.0 * strain).sum() - z.sum()
     by_position, by_strain = torch.autograd.grad(energy, [positions, strain])
 

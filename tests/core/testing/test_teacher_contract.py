@@ -166,8 +166,8 @@ def test_a_right_teacher_passes():
 @pytest.mark.parametrize(
     ("teacher", "test"),
     [
-        (PairTeacher(reversed_forces), "forces are the slope of the energy"),
-        (PairTeacher(hartree), "a bond is as stiff as in nature"),
+        (PairTeacher(reversed_forces), "forces are minus the energy gradient"),
+        (PairTeacher(hartree), "a bond has the experimental stiffness"),
         (PairTeacher(noise), "labels are reproducible"),
         (PairTeacher(pressure), "stress is the strain derivative"),
         (PairTeacher(talk), "inputs and settings are left alone and nothing is printed"),

@@ -40,7 +40,7 @@ class TestOrbV2(TeacherContract):
     teacher = "orb"
     options: ClassVar[dict[str, str]] = {}
     # Random weights know no bond.
-    test_a_bond_is_as_stiff_as_in_nature = None
+    test_a_bond_has_the_experimental_stiffness = None
 
 
 def test_the_card_says_that_direct_forces_are_no_slope(weights):
