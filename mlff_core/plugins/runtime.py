@@ -27,10 +27,10 @@ class Runtime(Provider):
     def open(self, path: Path, *, device: str = "cpu") -> Potential:
         """Return the file as a potential on ``device``; ``"auto"`` takes the best device for this format here.
 
-            Raises
-            ------
-            MissingDependencyError
-                A package is not installed.
-            CheckpointError
-        The file is damaged or of another format.
+        Raises
+        ------
+        MissingDependencyError
+            A package is not installed.
+        CheckpointError
+            The file is damaged or of another format.
         """

@@ -1,6 +1,6 @@
 """The contract that every engine's plugin passes, shipped so that plugins of other packages run it too.
 
-Over 300 lines in one file, so that the writer of a plugin finds all tests in one place.
+Over 300 lines in one file because the writer of a plugin needs all tests in one place.
 
     from mlff_core.testing import EngineContract
 

@@ -10,7 +10,12 @@ import click
 
 @click.group()
 def command() -> None:
-    """Improve students by active learning."""
+    """Improve students by active learning.
+
+    \b
+    Example:
+      mlff distill active active.toml
+    """  # noqa: D301
 
 
 @command.command()

@@ -46,7 +46,11 @@ def command(
     MODEL is a name (mlff models list) or a path. Atoms move at every step, and the search for neighbours is in the
     time; the figures are medians over repeats. With --peers all take turns on the same moving atoms, each in a process
     of its own on one thread of the CPU, and processor time counts.
-    """
+
+    \b
+    Example:
+      mlff benchmark organic-tiny --systems ethanol-9,water-504
+    """  # noqa: D301
     names = [name.strip() for name in systems.split(",") if name.strip()]
     if peers:
         if device not in ("auto", "cpu"):

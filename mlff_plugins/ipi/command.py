@@ -48,7 +48,12 @@ def serve_ipi(
     which atoms they are. i-PI may be started before or after. Several models are a committee: i-PI gets their mean, and
     what each of them says in the extras. Where a committee that is not sure enough stops, the driver ends; i-PI
     ends too if its <ffsocket> has <exit_on_disconnect>, and waits for another driver otherwise.
-    """
+
+    \b
+    Examples:
+      mlff serve-ipi organic-tiny --unix water --template start.xyz
+      mlff serve-ipi organic-tiny --host localhost --port 31415 --template start.xyz
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.errors import InputError
     from mlff_core.potentials.ensemble import Ensemble

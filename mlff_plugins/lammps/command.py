@@ -12,7 +12,12 @@ from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 @click.group("lammps")
 def command() -> None:
-    """Run LAMMPS with a model."""
+    """Run LAMMPS with a model.
+
+    \b
+    Example:
+      mlff lammps run organic-tiny in.nvt --log log.lammps
+    """  # noqa: D301
 
 
 @command.command("run")

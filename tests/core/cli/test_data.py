@@ -71,7 +71,7 @@ def test_from_smiles_to_a_split_data_set_and_back_to_xyz(run, tmp_path):
     assert summary["kinds"]["rattle"] == 5
     assert summary["teacher"]["name"] == "pair-potential"
     assert "force rms ev per angstrom" in run("info", "few.h5").stdout
-    assert run("validate", "few.h5").stdout.startswith("few.h5 keeps every rule: ")
+    assert run("validate", "few.h5").stdout.startswith("few.h5 is valid: ")
 
     assert run("convert", "few.h5", "few.extxyz").exit_code == 0
     again = run(
@@ -106,7 +106,7 @@ def test_options_reach_the_teacher(run):
 def test_starting_again_says_that_all_was_there(run):
     words = ("generate", "few.smi", "few.h5", "--teacher", "pair", "--config", "few.toml")
     run(*words)
-    assert "1 of 1 batches were there from an earlier run" in run(*words).stdout
+    assert "1 of 1 batches were finished in an earlier run" in run(*words).stdout
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_starting_again_says_that_all_was_there(run):
         (["generate", "few.smi", "o.h5"], "the kind descent needs a teacher"),
         (["generate", "few.smi", "o.h5", "--teacher", "pair", "--set", "max_failed_share=0.1"], "1 of 6 inputs"),
         (["generate", "few.smi", "o.h5", "--teacher", "par"], "no teacher is called 'par'; did you mean 'pair'?"),
-        (["generate", "few.smi", "o.h5", "--teacher", "pair", "--teacher-option", "x"], "wants KEY=VALUE, got 'x'"),
+        (["generate", "few.smi", "o.h5", "--teacher", "pair", "--teacher-option", "x"], "needs KEY=VALUE, got 'x'"),
         (["generate", "none.smi", "o.h5", "--teacher", "pair"], "there is no file none.smi"),
         (["label", "none.h5", "o.h5", "--teacher", "pair"], "there is no file none.h5"),
         (["label", "few.toml", "o.h5", "--teacher", "pair"], "few.toml cannot be read as a structure file"),
