@@ -25,7 +25,7 @@ class AOTIExporter(Exporter):
     """Compiles the edge graph of a student for this machine."""
 
     name = "aoti"
-    summary = "machine code by AOTInductor with energy, atom energies, forces, virial; for the machine it is made on"
+    summary = "machine code by AOTInductor with energy, atom energies, forces, virial; for the machine that compiles it"
     requires = ("torch>=2.6",)
     install_hint = INSTALL_HINT
     suffix = ".pt2"
@@ -55,7 +55,7 @@ class AOTIExporter(Exporter):
 
 
 class AOTIRuntime(Runtime):
-    """Opens what :class:`AOTIExporter` wrote."""
+    """Opens files of :class:`AOTIExporter`."""
 
     name = "aoti"
     summary = "runs a .pt2 package"
@@ -74,9 +74,9 @@ def open_aoti(path: Path, device: str) -> GraphPotential:
     Raises
     ------
     CheckpointError
-        The file is missing, damaged, no export of this project, or made for another machine.
+        The file is missing, damaged, not an export of this project, or made for another machine.
     InputError
-        A device other than the CPU, for which packages are compiled.
+        The device is not the CPU; packages are compiled for the CPU.
     """
     import torch
     from torch._inductor import aoti_load_package

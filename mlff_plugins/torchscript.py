@@ -1,4 +1,4 @@
-"""TorchScript: a file that C++ and Python open without this package, with energy, forces and virial inside."""
+"""TorchScript: a file with energy, forces and virial that C++ and Python open without this package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
 
 CARD = "mlff_card.json"
-"""Name of the extra file, inside the archive, that holds the card and the precision."""
+"""Name of the extra file in the archive that holds card and precision."""
 
 
 class TorchScriptExporter(Exporter):
@@ -48,7 +48,7 @@ class TorchScriptExporter(Exporter):
 
 
 class TorchScriptRuntime(Runtime):
-    """Opens what :class:`TorchScriptExporter` wrote."""
+    """Opens files of :class:`TorchScriptExporter`."""
 
     name = "torchscript"
     summary = "runs a .ts file through libtorch"
@@ -67,7 +67,7 @@ def open_torchscript(path: Path, device: str) -> GraphPotential:
     Raises
     ------
     CheckpointError
-        The file is missing, damaged, or no export of this project.
+        The file is missing, damaged, or not an export of this project.
     """
     import torch
 

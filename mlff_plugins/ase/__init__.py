@@ -1,6 +1,6 @@
-"""ASE: :class:`MLFFCalculator`, and the engine that other tools reach by the name ``ase``.
+"""ASE: :class:`MLFFCalculator`, and the engine ``ase``.
 
-Importing this module imports neither torch nor ASE's calculators; ``MLFFCalculator`` is imported when it is asked for.
+Importing this module imports neither torch nor ASE's calculators; ``MLFFCalculator`` is imported at its first use.
 """
 
 from __future__ import annotations

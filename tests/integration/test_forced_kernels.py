@@ -38,7 +38,7 @@ def least_student(*, device="cpu", dtype=torch.float32):
 
 
 def small_cluster(n_atoms=12):
-    """Return a cluster of at most 12 atoms, for what takes a tenth of a second an atom."""
+    """Return a cluster of at most 12 atoms, for kernels that take a tenth of a second per atom."""
     return cluster(min(n_atoms, 12))
 
 
@@ -52,7 +52,7 @@ def in_single_precision():
 
 
 class Forced(EngineContract):
-    """ASE's contract with a kernel forced, but for what is the same with any kernel."""
+    """ASE's contract with a forced kernel, without the tests that do not depend on the kernel."""
 
     kernel: ClassVar[str]
     engine = ASEEngine()

@@ -1,4 +1,4 @@
-"""The long physics checks, each at its quick size: the commands work, go on after a kill, and measure what they say."""
+"""The long physics checks at their quick size: the commands work, continue after a kill, and measure correctly."""
 
 import json
 from pathlib import Path
@@ -115,7 +115,7 @@ def test_two_molecules_conserve_their_energy(measure):
     assert all(row["failure"] or row["max_deviation_mev_per_atom"] < 5 for row in results["rows"])
 
 
-def test_langevin_tells_of_every_molecule(measure):
+def test_langevin_reports_every_molecule(measure):
     results, _ = measure("langevin")
     assert [row["molecule"] for row in results["rows"]] == ["aspirin"]
 
@@ -225,7 +225,7 @@ def test_the_mean_of_two_runs_has_the_smaller_error_of_two():
     assert difference(mean, other) == pytest.approx((0.5, 2.0))
 
 
-def test_the_page_holds_every_figure_and_names_what_misses_its_goal(folder, tmp_path):
+def test_the_page_holds_every_metric_and_names_what_misses_its_goal(folder, tmp_path):
     pytest.importorskip("matplotlib")
     from benchmarks.physics.__main__ import group
     from benchmarks.physics.record import metric
@@ -234,7 +234,7 @@ def test_the_page_holds_every_figure_and_names_what_misses_its_goal(folder, tmp_
     results.mkdir(parents=True)
     about = {"model_sha256": "ab" * 32, "cpu_minutes": 1.5}
     row = {"pair": "Water Dimer", "model_kcal_mol": -3.0, "teacher_kcal_mol": -5.1, "reference_kcal_mol": -4.9}
-    metrics = [metric("good", 0.12345, "eV", 1.0), metric("bad", 2.0, "", 1.0), metric("told", 3.0, "ps")]
+    metrics = [metric("good", 0.12345, "eV", 1.0), metric("bad", 2.0, "", 1.0), metric("length", 3.0, "ps")]
     content = {"check": "s66", "about": about, "figures": metrics, "rows": [row]}
     (results / "s66.json").write_text(json.dumps(content))
     arguments = ["page", "--results", str(results.parent), "--docs", str(tmp_path)]
@@ -242,5 +242,5 @@ def test_the_page_holds_every_figure_and_names_what_misses_its_goal(folder, tmp_
     text = (tmp_path / "physics.md").read_text()
     assert "| good, eV | ≤ 1 | 0.1235 |" in text or "| good, eV | ≤ 1 | 0.1234 |" in text
     assert "| bad | ≤ 1 | **2** |" in text
-    assert "| told, ps |  | 3 |" in text
+    assert "| length, ps |  | 3 |" in text
     assert (tmp_path / "figures" / "physics-invented.png").stat().st_size > 10_000

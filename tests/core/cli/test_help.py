@@ -12,7 +12,7 @@ from mlff_core.cli.main import build
 
 
 def leaves(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
-    """Give every command that is not a group, with the words that call it."""
+    """Give every command that is not a group, with its path on the command line."""
     if not isinstance(command, click.Group):
         yield path, command
         return

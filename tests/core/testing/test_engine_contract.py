@@ -1,4 +1,4 @@
-"""The contract passes an honest adapter, and each wrong one fails at the test that is there for it.
+"""The contract passes a correct adapter, and each wrong one fails the test for its fault.
 
 Over 300 lines, in one file because the wrong adapters are one list and no test imports another test's file.
 """
@@ -23,7 +23,7 @@ from mlff_core.testing.runner import run_test
 
 
 class Direct(Engine):
-    """The shortest honest adapter: it asks the potential."""
+    """The shortest correct adapter: it calls the potential."""
 
     name = "direct"
     summary = "Asks the potential itself."
@@ -96,7 +96,7 @@ class StressInAnotherVoigtOrder(WithStress):
 
 
 class StressLeftInTheEnginesFrame(WithStress):
-    """The engine turns the cell to lower-triangular form; forces are turned back, the stress is not."""
+    """The engine rotates the cell to lower-triangular form; forces are rotated back, the stress is not."""
 
     def changed(self, stress, batch):
         q, _ = torch.linalg.qr(batch.cell.to(stress).mT)
@@ -148,7 +148,7 @@ class NeighborsOfTheFirstCall(Direct):
 
 
 class ResultOfTheSamePositions(Direct):
-    """A cache that looks at positions alone."""
+    """A cache that compares positions only."""
 
     def bind(self, potential, options=None):
         super().bind(potential, options)
@@ -202,7 +202,7 @@ class NearestImageOnly(Direct):
 
 
 class AtomsOutsideTheCellNotWrapped(Direct):
-    """Looks one image far, which is enough only if every atom lies inside the cell."""
+    """Uses only the nearest images, which is enough only if every atom is inside the cell."""
 
     def evaluate(self, bound, batch):
         edges = find_neighbors(batch, bound.card.cutoff)
@@ -294,7 +294,7 @@ class SwallowsNaN(Direct):
 
 
 class SwallowsEveryError(Direct):
-    """As an engine does whose callback cannot raise."""
+    """Drops errors, as an engine with a callback that cannot raise."""
 
     def evaluate(self, bound, batch):
         try:
@@ -379,14 +379,14 @@ class OffersStressAndGivesNone(Direct):
 
 
 class EnergyFarFromThePositionsGiven(Direct):
-    """Positions rounded as a text file with four decimals rounds them."""
+    """Positions rounded to four decimals, as in a text file."""
 
     def evaluate(self, bound, batch):
         return direct(bound, batch.with_positions(torch.round(batch.positions, decimals=4)))
 
 
 class DependsOnTheFrame(Direct):
-    """A term in x alone, as a matrix that mixes x, y and z gives."""
+    """A term in x only, as from a matrix that mixes x, y and z."""
 
     def evaluate(self, bound, batch):
         right = direct(bound, batch)
@@ -503,7 +503,7 @@ def test_a_wrong_adapter_fails(adapter, name):
 
 
 class MoleculesOnly(Direct):
-    """Serves molecules, and says so when a crystal comes."""
+    """Supports molecules only, and raises an error for a crystal."""
 
     capabilities = frozenset({"charge"})
 
@@ -528,7 +528,7 @@ def test_what_an_engine_does_not_offer_is_skipped_and_not_passed():
 
 
 class StudentsOnly(Direct):
-    """Needs a network, and says so."""
+    """Needs a network, and raises an error without one."""
 
     students_only = True
 

@@ -1,4 +1,4 @@
-"""Contracts of exporters and runtimes: they pass TorchScript's and fail what is planted."""
+"""Contracts of exporters and runtimes: they pass for TorchScript and fail for planted faults."""
 
 import shutil
 from dataclasses import replace
@@ -26,7 +26,7 @@ from mlff_core.testing.runner import run_test
 
 
 class Copying(Exporter):
-    """Writes the student as it is, which is the shortest honest export."""
+    """Writes the student unchanged, the shortest correct export."""
 
     name = "copying"
     summary = "The student's own file."
@@ -44,7 +44,7 @@ class Copying(Exporter):
 
 
 class Opening(Runtime):
-    """Opens what Copying wrote."""
+    """Opens files of Copying."""
 
     name = "opening"
     summary = "Opens a student's own file."
@@ -143,7 +143,7 @@ class OtherWeights(Opening):
 
 
 class OneSizeOnly(Opening):
-    """As a traced graph, whose number of atoms is that of its example."""
+    """Like a traced graph with the fixed number of atoms of its example."""
 
     def open(self, path, *, device="cpu"):
         opened = super().open(path, device=device)

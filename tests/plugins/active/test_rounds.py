@@ -71,10 +71,10 @@ def test_without_control_there_is_one_arm(folder):
     assert [one.arm for one in rounds] == ["uncertain", "uncertain"]
 
 
-@pytest.mark.parametrize(("key", "words"), [("members=1", "members must be at least 2"), ("rounds=0", "at least 1")])
-def test_impossible_settings_are_refused(folder, key, words):
+@pytest.mark.parametrize(("key", "message"), [("members=1", "members must be at least 2"), ("rounds=0", "at least 1")])
+def test_impossible_settings_are_refused(folder, key, message):
     (folder / "active.toml").write_text('train = "train.toml"\nteacher = "pairs"\ntest = "test.h5"\n')
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         load_config(ActiveConfig, "active.toml", [key])
 
 
