@@ -56,17 +56,8 @@ def check_plugin_is_light(
 def check_hint_without_packages(provider: Provider, use: str) -> None:
     """Check that a provider without its packages still imports, and that ``use`` raises an error with the install hint.
 
-    Parameters
-    ----------
-    provider
-        An engine, exporter, runtime or teacher.
-    use
-        A Python expression that uses it; ``provider`` and ``potential`` are defined.
-
-    Raises
-    ------
-    AssertionError
-        It does not import, or the error lacks the install hint.
+    See :func:`mlff_core.testing.isolation.check_absence_is_explained` for ``use`` and for the errors; all packages that
+    the provider needs beyond those of the core are hidden.
     """
     distributions = isolation.optional_distributions(provider)
     isolation.check_absence_is_explained(provider, use, distributions, isolation.import_names(distributions))

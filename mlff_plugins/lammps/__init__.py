@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.hookspecs import hookimpl
+from mlff_core.plugins.on_demand import attributes_on_demand
 
 if TYPE_CHECKING:
     import click
@@ -86,9 +87,4 @@ def mlff_register_commands(cli: click.Group) -> None:
     cli.add_command(command)
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("attach", "open_lammps"):
-        from mlff_plugins.lammps import driver
-
-        return getattr(driver, name)
-    raise AttributeError(f"module 'mlff_plugins.lammps' has no attribute {name!r}")
+__getattr__ = attributes_on_demand(__name__, {"attach": "driver", "open_lammps": "driver"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.hookspecs import hookimpl
+from mlff_core.plugins.on_demand import attributes_on_demand
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
@@ -56,9 +57,4 @@ def mlff_register_engines() -> Iterable[Engine]:
     return [TorchSimEngine()]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "TorchSimModel":
-        from mlff_plugins.torchsim.model import TorchSimModel
-
-        return TorchSimModel
-    raise AttributeError(f"module 'mlff_plugins.torchsim' has no attribute {name!r}")
+__getattr__ = attributes_on_demand(__name__, {"TorchSimModel": "model"})

@@ -30,21 +30,15 @@ class TorchSimModel(ModelInterface):
     ----------
     model
         A name (``mlff models list``), the path of a model file, or a potential.
-    device
-        ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` …; a potential keeps its own.
-    dtype
-        ``"float32"`` or ``"float64"``; a potential keeps its own. States must have the same.
+    device, dtype, kernel
+        As in :func:`mlff_core.load`; a potential keeps its own. States must have the same device and dtype.
     skin
         Å; the neighbour list is rebuilt when any atom has moved by half of it. The results do not depend on it.
-    kernel
-        ``"auto"`` or the name of a kernel; a potential keeps its own.
 
     Raises
     ------
-    CheckpointError
-        The file is missing, damaged or of another format.
-    InputError
-        Unknown device, dtype or kernel.
+    CheckpointError, InputError
+        As :func:`mlff_core.load`.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ def test_other_settings_and_another_teacher_are_refused(folder):
 
     with pytest.raises(InputError, match="was labelled by pair-potential, and the teacher given is other"):
         run_active(config(), Other)
-    with pytest.raises(InputError, match=r"begun with other settings \(frames\)"):
+    with pytest.raises(InputError, match=r"started with other settings \(frames\)"):
         run_active(config(frames=5), teacher)
 
 
