@@ -216,7 +216,7 @@ def test_an_input_that_is_no_json_is_one_line(tmp_path, content):
     failed = run("run", "mlff", str(path))
     assert failed.returncode == 1
     assert failed.stderr.startswith("Error: ")
-    assert "is no JSON" in failed.stderr
+    assert "is not JSON" in failed.stderr
     assert len(failed.stderr.strip().splitlines()) == 1
 
 
