@@ -1,4 +1,4 @@
-"""Check, where the wheel is installed and nothing else, that its CPU kernel is used without a compiler.
+"""Check in an environment with only the wheel that its CPU kernel is used without a compiler.
 
     python .ci/kernel_of_the_wheel.py
 
@@ -9,7 +9,7 @@ import os
 import tempfile
 from pathlib import Path
 
-# Neither a compiler nor a library that an earlier compilation left.
+# No compiler, and no library of an earlier compilation.
 os.environ["PATH"] = ""
 os.environ.pop("CXX", None)
 os.environ.pop("MLFF_KERNEL", None)
@@ -25,7 +25,7 @@ from mlff_core.testing import structures
 
 library = Path(build.load_library()._name)
 if library != build.installed_library() or "site-packages" not in library.parts:
-    raise SystemExit(f"the library is {library}, wanted the wheel's, {build.installed_library()}")
+    raise SystemExit(f"the library is {library}, wanted that of the wheel, {build.installed_library()}")
 potential = mlff_core.load("organic-tiny", device="cpu")
 if potential.kernel.name != "cpu":
     raise SystemExit(f"the kernel is {potential.kernel.name}, wanted the wheel's own")
@@ -36,4 +36,4 @@ torch.testing.assert_close(found.forces, wanted.forces, rtol=1e-5, atol=1e-4)
 torch.testing.assert_close(found.energy, wanted.energy, rtol=0, atol=1e-3)
 if any(cache.iterdir()):
     raise SystemExit(f"something was compiled into {cache}")
-print(f"{library.name}: {', '.join(variants())}; forces are the reference's")
+print(f"{library.name}: {', '.join(variants())}; forces agree with the reference")

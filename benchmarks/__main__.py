@@ -1,7 +1,7 @@
 """``python -m benchmarks`` lists the benchmarks; ``python -m benchmarks NAME …`` runs one, ``NAME --help`` explains it.
 
-A benchmark is a module with a function ``main`` in one of the folders. Its name is that of the file, and its line in
-the list is the first of its docstring. Only the one that runs is imported.
+A benchmark is a module with a function ``main`` in one of the folders. Its name is the file name, and its line in the
+list is the first line of the docstring. Only the benchmark that runs is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 GROUPS = ("speed", "training", "engines", "physics", "peers", ".")
-"""Folders in the order of the list; the last one is this one."""
+"""Folders in the order of the list; the last one is this folder."""
 
 
 def benchmarks() -> dict[str, tuple[str, str, str]]:
@@ -33,7 +33,7 @@ def benchmarks() -> dict[str, tuple[str, str, str]]:
 
 
 def main() -> None:
-    """List the benchmarks, or run the one that is named."""
+    """List the benchmarks, or run one of them."""
     found = benchmarks()
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         before = None

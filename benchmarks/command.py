@@ -1,4 +1,4 @@
-"""What every benchmark shares: its command line, its threads, and the JSON file with machine and commit."""
+"""Shared by all benchmarks: command line, number of threads, and the JSON file with machine and commit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parser(description: str | None, result: str | None = None) -> argparse.Argum
     description
         The docstring of the benchmark.
     result
-        Name of the file in ``benchmarks/results`` that is written by default; None writes only where it is asked for.
+        Name of the default output file in ``benchmarks/results``; None writes a file only with ``--out``.
     """
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = None if result is None else RESULTS / result
@@ -40,16 +40,16 @@ def parser(description: str | None, result: str | None = None) -> argparse.Argum
 
 
 def use_threads(n: int, *, flush_denormals: bool = False) -> None:
-    """Compute on so many threads; with ``flush_denormals`` as ``mlff train`` does, where tiny numbers cost time."""
+    """Set the number of threads; ``flush_denormals`` avoids slow arithmetic with tiny numbers, as in ``mlff train``."""
     torch.set_num_threads(n)
     if flush_denormals:
         torch.set_flush_denormal(True)
 
 
 def write(path: Path | None, content: Mapping[str, Any]) -> None:
-    """Write what was measured, with the machine and the commit; nothing where there is no path.
+    """Write the results with machine and commit; without a path nothing is written.
 
-    The file is complete or as it was before, so a benchmark can write after each row.
+    The file is replaced as a whole, so a benchmark can write after each row.
     """
     if path is None:
         return

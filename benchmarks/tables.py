@@ -26,12 +26,12 @@ says how each time is measured.
 
 
 def read(name: str) -> Content:
-    """Return the content of a file of results."""
+    """Return the content of a results file."""
     return json.loads((RESULTS / name).read_text())
 
 
 def page() -> str:
-    """Return the page, of what has been measured."""
+    """Return the page with all measured results."""
     parts = [HEADER]
     for name, section in SECTIONS:
         if (RESULTS / name).exists():
@@ -40,14 +40,14 @@ def page() -> str:
 
 
 def about(content: dict[str, Any]) -> str:
-    """Return a line on where and with what the figures were taken."""
+    """Return a line with machine, versions and commit."""
     machine = content["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return f"{machine['processor']}; {versions}; commit {(content['commit'] or 'unknown')}.\n"
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown, its first column of words, the others of numbers."""
+    """Return a Markdown table with text in its first column and numbers in the others."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -61,7 +61,7 @@ def rows_of(content: Content, label: str, *cells: str | Callable[[Content], str]
 
 
 def peers(content: Content) -> Iterator[str]:
-    """Give the section on the peers that are always there."""
+    """Yield the section on the default peers."""
     yield "## Comparison with other programs\n"
     yield (
         "Processor time of a complete MD step with moving atoms on one thread, ms (median). In parentheses: the "
@@ -74,7 +74,7 @@ def peers(content: Content) -> Iterator[str]:
 
 
 def comparison(content: Content) -> Iterator[str]:
-    """Give the table of one run beside peers, and what they are."""
+    """Yield the table of one run with peers, and their descriptions."""
     rows = content["rows"]
     systems = list(dict.fromkeys(row["system"] for row in rows))
     found = {(row["peer"], row["system"]): row for row in rows}
@@ -84,10 +84,10 @@ def comparison(content: Content) -> Iterator[str]:
     if missing:
         yield "\n".join(f"- Not timed: {message}" for message in missing) + "\n"
     yield about(content)
-    for peer, words in content["about"].items():
-        if "model" in words:
-            versions = ", ".join(f"{key} {value}" for key, value in words["versions"].items())
-            yield f"- {peer}: {words['model']}. Neighbours: {words['neighbours']}. {versions}."
+    for peer, description in content["about"].items():
+        if "model" in description:
+            versions = ", ".join(f"{key} {value}" for key, value in description["versions"].items())
+            yield f"- {peer}: {description['model']}. Neighbours: {description['neighbours']}. {versions}."
     yield ""
 
 
@@ -101,7 +101,7 @@ def cell(row: dict[str, Any]) -> str:
 
 
 def memory(content: Content) -> Iterator[str]:
-    """Give the section on memory."""
+    """Yield the section on memory."""
     peaks, idle = content["peak_memory_mib"], content["idle_memory_mib"]
     yield f"## Memory\n\nPeak memory of a new process, water of {content['memory_system']} atoms, MiB.\n"
     rows = [[peer, f"{idle[peer]:.0f}", f"{peaks[peer]:.0f}", f"{peaks[peer] - idle[peer]:.0f}"] for peer in peaks]
@@ -109,7 +109,7 @@ def memory(content: Content) -> Iterator[str]:
 
 
 def floor(content: Content) -> Iterator[str]:
-    """Give the section on how near the kernel is to what the processor can do."""
+    """Yield the section on the kernel and the limit of the processor."""
     yield (
         "## CPU kernel and the limit of the processor\n\nProcessor time of a step with moving atoms, ms, one "
         "thread, random weights:\n"
@@ -127,7 +127,7 @@ def floor(content: Content) -> Iterator[str]:
 
 
 def threads(content: Content) -> Iterator[str]:
-    """Give the section on a second thread."""
+    """Yield the section on a second thread."""
     yield "## Two threads\n\nWall time of a step with moving atoms, ms; runs with one and two threads alternate.\n"
     rows = rows_of(content, "{preset}, {system}", "{one_thread_ms:.3g}", "{two_threads_ms:.3g}", "{ratio:.2f}")
     yield table(["", "one thread", "two threads", "ratio"], rows)
@@ -135,7 +135,7 @@ def threads(content: Content) -> Iterator[str]:
 
 
 def training(content: Content) -> Iterator[str]:
-    """Give the section on training steps."""
+    """Yield the section on training steps."""
     yield (
         "## Training\n\nOne training step with energies and forces, one thread, 8 structures of "
         f"{content['n_atoms'] // 8} atoms:\nprocessor time, and relative difference of the gradient from double "
@@ -154,7 +154,7 @@ def training(content: Content) -> Iterator[str]:
 
 
 def engines(content: Content) -> Iterator[str]:
-    """Give the section on what engines add."""
+    """Yield the section on the overhead of engines."""
     yield (
         f"## Engines\n\nA step in each engine with `{content['model']}`, the same form of the model\n"
         "alone, and the engine with a force of zero: processor time on one thread, ms (wall time for i-PI). The "
@@ -168,7 +168,7 @@ def engines(content: Content) -> Iterator[str]:
 
 
 def profiles(content: Content) -> Iterator[str]:
-    """Give the section on the files that cannot call the CPU kernel."""
+    """Yield the section on files that cannot use the CPU kernel."""
     yield (
         f"## Exported files: time by operator\n\nTorchForce and ONNX Runtime run `{content['model']}` as a graph of\n"
         "operators, without Python and without the CPU kernel. Between two operators, all channels of all edges are\n"
@@ -183,7 +183,7 @@ def profiles(content: Content) -> Iterator[str]:
 
 
 def growth(content: Content) -> Iterator[str]:
-    """Give the section on growth."""
+    """Yield the section on scaling."""
     yield (
         "## Scaling with system size\n\nPeriodic water at one density, one thread: processor time of a step "
         "that uses the\n"
@@ -198,9 +198,9 @@ def growth(content: Content) -> Iterator[str]:
         "{added_mib:.0f}",
     )
     yield table(["atoms", "step, ms", "with a search, ms", "µs per atom", "memory, MiB"], rows)
-    slopes = content["exponents"]
+    exponents = content["exponents"]
     yield (
-        f"Fitted exponents: {slopes['step_ms']:.3f} (steps), {slopes['search_step_ms']:.3f} (with a search), "
+        f"Fitted exponents: {exponents['step_ms']:.3f} (steps), {exponents['search_step_ms']:.3f} (with a search), "
         f"{content['memory_exponent']:.3f} (memory, from 999 atoms on).\n\n![Time and memory against the number "
         "of atoms](growth.svg)\n"
     )
@@ -208,7 +208,7 @@ def growth(content: Content) -> Iterator[str]:
 
 
 def drift(content: Content) -> Iterator[str]:
-    """Give the section on the drift of the energy."""
+    """Yield the section on energy drift."""
     yield (
         f"## Energy drift\n\nVelocity Verlet, {content['timestep_fs']} fs, float32, {content['system']}, "
         f"{content['steps']}\n"
@@ -217,12 +217,12 @@ def drift(content: Content) -> Iterator[str]:
     lines = []
     for kernel in dict.fromkeys(row["kernel"] for row in content["rows"]):
         rows = [row for row in content["rows"] if row["kernel"] == kernel]
-        slopes = [row["drift_mev_per_atom_ps"] for row in rows]
+        drifts = [row["drift_mev_per_atom_ps"] for row in rows]
         lines.append(
             [
                 kernel,
-                ", ".join(f"{slope:+.4f}" for slope in slopes),
-                f"{statistics.mean(map(abs, slopes)):.4f}",
+                ", ".join(f"{drift:+.4f}" for drift in drifts),
+                f"{statistics.mean(map(abs, drifts)):.4f}",
                 f"{statistics.mean(row['fluctuation_mev_per_atom'] for row in rows):.4f}",
             ]
         )
@@ -242,7 +242,7 @@ SECTIONS: tuple[tuple[str, Callable[[Content], Iterator[str]]], ...] = (
     ("drift.json", drift),
     ("training_step.json", training),
 )
-"""In the order of the page; a file that is missing leaves its section out."""
+"""Sections in the order of the page; without its results file a section is left out."""
 
 
 def plot() -> None:
@@ -256,9 +256,9 @@ def plot() -> None:
     content = read("growth.json")
     atoms = [row["n_atoms"] for row in content["rows"]]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    for key, words in (("step_ms", "under the skin"), ("search_step_ms", "with a search")):
+    for key, label in (("step_ms", "under the skin"), ("search_step_ms", "with a search")):
         values = [row[key] for row in content["rows"]]
-        axes[0].loglog(atoms, values, "o-", label=f"{words}: exponent {content['exponents'][key]:.3f}")
+        axes[0].loglog(atoms, values, "o-", label=f"{label}: exponent {content['exponents'][key]:.3f}")
     axes[0].set(xlabel="atoms", ylabel="processor time of a step, ms")
     axes[0].legend(frameon=False)
     axes[1].loglog(atoms, [row["added_mib"] for row in content["rows"]], "o-")

@@ -1,4 +1,4 @@
-"""The targets of speed on a CPU beside what was measured; exit status 1 where one is missed.
+"""The targets of speed on a CPU and the measured values; the exit status is 1 if one is missed.
 
     python -m benchmarks targets                          # from benchmarks/results, as they are
     python -m benchmarks targets --run --peer-envs DIR    # measures first: ten minutes of a quiet machine
@@ -24,7 +24,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio that was measured, and the least it should be."""
+    """A measured ratio, and its lower limit."""
 
     name: str
     least: float
@@ -37,13 +37,13 @@ class Target:
 
 
 def read(name: str) -> Any:
-    """Return the content of a file of results; nothing where it is missing."""
+    """Return the content of a results file, or None if it is missing."""
     path = RESULTS / name
     return json.loads(path.read_text()) if path.exists() else {"rows": []}
 
 
 def targets() -> Iterator[Target]:
-    """Give every target whose figure was measured."""
+    """Yield every target that was measured."""
     peers = read("peers.json")
     least = {"22": 9.0, "49": 12.0, "32x49": 12.0, "504": 20.0, "2001": 20.0}
     for row in peers["rows"]:
@@ -70,7 +70,7 @@ def targets() -> Iterator[Target]:
 
 
 def measure(peer_envs: str, data: str | None) -> None:
-    """Write the results anew."""
+    """Run the benchmarks and write their results."""
     python = sys.executable
     run = [python, "-m", "benchmarks"]
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +89,7 @@ def measure(peer_envs: str, data: str | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", action="store_true")
-    parser.add_argument("--peer-envs", help="what benchmarks/peers/make_envs.py has made")
+    parser.add_argument("--peer-envs", help="folder of the peers' environments, made by benchmarks/peers/make_envs.py")
     parser.add_argument("--data", help="a labelled set with eight structures of 41 atoms")
     asked = parser.parse_args()
     if asked.run:

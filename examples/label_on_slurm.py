@@ -3,9 +3,9 @@
     pip install 'mlff-hub[data,teachers]' dask-jobqueue
     python label_on_slurm.py geometries.h5 labelled.h5 --teacher so3lr --jobs 20
 
-Run it on a login node, in a folder that the compute nodes see too: batches are kept in ``labelled.h5.parts`` until the
-data set is whole. Jobs that end, are preempted or killed cost the batch they were at; this script, killed and started
-again, goes on where it was. Without SLURM, ``--local 2`` starts two workers on this machine.
+Run it on a login node, in a folder that the compute nodes can access: batches are kept in ``labelled.h5.parts`` until
+the data set is complete. A job that ends, is preempted or killed loses its current batch only. If this script is
+killed, run it again: it continues. Without SLURM, ``--local 2`` starts two workers on this machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def seconds(walltime: str) -> int:
 
 
 def walltime(text: str) -> str:
-    """Return the text if it is a time that SLURM understands and a worker can live within."""
+    """Return the text if it is a valid SLURM time that is long enough for a worker."""
     try:
         length = seconds(text)
     except ValueError:
@@ -45,10 +45,10 @@ def walltime(text: str) -> str:
 
 
 def leaving_in_time(walltime: str) -> list[str]:
-    """Return arguments by which a worker leaves before SLURM kills it, so that its batch goes to another in time.
+    """Return arguments with which a worker ends before SLURM kills it, so that its batch goes to another in time.
 
-    They leave one after the other within a twelfth of the time, the last a fiftieth of it (or five minutes) before its
-    end.
+    Workers end one after the other within a twelfth of the time, the last one a fiftieth of it (or five minutes) before
+    the end of the time.
     """
     spread = min(600, seconds(walltime) // 25)
     return ["--lifetime", f"{seconds(walltime) - 3 * spread // 2}s", "--lifetime-stagger", f"{spread}s"]
@@ -59,9 +59,9 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--teacher", default="so3lr")
-    parser.add_argument("--jobs", type=int, default=10, help="SLURM jobs, a worker each")
+    parser.add_argument("--jobs", type=int, default=10, help="SLURM jobs, with one worker each")
     parser.add_argument("--queue", help="SLURM partition")
-    parser.add_argument("--walltime", default="04:00:00", type=walltime, help="of a job, in any of SLURM's forms")
+    parser.add_argument("--walltime", default="04:00:00", type=walltime, help="time of a job, in any form of SLURM")
     parser.add_argument("--memory", default="4GB")
     parser.add_argument("--local", type=int, default=0, help="workers on this machine instead of jobs")
     options = parser.parse_args()

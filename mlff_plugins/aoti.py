@@ -15,7 +15,6 @@ from mlff_core.plugins.runtime import Runtime
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mlff_core.potentials.exported_graph import GraphPotential
     from mlff_core.potentials.interface import Potential
 
 INSTALL_HINT = "pip install 'torch>=2.6', and a C++ compiler such as g++"
@@ -25,7 +24,7 @@ class AOTIExporter(Exporter):
     """Compiles the edge graph of a student for this machine."""
 
     name = "aoti"
-    summary = "machine code by AOTInductor with energy, atom energies, forces, virial; for the machine it is made on"
+    summary = "machine code by AOTInductor with energy, atom energies, forces, virial; for the machine that compiles it"
     requires = ("torch>=2.6",)
     install_hint = INSTALL_HINT
     suffix = ".pt2"
@@ -51,11 +50,11 @@ class AOTIExporter(Exporter):
 
         if Path(path).suffix != self.suffix:
             raise InputError(f"AOTInductor packages end in {self.suffix}, got {path}")
-        return write_checked(self.name, potential, path, write, lambda file: open_aoti(file, "cpu"))
+        return write_checked(self.name, potential, path, write, AOTIRuntime().open)
 
 
 class AOTIRuntime(Runtime):
-    """Opens what :class:`AOTIExporter` wrote."""
+    """Opens files of :class:`AOTIExporter`."""
 
     name = "aoti"
     summary = "runs a .pt2 package"
@@ -65,37 +64,24 @@ class AOTIRuntime(Runtime):
 
     def open(self, path: Path, *, device: str = "cpu") -> Potential:
         """Return the file as a potential; see :meth:`mlff_core.plugins.runtime.Runtime.open`."""
-        return open_aoti(path, device)
+        import torch
+        from torch._inductor import aoti_load_package
 
+        from mlff_core.export.writing import card_from_entries, opening
+        from mlff_core.potentials.exported_graph import GraphPotential
 
-def open_aoti(path: Path, device: str) -> GraphPotential:
-    """Return an AOTInductor package as a potential.
+        if device not in ("auto", "cpu"):
+            raise InputError(f"AOTInductor packages of this project are compiled for the CPU, not for {device!r}")
+        with opening(path, "aoti", "AOTInductor export for this machine"):
+            package = aoti_load_package(str(path))
+            card, dtype = card_from_entries(package.get_metadata())
 
-    Raises
-    ------
-    CheckpointError
-        The file is missing, damaged, no export of this project, or made for another machine.
-    InputError
-        A device other than the CPU, for which packages are compiled.
-    """
-    import torch
-    from torch._inductor import aoti_load_package
+        def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            with torch.no_grad():
+                energy, atom_energies, forces, virial = package(*inputs)
+            return energy, atom_energies, forces, virial
 
-    from mlff_core.export.writing import card_from_entries, opening
-    from mlff_core.potentials.exported_graph import GraphPotential
-
-    if device not in ("auto", "cpu"):
-        raise InputError(f"AOTInductor packages of this project are compiled for the CPU, not for {device!r}")
-    with opening(path, "aoti", "AOTInductor export for this machine"):
-        package = aoti_load_package(str(path))
-        card, dtype = card_from_entries(package.get_metadata())
-
-    def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        with torch.no_grad():
-            energy, atom_energies, forces, virial = package(*inputs)
-        return energy, atom_energies, forces, virial
-
-    return GraphPotential(graph, card, device="cpu", dtype=dtype)
+        return GraphPotential(graph, card, device="cpu", dtype=dtype)
 
 
 @hookimpl

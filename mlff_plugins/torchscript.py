@@ -1,4 +1,4 @@
-"""TorchScript: a file that C++ and Python open without this package, with energy, forces and virial inside."""
+"""TorchScript: a file with energy, forces and virial that C++ and Python open without this package."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from mlff_core.plugins.runtime import Runtime
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mlff_core.potentials.exported_graph import GraphPotential
     from mlff_core.potentials.interface import Potential
 
 CARD = "mlff_card.json"
-"""Name of the extra file, inside the archive, that holds the card and the precision."""
+"""Name of the extra file in the archive that holds card and precision."""
 
 
 class TorchScriptExporter(Exporter):
@@ -44,11 +43,11 @@ class TorchScriptExporter(Exporter):
             with deprecation_silenced():
                 torch.jit.save(torch.jit.script(graph), str(temporary), _extra_files={CARD: content})
 
-        return write_checked(self.name, potential, path, write, lambda file: open_torchscript(file, "cpu"))
+        return write_checked(self.name, potential, path, write, TorchScriptRuntime().open)
 
 
 class TorchScriptRuntime(Runtime):
-    """Opens what :class:`TorchScriptExporter` wrote."""
+    """Opens files of :class:`TorchScriptExporter`."""
 
     name = "torchscript"
     summary = "runs a .ts file through libtorch"
@@ -58,35 +57,24 @@ class TorchScriptRuntime(Runtime):
 
     def open(self, path: Path, *, device: str = "cpu") -> Potential:
         """Return the file as a potential; see :meth:`mlff_core.plugins.runtime.Runtime.open`."""
-        return open_torchscript(path, device)
+        import torch
 
+        from mlff_core.export.writing import card_from_entries, deprecation_silenced, opening
+        from mlff_core.models.devices import resolve_device
+        from mlff_core.potentials.exported_graph import GraphPotential
 
-def open_torchscript(path: Path, device: str) -> GraphPotential:
-    """Return a scripted edge graph as a potential.
+        where = resolve_device(device)
+        extra = {CARD: ""}
+        with opening(path, "torchscript", "TorchScript export"), deprecation_silenced():
+            module = torch.jit.load(str(path), map_location=where, _extra_files=extra)
+            card, dtype = card_from_entries(json.loads(extra[CARD]))
 
-    Raises
-    ------
-    CheckpointError
-        The file is missing, damaged, or no export of this project.
-    """
-    import torch
+        def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            with torch.enable_grad():
+                outputs: tuple[Tensor, Tensor, Tensor, Tensor] = module(*inputs)
+            return outputs
 
-    from mlff_core.export.writing import card_from_entries, deprecation_silenced, opening
-    from mlff_core.models.devices import resolve_device
-    from mlff_core.potentials.exported_graph import GraphPotential
-
-    where = resolve_device(device)
-    extra = {CARD: ""}
-    with opening(path, "torchscript", "TorchScript export"), deprecation_silenced():
-        module = torch.jit.load(str(path), map_location=where, _extra_files=extra)
-        card, dtype = card_from_entries(json.loads(extra[CARD]))
-
-    def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        with torch.enable_grad():
-            outputs: tuple[Tensor, Tensor, Tensor, Tensor] = module(*inputs)
-        return outputs
-
-    return GraphPotential(graph, card, device=where, dtype=dtype)
+        return GraphPotential(graph, card, device=where, dtype=dtype)
 
 
 @hookimpl

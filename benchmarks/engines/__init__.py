@@ -1,1 +1,1 @@
-"""What an engine or a file format adds to a step."""
+"""Benchmarks of engines and file formats."""

@@ -1,14 +1,14 @@
-"""What an engine adds to a model: a step through each engine, beside the model alone and the engine with a zero force.
+"""Overhead of engines: a step through each engine, compared with the model alone and the engine with a zero force.
 
     python -m benchmarks engines MODEL [--systems 49,504] [--engines ase,…] [--seconds 20] [--json FILE]
 
     python -m benchmarks engines MODEL --profile --engines ase --systems 49
 
-For each engine and system three things take turns: steps of molecular dynamics with the model; the same form of the
-model called directly, on frames of such a run; and steps of the engine with a force that is zero, put in by the
-engine's own means without this package. ``ratio`` is the median over turns of the first over the sum of the other two.
-Times are processor time of this process, ms a step on one thread; those of i-PI, a process of its own, are by the
-clock, so nothing else may run then. ``--profile`` prints where the steps of each engine spend their time.
+For each engine and system three kinds of steps run alternately: molecular dynamics with the model; direct calls of the
+same form of the model on frames of such a run; and steps of the engine with a zero force, set by the engine's own means
+without this package. ``ratio`` is the first time divided by the sum of the other two, as the median over turns.
+Times are processor time of this process, ms per step on one thread. Those of i-PI, which is a process of its own, are
+wall times, so nothing else may run then. ``--profile`` prints a profile of the steps of each engine.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ ENGINES = {
 
 
 def measure(trio: Trio, seconds: float) -> dict[str, float]:
-    """Return ms a step of the three, medians, and the median of their ratio."""
+    """Return the medians of the three times, ms per step, and the median of their ratio."""
     times: dict[str, list[float]] = {"step": [], "zero": [], "direct": []}
     counts = {}
     for what in times:
-        trio.spent(what, 3)  # what the first calls load, tune or compile
+        trio.spent(what, 3)  # the first calls load, tune or compile
         counts[what] = min(1000, max(2, round(TURN_S / (trio.spent(what, 5) / 5))))
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(times["step"]) < 3:
@@ -60,7 +60,7 @@ def measure(trio: Trio, seconds: float) -> dict[str, float]:
 
 
 def profile(trio: Trio) -> None:
-    """Print where steps spend their time."""
+    """Print a profile of the steps."""
     trio.step(20)
     recorded = cProfile.Profile()
     recorded.runcall(trio.step, 100)
@@ -68,7 +68,7 @@ def profile(trio: Trio) -> None:
 
 
 def main() -> None:
-    """Print a line for each engine and system, and write them as JSON where asked."""
+    """Print a line for each engine and system, and write the results as JSON if requested."""
     options = parser(__doc__)
     options.add_argument("model")
     options.add_argument("--systems", default="49,504")

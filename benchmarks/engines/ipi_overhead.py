@@ -1,12 +1,11 @@
-"""A step of i-PI driven by this package's client with a zero potential, beside a bare client that sends zeros.
+"""Overhead of the i-PI client: a step with a zero potential, compared with a bare client that sends zeros.
 
     python -m benchmarks ipi_overhead [--blocks 12] [--steps 300] [--json FILE]
 
-For each row one i-PI runs, and the two clients take turns at it: each connects, answers a block of steps and leaves,
-and i-PI goes on with the other. So whatever else the machine does falls on both. ``step`` is the wall time between two
-requests and ``client`` the processor time that a client spends on one, in milliseconds. Of the steps the median and the
-first percentile are given: on a machine with other work, a process that computes longer is also interrupted more often,
-and the first percentile is of the steps that were not.
+For each row one i-PI runs, and the two clients alternate: each connects, answers a block of steps and disconnects, so
+that other load on the machine affects both. ``step`` is the wall time between two requests, ``client`` the processor
+time of a client per request, in ms. The median and the first percentile of the steps are given: on a busy machine a
+longer computation is interrupted more often, and the first percentile is that of steps without interruption.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ INPUT = """<simulation verbosity='quiet' safe_stride='100000000'>
 
 @dataclass(frozen=True)
 class Case:
-    """One row: how i-PI is reached, and what it moves."""
+    """One row: the connection to i-PI, and the system."""
 
     mode: str
     n_atoms: int
@@ -79,11 +78,11 @@ CASES = (
 
 
 class BlockIsOverError(MlffError):
-    """The client has answered its share."""
+    """The client has answered all steps of its block."""
 
 
 class Zero(Potential):
-    """No energy, no forces; notes when it was asked, and ends after a number of steps."""
+    """Zero energy and forces; records the time of each request, and ends after a number of steps."""
 
     supports = frozenset({"energy", "forces", "stress"})
 
@@ -95,7 +94,7 @@ class Zero(Potential):
         self._zeros: Prediction | None = None
 
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
-        """Return zeros; the time is noted."""
+        """Record the time and return zeros."""
         self.asked.append(time.perf_counter())
         if len(self.asked) > self.steps:
             raise BlockIsOverError("the block is over")
@@ -109,7 +108,7 @@ class Zero(Potential):
 
 
 def ours(address: Address, atoms: Atoms, steps: int, batch_size: int) -> tuple[list[float], float]:
-    """Return when each request came to this package's client, and the processor time of the serving, s."""
+    """Return the times of the requests to this package's client, and the processor time of the client, s."""
     potential = Zero(steps)
     driver = Driver(potential, batch_from_atoms(atoms))
     client = Client(connect(address), driver, driver.n_atoms)
@@ -120,7 +119,7 @@ def ours(address: Address, atoms: Atoms, steps: int, batch_size: int) -> tuple[l
 
 
 def bare(address: Address, atoms: Atoms, steps: int, batch_size: int) -> tuple[list[float], float]:
-    """Return the same of a client that reads what is sent, looks at nothing and sends zeros."""
+    """Return the same for a client that reads all messages without checks and sends zeros."""
     n_atoms, asked, has_init = len(atoms), list[float](), False
     size = 144 + 4 + 24 * n_atoms if batch_size == 1 else 4 + (144 + 24 * n_atoms) * batch_size
     zeros = b"".join(
@@ -136,22 +135,22 @@ def bare(address: Address, atoms: Atoms, steps: int, batch_size: int) -> tuple[l
     before = time.thread_time()
     with connection, connection.makefile("rb", buffering=1 << 16) as stream:
         while True:
-            word = stream.read(12)
-            if word == b"STATUS      ":
+            header = stream.read(12)
+            if header == b"STATUS      ":
                 connection.sendall(b"READY       " if has_init else b"NEEDINIT    ")
-            elif word == b"INIT        ":
+            elif header == b"INIT        ":
                 stream.read(struct.unpack("ii", stream.read(8))[1])
                 has_init = True
-            elif word == b"POSDATA     ":
+            elif header == b"POSDATA     ":
                 stream.read(size)
                 asked.append(time.perf_counter())
-            elif word == b"GETFORCE    ":
+            elif header == b"GETFORCE    ":
                 if len(asked) > steps:
                     connection.shutdown(socket.SHUT_RDWR)
                     return asked, time.thread_time() - before
                 connection.sendall(zeros)
             else:
-                raise RuntimeError(f"i-PI sent {word!r}")
+                raise RuntimeError(f"i-PI sent {header!r}")
 
 
 def grid(n_atoms: int, periodic: bool) -> Atoms:
@@ -162,7 +161,7 @@ def grid(n_atoms: int, periodic: bool) -> Atoms:
 
 
 def measure(case: Case, blocks: int, steps: int) -> dict[str, float]:
-    """Return the milliseconds of a step with either client, and their quotients."""
+    """Return the times of a step with both clients, ms, and their ratios."""
     name = f"mlff-overhead-{os.getpid()}"
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -188,7 +187,7 @@ def measure(case: Case, blocks: int, steps: int) -> dict[str, float]:
             for block in range(blocks + 1):
                 for client, serve in clients.items():
                     asked, spent = serve(address, atoms, steps, case.beads)
-                    # The first block warms up, and so do the first steps after a connection.
+                    # The first block, and the first steps after a connection, are not counted.
                     if block:
                         times[client] += (1e3 * np.diff(asked[20:])).tolist()
                         used[client].append(1e3 * spent / len(asked))
@@ -207,7 +206,7 @@ def measure(case: Case, blocks: int, steps: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a table, and write it as JSON where asked."""
+    """Print a table, and write it as JSON if requested."""
     options = parser(__doc__)
     options.add_argument("--blocks", type=int, default=12)
     options.add_argument("--steps", type=int, default=300)

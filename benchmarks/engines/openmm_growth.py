@@ -1,12 +1,12 @@
-"""What a step of OpenMM with ``openmm-torchforce`` costs against the number of atoms: periodic water, 99 to 1998 atoms.
+"""Time of an OpenMM step with ``openmm-torchforce`` against the number of atoms: periodic water, 99 to 1998 atoms.
 
     python -m benchmarks openmm_growth MODEL [--sizes 99,198,…] [--seconds 6] [--json FILE]
 
-Each size has a Context of its own, on the Reference platform and one thread. A round goes through all sizes, so that
-what else the machine does falls on all alike. Every step has new positions; every fourth is far from the last search,
-so that neighbours are searched. Times are processor time of the process, medians. ``handled_per_atom`` counts, without
-a clock, the numbers that a search writes into tensors, for an atom, and ``pairs_per_atom`` what it finds. The exponents
-are slopes of straight lines through the logarithms.
+Each size has its own Context, on the Reference platform and one thread. A round includes all sizes, so that other load
+on the machine affects all equally. Every step has new positions; every fourth is far from the last search, so that
+neighbours are searched. Times are medians of processor time. ``handled_per_atom`` is the number of tensor elements that
+a search writes per atom, which does not depend on a clock, and ``pairs_per_atom`` that of the pairs it finds. The
+exponents come from linear fits of the logarithms.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ class Water:
 
     def step(self) -> None:
         """Compute energy and forces at the next positions."""
-        # All atoms together step aside, which makes the list stale and changes nothing else.
+        # A shift of all atoms makes the neighbour list outdated and changes nothing else.
         aside = 0.6 * ((self.n_steps // STEPS_A_SEARCH) % 2)
         moved = self.atoms.positions + self.swing * np.sin(self.n_steps) + [aside, 0.0, 0.0]
         began = time.process_time()
         self.context.setPositions(moved / ANGSTROM_PER_NM)
         self.context.getState(energy=True, forces=True)
-        # Two steps in which TorchScript compiles are left out.
+        # The first two steps, in which TorchScript compiles, are not counted.
         if self.n_steps > 1:
             self.times[self.n_steps % STEPS_A_SEARCH == 0].append(1e3 * (time.process_time() - began))
         self.n_steps += 1
 
 
 def row_of(water: Water, cutoff: float) -> dict[str, Any]:
-    """Return the figures of one size."""
+    """Return the results of one size."""
     n_atoms = len(water.atoms)
     search = ScriptedNeighbors(cutoff, DEFAULT_SKIN)
     positions, cell = torch.from_numpy(water.atoms.positions), torch.from_numpy(np.asarray(water.atoms.cell))
@@ -84,7 +84,7 @@ def row_of(water: Water, cutoff: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print a table, and write it as JSON where asked."""
+    """Print a table, and write it as JSON if requested."""
     options = parser(__doc__)
     options.add_argument("model")
     options.add_argument("--sizes", default=",".join(map(str, SIZES)))
@@ -94,7 +94,7 @@ def main() -> None:
     potential = load(arguments.model, device="cpu", kernel="reference")
     edge_graph(potential)
     waters = [Water(potential, int(size)) for size in arguments.sizes.split(",")]
-    # As many steps of each size, two searches and the compiling steps at least.
+    # The same number of steps for each size, with two searches and the compiling steps at least.
     end = time.process_time() + arguments.seconds * len(waters)
     while waters[0].n_steps < 2 * STEPS_A_SEARCH + 2 or time.process_time() < end:
         for water in waters:

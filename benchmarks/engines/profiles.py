@@ -1,10 +1,10 @@
-"""Where a step goes that does not use the CPU kernel: the files for OpenMM's TorchForce and for ONNX Runtime.
+"""Time of a step by operator, without the CPU kernel: the files for OpenMM's TorchForce and for ONNX Runtime.
 
     python -m benchmarks profiles MODEL [--systems 49,504] [--json FILE]
 
-One thread. TorchForce's file is the TorchScript module that OpenMM runs, its search for neighbours inside; ONNX
-Runtime's gets its edges from outside. Shares are of the time in operators, by torch's and ONNX Runtime's own profilers;
-the time of a step is processor time without a profiler.
+One thread. TorchForce's file is the TorchScript module that OpenMM runs, with its neighbour search; the file for ONNX
+Runtime gets its edges as input. Shares are fractions of the time in operators, from the profilers of torch and ONNX
+Runtime; the time of a step is processor time without a profiler.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ KINDS = {
         *("unsqueeze", "fill", "zero", "empty", "to", "contiguous", "pad", "stack", "repeat", "shape"),
     ),
 }
-"""Names of operators, or parts of them, by what they do; the rest is arithmetic number by number."""
+"""Names of operators, or parts of them, by kind; all others are elementwise arithmetic."""
 
 ARITHMETIC = "number by number"
 
 
 def kind_of(operator: str) -> str:
-    """Return what an operator does."""
+    """Return the kind of an operator."""
     name = operator.rsplit("::", 1)[-1].lower().strip("_")
     return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), ARITHMETIC)
 
 
 def least_ms(step: Callable[[], object]) -> float:
-    """Return the shortest of some steps, processor time in ms."""
+    """Return the shortest processor time of some steps, ms."""
     times = []
     for _ in range(REPEATS):
         start = time.process_time()
@@ -64,7 +64,7 @@ def least_ms(step: Callable[[], object]) -> float:
 
 
 def shares(microseconds: Counter[str]) -> dict[str, float]:
-    """Return the share of each kind of operator, no unit."""
+    """Return the fraction of time of each kind of operator."""
     total = sum(microseconds.values())
     return {kind: microseconds[kind] / total for kind in (*KINDS, ARITHMETIC)}
 
@@ -92,7 +92,7 @@ def torchforce(potential: Potential, frame: Atoms) -> tuple[float, dict[str, flo
 
 
 def session_of(path: Path, prefix: str | None = None) -> onnxruntime.InferenceSession:
-    """Return a file opened for one thread; with a prefix it writes a profile beside it."""
+    """Return a file opened with one thread; with a prefix a profile is written."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.enable_profiling = prefix is not None
@@ -142,8 +142,8 @@ def main() -> None:
         for name, measure in (("openmm-torchforce", torchforce), ("onnx", onnx)):
             milliseconds, found = measure(potential, frame)
             rows.append({"file": name, "system": system, "step_ms": milliseconds, "kernel_ms": beside, "shares": found})
-            words = ", ".join(f"{kind} {share:.0%}" for kind, share in found.items())
-            print(f"{name}, {system} atoms: {milliseconds:.2f} ms (CPU kernel {beside:.2f}); {words}", flush=True)
+            shares = ", ".join(f"{kind} {share:.0%}" for kind, share in found.items())
+            print(f"{name}, {system} atoms: {milliseconds:.2f} ms (CPU kernel {beside:.2f}); {shares}", flush=True)
     write(asked.out, {"model": Path(asked.model).name, "rows": rows})
 
 

@@ -17,7 +17,7 @@ from mlff_plugins.ase import MLFFCalculator
 
 
 class Zeros(Calculator):
-    """No energy and no forces."""
+    """Zero energy and forces."""
 
     implemented_properties = ["energy", "forces"]  # noqa: RUF012 - as ASE has it
 
@@ -34,7 +34,7 @@ def ase_steps(frame: Atoms, calculator: Calculator) -> Run:
     dynamics = VelocityVerlet(atoms, TIMESTEP_FS * units.fs)
 
     def run(n: int) -> None:
-        dynamics.run(n)  # which returns whether it has converged, no time
+        dynamics.run(n)  # its result, whether it has converged, is no time
 
     return run
 

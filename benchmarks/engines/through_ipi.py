@@ -26,18 +26,18 @@ from mlff_core.structures.reading import batch_from_atoms
 
 BEADS = 8
 CONNECTING = 5
-"""Requests after a connection that are not timed: i-PI looks for new clients a few times a second."""
+"""Number of requests after a connection that are not timed: i-PI checks for new clients a few times per second."""
 
 
 class Counted(WrappedPotential):
-    """A potential that notes when it was asked, and ends after a number of calls."""
+    """A potential that records the time of each call, and ends after a number of calls."""
 
     def __init__(self, potential: Potential) -> None:
         super().__init__(potential)
         self.most, self.asked = 0, list[float]()
 
     def predict_checked(self, batch: Any, want: Any, edges: Any = None) -> Prediction:
-        """Return the potential's prediction; the time is noted."""
+        """Record the time and return the potential's prediction."""
         self.asked.append(time.perf_counter())
         if len(self.asked) > self.most:
             raise BlockIsOverError("the block is over")
@@ -80,7 +80,7 @@ def ipi(frame: Atoms, model: str) -> Iterator[Trio]:
     with tempfile.TemporaryDirectory() as folder:
         boxed = frame.copy()
         if not frame.pbc.any():
-            boxed.set_cell([50.0, 50.0, 50.0])  # i-PI has no structures without a cell
+            boxed.set_cell([50.0, 50.0, 50.0])  # in i-PI every structure has a cell
         boxed.write(Path(folder) / "start.extxyz")
         text = INPUT.format(mode="unix", address=name, port="", batch_size=BEADS, beads=BEADS)
         (Path(folder) / "input.xml").write_text(text)

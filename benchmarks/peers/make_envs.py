@@ -1,8 +1,8 @@
-"""Make an environment of its own for each peer: ``python -m benchmarks make_envs DIR [PEER …]``.
+"""Make an environment for each peer: ``python -m benchmarks make_envs DIR [PEER …]``.
 
-DIR/PEER is a virtual environment of the Python that runs this, with what PEER.txt asks for (and, without their
-dependencies, the packages of PEER.no-deps.txt), and a ``peer.json`` by which ``mlff benchmark --peer-envs DIR`` finds
-it. An environment that is complete is left as it is.
+DIR/PEER is a virtual environment of the running Python with the packages of PEER.txt (and, without dependencies, those
+of PEER.no-deps.txt). Its ``peer.json`` is read by ``mlff benchmark --peer-envs DIR``. A complete environment is not
+changed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ PEERS = sorted(path.stem for path in HERE.glob("*.py") if path.with_suffix(".txt
 
 
 def make(peer: str, folder: Path) -> bool:
-    """Make one environment, return success; its ``peer.json`` comes last, so that a half-made one is made again."""
+    """Make one environment and return success; ``peer.json`` comes last, so that an incomplete one is made again."""
     mark = folder / "peer.json"
     if mark.exists():
-        print(f"{peer}: there already", flush=True)
+        print(f"{peer}: exists already", flush=True)
         return True
     print(f"{peer}: installing into {folder}", flush=True)
     if not (folder / "bin" / "python").exists():

@@ -11,7 +11,7 @@ from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborList
 from nequip.model import NequIPGNNModel
 from nequip.utils.global_state import set_global_state
 
-# Last in the path, so that no script here hides the package of its name.
+# Last in the path, so that scripts here do not hide packages of the same names.
 sys.path.append(str(Path(__file__).parent))
 from system_structures import settle_torch, structures_of
 

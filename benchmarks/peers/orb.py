@@ -13,7 +13,7 @@ from orb_models.forcefield.atomic_system import SystemConfig
 from orb_models.forcefield.calculator import ORBCalculator
 from orb_models.forcefield.pretrained import orb_v3_conservative_architecture
 
-# Last in the path, so that no script here hides the package of its name.
+# Last in the path, so that scripts here do not hide packages of the same names.
 sys.path.append(str(Path(__file__).parent))
 from system_structures import calculator_steps, settle_torch
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 import torch.utils.data.dataloader
 
-# SchNetPack 2.1.1 imports this type variable, which torch no longer has.
+# SchNetPack 2.1.1 imports this type variable, which torch has removed.
 torch.utils.data.dataloader.T_co = typing.TypeVar("T_co", covariant=True)
 
 import schnetpack
 from schnetpack.interfaces.ase_interface import AtomsConverter
 from schnetpack.transform import MatScipyNeighborList, SkinNeighborList
 
-# Last in the path, so that no script here hides the package of its name.
+# Last in the path, so that scripts here do not hide packages of the same names.
 sys.path.append(str(Path(__file__).parent))
 from system_structures import settle_torch, structures_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from so3krates_torch.calculator.so3 import SO3LRCalculator
 
-# Last in the path, so that no script here hides the package of its name.
+# Last in the path, so that scripts here do not hide packages of the same names.
 sys.path.append(str(Path(__file__).parent))
 from system_structures import calculator_steps, settle_torch
 

@@ -1,4 +1,4 @@
-"""What the scripts of the peers share; imported in the peers' environments, which hold nothing of this package."""
+"""Shared by the scripts of the peers; imported in the peers' environments, which do not have this package."""
 
 import os
 
@@ -8,13 +8,13 @@ from ase import Atoms
 
 
 def settle_torch():
-    """Compute on as many threads as the process was given; numbers too small for float32's exponent become zero."""
+    """Set torch's threads to those given to the process; denormal numbers become zero."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.set_flush_denormal(True)
 
 
 def structures_of(system):
-    """Return the structures of a system at its first frame, and which atoms belong to each."""
+    """Return the structures of a system at its first frame, and the atoms of each."""
     parts = [system.system_idx == k for k in range(len(system.cells))]
     structures = [
         Atoms(system.numbers[part], system.positions[0][part], cell=cell, pbc=pbc)
@@ -24,7 +24,7 @@ def structures_of(system):
 
 
 def calculator_steps(calculator, system):
-    """Return steps by an ASE calculator, one structure after the other."""
+    """Return steps with an ASE calculator, one structure after the other."""
     structures, parts = structures_of(system)
 
     def step(positions):

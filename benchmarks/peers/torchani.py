@@ -1,4 +1,4 @@
-"""ANI-2x, one member of the eight; random weights, since the package fetches its own."""
+"""ANI-2x, one of its eight members; random weights, since the package would download its own."""
 
 import os
 from importlib import metadata
@@ -12,7 +12,7 @@ EV_PER_HARTREE = 27.211386245988
 
 def make_model(neighborlist):
     torch.manual_seed(0)
-    # Everything that ANI2x() does, but for loading the weights.
+    # The same as ANI2x() without loading the weights.
     fetch, models._fetch_state_dict = models._fetch_state_dict, lambda *_, **__: None
     load, models.ANI.load_state_dict = models.ANI.load_state_dict, lambda *_, **__: None
     try:
@@ -26,7 +26,7 @@ def prepare(system, arguments):
     torch.set_flush_denormal(True)
     n_systems = len(system.cells)
     periodic = bool(system.pbc.all())
-    # The list under a skin takes one structure. TorchScript was no faster than the module itself.
+    # The list with a skin supports one structure. TorchScript was not faster than the module itself.
     model = make_model(("verlet_cell_list" if n_systems == 1 else "cell_list") if periodic else "all_pairs")
     species = torch.from_numpy(system.numbers).reshape(n_systems, -1)
     cell = torch.from_numpy(system.cells[0]).float() if periodic else None

@@ -23,7 +23,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def group() -> None:
-    """Measure the physics of MODEL (a name or a file), one check a command; killed and started again, each goes on."""
+    """Run a physics check of MODEL (a name or a file). A killed check continues when the command is given again."""
     logging.basicConfig(format="%(message)s")
 
 
@@ -32,7 +32,7 @@ for module in (dimers, s66, torsions, relaxation, frequencies, water, nve, lange
 
 
 def main() -> None:
-    """Run the check that the command line names."""
+    """Run the check on the command line."""
     group(prog_name="python -m benchmarks physics")
 
 

@@ -1,14 +1,14 @@
-"""Dimer curves: two atoms alone must push each other apart down to 0.5 Å."""
+"""Dimer curves: isolated pairs of atoms must repel each other down to 0.5 Å."""
 
 from __future__ import annotations
 
-from benchmarks.physics.record import Job, check, figure
+from benchmarks.physics.record import Job, check, metric
 from mlff_core.judging.physics.dimer import dimer_curves
 
 
 @check("dimers")
 def command(job: Job) -> None:
-    """Follow every pair of elements from beyond the cutoff down to 0.5 Å."""
+    """Compute the energy of every pair of elements from beyond the cutoff down to 0.5 Å."""
     potential = job.load("float64")
     curves = dimer_curves(potential, job.size(None, potential.card.elements[:3]))
     rows = [
@@ -21,9 +21,9 @@ def command(job: Job) -> None:
         }
         for curve in curves
     ]
-    figures = [
-        figure("dimers that attract below 0.7 covalent radii", sum(not curve.is_repulsive for curve in curves), "", 0),
-        figure("deepest hole in a dimer's wall", max(curve.hole_depth for curve in curves), "eV", 0.1),
-        figure("dimer curves", len(curves), ""),
+    metrics = [
+        metric("dimers that attract below 0.7 covalent radii", sum(not curve.is_repulsive for curve in curves), "", 0),
+        metric("deepest hole in a dimer's wall", max(curve.hole_depth for curve in curves), "eV", 0.1),
+        metric("dimer curves", len(curves), ""),
     ]
-    job.write("dimers", figures, rows=rows)
+    job.write("dimers", metrics, rows=rows)

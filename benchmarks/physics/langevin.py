@@ -6,7 +6,7 @@ import click
 import numpy as np
 
 from benchmarks.physics.nve import prepared
-from benchmarks.physics.record import Job, check, figure
+from benchmarks.physics.record import Job, check, metric
 from benchmarks.physics.replicas import Progress, pieces
 from mlff_core.units import EV_PER_KELVIN
 
@@ -16,7 +16,7 @@ FRICTION_PER_PS = 1.0
 
 @check(
     "langevin",
-    click.option("--length-ps", type=float, help="Of each run; 1000 unless told otherwise."),
+    click.option("--length-ps", type=float, help="Length of each run, ps; 1000 by default."),
     click.option("--timestep-fs", type=float, default=1.0, show_default=True),
 )
 def command(job: Job, length_ps: float | None, timestep_fs: float) -> None:
@@ -44,7 +44,7 @@ def command(job: Job, length_ps: float | None, timestep_fs: float) -> None:
             "n_atoms": replica.start.n_atoms,
             "failure": replica.failure,
             "length_ps": float(replica.times_ps[-1]) if len(replica.times_ps) else 0.0,
-            # The bath moves the centre of mass too: three degrees of freedom an atom.
+            # The bath also moves the centre of mass: three degrees of freedom per atom.
             "temperature": float(2 * replica.kinetic_energy.mean() / (3 * replica.start.n_atoms * EV_PER_KELVIN))
             if len(replica.times_ps)
             else None,
@@ -52,10 +52,10 @@ def command(job: Job, length_ps: float | None, timestep_fs: float) -> None:
         for replica in progress.replicas
     ]
     temperatures = [row["temperature"] for row in rows if not row["failure"]]
-    figures = [
-        figure("Langevin at 500 K, molecules broken", sum(bool(row["failure"]) for row in rows), "", 0),
-        figure("Langevin, mean temperature", float(np.mean(temperatures)) if temperatures else None, "K"),
-        figure("Langevin, shortest run", min(row["length_ps"] for row in rows), "ps"),
-        figure("Langevin, time step", timestep_fs, "fs"),
+    metrics = [
+        metric("Langevin at 500 K, molecules broken", sum(bool(row["failure"]) for row in rows), "", 0),
+        metric("Langevin, mean temperature", float(np.mean(temperatures)) if temperatures else None, "K"),
+        metric("Langevin, shortest run", min(row["length_ps"] for row in rows), "ps"),
+        metric("Langevin, time step", timestep_fs, "fs"),
     ]
-    job.write("langevin", figures, progress.cpu_seconds, rows=rows)
+    job.write("langevin", metrics, progress.cpu_seconds, rows=rows)

@@ -1,7 +1,7 @@
-"""A periodic liquid moved by one of three engines, piece by piece, each piece a function of its start and a seed.
+"""Dynamics of a periodic liquid with one of three engines, in pieces that depend only on their start and a seed.
 
-All three are Langevin dynamics at the same temperature, friction and time step: ours, OpenMM's through ``PythonForce``
-and LAMMPS' through ``fix external``.
+All three run Langevin dynamics at the same temperature, friction and time step: mlff-hub itself, OpenMM through
+``PythonForce``, and LAMMPS through ``fix external``.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class Bath:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """What one piece of a run gave.
+    """Result of one piece of a run.
 
     Parameters
     ----------
     atoms
-        The end, with velocities.
+        The last structure, with velocities.
     positions
-        Of every frame, shape (n_frames, n_atoms, 3), Å; wrapped or not.
+        Positions of every frame, shape (n_frames, n_atoms, 3), Å; wrapped or not.
     temperatures
-        Of every frame, shape (n_frames,), K, all degrees of freedom counted.
+        Temperature of every frame, shape (n_frames,), K, over all degrees of freedom.
     """
 
     atoms: Atoms
@@ -80,7 +80,7 @@ def _piece(atoms: Atoms, positions: list[Array], velocities: list[Array]) -> Pie
 
 
 def ours(potential: Potential, atoms: Atoms, bath: Bath, n_frames: int, every: int, seed: int) -> Piece:
-    """Return a piece by our own integrator."""
+    """Return a piece from mlff-hub's integrator."""
     surface = HostSurface(potential, batch_from_atoms(atoms))
     rng = np.random.default_rng(seed)
     integrator = Langevin(
@@ -103,7 +103,7 @@ def ours(potential: Potential, atoms: Atoms, bath: Bath, n_frames: int, every: i
 
 
 def openmm(potential: Potential, atoms: Atoms, bath: Bath, n_frames: int, every: int, seed: int) -> Piece:
-    """Return a piece by OpenMM's ``LangevinMiddleIntegrator``, the model behind a ``PythonForce``."""
+    """Return a piece from OpenMM's ``LangevinMiddleIntegrator``, with the model in a ``PythonForce``."""
     import openmm as mm
     from openmm import unit
 
@@ -134,7 +134,7 @@ def openmm(potential: Potential, atoms: Atoms, bath: Bath, n_frames: int, every:
 
 
 def lammps(potential: Potential, atoms: Atoms, bath: Bath, n_frames: int, every: int, seed: int) -> Piece:
-    """Return a piece by LAMMPS' ``fix langevin`` with ``fix nve``, the model behind ``fix external``."""
+    """Return a piece from LAMMPS' ``fix langevin`` with ``fix nve``, with the model in ``fix external``."""
     from mlff_plugins.lammps import attach, open_lammps
 
     species = sorted(set(atoms.symbols))

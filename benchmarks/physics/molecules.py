@@ -1,4 +1,4 @@
-"""The molecules of the checks, and their minima under the teacher, which are computed once and kept."""
+"""The molecules of the checks, and their minima with the teacher, which are computed once and stored."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mlff_core.structures.batch import AtomicBatch, single
 
 LIST = Path(__file__).with_name("molecules.smi")
 TIGHT = 1e-3
-"""Largest force component at a minimum, eV/Å: frequencies need the minimum itself."""
+"""Largest force component at a minimum, eV/Å; small, since frequencies need an accurate minimum."""
 
 
 def smiles_of(kind: str) -> dict[str, str]:
-    """Return the SMILES of every molecule of the list that serves in checks of this kind, by name."""
+    """Return the SMILES of all molecules of the list for checks of this kind, by name."""
     rows = [line.split() for line in LIST.read_text().splitlines() if line and not line.startswith("#")]
     return {name: smiles for smiles, name, kinds in rows if kind in kinds.split(",")}
 
 
 def molecules_of(kind: str, job: Job, n_quick: int) -> dict[str, AtomicBatch]:
-    """Return RDKit's first conformer of each molecule of this kind, float64; the first ``n_quick`` if quick."""
+    """Return RDKit's first conformer of each molecule of this kind, float64; only the first ``n_quick`` if quick."""
     found = {}
     for name, smiles in list(smiles_of(kind).items())[: job.size(None, n_quick)]:
         conformer = conformers(smiles, 1, seed=1)[0]
@@ -36,7 +36,7 @@ def molecules_of(kind: str, job: Job, n_quick: int) -> dict[str, AtomicBatch]:
 
 
 class TeachersMinima:
-    """Minima and frequencies of the teacher, read from the folder of runs where an earlier check left them."""
+    """Minima and frequencies of the teacher, read from the folder of runs if an earlier check computed them."""
 
     def __init__(self, job: Job) -> None:
         self.potential = job.load_teacher()

@@ -1,4 +1,4 @@
-"""Energy conservation: twenty molecules at 300 K, left alone for 100 ps in float32."""
+"""Energy conservation: twenty molecules at 300 K in NVE for 100 ps in float32."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.physics.molecules import molecules_of
-from benchmarks.physics.record import Job, check, figure, say
+from benchmarks.physics.record import Job, check, metric, say
 from benchmarks.physics.replicas import Progress, Replica, advance, pieces
 from mlff_core.dynamics.state import without_drift
 from mlff_core.judging.physics.nve import energy_drift
@@ -21,7 +21,7 @@ TEMPERATURE = 300.0
 TIMESTEP_FS = 0.5
 EQUILIBRATION_FRICTION_PER_PS = 10.0
 CURVE_POINTS = 200
-"""Of each energy curve in the JSON file."""
+"""Number of points of each energy curve in the JSON file."""
 
 
 def prepared(job: Job, kind: str, n_quick: int, temperature: float, length_ps: float) -> Progress:
@@ -44,16 +44,16 @@ def prepared(job: Job, kind: str, n_quick: int, temperature: float, length_ps: f
         friction_per_ps=EQUILIBRATION_FRICTION_PER_PS,
     )
     for replica in replicas:
-        # The drift of the whole molecule is no part of what is looked at.
+        # The motion of the whole molecule is removed.
         mass = masses(replica.start.atomic_numbers).numpy()[:, None]
         replica.velocities = torch.from_numpy(without_drift(replica.velocities.numpy(), mass))
         replica.times_ps = replica.potential_energy = replica.kinetic_energy = np.zeros(0)
     return Progress(replicas, generator, cpu_seconds=time.process_time() - before)
 
 
-@check("nve", click.option("--length-ps", type=float, help="Of each run; 100 unless told otherwise."))
+@check("nve", click.option("--length-ps", type=float, help="Length of each run, ps; 100 by default."))
 def command(job: Job, length_ps: float | None) -> None:
-    """Leave twenty molecules alone for 100 ps at 0.5 fs and fit a line to their total energies."""
+    """Run twenty molecules in NVE for 100 ps at 0.5 fs and fit a line to their total energies."""
     length = length_ps or job.size(100.0, 0.1)
     piece_ps = min(1.0, length)
     path = job.work / "nve.npz"
@@ -70,17 +70,17 @@ def command(job: Job, length_ps: float | None) -> None:
     rows = [_row(replica) for replica in progress.replicas]
     done = [row for row in rows if not row["failure"]]
     drifts = [abs(row["drift_mev_per_atom_per_ps"]) for row in done]
-    figures = [
-        figure("NVE drift, worst molecule", max(drifts, default=float("nan")), "meV/atom/ps", GOAL),
-        figure("NVE drift, mean size", float(np.mean(drifts)) if drifts else None, "meV/atom/ps", GOAL),
-        figure("NVE molecules broken", len(rows) - len(done), "", 0),
-        figure(
+    metrics = [
+        metric("NVE drift, worst molecule", max(drifts, default=float("nan")), "meV/atom/ps", GOAL),
+        metric("NVE drift, mean size", float(np.mean(drifts)) if drifts else None, "meV/atom/ps", GOAL),
+        metric("NVE molecules broken", len(rows) - len(done), "", 0),
+        metric(
             "NVE largest deviation", max((row["max_deviation_mev_per_atom"] for row in done), default=None), "meV/atom"
         ),
-        figure("NVE mean temperature", float(np.mean([row["temperature"] for row in done])) if done else None, "K"),
-        figure("NVE length of each run", piece_ps * progress.n_pieces, "ps"),
+        metric("NVE mean temperature", float(np.mean([row["temperature"] for row in done])) if done else None, "K"),
+        metric("NVE length of each run", piece_ps * progress.n_pieces, "ps"),
     ]
-    job.write("nve", figures, progress.cpu_seconds, rows=rows)
+    job.write("nve", metrics, progress.cpu_seconds, rows=rows)
 
 
 def _row(replica: Replica) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The page of the docs: a table of every figure and six panels a model, from the JSON files alone."""
+"""The documentation page: a table of all metrics and six panels per model, from the JSON files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlff_core.errors import InputError
 from mlff_core.judging.physics.trajectory import Array
 
 Results = dict[str, dict[str, Any]]
-"""Of one model: what each check has written, by the check's name."""
+"""Results of one model by name of the check."""
 
 CHECKS = {
     "nve": "NVE: twenty molecules of 9–60 atoms at the student's minima, 5 ps at 300 K in a bath of friction 10/ps, "
@@ -44,18 +44,18 @@ CHECKS = {
     "energies from Psi4 (J. Řezáč et al., J. Chem. Theory Comput. 7, 2427 (2011), doi:10.1021/ct2002946). The "
     "training data has pairs of its molecules, relaxed with a student; it does not have the geometries of S66.",
 }
-"""Each check in the page's words, in the page's order."""
+"""Description of each check, in the order of the page."""
 BEFORE_SECOND_PEAK = 4.2
-"""Å: the first minimum of g(OO) is closer."""
+"""Å; the first minimum of g(OO) is at a smaller distance."""
 
 
 def read_results(folder: Path, models: Sequence[str]) -> dict[str, Results]:
-    """Return what the checks have written for each model, by the model's name.
+    """Return the results of the checks for each model, by name of the model.
 
     Raises
     ------
     InputError
-        There is nothing to make a page from.
+        There are no results.
     """
     names = list(models) or sorted(path.name for path in folder.glob("*/") if path.name != TEACHER)
     found = {name: read_model(folder / name) for name in names}
@@ -119,7 +119,7 @@ def page_text(found: dict[str, Results], teachers: Results) -> str:
 
 
 def _not_run(name: str, results: Results) -> str:
-    """Return which checks a model still lacks, or nothing."""
+    """Return the name of a model and its missing checks, or an empty string."""
     lacking = [check for check in CHECKS if check not in results]
     return f"{name} {', '.join(lacking)}" if lacking else ""
 
@@ -133,7 +133,7 @@ def _cell(results: Results, check: str, name: str) -> str:
 
 
 def _beside_the_teachers(found: dict[str, Results], teachers: Results) -> list[str]:
-    """Return the lines on the students' water beside the teacher's, none as long as either is missing."""
+    """Return the lines that compare water of students and teacher; none if either is missing."""
     students = {name: results for name, results in found.items() if "water" in results}
     if not students or "water" not in teachers:
         return []
@@ -171,7 +171,7 @@ def _beside_the_teachers(found: dict[str, Results], teachers: Results) -> list[s
 
 
 def _extrema(r: Array, g: Array) -> tuple[int, int, int]:
-    """Return where a curve has its first peak, its first minimum and its second peak."""
+    """Return the positions of the first peak, the first minimum and the second peak of a curve."""
     peak = int(g.argmax())
     low = peak + int(g[peak : max(peak + 1, int(np.searchsorted(r, BEFORE_SECOND_PEAK)))].argmin())
     return peak, low, low + int(g[low:].argmax())
@@ -183,10 +183,10 @@ def _extrema(r: Array, g: Array) -> tuple[int, int, int]:
     "--results", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="Folder of the results."
 )
 @click.option(
-    "--docs", type=click.Path(path_type=Path, file_okay=False), default=ROOT / "docs", help="Where the page goes."
+    "--docs", type=click.Path(path_type=Path, file_okay=False), default=ROOT / "docs", help="Folder of the page."
 )
 def command(models: tuple[str, ...], results: Path, docs: Path) -> None:
-    """Write physics.md and its figures from the results of MODELS (names; all there are), with no checks run."""
+    """Write physics.md and its plots from the stored results of MODELS (names; all by default)."""
     found = read_results(results, models)
     teachers = read_model(results / TEACHER)
     for name, of_model in found.items():

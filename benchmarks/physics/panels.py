@@ -1,4 +1,4 @@
-"""Six panels of one model, drawn from the JSON of its checks."""
+"""Six panels for one model, drawn from the JSON files of its checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The radial distribution of oxygens in water: from positions, as measured, and how two of them differ."""
+"""The radial distribution of oxygens in water: from positions, from experiment, and differences of two curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlff_core.judging.physics.trajectory import Array
 BIN = 0.1
 """Å."""
 COMPARED = (2.4, 6.2)
-"""Å: where curves are compared; closer there are no pairs, farther is beyond half the box."""
+"""Å; range in which curves are compared: below it there are no pairs, above it is half the box."""
 
 
 def goo(oxygens: Array, side: float) -> tuple[Array, Array]:
@@ -25,7 +25,7 @@ def goo(oxygens: Array, side: float) -> tuple[Array, Array]:
     oxygens
         Shape (n_frames, n_molecules, 3), Å.
     side
-        Of the cube, Å.
+        Side of the cube, Å.
     """
     n = oxygens.shape[1]
     i, j = np.triu_indices(n, 1)
@@ -51,18 +51,18 @@ def experiment() -> tuple[Array, Array] | None:
 
 
 def mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
-    """Return the mean of the curves of a model's independent runs, as a row of its own: r, Å, g and its error."""
+    """Return the mean of the curves of a model's independent runs: r, Å, g and its error."""
     error = np.sqrt(np.square([row["g_error"] for row in rows]).sum(axis=0)) / len(rows)
     return {"r": np.array(rows[0]["r"]), "g": np.mean([row["g"] for row in rows], axis=0), "g_error": error}
 
 
 def compared(r: Array) -> Array:
-    """Return which distances, Å, are counted when curves are compared."""
+    """Return a mask of the distances, Å, at which curves are compared."""
     return (r >= COMPARED[0]) & (r <= COMPARED[1])
 
 
 def mean_difference(r: Array, g: Array, other_r: Array, other_g: Array) -> float:
-    """Return the mean size of the difference of two curves, at the first one's distances; NaN without common ones."""
+    """Return the mean absolute difference of two curves at the distances of the first; NaN if none are common."""
     counted = compared(r)
     return float(np.abs(g - np.interp(r, other_r, other_g))[counted].mean()) if counted.any() else float("nan")
 

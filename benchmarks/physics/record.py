@@ -1,4 +1,4 @@
-"""What every check shares: the command line's options, the model, and the JSON file that is written."""
+"""Shared by all checks: command-line options, the model, and the JSON file of results."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ TEACHER = "so3lr"
 
 @dataclass
 class Job:
-    """One check of one model: the model in any precision, a folder for what is under way, and where results go.
+    """One check of one model: the model in any precision, and the folders of unfinished runs and results.
 
     Parameters
     ----------
     model
         A name or a file, or the name of a teacher.
     out
-        Folder of the results, a folder a model in it.
+        Folder of the results, with a folder for each model.
     runs
-        Folder of what is under way: a check that was killed goes on from there. The teacher's results are kept there,
-        for the next student.
+        Folder of unfinished runs, from which a killed check continues. It also stores the teacher's results for the
+        next student.
     teacher
-        Name of the teacher, or of a model or its file, that is compared with.
+        Name of the teacher, or name or file of a model, to compare with.
     quick
-        A small size that shows that the check works; its figures mean nothing.
+        Run a small size that only tests the check; its metrics have no meaning.
     """
 
     model: str
@@ -71,34 +71,34 @@ class Job:
 
     @property
     def teachers_work(self) -> Path:
-        """Folder of what the teacher has computed, for the next student."""
+        """Folder of the teacher's results, kept for the next student."""
         return self.runs / f"reference-{Path(self.teacher).stem}{sha256(self.teacher)[:12]}"
 
     @property
     def work(self) -> Path:
-        """Folder of this model's unfinished runs; another file's weights never continue them."""
+        """Folder of this model's unfinished runs; runs of a file with other weights have another folder."""
         kind = "quick" if self.quick else "full"
         return self.runs / f"{self.name}-{self.sha256[:12] or 'teacher'}-{kind}"
 
     def size(self, full: Any, quick: Any) -> Any:
-        """Return ``quick`` where the check runs small, else ``full``."""
+        """Return ``quick`` if the check runs with a small size, else ``full``."""
         return quick if self.quick else full
 
     def write(
-        self, check: str, figures: Sequence[dict[str, Any]], cpu_seconds: float | None = None, **more: Any
+        self, check: str, metrics: Sequence[dict[str, Any]], cpu_seconds: float | None = None, **more: Any
     ) -> Path:
-        """Write ``<out>/<model>/<check>.json`` and print its figures.
+        """Write ``<out>/<model>/<check>.json`` and print its metrics.
 
         Parameters
         ----------
         check
             Name of the check.
-        figures
-            Made by :func:`figure`.
+        metrics
+            Made by :func:`metric`.
         cpu_seconds
             Processor time; by default that of this process since the start.
         more
-            Whatever else the page needs.
+            Other data for the page.
         """
         seconds = time.process_time() - self._started if cpu_seconds is None else cpu_seconds
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -115,24 +115,24 @@ class Job:
             "commit": commit.stdout.strip(),
         }
         path = self.out / self.name / f"{check}.json"
-        content = json.dumps({"check": check, "about": about, "figures": list(figures), **more}, indent=1)
+        content = json.dumps({"check": check, "about": about, "figures": list(metrics), **more}, indent=1)
         write_atomically(path, (content + "\n").encode())
-        for row in figures:
+        for row in metrics:
             goal = "" if row["goal"] is None else f" (goal: at most {row['goal']:g})"
             click.echo(f"{row['name']}: {row['value']} {row['unit']}{goal}")
         click.echo(f"wrote {path}", err=True)
         return path
 
 
-def figure(name: str, value: float | None, unit: str, goal: float | None = None) -> dict[str, Any]:
-    """Return one line of the table: a value that passes if it is at most ``goal``; None where nothing is asked."""
+def metric(name: str, value: float | None, unit: str, goal: float | None = None) -> dict[str, Any]:
+    """Return one line of the table; the value passes if it is at most ``goal``, and None means no goal."""
     value = None if value is None or value != value else float(f"{value:.4g}")
     passed = None if goal is None else value is not None and value <= goal
     return {"name": name, "value": value, "unit": unit, "goal": goal, "passed": passed}
 
 
 def is_teacher(name: str) -> bool:
-    """Say whether a plugin offers a teacher of this name."""
+    """Return whether a plugin offers a teacher of this name."""
     return name in {provider.name for provider in plugins.host().providers("teacher")}
 
 
@@ -142,7 +142,7 @@ def sha256(name: str) -> str:
 
 
 def load(name: str, dtype: str) -> Potential:
-    """Return a model by name or file, or a teacher by name, in this precision where it has a choice."""
+    """Return a model by name or file, or a teacher by name, in this precision if it has the option."""
     if not is_teacher(name):
         return mlff_core.load(name, dtype=dtype)
     found = plugins.teacher(name)
@@ -150,12 +150,12 @@ def load(name: str, dtype: str) -> Potential:
 
 
 def say(message: str) -> None:
-    """Tell on stderr how far a check is."""
+    """Print a message about the progress of a check on stderr."""
     click.echo(f"{time.strftime('%H:%M:%S')} {message}", err=True)
 
 
 def check(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], click.Command]:
-    """Turn a function of a job (and of its own ``options``) into a command of this name."""
+    """Make a command of this name from a function of a job (and its own ``options``)."""
 
     def make(function: Callable[..., None]) -> click.Command:
         @functools.wraps(function)
@@ -165,9 +165,11 @@ def check(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..., 
         folder = click.Path(path_type=Path, file_okay=False)
         for option in (
             *reversed(options),
-            click.option("--quick", is_flag=True, help="A small size, in seconds; results go to RUNS/quick."),
-            click.option("--teacher", default=TEACHER, show_default=True, help="What is compared with."),
-            click.option("--runs", type=folder, default=RUNS, help="Folder of what is under way."),
+            click.option(
+                "--quick", is_flag=True, help="Run a small size that takes seconds; results go to RUNS/quick."
+            ),
+            click.option("--teacher", default=TEACHER, show_default=True, help="Teacher to compare with."),
+            click.option("--runs", type=folder, default=RUNS, help="Folder of unfinished runs."),
             click.option("--out", type=folder, default=RESULTS, help="Folder of the results."),
             click.argument("model"),
         ):

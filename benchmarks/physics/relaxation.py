@@ -1,4 +1,4 @@
-"""Relaxed geometries: how far the student's minimum is from the teacher's."""
+"""Relaxed geometries: distance of the student's minimum from the teacher's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from benchmarks.physics.molecules import TIGHT, TeachersMinima, molecules_of
-from benchmarks.physics.record import Job, check, figure, say
+from benchmarks.physics.record import Job, check, metric, say
 from mlff_core.judging.physics.integrity import broken_bonds
 from mlff_core.judging.physics.relaxation import relaxed
 from mlff_core.judging.physics.trajectory import Array
@@ -15,7 +15,7 @@ GOAL = 0.05
 
 
 def rmsd(positions: Array, other: Array) -> float:
-    """Return the root mean square distance of atoms after the best shift and turn, Å; both of shape (n_atoms, 3)."""
+    """Return the root mean square distance of atoms after the best superposition, Å; both of shape (n_atoms, 3)."""
     centred, other_centred = positions - positions.mean(axis=0), other - other.mean(axis=0)
     _, distance = Rotation.align_vectors(centred, other_centred)
     return float(distance / np.sqrt(len(positions)))
@@ -23,7 +23,7 @@ def rmsd(positions: Array, other: Array) -> float:
 
 @check("relaxation")
 def command(job: Job) -> None:
-    """Relax twenty molecules from the teacher's minima and measure how far they go."""
+    """Relax twenty molecules from the teacher's minima and measure their displacements."""
     potential, teachers = job.load("float64"), TeachersMinima(job)
     rows = []
     for name, molecule in molecules_of("panel", job, 2).items():
@@ -42,10 +42,10 @@ def command(job: Job) -> None:
         )
         say(f"{name}: {rows[-1]['rmsd']:.3f} Å")
     distances = [row["rmsd"] for row in rows]
-    figures = [
-        figure("relaxed geometry, mean RMSD", float(np.mean(distances)), "Å", GOAL),
-        figure("relaxed geometry, worst RMSD", max(distances), "Å", GOAL),
-        figure("relaxed geometry, worst RMSD of heavy atoms", max(row["rmsd_heavy"] for row in rows), "Å"),
-        figure("bonds broken on relaxing", sum(row["broken_bonds"] for row in rows), "", 0),
+    metrics = [
+        metric("relaxed geometry, mean RMSD", float(np.mean(distances)), "Å", GOAL),
+        metric("relaxed geometry, worst RMSD", max(distances), "Å", GOAL),
+        metric("relaxed geometry, worst RMSD of heavy atoms", max(row["rmsd_heavy"] for row in rows), "Å"),
+        metric("bonds broken on relaxing", sum(row["broken_bonds"] for row in rows), "", 0),
     ]
-    job.write("relaxation", figures, rows=rows)
+    job.write("relaxation", metrics, rows=rows)

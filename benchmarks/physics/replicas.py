@@ -1,4 +1,4 @@
-"""Several molecules in one batch, run in pieces; a process that is killed goes on from the last whole piece."""
+"""Several molecules in one batch, run in pieces; a killed process continues after the last complete piece."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from mlff_core.structures.batch import AtomicBatch, concatenate, split
 
 @dataclass(eq=False)
 class Replica:
-    """One molecule under way.
+    """State of one molecule.
 
     Parameters
     ----------
     name
-        Of the molecule.
+        Name of the molecule.
     start
-        Where its bonds are counted.
+        Structure that defines its bonds.
     positions, velocities
-        Now, shape (n_atoms, 3), Å and Å/Å√(amu/eV).
+        Current state, shape (n_atoms, 3), Å and Å/Å√(amu/eV).
     times_ps, potential_energy, kinetic_energy
-        Of every record so far, shape (n_records,), ps and eV.
+        Values of all records so far, shape (n_records,), ps and eV.
     failure
-        Why its run ended; empty while it goes on.
+        Reason of the end of its run; empty while it continues.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Replica:
 
     @property
     def batch(self) -> AtomicBatch:
-        """The molecule where it is now."""
+        """The molecule at its current positions."""
         return self.start.with_positions(self.positions)
 
 
@@ -58,7 +58,7 @@ ARRAYS = ("positions", "velocities", "times_ps", "potential_energy", "kinetic_en
 
 @dataclass(eq=False)
 class Progress:
-    """All replicas, how many pieces are done, the bath's random numbers, and the processor time so far."""
+    """All replicas, the number of finished pieces, the state of the random numbers, and the processor time so far."""
 
     replicas: list[Replica]
     generator: torch.Generator
@@ -79,7 +79,7 @@ class Progress:
 
     @classmethod
     def read(cls, path: Path) -> Progress:
-        """Return what :meth:`save` has written."""
+        """Return the state written by :meth:`save`."""
         with np.load(path) as found:
             replicas = []
             while f"about-{len(replicas)}" in found:
@@ -101,16 +101,16 @@ class Progress:
 
 
 def advance(potential: Potential, replicas: list[Replica], generator: torch.Generator, **settings: Any) -> None:
-    """Take all replicas one piece further together; where the batch breaks off, each by itself.
+    """Run all replicas for one piece in a batch; if the batch fails, run each alone.
 
     Parameters
     ----------
     potential
-        What drives.
+        The potential.
     replicas
         Changed in place.
     generator
-        Random numbers of the bath.
+        Random number generator of the bath.
     settings
         Of :func:`mlff_core.judging.physics.trajectory.run`.
     """
@@ -130,11 +130,11 @@ def advance(potential: Potential, replicas: list[Replica], generator: torch.Gene
             advance(potential, [replica], generator, **settings)
         return
     for replica, found, batch in zip(replicas, together.split(), split(together.batch), strict=True):
-        # Far from the origin float32 coordinates are coarse, and a molecule in a bath wanders.
+        # Far from the origin float32 coordinates are coarse, and a molecule in a bath diffuses.
         replica.positions = batch.positions.cpu() - batch.positions.cpu().mean(dim=0)
         replica.velocities = found.velocities.cpu()
         begin = replica.times_ps[-1] if len(replica.times_ps) else 0.0
-        # The first record of a piece is the last one of the piece before.
+        # The first record of a piece is the last one of the previous piece.
         keep = slice(1 if len(replica.times_ps) else 0, None)
         replica.times_ps = np.append(replica.times_ps, begin + found.times_ps[keep])
         replica.potential_energy = np.append(replica.potential_energy, found.potential_energy[keep, 0])
@@ -145,22 +145,22 @@ def advance(potential: Potential, replicas: list[Replica], generator: torch.Gene
 
 
 def pieces(potential: Potential, progress: Progress, path: Path, n_pieces: int, **settings: Any) -> Iterator[Progress]:
-    """Run up to ``n_pieces`` pieces in all, saving after each; gives the state after each.
+    """Run up to ``n_pieces`` pieces in total; the state is saved and yielded after each.
 
     Parameters
     ----------
     potential
-        What drives.
+        The potential.
     progress
-        Where to go on from.
+        State to continue from.
     path
-        File of the state.
+        File for the state.
     n_pieces
-        Pieces in all, those already done included.
+        Total number of pieces, including finished ones.
     settings
-        Of each piece, see :func:`advance`.
+        Settings of each piece, see :func:`advance`.
     """
-    told = time.monotonic()
+    last = time.monotonic()
     while progress.n_pieces < n_pieces:
         alive = [replica for replica in progress.replicas if not replica.failure]
         if not alive:
@@ -170,8 +170,8 @@ def pieces(potential: Potential, progress: Progress, path: Path, n_pieces: int, 
         progress.cpu_seconds += time.process_time() - before
         progress.n_pieces += 1
         progress.save(path)
-        if time.monotonic() - told > 60 or progress.n_pieces == n_pieces:
-            told = time.monotonic()
+        if time.monotonic() - last > 60 or progress.n_pieces == n_pieces:
+            last = time.monotonic()
             failed = sum(bool(replica.failure) for replica in progress.replicas)
             minutes = progress.cpu_seconds / 60
             say(f"piece {progress.n_pieces} of {n_pieces}, {failed} failed, {minutes:.1f} minutes of processor time")

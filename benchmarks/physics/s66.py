@@ -15,7 +15,7 @@ import click
 import numpy as np
 import torch
 
-from benchmarks.physics.record import Job, check, figure
+from benchmarks.physics.record import Job, check, metric
 from mlff_core.atomic_write import write_atomically
 from mlff_core.errors import InputError
 from mlff_core.potentials.interface import Potential
@@ -30,7 +30,7 @@ _KEY = r"\['%s-%s{part}'\s*% \(dbse, '(\d+)'\s*\)\]"
 
 @dataclass(frozen=True)
 class Pair:
-    """Two molecules: their number and name in S66, both parts, and the reference energy, kcal/mol."""
+    """A pair of molecules: number and name in S66, both parts, and the reference energy, kcal/mol."""
 
     number: int
     name: str
@@ -72,7 +72,7 @@ def _molecule(block: str) -> AtomicBatch:
 
 
 def interaction_energies(potential: Potential, pairs: list[Pair]) -> np.ndarray:
-    """Return energy of each pair less those of its parts in the same geometry, shape (n_pairs,), kcal/mol."""
+    """Return the energy of each pair minus those of its parts in the same geometry, shape (n_pairs,), kcal/mol."""
     structures = []
     for pair in pairs:
         whole = concatenate(pair.parts)
@@ -82,7 +82,7 @@ def interaction_energies(potential: Potential, pairs: list[Pair]) -> np.ndarray:
 
 
 def teachers_energies(job: Job, pairs: list[Pair]) -> np.ndarray:
-    """Return the teacher's interaction energies, kept in the folder of runs, shape (n_pairs,), kcal/mol."""
+    """Return the teacher's interaction energies, stored in the folder of runs, shape (n_pairs,), kcal/mol."""
     path = job.teachers_work / f"s66-{len(pairs)}.txt"
     if not path.exists():
         found = interaction_energies(job.load_teacher(), pairs)
@@ -97,17 +97,17 @@ def command(job: Job, s66: Path) -> None:
     model, taught = interaction_energies(job.load("float64"), pairs), teachers_energies(job, pairs)
     reference = np.array([pair.reference_kcal_mol for pair in pairs])
     error = np.abs(model - taught)
-    figures = [figure("S66, mean difference from the teacher", float(error.mean()), "kcal/mol", GOAL)]
+    metrics = [metric("S66, mean difference from the teacher", float(error.mean()), "kcal/mol", GOAL)]
     for family, numbers in FAMILIES.items():
         members = [k for k, pair in enumerate(pairs) if pair.number in numbers]
         if members:
-            figures.append(figure(f"S66 {family}, mean difference from the teacher", error[members].mean(), "kcal/mol"))
-    figures += [
-        figure("S66, mean difference from the reference", float(np.abs(model - reference).mean()), "kcal/mol"),
-        figure("S66, the teacher's from the reference", float(np.abs(taught - reference).mean()), "kcal/mol"),
+            metrics.append(metric(f"S66 {family}, mean difference from the teacher", error[members].mean(), "kcal/mol"))
+    metrics += [
+        metric("S66, mean difference from the reference", float(np.abs(model - reference).mean()), "kcal/mol"),
+        metric("S66, the teacher's from the reference", float(np.abs(taught - reference).mean()), "kcal/mol"),
     ]
     rows = [
         {"pair": pair.name, "model_kcal_mol": m, "teacher_kcal_mol": t, "reference_kcal_mol": pair.reference_kcal_mol}
         for pair, m, t in zip(pairs, model.round(3).tolist(), taught.round(3).tolist(), strict=True)
     ]
-    job.write("s66", figures, rows=rows)
+    job.write("s66", metrics, rows=rows)

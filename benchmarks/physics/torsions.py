@@ -1,11 +1,11 @@
-"""Torsion barriers: rigid scans from the teacher's minima, the same geometries for both."""
+"""Torsion barriers: rigid scans from the teacher's minima, with the same geometries for both."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from benchmarks.physics.molecules import TeachersMinima, molecules_of
-from benchmarks.physics.record import Job, check, figure, say
+from benchmarks.physics.record import Job, check, metric, say
 from mlff_core.judging.physics.torsion import rotatable_bonds, torsion_scan
 from mlff_core.units import KCAL_MOL_PER_EV
 
@@ -40,10 +40,10 @@ def command(job: Job) -> None:
         say(f"{name}: barrier off by {rows[-1]['barrier_error_kcal_mol']:+.2f} kcal/mol")
     done = [row for row in rows if row["barrier_error_kcal_mol"] is not None]
     errors = np.abs([row["barrier_error_kcal_mol"] for row in done])
-    figures = [
-        figure("torsion barriers, mean error", float(errors.mean()), "kcal/mol", GOAL),
-        figure("torsion barriers, largest error", float(errors.max()), "kcal/mol"),
-        figure("torsion curves, mean error", float(np.mean([row["curve_error_kcal_mol"] for row in done])), "kcal/mol"),
-        figure("torsions not scanned", len(rows) - len(done), "", 0),
+    metrics = [
+        metric("torsion barriers, mean error", float(errors.mean()), "kcal/mol", GOAL),
+        metric("torsion barriers, largest error", float(errors.max()), "kcal/mol"),
+        metric("torsion curves, mean error", float(np.mean([row["curve_error_kcal_mol"] for row in done])), "kcal/mol"),
+        metric("torsions not scanned", len(rows) - len(done), "", 0),
     ]
-    job.write("torsions", figures, rows=rows)
+    job.write("torsions", metrics, rows=rows)

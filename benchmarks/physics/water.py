@@ -17,7 +17,7 @@ from ase.io import read, write
 
 from benchmarks.physics.liquid import ENGINES, Bath, Piece
 from benchmarks.physics.radial_distribution import difference, experiment, goo, mean_difference, mean_of
-from benchmarks.physics.record import Job, check, figure, say
+from benchmarks.physics.record import Job, check, metric, say
 from mlff_core.atomic_write import atomic_stream
 from mlff_core.dynamics.state import thermal_velocities
 from mlff_core.errors import InputError
@@ -29,14 +29,14 @@ from mlff_plugins.benchmark.systems import water_box
 VOLUME = 18.01528 / 0.997 / 0.602214076
 """Å³ a molecule: mass over density."""
 EVERY = 20
-"""Steps between frames: 10 fs."""
+"""Number of steps between frames, 10 fs in total."""
 N_BLOCKS = 5
 LONGEST_OH = 1.5
-"""Å; a hydrogen farther than this from its oxygen has left its molecule."""
+"""Å; a molecule with a longer O–H distance is broken."""
 
 
 def broken_molecules(positions: Array, side: float) -> int:
-    """Return how many molecules, O H H each, have a hydrogen too far away in any frame.
+    """Return the number of molecules, O H H each, with too long an O–H distance in any frame.
 
     positions (n_frames, n_atoms, 3) and side in Å.
     """
@@ -60,7 +60,7 @@ def first_start(job: Job, n_molecules: int) -> Atoms:
 
 
 class Run:
-    """One engine's run in pieces; a process that is killed goes on from the last whole piece.
+    """A run of one engine in pieces; a killed process continues after the last complete piece.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Run:
     engine
         Name of the engine.
     label
-        What the run is for; part of the file's name.
+        Purpose of the run; part of the file name.
     """
 
     def __init__(self, job: Job, engine: str, label: str) -> None:
@@ -78,12 +78,12 @@ class Run:
         self.positions, self.temperatures, self.cpu_seconds, self.n_pieces = [], [], 0.0, 0
 
     def run(self, start: Atoms, n_pieces: int, frames: int) -> Atoms:
-        """Take the run to ``n_pieces`` pieces of ``frames`` frames each and return its end."""
+        """Run until there are ``n_pieces`` pieces of ``frames`` frames each, and return the last structure."""
         atoms = start.copy()
         if self.path.exists():
             with np.load(self.path) as found:
                 if not np.array_equal(found["start"], start.positions) or int(found["frames"]) != frames:
-                    raise InputError(f"{self.path} belongs to another start or piece; move it away to begin anew")
+                    raise InputError(f"{self.path} belongs to another start or piece; move it away to start again")
                 self.positions = list(found["positions"])
                 self.temperatures = list(found["temperatures"])
                 self.cpu_seconds, self.n_pieces = float(found["cpu_seconds"]), len(self.positions) // frames
@@ -102,7 +102,7 @@ class Run:
         return atoms
 
     def _append(self, piece: Piece, start: Atoms, frames: int) -> None:
-        # float32 is a ten-thousandth of what is looked at, and halves the file.
+        # float32 is accurate enough here and halves the file.
         self.positions += list(piece.positions.astype(np.float32))
         self.temperatures += list(piece.temperatures)
         self.n_pieces += 1
@@ -119,7 +119,7 @@ class Run:
             )
 
     def row(self, side: float) -> dict[str, object]:
-        """Return what the run has shown."""
+        """Return the results of the run."""
         positions, temperatures = np.array(self.positions, dtype=float), np.array(self.temperatures)
         blocks = [goo(block[:, ::3], side) for block in np.array_split(positions, N_BLOCKS)]
         curves = np.array([g for _, g in blocks])
@@ -145,10 +145,12 @@ def _block_error(values: Array) -> float:
 
 @check(
     "water",
-    click.option("--engines", default="openmm,lammps", show_default=True, help="Out of ours, openmm, lammps."),
-    click.option("--length-ps", type=float, help="Of each run; 20 unless told otherwise."),
-    click.option("--equilibration-ps", type=float, help="Before the runs; 5 unless told otherwise."),
-    click.option("--start", type=click.Path(path_type=Path), help="Begin with this structure and its velocities."),
+    click.option(
+        "--engines", default="openmm,lammps", show_default=True, help="Engines: ours (mlff-hub), openmm, lammps."
+    ),
+    click.option("--length-ps", type=float, help="Length of each run, ps; 20 by default."),
+    click.option("--equilibration-ps", type=float, help="Equilibration before the runs, ps; 5 by default."),
+    click.option("--start", type=click.Path(path_type=Path), help="Start from this structure and its velocities."),
 )
 def command(
     job: Job, engines: str, length_ps: float | None, equilibration_ps: float | None, start: Path | None
@@ -177,22 +179,22 @@ def command(
         seconds += run.cpu_seconds
     temperatures = [row["temperature"] for row in rows]
     off = max(abs(value / Bath.temperature_kelvin - 1) for value in temperatures)
-    figures = [
-        figure("water, molecules broken", sum(row["broken_molecules"] for row in rows), "", 0),
-        figure("water, temperature off", 100 * off, "%", 3.0),
-        *(figure(f"water, temperature in {row['engine']}", row["temperature"], "K") for row in rows),
-        *(figure(f"water, first peak of g(OO) in {row['engine']}", row["first_peak"], "") for row in rows),
+    metrics = [
+        metric("water, molecules broken", sum(row["broken_molecules"] for row in rows), "", 0),
+        metric("water, temperature off", 100 * off, "%", 3.0),
+        *(metric(f"water, temperature in {row['engine']}", row["temperature"], "K") for row in rows),
+        *(metric(f"water, first peak of g(OO) in {row['engine']}", row["first_peak"], "") for row in rows),
     ]
     if len(rows) == 2:
         largest, ratio = difference(*rows)
-        figures.append(figure("water, g(OO) of the two engines apart", ratio, "standard errors (rms)", 2.0))
-        figures.append(figure("water, g(OO) of the two engines, largest difference", largest, ""))
+        metrics.append(metric("water, g(OO) of the two engines apart", ratio, "standard errors (rms)", 2.0))
+        metrics.append(metric("water, g(OO) of the two engines, largest difference", largest, ""))
     if (measured := experiment()) is not None:
         mean = mean_of(rows)
         apart = mean_difference(mean["r"], mean["g"], *measured)
-        figures.append(figure("water, g(OO) from experiment, mean difference", apart, ""))
-    figures.append(figure("water, length of each run", min(row["length_ps"] for row in rows), "ps"))
-    job.write("water", figures, seconds, rows=rows)
+        metrics.append(metric("water, g(OO) from experiment, mean difference", apart, ""))
+    metrics.append(metric("water, length of each run", min(row["length_ps"] for row in rows), "ps"))
+    job.write("water", metrics, seconds, rows=rows)
 
 
 def _write(path: Path, atoms: Atoms) -> None:

@@ -1,1 +1,1 @@
-"""How fast a step is, how it grows with atoms and threads, and whether it keeps the energy."""
+"""Benchmarks of speed, scaling with atoms and threads, and energy drift."""

@@ -1,13 +1,13 @@
-"""The CPU kernel beside the reference: whole steps with moving atoms, neighbour search under a skin included.
+"""Time of the CPU kernel and of the reference: whole steps with moving atoms, with the neighbour search.
 
     python -m benchmarks cpu_kernel [--presets original,tiny] [--threads 1] [--seconds 4] [--json FILE]
 
     python -m benchmarks cpu_kernel --intervals
 
-Both kernels take turns step by step, so that whatever else the machine does falls on both. Times are processor time of
-this process, in milliseconds: the shortest, and the median. ``gemm`` is how long torch's own matrix product takes for
-as many multiplications as the kernel's node blocks and messages need, a floor for any way of computing this network.
-``--intervals`` prints the error of the forces against the number of pieces of the filters' splines instead.
+The kernels alternate step by step, so that other load on the machine affects both. Times are processor time of this
+process, ms: minimum and median. ``gemm`` is the time of torch's matrix product for as many multiplications as the
+kernel's node blocks and messages need, a lower limit for any implementation of this network. ``--intervals`` instead
+prints the error of the forces against the number of intervals of the filters' splines.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from mlff_core.structures.neighbors import find_neighbors
 
 
 def multiplications(config: PaiNNConfig, n_atoms: int, n_edges: int) -> float:
-    """Return the multiplications of energy and forces: node blocks there and back, and the message loops."""
+    """Return the number of multiplications for energy and forces: node blocks, forward and backward, and messages."""
     f, n = config.hidden, config.n_layers
     node = 4 * (n - 1) + 11 * (n - 1) + 10 + 0.5
     return 2 * node * f * f * n_atoms + (63 * (n - 1) + 33) * f * n_edges
 
 
 def gemm_ms(count: float) -> float:
-    """Return how long torch needs for so many multiplications in products of (512, 112) with (112, 224)."""
+    """Return the time of torch for this number of multiplications in products of (512, 112) with (112, 224)."""
     a, b = torch.rand(512, 112), torch.rand(112, 224)
     best = float("inf")
     for _ in range(20):
@@ -51,7 +51,7 @@ def gemm_ms(count: float) -> float:
 
 
 def measure(potentials: dict[str, StudentPotential], batch: AtomicBatch, seconds: float) -> dict[str, list[float]]:
-    """Return the processor time, ms, of each step of each potential, taking turns."""
+    """Return the processor time, ms, of each step of each potential; the potentials alternate."""
     running = {name: VerletPotential(potential) for name, potential in potentials.items()}
     noise = torch.Generator().manual_seed(0)
     path = [batch.positions + 0.01 * torch.randn(batch.positions.shape, generator=noise) for _ in range(8)]
@@ -63,7 +63,7 @@ def measure(potentials: dict[str, StudentPotential], batch: AtomicBatch, seconds
     while step < 5 or time.monotonic() < end:
         moved = batch.with_positions(path[step % len(path)])
         for name, potential in running.items():
-            # The reference is slow: where the other is quick it is given several steps a turn.
+            # The reference is slow, so a fast kernel gets several steps per turn.
             for _ in range(1 if name == "reference" else 4):
                 start = time.process_time()
                 potential.predict(moved)
@@ -73,7 +73,7 @@ def measure(potentials: dict[str, StudentPotential], batch: AtomicBatch, seconds
 
 
 def print_intervals() -> None:
-    """Print the error of the forces, relative to the largest, against the number of pieces of the splines."""
+    """Print the error of the forces, relative to the largest, against the number of spline intervals."""
     batch = water(64)
     for basis in ("bessel", "gaussian"):
         config = replace(preset("original"), radial_basis=basis)

@@ -1,10 +1,10 @@
-"""Drift of the total energy at constant energy, CPU kernel beside reference: ``python -m benchmarks drift MODEL``.
+"""Drift of the total energy in NVE, with the CPU kernel and the reference: ``python -m benchmarks drift MODEL``.
 
     python -m benchmarks drift MODEL [--system water-24] [--runs 3] [--steps 2000] [--json FILE]
 
-Velocity Verlet, 0.5 fs, float32, from 300 K. A run of one kernel and one of the other begin with the same positions and
-velocities, relaxed on the model first. The drift is the slope of a straight line through the total energy, the
-fluctuation what is left beside the line.
+Velocity Verlet, 0.5 fs, float32, from 300 K. Both kernels start from the same positions, relaxed with the model, and
+the same velocities. The drift is the rate of change in a linear fit of the total energy, the fluctuation the root mean
+square residual.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TIMESTEP_FS = 0.5
 
 
 def relaxed(surface: HostSurface, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Return positions, (n_atoms, 3), Å, after 200 short steps down the slope."""
+    """Return positions, (n_atoms, 3), Å, after 200 short steps of gradient descent."""
     for _ in range(200):
         _, forces, _ = surface.evaluate(positions, cell, want_stress=False)
         positions = positions + 0.02 * forces / max(1.0, np.abs(forces).max())
@@ -44,8 +44,8 @@ def run(surface: HostSurface, start: MDState[Array], masses: np.ndarray, n_steps
         energies.append(state.energy + state.kinetic_energy(masses))
     times = np.arange(n_steps) * TIMESTEP_FS * 1e-3
     values = 1e3 * (np.array(energies) - energies[0]) / len(masses)
-    slope, offset = np.polyfit(times, values, 1)
-    return float(slope), float(np.std(values - slope * times - offset))
+    drift, offset = np.polyfit(times, values, 1)
+    return float(drift), float(np.std(values - drift * times - offset))
 
 
 def main() -> None:

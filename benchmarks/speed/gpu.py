@@ -1,14 +1,14 @@
-"""Every check, test and timing of the GPU kernels in one command, for half an hour with a lent GPU.
+"""All checks, tests and timings of the GPU kernels in one command, in half an hour on one GPU.
 
     python -m benchmarks gpu --out FOLDER [--sections latency,throughput,…] [--budget-s 450]
 
     TRITON_INTERPRET=1 python -m benchmarks gpu --dry-run --out FOLDER
 
-Each section writes ``FOLDER/gpu.json`` anew when it ends. A section has a share of the budget, and all of them end with
-it: what was measured till then is kept. One that fails leaves its error there and the next one begins; the exit status
-is 1 if one did, ran out of time or found a check outside its tolerance. Times are medians of the wall clock after a
-warm-up, the host waiting for the GPU after each call. ``--dry-run`` does all of it at tiny sizes on a CPU, in the
-interpreter of Triton: it shows that this script works, and its times mean nothing.
+``FOLDER/gpu.json`` is written after each section. Each section has a share of the time budget; at the end of the budget
+the results so far are kept. The error of a failed section is recorded, and the next section runs. The exit status is 1
+if a section failed, ran out of time or found a value outside its tolerance. Times are medians of wall time after a
+warm-up; the host waits for the GPU after each call. ``--dry-run`` runs everything with tiny sizes on a CPU in Triton's
+interpreter: it tests this script, and its times have no meaning.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from mlff_plugins.benchmark.machine import commit
 
 DRY_BUDGET_S = 86_400.0
 GRACE_S = 10.0
-"""What has not looked at the clock by so long after its end is interrupted."""
+"""Seconds after the end of its time at which a section is interrupted."""
 Section = Callable[[Bench, dict[str, Any]], None]
 SECTIONS: dict[str, tuple[Section, float]] = {
     "kernel_and_reference": (kernel_and_reference, 0.25),
@@ -58,7 +58,7 @@ SECTIONS: dict[str, tuple[Section, float]] = {
     "tests": (tests, 0.3),
     "tilings": (tilings, 0.3),
 }
-"""In the order in which they matter, with the share of the budget that each may take."""
+"""Sections by importance, with the share of the budget for each."""
 TARGETS = (
     ("latency", "float32", "median_ms", "at most", 0.18),
     ("throughput", "float32", "atoms_per_s", "at least", 4e6),
@@ -66,11 +66,11 @@ TARGETS = (
     ("many_molecules", "torch-sim, float32", "atoms_per_s", "at least", 3e6),
     ("training", "finite-difference, float32, 400 structures", "atoms_per_s", "at least", 3e5),
 )
-"""On an H200; the record says which are met."""
+"""Targets on an H200; the record shows which are met."""
 
 
 def machine(bench: Bench) -> dict[str, Any]:
-    """Return where and with what this runs."""
+    """Return machine and versions."""
     import triton
 
     gpu = torch.cuda.get_device_properties(0) if bench.device.type == "cuda" else None
@@ -86,7 +86,7 @@ def machine(bench: Bench) -> dict[str, Any]:
 
 
 def compared(sections: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return each target with what was measured, None where it was not."""
+    """Return each target with the measured value, None if it was not measured."""
     rows = []
     for section, row, name, relation, target in TARGETS:
         value = sections.get(section, {}).get(row, {}).get(name)
@@ -98,7 +98,7 @@ def compared(sections: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def run(bench: Bench, section: Section, share: float) -> dict[str, Any]:
-    """Return what a section measured, as far as it came, and why it ended where it was not to."""
+    """Return the results of a section so far, and the reason of an early end."""
     result: dict[str, Any] = {}
 
     def interrupt(*_: Any) -> None:
@@ -114,7 +114,7 @@ def run(bench: Bench, section: Section, share: float) -> dict[str, Any]:
     except Exception:
         result["error"] = traceback.format_exc(limit=-4)
     finally:
-        # pytest may have set a timer of its own.
+        # pytest may have set its own timer.
         signal.signal(signal.SIGALRM, previous)
         signal.setitimer(signal.ITIMER_REAL, *before)
     result["ok"] = "error" not in result and all(row["ok"] for row in result.get("rows", {}).values())
@@ -131,7 +131,7 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true")
     given = parser.parse_args()
     if given.out is None:
-        parser.error("--out FOLDER, or the environment variable OUT, must say where gpu.json goes")
+        parser.error("give the folder of gpu.json with --out or the environment variable OUT")
     if not given.dry_run and not torch.cuda.is_available():
         parser.error("no CUDA GPU is here; --dry-run does everything at tiny sizes on the CPU")
     if given.dry_run and os.environ.get("TRITON_INTERPRET") != "1":

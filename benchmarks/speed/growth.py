@@ -2,10 +2,10 @@
 
     python -m benchmarks growth MODEL [--sizes 102,300,…] [--seconds 20] [--json FILE]
 
-Each size has a process of its own, on one thread of the CPU. Every step has new positions; every fourth is far from the
-last search, so that neighbours are searched, and the others are served by the list under the skin. Times are processor
-time of the process, medians. Memory is the most that the process has held (``VmHWM``), and what it held before the
-structure was built. The exponents are slopes of straight lines through the logarithms.
+Each size has its own process, on one CPU thread. Every step has new positions; every fourth is far from the last
+search, so that neighbours are searched, and the others use the list with a skin. Times are medians of processor time.
+Memory is the peak of the process (``VmHWM``), and the memory before the structure was built. The exponents come from
+linear fits of the logarithms.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STEPS_A_SEARCH = 4
 
 
 def measure(model: str, n_atoms: int, seconds: float) -> dict[str, float]:
-    """Return what one size takes; to be called in a fresh process."""
+    """Return time and memory of one size; to be called in a new process."""
     import torch
 
     from mlff_core import load
@@ -37,7 +37,7 @@ def measure(model: str, n_atoms: int, seconds: float) -> dict[str, float]:
     from mlff_plugins.benchmark.systems import water_box
 
     student = load(model, device="cpu")
-    # What the first evaluation of anything loads belongs to the libraries, not to the structure.
+    # A first evaluation loads libraries, whose memory does not belong to the structure.
     student.predict(batch_from_atoms(water_box(1)))
     idle = peak_memory()
     potential = VerletPotential(student)
@@ -48,7 +48,7 @@ def measure(model: str, n_atoms: int, seconds: float) -> dict[str, float]:
     times: dict[bool, list[float]] = {True: [], False: []}
     k, end = 0, time.process_time() + seconds
     while k <= STEPS_A_SEARCH or time.process_time() < end:
-        # All atoms together step aside, which makes the list stale and changes nothing else.
+        # A shift of all atoms makes the neighbour list outdated and changes nothing else.
         moved = batch.positions + swing * np.sin(k) + aside * ((k // STEPS_A_SEARCH) % 2)
         builds, began = potential.neighbors.n_builds, time.process_time()
         potential.predict(batch.with_positions(moved))
@@ -67,7 +67,7 @@ def measure(model: str, n_atoms: int, seconds: float) -> dict[str, float]:
 
 
 def exponent(rows: list[dict[str, float]], value: str, from_atoms: int = 0) -> float:
-    """Return the slope of the logarithm of a value over the logarithm of the number of atoms."""
+    """Return the exponent of the growth of a value with the number of atoms, from a linear fit of logarithms."""
     kept = [row for row in rows if row["n_atoms"] >= from_atoms]
     logs = [np.log([row[key] for row in kept]) for key in ("n_atoms", value)]
     return float(np.polyfit(*logs, 1)[0])
@@ -103,7 +103,7 @@ def main() -> None:
             content["exponents"] = {value: exponent(rows, value) for value in ("step_ms", "search_step_ms")}
         if sum(row["n_atoms"] >= 999 for row in rows) > 1:
             content["memory_exponent"] = exponent(rows, "added_mib", from_atoms=999)
-        # After every size: the largest take long, and what is there should not be lost with them.
+        # Written after every size, so that results are not lost if a large one fails.
         write(arguments.out, content)
     print({key: content.get(key) for key in ("exponents", "memory_exponent")})
 

@@ -1,6 +1,6 @@
 """Write a model with random weights, for timings: ``python -m benchmarks random_model MODEL.pt [PRESET]``.
 
-How long a step takes does not depend on the weights.
+The time of a step does not depend on the weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Copies of a cluster of 22 atoms in one batch of MD, beside one copy alone: process CPU time of a step, in turns.
+"""Copies of a cluster of 22 atoms in one batch of MD, compared with one copy alone: processor time of a step.
 
 Run as ``python -m benchmarks replicas ultra-tiny original``.
 """
@@ -39,7 +39,7 @@ def seconds(potential, atoms, copies, n_steps):
 
 
 def per_step(potential, atoms, copies, n_steps):
-    """Return seconds a step; the difference of two lengths leaves the start and the files out."""
+    """Return seconds per step, from the difference of two run lengths, which excludes the start and the files."""
     longer = seconds(potential, atoms, copies, n_steps + 5)
     return (longer - seconds(potential, atoms, copies, 5)) / n_steps
 
@@ -54,7 +54,7 @@ def main() -> None:
         config = preset(name)
         torch.manual_seed(0)
         model = PaiNN(config)
-        model.scale.fill_(0.0005)  # nearly flat, so that random weights throw no atom out
+        model.scale.fill_(0.0005)  # small forces, so that random weights keep the cluster together
         card = ModelCard(name=name, elements=config.elements, cutoff=config.cutoff)
         potential = StudentPotential(model, card)
         together, alone = [], []

@@ -1,4 +1,4 @@
-"""Structures and random students that the benchmarks of speed share."""
+"""Structures and random students, shared by the benchmarks of speed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def molecule(n_atoms: int, seed: int = 0) -> AtomicBatch:
 
 
 def water(n_molecules: int, seed: int = 0) -> AtomicBatch:
-    """Return a periodic box of water at 1 g/cm³, molecules on a jittered grid and turned at random."""
+    """Return a periodic box of water at 1 g/cm³, with molecules on a randomized grid and rotated at random."""
     rng = np.random.default_rng(seed)
     length, k = (n_molecules * 29.9) ** (1 / 3), int(np.ceil(n_molecules ** (1 / 3)))
     grid = np.stack(np.meshgrid(*[np.arange(k)] * 3, indexing="ij"), -1).reshape(-1, 3)[:n_molecules] * (length / k)

@@ -1,10 +1,10 @@
-"""What a second thread brings: whole steps with the CPU kernel on one thread and on two, taking turns.
+"""Speed-up by a second thread: whole steps with the CPU kernel on one thread and on two, run alternately.
 
     python -m benchmarks threads [--presets original,tiny,ultra-tiny] [--seconds 10] [--json FILE]
 
-Each turn is a quarter of a second of steps with moving atoms, neighbour search under a skin included, timed by the
-clock: processor time does not get less with threads. So nothing else may run. The ratio is the median over turns of
-one thread's turn over two threads' next to it.
+Each turn is a quarter of a second of steps with moving atoms, with the neighbour search. Wall time is measured, since
+processor time does not decrease with threads, so nothing else may run. The ratio is the time on one thread divided by
+that on two threads in the next turn, as the median over turns.
 """
 
 from __future__ import annotations

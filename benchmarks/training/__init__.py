@@ -1,1 +1,1 @@
-"""What a training step costs, and what a choice of data, loss or network changes in the errors."""
+"""Benchmarks of training: cost of a step, and influence of data, loss and network on the errors."""

@@ -1,9 +1,9 @@
-"""What each distillation loss gains at equal cost.
+"""Gain of each distillation loss at equal cost.
 
 ``python -m benchmarks ablations TRAIN.h5 TEST.h5 [--original MODEL]``: a small student is trained on the same few
-structures in several ways, each for the same CPU time of steps: what a step costs is measured first, in turns, and sets
-how many steps each way may take. Errors are those on molecules of other scaffolds, against the teacher. What labelling
-the rows and training the larger student cost is not counted, but labelling is named.
+structures in several ways, each for the same CPU time. The cost of a step is measured first, alternately, and gives the
+number of steps of each way. Errors are those on molecules of other scaffolds, against the teacher. The cost of
+labelling the rows and of training the larger student is not included; the cost of labelling is reported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlff_core.judging.evaluate import evaluate
 
 
 def arms(with_original: bool) -> dict[str, tuple[str, dict[str, float]]]:
-    """Return for each way of training the file it reads and its changes to the loss."""
+    """Return the data file and the changes to the loss for each way of training."""
     found = {
         "labels": ("labels", {}),
         "labels + Hessian rows": ("hessian", {"hessian_weight": 0.05}),
@@ -38,7 +38,7 @@ def arms(with_original: bool) -> dict[str, tuple[str, dict[str, float]]]:
 
 
 def prepare(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Write the files the ways of training read, and return the CPU seconds that labelling them took."""
+    """Write the data files of the ways of training, and return the CPU seconds of labelling."""
     seconds: dict[str, float] = {}
     teacher = load_teacher(arguments.teacher, {})
     plain, lineage = draw(arguments)
@@ -48,7 +48,7 @@ def prepare(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     labelled = [s for s in made if s is not None]
     write_dataset(folder / "labels.h5", labelled, teacher=lineage)
     start = time.process_time()
-    # A row for every fourth structure: the step then costs half as much again.
+    # A row for every fourth structure: a step then costs 1.5 times as much.
     rows = label_structures(teacher, labelled[::4], atom_energies=True, max_force=0.0, hessian_rows=1).structures
     seconds["teacher, a quarter of them with a Hessian row each"] = time.process_time() - start
     mixed = [rows[k // 4] or s if k % 4 == 0 else s for k, s in enumerate(labelled)]

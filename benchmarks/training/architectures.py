@@ -1,9 +1,9 @@
-"""Which shape of network within a budget of parameters is best, at equal cost of training.
+"""Comparison of network shapes within a budget of parameters, at equal cost of training.
 
 ``python -m benchmarks architectures TRAIN.h5 TEST.h5 [--budget ultra-tiny]``: networks that differ from a preset in one
-thing, each as wide as the budget allows (widths are multiples of 4), learn the same structures for the same CPU time of
-steps. Errors are those on molecules of other scaffolds. Beside them the processor time of an MD step with the CPU
-kernel, neighbours under a skin, of a molecule of 49 atoms and of 504 atoms of water, taken in turns.
+setting, each as wide as the budget allows (widths are multiples of 4), are trained on the same structures for the same
+CPU time. Errors are those on molecules of other scaffolds. The processor time of an MD step with the CPU kernel and a
+skin, of a molecule of 49 atoms and of 504 atoms of water, is measured alternately.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ CHANGES: dict[str, dict[str, Any]] = {
     "filters shared or not, the other way": {"shared_filters": None},
     "no core": {"core": 0.0},
 }
-"""What differs; None turns a switch around."""
+"""Changes to the preset; None inverts a switch."""
 
 
 def widest(base: PaiNNConfig, changes: dict[str, Any], budget: int) -> PaiNNConfig:
-    """Return the widest network with these changes whose parameters fit into the budget."""
+    """Return the widest network with these changes within the budget of parameters."""
     changes = {name: not getattr(base, name) if value is None else value for name, value in changes.items()}
     fitting = [replace(base, **changes, hidden=width) for width in range(4, 2 * base.hidden, 4)]
     return max((c for c in fitting if count_parameters(PaiNN(c)) <= budget), key=lambda config: config.hidden)
 
 
 def as_section(config: PaiNNConfig) -> dict[str, Any]:
-    """Return a network as changes to the preset in a training config."""
+    """Return the settings of a training config that select a network."""
     names = ("hidden", "n_layers", "n_radial", "cutoff", "radial_basis", "shared_filters", "core")
     return {name: getattr(config, name) for name in names}
 
 
 def md_costs(shapes: dict[str, PaiNNConfig]) -> dict[str, dict[str, float]]:
-    """Return the processor time of an MD step of each network, ms, the median of many taken in turns."""
+    """Return the processor time of an MD step of each network, ms, as the median of many alternate steps."""
     found: dict[str, dict[str, float]] = {name: {} for name in shapes}
     noise = torch.Generator().manual_seed(0)
     for system, batch in (("49 atoms", molecule(49)), ("504 atoms of water", water(168))):

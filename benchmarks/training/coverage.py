@@ -1,8 +1,8 @@
-"""How often the intervals of a committee of seeds hold: ``python -m benchmarks coverage TRAIN.h5 TEST.h5 --work DIR``.
+"""Coverage of the intervals of a committee: ``python -m benchmarks coverage TRAIN.h5 TEST.h5 --work DIR``.
 
-Small students that differ in their seeds alone are trained on the same few structures, their spread is calibrated on
-molecules none of them was trained on, and the share of errors inside each interval is counted on TEST.h5, whose
-scaffolds should be other ones. Trainings are kept in DIR: killed and run again, it goes on where it was.
+Small students that differ only in their seeds are trained on the same few structures. Their spread is calibrated on
+other molecules, and the fraction of errors inside each interval is measured on TEST.h5, which should have other
+scaffolds. Trainings are kept in DIR; a killed benchmark continues when it is run again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def write_part(source: Path, target: Path, n: int, n_validation: int) -> None:
     """Write ``n`` structures of molecules drawn at random and ``n_validation`` of others."""
     with Dataset(source) as data:
         rng = np.random.default_rng(7)
-        # A fifth of each molecule's structures, so that many molecules are met.
+        # A fifth of each molecule's structures, so that many molecules are included.
         chosen = np.sort(rng.permutation(len(data))[: len(data) // 5])
         place = np.empty(int(data.molecule_id.max()) + 1, dtype=np.int64)
         place[rng.permutation(len(place))] = np.arange(len(place))

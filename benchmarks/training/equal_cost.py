@@ -1,4 +1,4 @@
-"""Trainings of small students that are compared at equal CPU time of their steps."""
+"""Trainings of small students, compared at equal CPU time."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ FIGURES = ("force_mae", "force_rmse", "force_r2", "energy_mae_mev_per_atom", "re
 
 
 def options_of(doc: str | None, result: str) -> argparse.ArgumentParser:
-    """Return the command line of a comparison, which the benchmark completes.
+    """Return the command line of a comparison; the benchmark adds its own options.
 
     Parameters
     ----------
     doc
         Docstring of the benchmark.
     result
-        Name of the file in ``benchmarks/results`` that is written by default.
+        Name of the default output file in ``benchmarks/results``.
     """
     options = parser(doc, result)
     options.add_argument("train", type=Path)
     options.add_argument("test", type=Path)
     options.add_argument("--structures", type=int, default=2000)
-    options.add_argument("--validation", type=int, default=200, help="structures to choose the best weights by")
+    options.add_argument("--validation", type=int, default=200, help="structures to select the best weights with")
     options.add_argument("--test-structures", type=int, default=600)
-    options.add_argument("--cpu-seconds", type=float, default=180.0, help="of steps, for each way of training")
+    options.add_argument("--cpu-seconds", type=float, default=180.0, help="CPU time of each way of training, s")
     options.add_argument("--seeds", type=int, default=1)
     return options
 
@@ -76,15 +76,15 @@ def settings(
 
 
 def draw(arguments: argparse.Namespace) -> tuple[list[LabelledStructure], dict[str, Any]]:
-    """Return structures to learn from and, of other molecules, to validate on; and who labelled them."""
+    """Return training structures, validation structures of other molecules, and the name of the teacher."""
     with Dataset(arguments.train) as data:
         rng = np.random.default_rng(7)
-        # Whole molecules, so that none is both trained and validated on.
+        # Whole molecules, so that none is in both sets.
         wanted = arguments.structures + arguments.validation
         order = rng.permutation(np.unique(data.molecule_id))
         place = np.empty(int(order.max()) + 1, dtype=np.int64)
         place[order] = np.arange(len(order))
-        # A tenth of each molecule's structures, so that many molecules are met.
+        # A tenth of each molecule's structures, so that many molecules are included.
         chosen = rng.permutation(len(data))[: len(data) // 10]
         chosen = chosen[np.argsort(place[data.molecule_id[chosen]], kind="stable")][:wanted]
         held_out = set(data.molecule_id[chosen[-arguments.validation :]].tolist())
@@ -96,14 +96,14 @@ def draw(arguments: argparse.Namespace) -> tuple[list[LabelledStructure], dict[s
 
 
 def write_test(arguments: argparse.Namespace, path: Path) -> None:
-    """Write the structures to judge by."""
+    """Write the test structures."""
     with Dataset(arguments.test) as test:
         some = np.sort(np.random.default_rng(8).choice(len(test), min(arguments.test_structures, len(test)), False))
         write_dataset(path, list(test.structures(some)), teacher=test.teacher)
 
 
 def step_costs(configs: dict[str, TrainConfig]) -> dict[str, float]:
-    """Return the CPU seconds of a training step by each config, the median of many taken in turns."""
+    """Return the CPU seconds of a training step with each config, as the median of many alternate steps."""
     steps, taken = {}, {name: [] for name in configs}
     for name, config in configs.items():
         data = Dataset(config.data.path)
@@ -131,5 +131,5 @@ def learned(config: TrainConfig, test: Dataset) -> tuple[float, dict[str, Any]]:
 
 
 def n_steps(arguments: argparse.Namespace, seconds: float) -> int:
-    """Return how many steps of so many CPU seconds each way of training may take."""
+    """Return the number of steps of each way of training within the given CPU seconds."""
     return max(20, round(arguments.cpu_seconds / seconds))

@@ -1,11 +1,11 @@
-"""What a few hundred labels of one's own molecules bring a shipped student, and what it forgets.
+"""Fine-tuning of a shipped student with a few hundred labels of new molecules, and its effect on other molecules.
 
     python -m benchmarks fine_tuning OWN.h5 [--replay LEARNED.h5] [--student organic-tiny] [--labels 300] [--json FILE]
 
-``OWN.h5`` holds labels of molecules that the student has not learned. Of some of them structures are drawn to learn
-from; judged are the other structures of the same molecules, and structures of the molecules that were not drawn: those
-say what else changed. The student is compared with itself before, after its own labels alone, and after labels and
-replay.
+``OWN.h5`` holds labels of molecules that the student was not trained on. Training structures are drawn from some of the
+molecules. Errors are measured on the other structures of the same molecules, and on molecules that were not drawn,
+which show other changes. The student is compared before fine-tuning, after fine-tuning with the new labels only, and
+after fine-tuning with labels and replay.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FIGURES = ("force_mae", "force_r2", "energy_mae_mev_per_atom", "relative_energy_
 
 
 def write_parts(source: Path, folder: Path, n_molecules: int, n_labels: int, n_others: int) -> dict[str, int]:
-    """Write own.h5 (to learn from), same.h5 and others.h5 (to judge by), and return how many structures each holds."""
+    """Write own.h5 (training), same.h5 and others.h5 (tests), and return the number of structures in each."""
     rng = np.random.default_rng(0)
     with Dataset(source) as data:
         order = rng.permutation(np.unique(data.molecule_id))
@@ -46,7 +46,7 @@ def write_parts(source: Path, folder: Path, n_molecules: int, n_labels: int, n_o
 
 
 def settings(arguments: argparse.Namespace, folder: Path, replay: Path | None) -> TrainConfig:
-    """Return how the student learns on."""
+    """Return the settings of the fine-tuning."""
     out = folder / ("with" if replay else "without")
     return from_dict(
         TrainConfig,

@@ -1,9 +1,9 @@
-"""Errors of the shipped students on molecules that they learned from, beside those on unseen scaffolds.
+"""Errors of the shipped students on molecules of their training set, and on unseen scaffolds.
 
 ``python -m benchmarks learned_and_unseen molecules.h5 [--molecules 600]``, where the set is that of
-``examples/train/data/make_data.sh``: whole molecules are drawn, and force errors are set beside those of
-``docs/students`` by kind of geometry. Where both are the same, more molecules would not help, but more steps or a
-larger network; where only the learned are right, the network remembers.
+``examples/train/data/make_data.sh``: whole molecules are drawn, and force errors are compared with those of
+``docs/students`` by kind of geometry. If both are the same, more molecules would not help, but more steps or a larger
+network would; if only molecules of the training set have small errors, the network overfits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIGURES = ("force_r2", "force_mae", "energy_mae_mev_per_atom")
 
 
 def draw(path: Path, n_molecules: int, to: Path) -> int:
-    """Write all structures of some molecules of a set to a new one and return how many they are."""
+    """Write all structures of some molecules of a set to a new one and return their number."""
     with Dataset(path) as data:
         order = np.random.default_rng(3).permutation(np.unique(data.molecule_id))
         rows = np.flatnonzero(np.isin(data.molecule_id, order[:n_molecules]))
@@ -34,8 +34,8 @@ def draw(path: Path, n_molecules: int, to: Path) -> int:
     return len(rows)
 
 
-def figures_of(found: dict[str, Any], kinds: list[str]) -> dict[str, Any]:
-    """Return the figures that are compared: of all structures, and the force MAE by kind of geometry, eV/Å."""
+def metrics_of(found: dict[str, Any], kinds: list[str]) -> dict[str, Any]:
+    """Return the compared metrics: of all structures, and the force MAE by kind of geometry, eV/Å."""
     by_kind = {kind: found["by_kind"][kind]["force_mae"] for kind in kinds}
     return {**{key: found[key] for key in FIGURES}, "force_mae_by_kind": by_kind}
 
@@ -54,9 +54,9 @@ def main() -> None:
                 unseen = json.loads((UNSEEN / f"{name}.test_scaffolds.json").read_text())
                 learned = evaluate(load(name, device="cpu"), data).to_json()
                 kinds = [kind for kind in unseen["by_kind"] if kind in learned["by_kind"]]
-                result["students"][name] = figures_of(learned, kinds)
+                result["students"][name] = metrics_of(learned, kinds)
                 print(name, "learned", json.dumps(result["students"][name], indent=1))
-                print(name, "unseen", json.dumps(figures_of(unseen, kinds), indent=1), flush=True)
+                print(name, "unseen", json.dumps(metrics_of(unseen, kinds), indent=1), flush=True)
     write(arguments.out, result)
 
 

@@ -1,14 +1,14 @@
-"""What a cutoff of 5 Å leaves out of the teacher, and how much of the students' errors that is.
+"""Share of the students' errors that comes from the teacher's interactions beyond a cutoff of 5 Å.
 
 ``python -m benchmarks long_range_share SET.h5 [--structures 600] [--s66 S66.py]``. SO3LR adds Coulomb and dispersion
-energies over all pairs to what its network says within 4.5 Å. It is asked twice, once with the pairs beyond 5 Å left
-out; the difference is the far part, of which a student with this cutoff knows only what the environments between give
-away. The cut is a sharp one, which leaves charges unbalanced, so the far part bounds from above what cannot be learned.
+energies over all pairs to the energy of its network within 4.5 Å. It is evaluated twice, once without the pairs beyond
+5 Å; the difference is the far part. A student with this cutoff can learn it only as far as it correlates with the local
+environments. The sharp cut leaves charges unbalanced, so the far part is an upper limit of what cannot be learned.
 
-What is not learned of it follows from the errors of the shipped students on the same structures: the far part times one
-factor is fitted to the errors. The factor, with its sign turned, is the share of the far part that the student lacks;
-what the fit explains is the share of the squared error that more training within the cutoff cannot take away. The same
-is done for the interaction energies of S66, whose file ``benchmarks/physics/s66.py`` describes.
+The part that is not learned follows from the errors of the shipped students on the same structures: the far part times
+a factor is fitted to the errors. Minus the factor is the fraction of the far part that the student lacks; the fraction
+of the squared error that the fit explains cannot be removed by more training within the cutoff. The same is done for
+the interaction energies of S66; ``benchmarks/physics/s66.py`` describes their file.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BATCH = 16
 
 @contextmanager
 def near_pairs_only() -> Iterator[None]:
-    """Leave the pairs beyond the cutoff out of the teacher while it lasts."""
+    """Remove the pairs beyond the cutoff from the teacher inside this context."""
     all_pairs = so3lr_potential._all_pairs
 
     def near_pairs(batch: AtomicBatch) -> EdgeList:
@@ -53,7 +53,7 @@ def near_pairs_only() -> Iterator[None]:
 
 
 def lacking(errors: np.ndarray, far: np.ndarray) -> dict[str, float]:
-    """Return the share of the far part that is lacking, and the share of the squared error that it explains."""
+    """Return the fraction of the far part that is lacking, and the fraction of the squared error that it explains."""
     factor = float((errors * far).sum() / (far * far).sum())
     explained = factor**2 * float((far * far).sum()) / float((errors * errors).sum())
     return {
@@ -64,7 +64,7 @@ def lacking(errors: np.ndarray, far: np.ndarray) -> dict[str, float]:
 
 
 def of_forces(path: Path, n: int, teacher: Potential, students: dict[str, Potential]) -> dict[str, Any]:
-    """Return the figures of forces and energies of ``n`` structures of a set; forces in eV/Å by component."""
+    """Return the results for forces and energies of ``n`` structures of a set; forces in eV/Å by component."""
     whole, far, energies, counts = [], [], [], []
     errors: dict[str, list[torch.Tensor]] = {name: [] for name in students}
     with Dataset(path) as dataset:
@@ -83,7 +83,7 @@ def of_forces(path: Path, n: int, teacher: Potential, students: dict[str, Potent
                 numbers = batch.atomic_numbers[batch.system_idx == k]
                 counts.append(torch.bincount(numbers, minlength=20)[:20].double())
     forces, rest = torch.cat(whole), torch.cat(far)
-    # What a sum over elements explains is no error of a student, whose reference energies are fitted.
+    # A sum over elements is not an error of a student, since its reference energies are fitted.
     composition, energy = torch.stack(counts), torch.cat(energies).double()
     explained = composition @ torch.linalg.lstsq(composition, energy[:, None], driver="gelsd").solution
     residual = (energy - explained[:, 0]) / composition.sum(dim=1)
@@ -97,7 +97,7 @@ def of_forces(path: Path, n: int, teacher: Potential, students: dict[str, Potent
 
 
 def of_s66(path: Path, teacher: Potential, students: dict[str, Potential]) -> dict[str, Any]:
-    """Return the figures of the interaction energies of S66, kcal/mol."""
+    """Return the results for the interaction energies of S66, kcal/mol."""
     pairs = read_s66(path)
     whole = interaction_energies(teacher, pairs)
     with near_pairs_only():

@@ -1,8 +1,8 @@
 """Memory and time of training from a file much larger than memory: ``python -m benchmarks training_memory SET.h5``.
 
 A file of --gigabytes is made by repeating the structures of SET.h5, trained from for --steps steps by the kernel,
-and deleted. Each copy is moved by another 1e-3 Å; nothing is compressed. The peak of resident memory is that of
-the training process alone, which is a fresh one.
+and deleted. Each copy is shifted by another 1e-3 Å; nothing is compressed. The peak of resident memory is that of
+the training alone, in a new process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mlff_plugins.benchmark.peers.worker import peak_memory
 
 
 def repeat(source: Path, target: Path, size: int) -> int:
-    """Write the structures of ``source`` again and again until the file has ``size`` bytes; return how many."""
+    """Write the structures of ``source`` repeatedly until the file has ``size`` bytes; return their number."""
     with Dataset(source) as data:
         columns = {name: data.column(name, 0, len(data)) for name in COLUMNS if data.has(name) and name != "split"}
         offsets, n_molecules = data.offsets, int(data.molecule_id.max()) + 1
@@ -59,7 +59,7 @@ def repeat(source: Path, target: Path, size: int) -> int:
 
 
 def train(path: Path, out: Path, steps: int, cache_mib: int, connection: Any) -> None:
-    """Train, and send what it took."""
+    """Train, and send time and memory."""
     use_threads(1)
     before = peak_memory()
     start, cpu = time.perf_counter(), time.process_time()

@@ -2,9 +2,9 @@
 
     python -m benchmarks training_step DATA.h5 [--preset original] [--atoms 41] [--kinds …] [--json FILE]
 
-A batch of 8 structures of so many atoms; the kinds take turns, and the least time of each counts. ``gradient_error`` is
-the distance of the parameter gradient from that of double backward, relative. Before the steps, what its edges cost:
-all pairs in one go (molecules), structure by structure (cells), and from memory.
+A batch of 8 structures of equal size; the kinds of step alternate, and the shortest time of each is reported.
+``gradient_error`` is the relative deviation of the parameter gradient from that of double backward. The time of the
+neighbour search is measured first: all pairs at once (molecules), structure by structure (cells), and from memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KINDS = ("double-backward", "finite-difference", "kernel", "compiled")
 
 
 def edge_times(item: TrainingBatch) -> dict[str, float]:
-    """Return the processor time of each way to the edges of a batch, ms."""
+    """Return the processor time of each way to get the edges of a batch, ms."""
     batch, edges = item.labels.batch, item.edges
     store = EdgeStore(1 << 30, has_cells=False)
     store.add(batch, edges, torch.bincount(batch.system_idx[edges.centers], minlength=batch.n_systems).numpy())

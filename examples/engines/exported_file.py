@@ -1,4 +1,4 @@
-"""Any engine from an exported file alone, here ASE: python exported_file.py onnx model.onnx."""
+"""Any engine with an exported file only, here ASE: python exported_file.py onnx model.onnx."""
 
 import sys
 from pathlib import Path

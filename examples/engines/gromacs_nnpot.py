@@ -1,6 +1,6 @@
-"""One step of what GROMACS's NNPot does with an exported file: python gromacs_nnpot.py nnp.pt STRUCTURE.
+"""One step of GROMACS's NNPot with an exported file: python gromacs_nnpot.py nnp.pt STRUCTURE.
 
-Needs torch and ASE alone. STRUCTURE is anything ASE reads, a .gro file too.
+Needs torch and ASE only. STRUCTURE is any file that ASE reads, such as a .gro file.
 """
 
 import sys

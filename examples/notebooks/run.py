@@ -2,7 +2,7 @@
 
     python examples/notebooks/run.py                          # all of them
     python examples/notebooks/run.py 02_molecular_dynamics    # one of them
-    python examples/notebooks/run.py --small                  # short runs, nothing written: what the tests do
+    python examples/notebooks/run.py --small                  # short runs without output, as in the tests
 
 Needs ``pip install -e ".[all,test]"``. Small runs take their parameters from ``SMALL`` in place of those in the cell
 tagged ``parameters``, and make every warning an error.
@@ -35,7 +35,7 @@ warnings.filterwarnings("ignore", "`torch.jit")
 
 
 def execute(path: Path, *, small: bool = False) -> nbformat.NotebookNode:
-    """Return the notebook with its outputs; an error in a cell is raised, and so is a word on stderr."""
+    """Return the notebook with its outputs; an error in a cell, or text on stderr, is raised."""
     notebook = nbformat.read(path, as_version=4)
     (parameters,) = (k for k, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
     source = notebook.cells[parameters].source
@@ -51,12 +51,12 @@ def execute(path: Path, *, small: bool = False) -> nbformat.NotebookNode:
             record_timing=False,
             coalesce_streams=True,
             resources={"metadata": {"path": folder}},
-            # No port is opened, where the system has another way.
+            # Without opening a port, if the system can avoid it.
             config=Config(
                 {"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}} if os.name == "posix" else {}
             ),
         )
-        # One thread, so that the kernels' threads and the machine's other work do not get into each other's way.
+        # One thread, so that the kernels' threads do not compete with other work on the machine.
         set_here = {"OMP_NUM_THREADS": "1", "TMPDIR": folder, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
         client.execute(env={**os.environ, **set_here})
     notebook.cells[parameters].source = source
@@ -72,9 +72,9 @@ def execute(path: Path, *, small: bool = False) -> nbformat.NotebookNode:
 
 
 def main() -> None:
-    """Execute what the command line names."""
+    """Execute the notebooks on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="without its ending; all of them by default")
+    parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="name without ending; all by default")
     parser.add_argument("--small", action="store_true", help="short runs, and write nothing")
     arguments = parser.parse_args()
     for path in sorted(FOLDER.glob("*.ipynb")):

@@ -1,8 +1,8 @@
 """Average the weights of stages: ``python examples/train/average.py STAGE/model.pt STAGE/model.pt … -o OUT.pt``.
 
-The ends of stages that begin with each other's weights lie in one valley, and their mean has smaller errors than any of
-them (P. Izmailov et al., *Averaging weights leads to wider optima and better generalization*, UAI 2018,
-arXiv:1803.05407): something to ship, or to begin another stage with at a small learning rate (``model.init_from``).
+The final weights of stages that start from each other lie in the same minimum, and their mean has smaller errors than
+each of them (P. Izmailov et al., *Averaging weights leads to wider optima and better generalization*, UAI 2018,
+arXiv:1803.05407). The mean can be shipped, or start another stage at a small learning rate (``model.init_from``).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from mlff_core.models.checkpoint import file_sha256, load_checkpoint, save_check
 
 
 def average(models: Sequence[Path], output: Path) -> None:
-    """Write the mean of the models' weights with the card of the last, which then tells whose mean it is.
+    """Write the mean of the models' weights with the card of the last model, which then lists the averaged models.
 
     Raises
     ------
     InputError
-        Fewer than two models, or two that differ in more than their weights.
+        There are fewer than two models, or the networks differ.
     """
     if len(models) < 2:
         raise InputError(f"an average needs at least two models, got {len(models)}")
     networks, cards = zip(*(load_checkpoint(path) for path in models), strict=True)
     for path, network in zip(models, networks, strict=True):
         if network.config != networks[0].config:
-            raise InputError(f"{path} is another network than {models[0]}: {network.config}, {networks[0].config}")
+            raise InputError(f"{path} has another network than {models[0]}: {network.config}, {networks[0].config}")
     states = [network.state_dict() for network in networks]
     mean = {name: torch.stack([state[name].double() for state in states]).mean(0) for name in states[-1]}
     networks[-1].load_state_dict(mean)  # rounds to the precision of the last

@@ -1,10 +1,10 @@
-"""Put trained students among the shipped ones: ``python examples/train/ship.py RUNS DATA [NAME …]``.
+"""Add trained students to the shipped ones: ``python examples/train/ship.py RUNS DATA [NAME …]``.
 
 For each folder ``RUNS/NAME`` that ``mlff train`` wrote: judges its ``model.pt`` on ``test_scaffolds.h5`` and
 ``test_liquids.h5`` of the folder DATA, writes the errors with their intervals on the card, exports ONNX and
 TorchScript, and enters all in ``mlff_core/models/shipped/index.json``. The errors in full, the six panels and the log
 of every stage go to ``docs/students``. The settings of every stage go to ``NAME.stages.toml`` beside this script: the
-recipe that ``stages.py`` repeats. ``docs/make_students_page.py`` makes the page from both. A student that learned in
+recipe for ``stages.py``. ``docs/make_students_page.py`` makes the page from both. A student that learned in
 stages has the run folders of the earlier ones inside its own: ``RUNS/NAME/stage1``, ``RUNS/NAME/stage2`` … Where there
 is ``RUNS/NAME/average.pt``, made of their models by ``average.py``, it is shipped instead of ``model.pt``.
 """
@@ -39,7 +39,7 @@ SHIPPED = ROOT / "mlff_core" / "models" / "shipped"
 PAGES = ROOT / "docs" / "students"
 RECIPES = Path(__file__).parent
 NAMES = sorted(path.stem for path in RECIPES.glob("organic-*.toml") if not path.stem.endswith(".stages"))
-"""The students that have settings here, in the order of the index of shipped files."""
+"""The students with settings here, in the order of the index of shipped files."""
 TESTS = ("test_scaffolds", "test_liquids")
 ON_CARD = (
     "force_r2", "force_mae", "force_rmse", "force_angle_mean_deg",
@@ -49,7 +49,7 @@ ON_CARD = (
 
 
 def ship(run: Path, name: str, tests: Sequence[Dataset]) -> dict[str, object]:
-    """Write everything that is shipped of one student; return its row in the index."""
+    """Write all shipped files of one student; return its row in the index."""
     model = run / "average.pt" if (run / "average.pt").exists() else run / "model.pt"
     found = {dataset.path.stem: evaluate(load(model, device="cpu"), dataset) for dataset in tests}
     network, card = load_checkpoint(model)
@@ -61,9 +61,9 @@ def ship(run: Path, name: str, tests: Sequence[Dataset]) -> dict[str, object]:
         exports.append(exporter.export(load(path, device="cpu", kernel="reference"), path.with_suffix(exporter.suffix)))
     PAGES.mkdir(parents=True, exist_ok=True)
     for test, evaluation in found.items():
-        figures = evaluation.to_json()
-        del figures["seconds"]  # of this machine
-        (PAGES / f"{name}.{test}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        metrics = evaluation.to_json()
+        del metrics["seconds"]  # depends on this machine
+        (PAGES / f"{name}.{test}.json").write_text(json.dumps(metrics, indent=1) + "\n")
     (PAGES / f"{name}.png").write_bytes(png(force_figure(found[TESTS[0]])))
     write_stages(run, name, card.training.get("average_of", ()))
     return {
@@ -79,7 +79,7 @@ def write_stages(
 ) -> None:
     """Write the recipe of a student to one folder, and the logs of all its stages to another.
 
-    ``averaged`` are the hashes of the models whose mean is shipped.
+    ``averaged`` are the hashes of the models that are averaged for shipping.
     """
     earlier = sorted(run.glob("stage*"), key=lambda folder: int(folder.name.removeprefix("stage")))
     folders = dict(enumerate((*earlier, run), start=1))
@@ -96,14 +96,14 @@ def write_stages(
 
 
 def stage_of(folder: Path, name: str, number: int, hashes: Mapping[str, int]) -> dict[str, Any]:
-    """Return what a run learned from, and its settings where they are not those of the student's TOML file.
+    """Return the data of a run, and its settings that differ from the student's TOML file.
 
-    Where files lay is left out: the data are told by their hashes, and a stage begins with the weights of the one
-    before unless ``begins_with`` says otherwise.
+    Paths are left out: data are identified by their hashes, and a stage starts with the weights of the previous one
+    unless ``begins_with`` gives another.
     """
     _, card = load_checkpoint(folder / "model.pt")
     usual = flat(to_dict(load_config(TrainConfig, RECIPES / f"{name}.toml")))
-    used = {"model.core": 0.0, **flat(read_toml(folder / "config.toml"))}  # networks had no core once
+    used = {"model.core": 0.0, **flat(read_toml(folder / "config.toml"))}  # earlier networks had no core
     left_out = {"out", "data.path", "data.replay", "model.init_from", "card.description", "card.limits"}
     replay = card.dataset.get("replay", {})
     if not replay:
@@ -121,13 +121,13 @@ def stage_of(folder: Path, name: str, number: int, hashes: Mapping[str, int]) ->
 
 
 def steps_of(folder: Path) -> int:
-    """Return how many steps a run took, by its log."""
+    """Return the number of steps of a run from its log."""
     with (folder / "log.csv").open() as log:
         return max(int(row["step"]) for row in csv.DictReader(log))
 
 
 def begins_with(folder: Path, parent: str, hashes: Mapping[str, int]) -> list[int]:
-    """Return the stage with whose weights a run began, or the stages with the mean of whose weights, or none."""
+    """Return the stage, or the stages of the mean, that gave a run its initial weights, or none."""
     if not parent:
         return []
     if parent in hashes:
@@ -135,7 +135,7 @@ def begins_with(folder: Path, parent: str, hashes: Mapping[str, int]) -> list[in
     begin = Path(read_toml(folder / "config.toml")["model"]["init_from"])
     averaged = load_checkpoint(begin)[1].training.get("average_of", ())
     if file_sha256(begin) != parent or not averaged or not set(averaged) <= set(hashes):
-        raise InputError(f"{folder} began with {begin}, which is neither a stage of it nor a mean of some")
+        raise InputError(f"{folder} started with {begin}, which is neither one of its stages nor a mean of them")
     return [hashes[one] for one in averaged]
 
 
@@ -148,14 +148,14 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def on_card(evaluation: Evaluation) -> dict[str, object]:
-    """Return what the card says of a test set."""
-    figures = evaluation.to_json()
-    told = [key for key in ON_CARD if figures[key] is not None]
-    data = {"name": Path(figures["data"]["file"]).stem, "sha256": figures["data"]["sha256"]}
+    """Return the card's entry for a test set."""
+    metrics = evaluation.to_json()
+    stated = [key for key in ON_CARD if metrics[key] is not None]
+    data = {"name": Path(metrics["data"]["file"]).stem, "sha256": metrics["data"]["sha256"]}
     return {
-        "data": {**data, "n_structures": figures["n_structures"]},
-        "interval_definition": figures["interval_definition"],
-        **{key: {"value": figures[key], "interval": figures["intervals"][key]} for key in told},
+        "data": {**data, "n_structures": metrics["n_structures"]},
+        "interval_definition": metrics["interval_definition"],
+        **{key: {"value": metrics[key], "interval": metrics["intervals"][key]} for key in stated},
     }
 
 

@@ -4,8 +4,8 @@ The recipe is ``NAME.stages.toml`` beside this script. It has the settings, the 
 stage, and the stage that it begins with: the one before, or the mean of several. DATA is the folder that
 ``data/make_data.sh`` wrote. Every stage learns from ``organic.h5``, and from ``nonbonded.h5`` if it had a second set.
 Early stages had fewer structures when the shipped students were trained; the script prints both numbers. If the script
-is killed, or its minutes are over, the same command continues it. ``RUNS/NAME`` is what ``ship.py`` takes: the last
-stage, with the folders of the others in it.
+is killed, or its minutes are over, the same command continues it. ``RUNS/NAME`` is the input of ``ship.py``: the
+last stage, with the folders of the others in it.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ HERE = Path(__file__).parent
 
 
 def train(name: str, data: Path, runs: Path, minutes: float | None, overrides: Sequence[str]) -> bool:
-    """Train every stage that is not at its end, and return whether all are now.
+    """Train every unfinished stage, and return whether all are finished.
 
     Parameters
     ----------
     name
-        Of the student.
+        Name of the student.
     data
         Folder with ``organic.h5`` and ``nonbonded.h5``.
     runs
-        Gets the student's folder.
+        Folder for the student's folder.
     minutes
-        Longest time of this call; None goes on to the end.
+        Longest time of this call; None has no limit.
     overrides
         ``"table.key=value"`` each, for every stage.
     """
@@ -106,10 +106,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a shipped student again, stage by stage.")
     parser.add_argument("name", choices=names)
     parser.add_argument("data", type=Path, help="folder that make_data.sh wrote")
-    parser.add_argument("runs", type=Path, help="gets a folder of the student's name")
+    parser.add_argument("runs", type=Path, help="folder for the student's folder")
     parser.add_argument("--minutes", type=float, help="longest time of this call")
     parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="of each stage"
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of each stage",
     )
     asked = parser.parse_args()
     torch.set_flush_denormal(True)  # as `mlff train` does: tiny numbers cost a CPU a fifth of its time
@@ -117,7 +122,7 @@ def main() -> None:
         finished = train(asked.name, asked.data, asked.runs, asked.minutes, asked.overrides)
     except MlffError as error:
         sys.exit(f"Error: {error}")
-    print("finished" if finished else "not at its end: give the same line again")
+    print("finished" if finished else "not finished: give the same command again")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Begin or resume the three shipped students one after the other, each within a time limit; run it again until all have finished.
+# Train or resume the three shipped students one after the other, each within a time limit; run it again until all have finished.
 #
 #   examples/train/train_all.sh DATA MINUTES_EACH [OUT] [more settings, as in step=double-backward …]
 #
 # DATA is the folder that data/make_data.sh wrote: organic.h5 and nonbonded.h5 are taken from it. On a CPU let it
-# run in the background; on a lent GPU choose the minutes so that the state is saved before the machine goes. A student
-# that has finished is passed over at once.
+# run in the background; on a GPU with limited time choose the minutes so that the state is saved in time. A student
+# that has finished is skipped.
 set -euo pipefail
 
 data=${1:?usage: train_all.sh DATA MINUTES_EACH [OUT] [KEY=VALUE ...]}

@@ -1,4 +1,4 @@
-"""``mlff committee``: several models as one that knows how sure it is."""
+"""``mlff committee``: several models combined into one that estimates its uncertainty."""
 
 from __future__ import annotations
 
@@ -11,20 +11,27 @@ from mlff_core.cli.options import device_option
 
 @click.command()
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The committee's file, .toml.")
-@click.option("--calibrate", "data", type=click.Path(path_type=Path), help="Fit the uncertainty to this data set.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="Committee file to write (.toml).")
+@click.option(
+    "--calibrate", "data", type=click.Path(path_type=Path), help="Calibrate the uncertainty on this data set."
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
-    help="Part of it to fit to; no member may have been trained on it.",
+    help="Split of the data set to calibrate on; no member may have been trained on it.",
 )
 @device_option
 def command(models: tuple[str, ...], output: Path, data: Path | None, split: str | None, device: str) -> None:
-    """Make a committee of models, its uncertainty calibrated.
+    """Combine models into a committee that estimates its uncertainty.
 
-    MODELs are names or files of the same elements, trained apart (other seeds, or other parts of the data). The file
-    written is a model for every command and engine: it predicts the members' mean and their calibrated spread.
-    """
+    MODELs are names or files of models for the same elements, trained with different seeds or on different parts of
+    the data. Every command and engine accepts the committee file as a model. It predicts the mean of the members and
+    their calibrated spread.
+
+    \b
+    Example:
+      mlff committee seed1.pt seed2.pt seed3.pt -o committee.toml --calibrate data.h5 --split validation
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.cli.judging import progress_line
     from mlff_core.data.hdf5 import Dataset

@@ -14,16 +14,20 @@ from mlff_core.cli.options import device_option, report_option, split_option
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The HDF5 data set.")
 @split_option
-@report_option("report.html, a figure for each model and metrics.json")
+@report_option("report.html, a plot for each model and metrics.json")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(
     models: tuple[str, ...], data: Path, split: str | None, out: Path | None, device: str, as_json: bool
 ) -> None:
-    """Judge several models on one data set, side by side.
+    """Compare the errors of several models on one data set.
 
     Each MODEL is a name or a file.
-    """
+
+    \b
+    Example:
+      mlff compare organic-tiny organic-original --data data.h5 --split test --out report
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.atomic_write import make_folder
     from mlff_core.cli.judging import judged, write_report
@@ -34,7 +38,7 @@ def command(
     if out is not None:
         require_plots()
     with Dataset(data) as dataset:
-        # All are opened before the first is judged: a wrong name is found at once.
+        # All are opened before the first is judged, so that a wrong name is an error at once.
         potentials = [load(model, device=device) for model in models]
         if out is not None:
             make_folder(out)

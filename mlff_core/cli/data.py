@@ -1,4 +1,4 @@
-"""``mlff data``: make, label, inspect, filter, split, merge and convert data sets; a file for each sub-command."""
+"""``mlff data``: make, label, inspect, filter, split, merge and convert data sets; one file per sub-command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlff_core.cli import (
 
 @click.group()
 def command() -> None:
-    """Generate, label and handle data sets."""
+    """Generate, label, inspect and edit data sets."""
 
 
 for _module in (data_convert, data_filter, data_generate, data_info, data_label, data_merge, data_split, data_validate):

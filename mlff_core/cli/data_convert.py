@@ -1,4 +1,4 @@
-"""``mlff data convert``: data sets to and from structure files."""
+"""``mlff data convert``: conversion between data sets and structure files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 @click.command("convert")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--license", "license_", default="", help="Licence of the labels, where a data set is made.")
-@click.option("--energy-key", metavar="NAME", help="Name of the energy (eV) in SOURCE; the usual names are found.")
+@click.option("--license", "license_", default="", help="Licence of the labels, if OUTPUT is a data set.")
+@click.option("--energy-key", metavar="NAME", help="Name of the energy (eV) in SOURCE; common names are detected.")
 @click.option("--forces-key", metavar="NAME", help="Name of the forces (eV/Å) in SOURCE.")
 @click.option("--stress-key", metavar="NAME", help="Name of the stress (eV/Å³, positive under tension) in SOURCE.")
 @click.option("--virial-key", metavar="NAME", help="Name of the virial (eV, −volume × stress) in SOURCE.")
@@ -24,7 +24,13 @@ def command(
     stress_key: str | None,
     virial_key: str | None,
 ) -> None:
-    """Write SOURCE as OUTPUT; the endings say what they are (.h5, .extxyz, .xyz, .traj …)."""
+    """Convert SOURCE to OUTPUT; the file endings give the formats (.h5, .extxyz, .xyz, .traj …).
+
+    \b
+    Examples:
+      mlff data convert molecules.xyz molecules.h5
+      mlff data convert molecules.h5 molecules.extxyz
+    """  # noqa: D301
     from mlff_core.cli.data_labels import labelled_with
     from mlff_core.data.convert import convert
     from mlff_core.data.labels import LabelKeys, Labels
@@ -34,4 +40,4 @@ def command(
     made = output if output.suffix in (".h5", ".hdf5") else source
     click.echo(f"{output}: {n_structures} structures, {labelled_with(made)}")
     for name, count in labels.not_taken.items():
-        click.echo(f"  not taken: {name}, of {count} structures", err=True)
+        click.echo(f"  not converted: {name}, in {count} structures", err=True)

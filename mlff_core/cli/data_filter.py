@@ -1,4 +1,4 @@
-"""``mlff data filter``: the structures of a set that keep some rules."""
+"""``mlff data filter``: the structures of a data set that satisfy given conditions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import click
 @click.command("filter")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--charge", type=int, help="Keep structures of this total charge, e; 0 for what a student can learn.")
+@click.option("--charge", type=int, help="Keep structures of this total charge, e; students need 0.")
 @click.option("--spin-multiplicity", type=int, help="Keep structures of this multiplicity, 2S + 1.")
-@click.option("--elements", metavar="SYMBOLS", help="Keep structures of these elements alone, such as H,C,N,O.")
-@click.option("--max-force", type=float, help="Keep structures with no component of a force above this, eV/Å.")
-@click.option("--kind", "kinds", multiple=True, help="Keep this kind of geometry; repeatable.")
+@click.option("--elements", metavar="SYMBOLS", help="Keep structures of these elements only, such as H,C,N,O.")
+@click.option("--max-force", type=float, help="Keep structures with every force component below this, eV/Å.")
+@click.option("--kind", "kinds", multiple=True, help="Keep this kind of geometry; may be given several times.")
 @click.option(
-    "--energy-window", type=float, help="Keep structures within this of the lowest of their composition and charge, eV."
+    "--energy-window",
+    type=float,
+    help="Keep structures at most this far above the lowest of the same composition and charge, eV.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -31,7 +33,12 @@ def command(
     energy_window: float | None,
     as_json: bool,
 ) -> None:
-    """Write the structures of DATASET that keep every rule given as OUTPUT, with their labels and splits."""
+    """Write the structures of DATASET that satisfy all given conditions to OUTPUT, with labels and splits.
+
+    \b
+    Example:
+      mlff data filter data.h5 small.h5 --elements H,C,N,O --max-force 20
+    """  # noqa: D301
     from dataclasses import asdict
 
     from mlff_core.cli.data_labels import labelled_with, labels_of

@@ -1,4 +1,4 @@
-"""``mlff data generate``: geometries from molecules or structures, with a teacher's labels."""
+"""``mlff data generate``: geometries from molecules or structures, labelled by a teacher."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from mlff_core.errors import InputError
 @click.command("generate")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--teacher", help="Label with this teacher; `mlff teachers list` shows them. Geometries alone without.")
-@click.option("--seed", type=int, help="Seed; the same gives the same structures.")
+@click.option(
+    "--teacher", help="Label with this teacher (`mlff teachers list`); without it only geometries are written."
+)
+@click.option("--seed", type=int, help="Random seed; the same seed gives the same structures.")
 @click.option("--limit", type=int, help="Use the first inputs only.")
-@click.option("--split", help="Divide the set too: molecule or scaffold; a tenth to validate on, a tenth to test on.")
+@click.option("--split", help="Split the data set by molecule or scaffold: a tenth each for validation and test.")
 @work_options
 def command(
     source: Path,
@@ -27,10 +29,14 @@ def command(
     split: str | None,
     work: Work,
 ) -> None:
-    """Make the data set OUTPUT (.h5) from SOURCE: SMILES (.smi, .csv), .sdf, or structures (.xyz, .traj, .h5 …).
+    """Generate the data set OUTPUT (.h5) from SOURCE: SMILES (.smi, .csv), .sdf, or structures (.xyz, .traj, .h5 …).
 
-    Killed and started again with the same words, it goes on where it was.
-    """
+    If a run is killed, give the same command again: it continues.
+
+    \b
+    Example:
+      mlff data generate molecules.smi data.h5 --teacher so3lr --split scaffold
+    """  # noqa: D301
     from mlff_core.data.generate import generate
     from mlff_core.data.recipe import GenerateConfig
     from mlff_core.data.split import WAYS, split_dataset

@@ -1,4 +1,4 @@
-"""``mlff data info``: what is in a data set."""
+"""``mlff data info``: the contents of a data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(dataset: Path, as_json: bool) -> None:
-    """Show what is in DATASET: sizes, elements, kinds, split, teacher, force statistics."""
+    """Show the contents of DATASET: sizes, elements, kinds, split, teacher, force statistics."""
     from mlff_core.data.summary import summarize
 
     summary = summarize(dataset)
@@ -21,12 +21,12 @@ def command(dataset: Path, as_json: bool) -> None:
         click.echo(json.dumps(summary))
         return
     for key, value in summary.items():
-        click.echo(f"{key.replace('_', ' ')}: {_words(value)}")
+        click.echo(f"{key.replace('_', ' ')}: {_as_text(value)}")
 
 
-def _words(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(item)}" for key, item in value.items()) or "none"
+        return ", ".join(f"{key} {_as_text(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list):
         return " ".join(str(item) for item in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

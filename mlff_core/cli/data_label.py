@@ -22,8 +22,12 @@ def command(
 ) -> None:
     """Label every structure of SOURCE (.h5, .xyz, .traj …) and write the data set OUTPUT (.h5).
 
-    Killed and started again with the same words, it goes on where it was.
-    """
+    If a run is killed, give the same command again: it continues.
+
+    \b
+    Example:
+      mlff data label frames.xyz data.h5 --teacher so3lr --processes 4
+    """  # noqa: D301
     from mlff_core.data.label import LabelConfig, label
 
     settings = work.settings(LabelConfig)

@@ -1,4 +1,4 @@
-"""What commands that write a data set say of its labels."""
+"""The line about labels that commands print after writing a data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def labels_of(path: Path) -> dict[str, int]:
 
 
 def labelled_with(path: Path) -> str:
-    """Return how many structures of the file have which labels, in words."""
+    """Return a sentence with the number of structures that have each label."""
     counts = labels_of(path)
     if not counts:
         return "not labelled"

@@ -1,4 +1,4 @@
-"""``mlff data merge``: several data sets of one teacher as one."""
+"""``mlff data merge``: several data sets of one teacher joined into one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ import click
     "weights",
     multiple=True,
     metavar="DATASET=W",
-    help="Multiply the weights of this one's structures in a loss; may be given several times.",
+    help="Multiply the loss weights of this data set's structures; may be given several times.",
 )
 def command(datasets: tuple[Path, ...], output: Path, weights: tuple[str, ...]) -> None:
-    """Join DATASETS into one; molecules with the same SMILES become one, splits are not carried over."""
+    """Join DATASETS into one; molecules with the same SMILES become one, and splits are dropped.
+
+    \b
+    Example:
+      mlff data merge molecules.h5 liquids.h5 -o all.h5 --weight liquids.h5=2
+    """  # noqa: D301
     from mlff_core.cli.data_labels import labelled_with
     from mlff_core.data.merge import merge
 

@@ -1,4 +1,4 @@
-"""What ``mlff data generate`` and ``mlff data label`` share: the teacher, the progress line, the report."""
+"""Shared by ``mlff data generate`` and ``mlff data label``: teacher, options, progress line and report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Work:
-    """What the options of long work say.
+    """Values of the options of long runs.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Work:
     config
         TOML file with the settings.
     overrides
-        Changes of settings, KEY=VALUE.
+        Changes to settings, KEY=VALUE.
     as_json
         Whether to print JSON.
     """
@@ -53,7 +53,7 @@ class Work:
     as_json: bool
 
     def settings(self, cls: type[T], changes: Sequence[str] = ()) -> T:
-        """Return the settings of the file with the overrides, then with ``changes``."""
+        """Return the settings of the file, changed by the overrides and then by ``changes``."""
         from mlff_core.config import apply_overrides, from_dict, read_toml
 
         plain = read_toml(self.config) if self.config else {}
@@ -65,7 +65,7 @@ class Work:
 
 
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of long work to a command, which gets them as one :class:`Work`."""
+    """Add the options of long runs to a command, which gets them as one :class:`Work`."""
 
     @functools.wraps(function)
     def command(**given: Any) -> Any:
@@ -79,13 +79,19 @@ def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "pairs",
                 multiple=True,
                 metavar="KEY=VALUE",
-                help="An option of the teacher; repeatable.",
+                help="Set an option of the teacher; may be given several times.",
             ),
-            click.option("--processes", type=int, default=1, show_default=True, help="Processes on this machine."),
-            click.option("--scheduler", metavar="ADDRESS", help="Work on a Dask cluster, such as tcp://host:8786."),
+            click.option(
+                "--processes", type=int, default=1, show_default=True, help="Number of processes on this machine."
+            ),
+            click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster, such as tcp://host:8786."),
             click.option("--config", type=click.Path(exists=True, dir_okay=False), help="TOML file with the settings."),
             click.option(
-                "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Change a setting; may be given several times.",
             ),
             click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object."),
         ]
@@ -114,7 +120,7 @@ def load_teacher(name: str, options: dict[str, Any]) -> Potential:
 
 
 def load_model_as_teacher(name: str, options: dict[str, Any]) -> Potential:
-    """Return a model whose card says that the labels are its own, not those of the teacher that it learned from.
+    """Return a model whose card names the model itself as the teacher, not the teacher that it learned from.
 
     Raises
     ------
@@ -133,7 +139,7 @@ def load_model_as_teacher(name: str, options: dict[str, Any]) -> Potential:
     unknown = sorted(set(options) - set(MODEL_OPTIONS))
     if unknown:
         raise InputError(
-            f"a model as the teacher has no option {', '.join(unknown)}; it has {', '.join(MODEL_OPTIONS)}"
+            f"a model used as a teacher has no option {', '.join(unknown)}; it has {', '.join(MODEL_OPTIONS)}"
         )
     path = resolve(name)
     potential = load(path, **{key: str(value) for key, value in options.items()})
@@ -156,7 +162,7 @@ def load_model_as_teacher(name: str, options: dict[str, Any]) -> Potential:
 
 @contextmanager
 def progress_line(what: str) -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows progress on stderr, with rate and time left; silent where it is no terminal."""
+    """Yield a function that shows progress, rate and time left on stderr if that is a terminal."""
     from rich import progress as rich_progress
     from rich.console import Console
     from rich.progress import (
@@ -172,31 +178,31 @@ def progress_line(what: str) -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("batches · {task.fields[words]}"),
+        TextColumn("batches · {task.fields[note]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
     ) as bar:
-        task = bar.add_task(what, total=None, words="")
+        task = bar.add_task(what, total=None, note="")
         first: list[int] = []
 
         def show(now: Progress) -> None:
             first.append(now.n_structures)
             elapsed = bar.tasks[task].elapsed or 0.0
             rate = (now.n_structures - first[0]) / elapsed if elapsed > 0 else 0.0
-            words = f"{now.n_structures} structures, {rate:.1f}/s, {now.n_failed_inputs} failed"
+            note = f"{now.n_structures} structures, {rate:.1f}/s, {now.n_failed_inputs} failed"
             if len(first) == 1 and now.n_resumed:
-                console.print(f"going on after {now.n_resumed} batches done earlier")
+                console.print(f"continuing after {now.n_resumed} finished batches")
                 bar.reset(task, total=now.n_batches, completed=now.n_done)
-            bar.update(task, total=now.n_batches, completed=now.n_done, words=words)
+            bar.update(task, total=now.n_batches, completed=now.n_done, note=note)
 
         yield show
 
 
 def print_report(report: RunReport, as_json: bool, parts: Mapping[str, int] | None = None) -> None:
-    """Print what a run made, and the structures in each part where it was split."""
+    """Print the result of a run, and the size of each split."""
     if as_json:
         plain = {**asdict(report), "path": str(report.path), "skipped": str(report.skipped) if report.skipped else None}
         plain["labels"] = labels_of(report.path)
@@ -205,11 +211,11 @@ def print_report(report: RunReport, as_json: bool, parts: Mapping[str, int] | No
     click.echo(f"{report.path}: {report.n_structures} structures from {report.n_inputs} inputs")
     click.echo(f"  {labelled_with(report.path)}")
     if report.n_resumed:
-        click.echo(f"  {report.n_resumed} of {report.n_batches} batches were there from an earlier run")
+        click.echo(f"  {report.n_resumed} of {report.n_batches} batches were finished in an earlier run")
     for rule, count in report.dropped.items():
         click.echo(f"  left out, {rule}: {count}")
-    click.echo(f"  inputs of which something failed: {report.n_failed_inputs}")
+    click.echo(f"  inputs with failures: {report.n_failed_inputs}")
     if report.skipped is not None:
-        click.echo(f"  what was skipped and why: {report.skipped}")
+        click.echo(f"  skipped inputs and reasons: {report.skipped}")
     if parts is not None:
         click.echo("  split: " + ", ".join(f"{name} {count}" for name, count in parts.items()))

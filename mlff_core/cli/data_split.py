@@ -10,16 +10,23 @@ import click
 
 @click.command("split")
 @click.argument("dataset", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a copy instead of changing DATASET.")
-@click.option("--by", default="molecule", show_default=True, help="molecule, or scaffold (Bemis–Murcko, needs RDKit).")
-@click.option("--validation", type=float, default=0.1, show_default=True, help="Share of the structures.")
-@click.option("--test", type=float, default=0.1, show_default=True, help="Share of the structures.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same split.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file and leave DATASET unchanged.")
+@click.option(
+    "--by", default="molecule", show_default=True, help="Split by molecule or by scaffold (Bemis–Murcko, needs RDKit)."
+)
+@click.option("--validation", type=float, default=0.1, show_default=True, help="Fraction for validation.")
+@click.option("--test", type=float, default=0.1, show_default=True, help="Fraction for testing.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed; the same seed gives the same split.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     dataset: Path, output: Path | None, by: str, validation: float, test: float, seed: int, as_json: bool
 ) -> None:
-    """Divide DATASET by molecule or by scaffold, never by frame."""
+    """Split DATASET into training, validation and test parts, by molecule or scaffold and never by frame.
+
+    \b
+    Example:
+      mlff data split data.h5 --by scaffold --validation 0.1 --test 0.1
+    """  # noqa: D301
     from mlff_core.cli.data_labels import labelled_with, labels_of
     from mlff_core.data.split import split_dataset
 

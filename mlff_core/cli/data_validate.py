@@ -1,4 +1,4 @@
-"""``mlff data validate``: whether a data set keeps every rule of the layout."""
+"""``mlff data validate``: check that a data set follows every rule of the format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(dataset: Path, as_json: bool) -> None:
-    """Read all of DATASET and check every value; status 1, the data set and the rule, where one is broken."""
+    """Check every value of DATASET against the rules of the format; a broken rule is an error with status 1."""
     from mlff_core.data.reader import Dataset
 
     with Dataset(dataset) as opened:
@@ -23,5 +23,5 @@ def command(dataset: Path, as_json: bool) -> None:
             json.dumps({"valid": True, "n_structures": n_structures, "n_atoms": n_atoms, "labelled": is_labelled})
         )
         return
-    words = "labelled" if is_labelled else "not labelled"
-    click.echo(f"{dataset} keeps every rule: {n_structures} structures, {n_atoms} atoms, {words}")
+    labels = "labelled" if is_labelled else "not labelled"
+    click.echo(f"{dataset} is valid: {n_structures} structures, {n_atoms} atoms, {labels}")

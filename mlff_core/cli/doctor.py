@@ -1,4 +1,4 @@
-"""``mlff doctor``: versions, devices, what works and what to install."""
+"""``mlff doctor``: versions, devices, working plugins, and packages to install."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What ``mlff doctor`` found.
+    """Result of ``mlff doctor``.
 
     Parameters
     ----------
     mlff_hub, python, platform
-        Versions and machine.
+        Versions, and the machine.
     packages
-        Version of each package that the core or a plugin asks for; None where it is not installed.
+        Version of each package that the core or a plugin requires; None if it is not installed.
     devices
-        What torch can compute on.
+        Devices that torch can use.
     threads
-        Threads torch uses.
+        Number of torch's threads.
     settings
-        Environment variables that change what the package does.
+        Environment variables that influence the package.
     plugins
         The rows of ``mlff plugins list``.
     advice
-        A line for everything worth doing.
+        One line for each recommended action.
     """
 
     mlff_hub: str
@@ -65,7 +65,7 @@ class Diagnosis:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(as_json: bool) -> None:
-    """Show versions and devices, what works and what to install."""
+    """Show versions, devices, the state of every plugin, and missing packages."""
     found = diagnose()
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))

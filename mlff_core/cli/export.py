@@ -15,9 +15,15 @@ from mlff_core.cli.options import dtype_option, keyed
 @click.argument("model")
 @click.option("--format", "format_name", required=True, help="Name of an exporter; `mlff plugins list` shows them.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
-@click.option("--structure", help="Structure file, for formats that hold their species (openmm).")
+@click.option("--structure", help="Structure file with the atoms, for formats that store them (openmm).")
 @dtype_option
-@click.option("--option", "pairs", multiple=True, metavar="KEY=VALUE", help="An option of the exporter; repeatable.")
+@click.option(
+    "--option",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set an option of the exporter; may be given several times.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     model: str,
@@ -28,7 +34,13 @@ def command(
     pairs: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Write a model in another format."""
+    """Write a model in another format, read it back and compare.
+
+    \b
+    Examples:
+      mlff export organic-tiny --format onnx -o model.onnx
+      mlff export organic-tiny --format openmm -o model.pt --structure water.pdb
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.plugins import host as plugins
 

@@ -35,7 +35,7 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    r"""Judge models against reference energies of a higher level.
+    r"""Compare models with reference energies of a higher level.
 
     A set holds complexes with interaction energies, or conformers of molecules with relative energies, all in kcal/mol;
     docs/judges.md has the format and where public sets come from. Each MODEL is a name or a file.

@@ -1,4 +1,4 @@
-"""What ``mlff validate`` and ``mlff compare`` share: running the checks with a progress line, writing the report."""
+"""Shared by ``mlff validate`` and ``mlff compare``: running the checks with a progress line, writing the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str, int, int], None]]:
-    """Give a function (stage, done, total) that shows a progress line on stderr where that is a terminal."""
+    """Yield a function (stage, done, total) that shows a progress line on stderr if that is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
@@ -80,7 +80,7 @@ def write_report(
     dataset: Dataset,
     found: dict[str, Any],
 ) -> None:
-    """Write ``report.html``, a six-panel figure for each model and ``metrics.json`` into a folder."""
+    """Write ``report.html``, a six-panel plot for each model and ``metrics.json`` into a folder."""
     from mlff_core.judging.report.page import ReportedModel, write_page
     from mlff_core.judging.report.worst import worst_structures
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def evaluation_tables(evaluation: Evaluation) -> None:
-    """Print the figures, what the older convention and the one beside it mean, by element and by kind, on stdout."""
+    """Print the metrics, definitions of R² and older conventions, and tables by element and kind on stdout."""
     console = stdout_console()
     found = evaluation.to_json()
     where = found["data"]["file"] + (f", split {found['data']['split']}" if found["data"]["split"] else "")
     overall = new_table(
         f"{found['model']['name']} on {where}: {found['n_structures']} structures of {found['n_molecules']} molecules",
-        "figure",
+        "metric",
         "value",
         "95 % interval",
         "unit",
@@ -32,7 +32,7 @@ def evaluation_tables(evaluation: Evaluation) -> None:
         low, high = found["intervals"].get(name, (None, None))
         overall.add_row(label, number(found[name]), "" if low is None else f"{number(low)} to {number(high)}", unit)
     console.print(overall)
-    older = [figure for figure in FIGURES.values() if figure.unit == OLDER]
+    older = [metric for metric in FIGURES.values() if metric.unit == OLDER]
     for label, unit, definition in (FIGURES["force_r2"], *older):
         _define(console, f"{label}, {unit}" if unit else label, definition)
     console.print()
@@ -47,7 +47,7 @@ def evaluation_tables(evaluation: Evaluation) -> None:
 
 
 def comparison_table(evaluations: Sequence[Evaluation]) -> None:
-    """Print models side by side on stdout, a figure a row."""
+    """Print models side by side on stdout, one metric per row."""
     first = evaluations[0]
     where = first.data["file"] + (f", split {first.data['split']}" if first.data["split"] else "")
     title = f"{len(first.table.index)} structures of {where}"
@@ -64,7 +64,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> None:
 
 
 def physics_table(report: PhysicsReport) -> None:
-    """Print the physics checks on stdout, and how the older convention and the one beside it are defined."""
+    """Print the physics checks on stdout, and the definitions of metrics that have an older convention."""
     table = new_table("physics checks", "check", "found", "limit", "unit", "")
     for check in report.checks:
         verdict = {True: "[green]passed[/green]", False: "[red]failed[/red]", None: ""}[check.passed]
@@ -80,8 +80,8 @@ def physics_table(report: PhysicsReport) -> None:
 
 
 def _conventions(checks: Sequence[Check]) -> dict[str, str]:
-    """Return what each figure of an older convention, and the figure it stands beside, is defined as."""
-    # The same figure is measured in several places, which stand in brackets; what follows the semicolon is about these.
+    """Return the definitions of each metric of an older convention and of the metric it corresponds to."""
+    # A metric measured in several places has them in brackets, and notes on them after a semicolon.
     found = {check.name.split(" (")[0]: check.definition.split(";")[0] for check in checks if check.value is not None}
     pairs = [(name.removesuffix(f", {OLDER}"), name) for name in found if name.endswith(OLDER)]
     return {name: found[name] for pair in pairs for name in pair if name in found}

@@ -12,34 +12,34 @@ from mlff_core import __version__
 from mlff_core.errors import MlffError
 
 COMMANDS: dict[str, str] = {
-    "committee": "Make a committee of models, its uncertainty calibrated.",
-    "compare": "Judge several models on one data set, side by side.",
-    "data": "Generate, label and handle data sets.",
-    "doctor": "Show versions and devices, what works and what to install.",
-    "export": "Write a model in another format.",
-    "judge": "Judge models against reference energies of a higher level.",
-    "md": "Run molecular dynamics.",
+    "committee": "Combine models into a committee that estimates its uncertainty.",
+    "compare": "Compare the errors of several models on one data set.",
+    "data": "Generate, label, inspect and edit data sets.",
+    "doctor": "Show versions, devices, the state of every plugin, and missing packages.",
+    "export": "Write a model in another format, read it back and compare.",
+    "judge": "Compare models with reference energies of a higher level.",
+    "md": "Run molecular dynamics of a structure.",
     "models": "List, show, verify, add and remove models.",
-    "parity": "Certify that every engine gives the same numbers.",
+    "parity": "Check that every engine gives the same numbers.",
     "plugins": "List and check plugins.",
-    "predict": "Compute energies, forces and stresses of a file.",
-    "relax": "Relax structures.",
+    "predict": "Compute energies, forces and stresses of the structures in a file.",
+    "relax": "Relax structures to a minimum of the energy.",
     "teachers": "List teachers.",
-    "train": "Train a student from a config file.",
-    "validate": "Judge a model on a data set.",
+    "train": "Train a student with the settings of a config file.",
+    "validate": "Measure the errors of a model on a data set.",
 }
 """Built-in commands and their one-line help, so that ``mlff --help`` imports none of them."""
 
 
 class LazyGroup(click.Group):
-    """A group whose built-in commands live in ``mlff_core.cli.<name>`` as the attribute ``command``."""
+    """A group whose built-in commands are the attribute ``command`` of ``mlff_core.cli.<name>``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return every command's name, the plugins' too."""
+        """Return the names of all commands, including those of plugins."""
         return sorted({*COMMANDS, *super().list_commands(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, imported now."""
+        """Import a command and return it."""
         if cmd_name in COMMANDS:
             command: click.Command = importlib.import_module(f"mlff_core.cli.{cmd_name}").command
             return command

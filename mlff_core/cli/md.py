@@ -17,28 +17,46 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--output", "-o", "folder", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option("--ensemble", default="nvt", show_default=True, help="nve, nvt (Langevin) or npt.")
+@click.option(
+    "--output", "-o", "folder", type=click.Path(path_type=Path), required=True, help="Folder for the files of the run."
+)
+@click.option("--ensemble", default="nvt", show_default=True, help="Ensemble: nve, nvt (Langevin) or npt.")
 @click.option("--steps", "n_steps", type=click.IntRange(min=1), help="Length of the run, steps.")
 @click.option("--time-ps", type=float, help="Length of the run, ps, instead of --steps.")
 @click.option("--timestep-fs", type=float, default=0.5, show_default=True)
 @click.option(
-    "--temperature-kelvin", type=float, help="Of the bath and the first velocities; nve without it keeps FILE's."
+    "--temperature-kelvin",
+    type=float,
+    help="Temperature of the bath and of the initial velocities; nve without it uses the velocities of FILE.",
 )
-@click.option("--friction-per-ps", type=float, default=1.0, show_default=True, help="Of the Langevin thermostat.")
-@click.option("--pressure-gpa", type=float, default=1e-4, show_default=True, help="With npt; 0.0001 is 1 bar.")
-@click.option("--full-cell", is_flag=True, help="With npt: change the shape of the cell too. For crystals.")
-@click.option("--barostat-time-fs", type=float, default=1000.0, show_default=True, help="Response of the volume.")
+@click.option(
+    "--friction-per-ps", type=float, default=1.0, show_default=True, help="Friction of the Langevin thermostat, 1/ps."
+)
+@click.option(
+    "--pressure-gpa", type=float, default=1e-4, show_default=True, help="Pressure with npt; 0.0001 GPa is 1 bar."
+)
+@click.option("--full-cell", is_flag=True, help="With npt: also change the shape of the cell (for crystals).")
+@click.option("--barostat-time-fs", type=float, default=1000.0, show_default=True, help="Response time of the volume.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--log-every", type=int, default=10, show_default=True, help="Steps.")
 @click.option("--frame-every", type=int, default=100, show_default=True, help="Steps.")
 @click.option("--checkpoint-every", type=int, default=1000, show_default=True, help="Steps.")
-@click.option("--trajectory", default="trajectory.extxyz", show_default=True, help="Name; .extxyz or .traj.")
 @click.option(
-    "--replicas", "n_replicas", type=click.IntRange(min=1), default=1, show_default=True, help="Copies at once."
+    "--trajectory",
+    default="trajectory.extxyz",
+    show_default=True,
+    help="Name of the trajectory file (.extxyz or .traj).",
+)
+@click.option(
+    "--replicas",
+    "n_replicas",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of copies to run at once.",
 )
 @click.option("--all-frames", is_flag=True, help="Run every frame of FILE at once.")
-@click.option("--restart", is_flag=True, help="Go on from the last restart file in the folder, if there is one.")
+@click.option("--restart", is_flag=True, help="Continue from the last restart file in the folder, if there is one.")
 @watch_options
 @device_option
 @dtype_option
@@ -57,15 +75,20 @@ def command(
     dtype: str,
     **options: Any,
 ) -> None:
-    """Run molecular dynamics.
+    """Run molecular dynamics of a structure.
 
     MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; the run starts from its last
-    frame. A run that was killed goes on when the same line is given again with --restart.
+    frame. If a run is killed, give the same command with --restart: it continues.
 
-    With --replicas N, N copies run at once in one batch, with first velocities and thermostats of their own: copy k,
-    counted from 0, runs as alone with the seed --seed + k. With --all-frames every frame of FILE runs so (each N
-    times). Log and trajectory then say which line and which frame is whose (replica).
-    """
+    With --replicas N, N copies run at once in one batch, each with its own initial velocities and random numbers: copy
+    k, counted from 0, runs as it would alone with the seed --seed + k. With --all-frames every frame of FILE is run in
+    this way (N times each). The column or entry "replica" of log and trajectory then gives the copy.
+
+    \b
+    Examples:
+      mlff md organic-tiny ethanol.xyz -o run --temperature-kelvin 300 --time-ps 10
+      mlff md organic-tiny ethanol.xyz -o run --temperature-kelvin 300 --time-ps 10 --restart
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.cli.progress import bar
     from mlff_core.dynamics import MDSettings, run_md, run_replicas
@@ -75,7 +98,7 @@ def command(
     from mlff_core.structures.reading import read_structures
 
     if (n_steps is None) == (time_ps is None):
-        raise click.UsageError("give the length of the run: either --steps or --time-ps")
+        raise click.UsageError("give the length of the run with either --steps or --time-ps")
     timestep_fs = options["timestep_fs"]
     if n_steps is None:
         if time_ps is None or not 0 < time_ps < float("inf") or not 0 < timestep_fs < float("inf"):
@@ -87,7 +110,9 @@ def command(
     frames = read_structures(file, index=":" if all_frames else "-1")
     frames = [atoms for atoms in frames for _ in range(n_replicas)]
     if n_replicas > 1 and settings.temperature_kelvin is None:
-        raise InputError("copies of one structure need --temperature-kelvin: without it all have the same velocities")
+        raise InputError(
+            "copies of one structure need --temperature-kelvin; without it all of them have the same velocities"
+        )
     potential = watched(load(model, device=device, dtype=dtype), max_uncertainty, on_uncertain)
     sha256 = file_sha256(resolve(model))
 

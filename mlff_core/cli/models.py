@@ -1,4 +1,4 @@
-"""``mlff models``: what has a name, what it is, and whether it is whole."""
+"""``mlff models``: named models, their cards, and the check of their files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command() -> None:
 @command.command("list")
 @as_json_option
 def list_models(as_json: bool) -> None:
-    """Show every model that has a name, the shipped ones first."""
+    """List all named models, the shipped ones first."""
     from mlff_core.errors import CheckpointError
     from mlff_core.models.checkpoint import load_checkpoint
     from mlff_core.models.registry import registered_models, user_folder
@@ -52,7 +52,7 @@ def list_models(as_json: bool) -> None:
 @click.argument("model")
 @as_json_option
 def show_model(model: str, as_json: bool) -> None:
-    """Show the card of MODEL, a name or a file."""
+    """Show the card of MODEL (a name or a file)."""
     from mlff_core.models.checkpoint import file_sha256, load_checkpoint
     from mlff_core.models.registry import registered_models, resolve
 
@@ -76,7 +76,7 @@ def show_model(model: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_context
 def verify_models(ctx: click.Context, models: tuple[str, ...], as_json: bool) -> None:
-    """Check hash, file and card of MODELS (names or files), or of every model that has a name."""
+    """Check hash, file and card of MODELS (names or files), or of all named models."""
     from mlff_core.models.registry import find_model, registered_models, verify_file, verify_model
 
     rows = []
@@ -96,10 +96,10 @@ def verify_models(ctx: click.Context, models: tuple[str, ...], as_json: bool) ->
 
 @command.command("add")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", help="Name to give it; the card's name by default.")
+@click.option("--name", help="Name of the model; by default the name on its card.")
 @as_json_option
 def add_file(file: Path, name: str | None, as_json: bool) -> None:
-    """Copy a model FILE into your folder, so that its name works wherever a path does."""
+    """Copy a model FILE into your folder, so that its name can be used instead of a path."""
     from mlff_core.models.registry import add_model
 
     model = add_model(file, name)
@@ -125,7 +125,7 @@ def _report(done: str, name: str, path: Path, as_json: bool) -> None:
 
 
 def _card_lines(card: ModelCard) -> Iterator[str]:
-    """Yield the card's entries that say something, one a line, those inside others indented."""
+    """Yield the card's entries that are not empty, one per line, nested ones indented."""
     plain = card.to_dict() | {"elements": " ".join(card.symbols), "cutoff": f"{card.cutoff:g} Å"}
     for key, value in plain.items():
         yield from _entry_lines(key, value, "")

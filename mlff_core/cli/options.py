@@ -1,4 +1,4 @@
-"""Options that several commands take, and the reading of KEY=VALUE."""
+"""Options shared by several commands, and the reading of KEY=VALUE."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ from mlff_core.errors import InputError
 
 Command = Callable[..., Any]
 
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
-dtype_option = click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
-split_option = click.option(
-    "--split", type=click.Choice(["train", "validation", "test"]), help="Judge on this split only."
-)
+device_option = click.option("--device", default="auto", show_default=True, help="Device: auto, cpu, cuda, cuda:1 …")
+dtype_option = click.option("--dtype", default="float32", show_default=True, help="Precision: float32 or float64.")
+split_option = click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Use this split only.")
 
 
 def report_option(what: str) -> Callable[[Command], Command]:
-    """Return ``--out`` of a command that judges, which writes ``what`` into a folder."""
+    """Return the option ``--out`` of a judging command, which writes ``what`` into a folder."""
     return click.option(
         "--out", type=click.Path(path_type=Path, file_okay=False), help=f"Write {what} into this folder."
     )
 
 
 def keyed(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Return KEY=VALUE pairs as a dict; a value is JSON, or a text where it is not.
+    """Return KEY=VALUE pairs as a dict; a value is read as JSON, or as a string if it is not valid JSON.
 
     Raises
     ------
@@ -44,7 +42,7 @@ def keyed(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise InputError(f"{option} wants KEY=VALUE, got {pair!r}")
+            raise InputError(f"{option} needs KEY=VALUE, got {pair!r}")
         try:
             found[key] = json.loads(value)
         except json.JSONDecodeError:

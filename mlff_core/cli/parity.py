@@ -19,15 +19,23 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.option("--engine", "engines", multiple=True, help="Only this engine or runtime; repeatable.")
+@click.option(
+    "--engine", "engines", multiple=True, help="Compare only this engine or runtime; may be given several times."
+)
 @dtype_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the JSON to this file too.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the JSON to this file.")
 @click.pass_context
 def command(
     context: click.Context, model: str, engines: tuple[str, ...], dtype: str, as_json: bool, out: Path | None
 ) -> None:
-    """Certify that every engine gives the same numbers."""
+    """Check that every engine gives the same numbers.
+
+    \b
+    Examples:
+      mlff parity organic-tiny
+      mlff parity organic-tiny --engine ase --engine onnx --out parity.json
+    """  # noqa: D301
     from rich.console import Console
 
     from mlff_core import load
@@ -37,15 +45,15 @@ def command(
     from mlff_core.models.registry import resolve
     from mlff_core.plugins.host import host
 
-    words = Console(stderr=True, highlight=False)
+    messages = Console(stderr=True, highlight=False)
 
     def tell(row: ParityRow) -> None:
-        if words.is_terminal:
-            words.print(f"{row.engine}: {row.case}: {row.status}", markup=False)
+        if messages.is_terminal:
+            messages.print(f"{row.engine}: {row.case}: {row.status}", markup=False)
 
     if out is not None:
-        make_folder(out.parent)  # before the minutes, not after
-    # In float64 all agree to 1e-8, which a table of filters does not: the network itself is compared with there.
+        make_folder(out.parent)  # an error here comes before minutes of work
+    # In float64 all agree to 1e-8 with the network itself; tables of filters are less exact.
     potential = load(model, device="cpu", dtype=dtype, kernel="reference" if dtype == "float64" else "auto")
     report = certify(potential, host(), sha256=file_sha256(resolve(model)), only=engines, on_row=tell)
     text = json.dumps(report.to_json(), indent=2)
@@ -59,11 +67,11 @@ def command(
         if exact:
             Console().print(_table(exact))
         if reduced:
-            click.echo("\nForms that give accuracy away, each with its own tolerance:")
+            click.echo("\nVariants with reduced accuracy, each with its own tolerance:")
             Console().print(_table(reduced))
         for row in report.rows:
             if row.status == "missing":
-                # Whole, where the table folds it.
+                # The whole message: the table folds it.
                 click.echo(f"{row.engine}: {row.message}", err=True)
         click.echo(f"{report.model} {report.sha256[:12]}: {'every row agrees' if report.ok else 'NOT in agreement'}")
     if not report.ok:
@@ -88,7 +96,7 @@ def _table(rows: Sequence[ParityRow]) -> Table:
             row.status,
             *("" if number is None else f"{number:.1e}" for number in numbers),
             "" if row.ms is None else f"{row.ms:.2f}",
-            # Not as markup, which would take the extra in brackets from an install line.
+            # Not as markup, which would remove the extra in brackets from an install command.
             Text(row.message),
         )
     return table

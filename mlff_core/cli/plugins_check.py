@@ -1,4 +1,4 @@
-"""``mlff plugins check NAME``: the shipped contract, run on the user's machine."""
+"""``mlff plugins check NAME``: the shipped contract tests, run on the user's machine."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ STYLE = {"ok": "green", "failed": "bold red", "skipped": "dim"}
 
 @click.command("check")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(list(KINDS)), help="Check only this kind; by default all of the name.")
+@click.option(
+    "--kind", type=click.Choice(list(KINDS)), help="Check only this kind; by default all kinds with this name."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of tests.")
 @click.pass_context
 def check(ctx: click.Context, name: str, kind: str | None, as_json: bool) -> None:
-    """Run the shipped contract of the engine, exporter, runtime or teacher NAME on this machine.
+    """Run the contract tests of the engine, exporter, runtime or teacher NAME on this machine.
 
-    Exits with status 1 if a test fails.
-    """
+    The exit status is 1 if a test fails.
+
+    \b
+    Example:
+      mlff plugins check ase
+    """  # noqa: D301
     kinds = [kind] if kind is not None else kinds_of(name)
     for each in kinds:
         provider = host().get(each, name)
@@ -52,12 +58,12 @@ def check(ctx: click.Context, name: str, kind: str | None, as_json: bool) -> Non
 
 
 def kinds_of(name: str) -> list[str]:
-    """Return every kind under which something is called ``name``.
+    """Return the kinds of all providers called ``name``.
 
     Raises
     ------
     PluginError
-        Nothing is; the message names what there is.
+        There is none; the message names the known ones.
     """
     names = {kind: [provider.name for provider in host().providers(kind)] for kind in KINDS}
     kinds = [kind for kind, offered in names.items() if name in offered]
@@ -74,7 +80,7 @@ def run_with_progress(kind: str, name: str) -> list[ContractResult]:
     contract = contract_for(kind, name)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    # Drawn between the tests only: a thread that draws during one would be taken for the plugin's printing.
+    # Refreshed between the tests only: output of a drawing thread would count as output of the plugin.
     with Progress(
         *columns, console=console, auto_refresh=False, transient=True, disable=not console.is_terminal
     ) as bar:
@@ -89,7 +95,7 @@ def run_with_progress(kind: str, name: str) -> list[ContractResult]:
 
 
 def as_row(kind: str, name: str, result: ContractResult) -> dict[str, Any]:
-    """Return one result as JSON shows it."""
+    """Return one result for JSON."""
     return {
         "name": name,
         "kind": kind,
@@ -101,7 +107,7 @@ def as_row(kind: str, name: str, result: ContractResult) -> dict[str, Any]:
 
 
 def table_of(results: list[tuple[str, ContractResult]]) -> Table:
-    """Return the results as a table for people."""
+    """Return the results as a table."""
     table = Table(box=None, pad_edge=False)
     table.add_column("kind", no_wrap=True)
     table.add_column("test", overflow="fold")

@@ -17,21 +17,34 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--stress", is_flag=True, help="Compute the stress too; every structure needs a periodic cell.")
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the structures with their results here.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, forces and stresses included.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Structures at a time.")
+@click.option("--stress", is_flag=True, help="Also compute the stress; every structure needs a periodic cell.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="Write the structures with their results to this file."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list that includes forces and stresses.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Number of structures to compute at once.",
+)
 @device_option
 @dtype_option
 def command(
     model: str, file: Path, stress: bool, output: Path | None, as_json: bool, batch_size: int, device: str, dtype: str
 ) -> None:
-    """Compute energies, forces and stresses of a file.
+    """Compute energies, forces and stresses of the structures in a file.
 
     MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; all its frames are computed.
-    Energies are in eV, forces in eV/Å, stresses in eV/Å³ (positive under tension). A committee (mlff committee) gives
-    their standard deviations too.
-    """
+    Energies are in eV, forces in eV/Å, stresses in eV/Å³ (positive under tension). A committee (mlff committee) also
+    gives the standard deviations of energies and forces.
+
+    \b
+    Examples:
+      mlff predict organic-tiny ethanol.xyz
+      mlff predict organic-tiny crystal.cif --stress --output results.extxyz
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar

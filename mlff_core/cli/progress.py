@@ -1,4 +1,4 @@
-"""Progress bars on stderr, quiet where that is no terminal."""
+"""Progress bars on stderr; nothing is shown if that is not a terminal."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from contextlib import contextmanager
 def bar(
     title: str, total: int, *, done: int = 0, note: Callable[[float], str] | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """Give a function that is told how many of ``total`` are done.
+    """Yield a function to call with the number of finished items out of ``total``.
 
     Parameters
     ----------
     title
-        What is under way.
+        Title of the bar.
     total
-        How many there are.
+        Number of items.
     done
-        How many are done already.
+        Number of items finished before.
     note
-        From the rate, 1/s, to a few words behind the bar.
+        Makes a short text behind the bar from the rate, 1/s.
     """
     import time
 
@@ -44,7 +44,7 @@ def bar(
             if now - shown < 0.1 and count < total:
                 return
             shown = now
-            words = note((count - begin_at) / (now - began)) if note is not None else ""
-            progress.update(task, completed=count, note=words)
+            text = note((count - begin_at) / (now - began)) if note is not None else ""
+            progress.update(task, completed=count, note=text)
 
         yield advance

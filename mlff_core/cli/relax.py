@@ -1,4 +1,4 @@
-"""``mlff relax``: structures brought to a minimum of the energy."""
+"""``mlff relax``: relaxation of structures to a minimum of the energy."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlff_core.cli.options import device_option, dtype_option
 @click.command()
 @click.argument("model")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the relaxed structures here.")
-@click.option("--cell", is_flag=True, help="Relax shape and volume of the cell too.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the relaxed structures to this file.")
+@click.option("--cell", is_flag=True, help="Also relax shape and volume of the cell.")
 @click.option("--fmax", type=float, default=0.01, show_default=True, help="Largest force at the end, eV/Å.")
 @click.option("--max-steps", type=int, default=500, show_default=True)
-@click.option("--optimizer", default="bfgs", show_default=True, help="bfgs, lbfgs (large systems) or fire.")
+@click.option("--optimizer", default="bfgs", show_default=True, help="Optimizer: bfgs, lbfgs (large systems) or fire.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @device_option
 @dtype_option
@@ -33,10 +33,14 @@ def command(
     device: str,
     dtype: str,
 ) -> None:
-    """Relax structures.
+    """Relax structures to a minimum of the energy.
 
     MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; every frame is relaxed.
-    """
+
+    \b
+    Example:
+      mlff relax organic-tiny ethanol.xyz --output relaxed.xyz
+    """  # noqa: D301
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""``mlff teachers``: who can label structures here."""
+"""``mlff teachers``: the teachers that can label structures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of rows.")
 def list_teachers(as_json: bool) -> None:
-    """Show every teacher: what it knows, its licence, and whether it works here."""
+    """List all teachers with their elements, properties and licence, and whether they are ready."""
     rows = teacher_rows()
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -42,7 +42,7 @@ def teacher_rows() -> list[dict[str, Any]]:
             about: dict[str, Any] = {
                 "method": teacher.method,
                 "licence": teacher.licence,
-                "elements": elements_in_words(teacher.elements),
+                "elements": elements_as_text(teacher.elements),
                 "charge": teacher.charges == "any",
                 "spin": teacher.spin_multiplicities == "any",
                 "stress": "stress" in teacher.gives,
@@ -61,14 +61,14 @@ def teacher_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def elements_in_words(numbers: tuple[int, ...]) -> str:
-    """Return symbols, or a range where the elements are many.
+def elements_as_text(numbers: tuple[int, ...]) -> str:
+    """Return the symbols, or a range if there are many elements.
 
     Examples
     --------
-    >>> elements_in_words((1, 6, 8))
+    >>> elements_as_text((1, 6, 8))
     'H C O'
-    >>> elements_in_words(tuple(range(1, 87)))
+    >>> elements_as_text(tuple(range(1, 87)))
     'H–Rn'
     """
     from ase.data import chemical_symbols
@@ -79,7 +79,7 @@ def elements_in_words(numbers: tuple[int, ...]) -> str:
 
 
 def table_of(rows: list[dict[str, Any]]) -> Table:
-    """Return the rows as a table for people."""
+    """Return the rows as a table."""
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "status", "elements", "charge", "spin", "stress"):
         table.add_column(heading, no_wrap=heading != "elements")

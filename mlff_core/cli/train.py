@@ -12,18 +12,23 @@ import click
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, as in stop.max_epochs=5."
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, such as stop.max_epochs=5."
 )
-@click.option("--resume/--fresh", default=None, help="Go on with the run in the folder (or begin one), or begin anew.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run, instead of the config's.")
+@click.option("--resume/--fresh", default=None, help="Continue the run in the folder (or start one), or start again.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run, instead of the one in CONFIG.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: Path | None, as_json: bool) -> None:
-    """Train a student from a config file.
+    """Train a student with the settings of a config file.
 
     The folder of the run gets config.toml, model.pt (the best model so far), state.pt (to resume) and log.csv. Paths in
-    CONFIG are relative to the current folder. Ctrl-C saves the state and ends; so does the time limit
-    stop.max_minutes; --resume then goes on as if nothing had happened.
-    """
+    CONFIG are relative to the current folder. Ctrl-C and the time limit stop.max_minutes save the state and end the
+    run; --resume then continues it with the same result as an uninterrupted run.
+
+    \b
+    Examples:
+      mlff train student.toml
+      mlff train student.toml --set stop.max_minutes=60 --resume
+    """  # noqa: D301
     import torch
 
     from mlff_core.config import load_config
@@ -34,13 +39,13 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
     if out is not None:
         overrides = (*overrides, f"out={json.dumps(str(out))}")
     settings = load_config(TrainConfig, config, overrides)
-    # This process is ours: numbers below 1e-38, which tails of filters make, cost a CPU a fifth of its time.
+    # Allowed in a process of our own: numbers below 1e-38 (tails of filters) cost a CPU a fifth of its time.
     torch.set_flush_denormal(True)
     trainer = Trainer(settings, TerminalReporter())
     with stopped_by_signals(trainer):
         result = trainer.fit(resume=resume)
     if os.environ.get("RANK", "0") != "0":
-        return  # of the processes of torchrun one speaks
+        return  # only one of torchrun's processes prints
     if as_json:
         plain = {
             "out": str(result.out),
@@ -53,12 +58,12 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
         }
         click.echo(json.dumps(plain, indent=2))
         return
-    words = {
+    endings = {
         "finished": "finished",
-        "time": "stopped by stop.max_minutes; go on with --resume",
-        "stopped": "stopped; go on with --resume",
+        "time": "stopped by stop.max_minutes; continue with --resume",
+        "stopped": "stopped; continue with --resume",
     }
     click.echo(
-        f"{words[result.status]} after {result.steps} steps, {result.epochs:.2f} epochs: {result.model}", err=True
+        f"{endings[result.status]} after {result.steps} steps, {result.epochs:.2f} epochs: {result.model}", err=True
     )
     click.echo(str(result.model))

@@ -14,17 +14,21 @@ from mlff_core.cli.options import device_option, report_option, split_option
 @click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
 @split_option
-@click.option("--physics", "with_physics", is_flag=True, help="Run the physics checks too (minutes).")
+@click.option("--physics", "with_physics", is_flag=True, help="Also run the physics checks (minutes).")
 @report_option("report.html, forces.png and metrics.json")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(
     model: str, data: Path, split: str | None, with_physics: bool, out: Path | None, device: str, as_json: bool
 ) -> None:
-    """Judge a model on a data set.
+    """Measure the errors of a model on a data set.
 
     MODEL is a name or a file, DATA a labelled HDF5 data set.
-    """
+
+    \b
+    Example:
+      mlff validate run/model.pt data.h5 --split test --out report
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.atomic_write import make_folder
     from mlff_core.cli.judging import judged, physics, write_report
@@ -33,7 +37,7 @@ def command(
     from mlff_core.judging.report.plots import require_plots
 
     if out is not None:
-        require_plots()  # before the minutes, not after
+        require_plots()  # an error here comes before minutes of work
     with Dataset(data) as dataset:
         potential = load(model, device=device)
         if out is not None:

@@ -1,4 +1,4 @@
-"""The options of commands that run dynamics and watch how sure the model is."""
+"""Options of commands that run dynamics and watch the uncertainty of the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["warn", "stop"]),
         default="warn",
         show_default=True,
-        help="What happens above it.",
+        help="What to do above this limit.",
     )(function)
     return click.option(
         "--max-uncertainty",
@@ -28,7 +28,7 @@ def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def watched(potential: Potential, max_uncertainty: float | None, on_uncertain: Any) -> Potential:
-    """Return the potential, watched where a limit was given (eV/Å)."""
+    """Return the potential, watched if a limit was given (eV/Å)."""
     if max_uncertainty is None:
         return potential
     from mlff_core.potentials.watched import WatchedPotential
@@ -37,7 +37,7 @@ def watched(potential: Potential, max_uncertainty: float | None, on_uncertain: A
 
 
 def tell_uncertain(potential: Potential) -> None:
-    """Say on stderr how often a watched potential was above its limit."""
+    """Print on stderr how often a watched potential was above its limit."""
     from mlff_core.potentials.watched import WatchedPotential
 
     if isinstance(potential, WatchedPotential):

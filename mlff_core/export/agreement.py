@@ -1,4 +1,4 @@
-"""How far a re-opened export is from the potential it was made of."""
+"""Differences between a re-opened export and the potential that it was made from."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Agreement:
     stress_scaled: float = 0.0
 
     def require(self, what: str, tolerance: Tolerance | None = None) -> None:
-        """Refuse a file that does not give the numbers it was made from.
+        """Refuse a file whose numbers differ from those of its model.
 
         Raises
         ------
         MlffError
-            A difference is larger than the tolerance allows; names all of them.
+            A difference is larger than the tolerance allows; the message names all of them.
         """
         limit = Tolerance() if tolerance is None else tolerance
         is_within = (

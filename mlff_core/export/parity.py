@@ -38,25 +38,25 @@ def certify(
     only: Sequence[str] = (),
     on_row: Callable[[ParityRow], None] | None = None,
 ) -> ParityReport:
-    """Return what every engine, runtime and export of the host makes of one set of structures.
+    """Return the comparison of every engine, runtime and export of the host with ``predict`` on one set of structures.
 
     Parameters
     ----------
     potential
-        The model; its own ``predict`` is what all are compared with.
+        The model; all results are compared with its own ``predict``.
     host
-        Whose plugins are asked.
+        The plugin host whose engines, runtimes and exporters are compared.
     sha256
         Hash of the model file, for the report.
     only
-        Names of engines and runtimes; empty takes all.
+        Names of engines and runtimes to include; all if empty.
     on_row
-        Is told of each row.
+        Called with each row when it is ready.
 
     Raises
     ------
     InputError
-        A name in ``only`` is no engine and no runtime.
+        A name in ``only`` is neither an engine nor a runtime.
     """
     entrants = [*_engines(host), *_files(host)]
     names = [entrant.name for entrant in entrants]
@@ -77,7 +77,7 @@ def certify(
 
 @dataclass(frozen=True)
 class _Entrant:
-    """An engine, or a runtime with the exporter of its files and the form of them."""
+    """An engine, or a runtime with the exporter that writes its files and the variant of the files."""
 
     name: str
     provider: Engine | Runtime
@@ -90,7 +90,7 @@ def _engines(host: PluginHost) -> list[_Entrant]:
 
 
 def _files(host: PluginHost) -> list[_Entrant]:
-    """Return the runtimes whose files an exporter writes, and after them the forms that give accuracy away."""
+    """Return the runtimes that have an exporter, followed by the variants with reduced accuracy."""
     exact, reduced = [], []
     for runtime in cast("list[Runtime]", host.providers("runtime")):
         for exporter in cast("list[Exporter]", host.providers("exporter")):
@@ -162,9 +162,9 @@ def _stated(tolerance: Tolerance) -> str:
 
 def _not_offered(engine: Engine, atoms: Atoms) -> str:
     if atoms.pbc.any() and "periodic" not in engine.capabilities:
-        return f"{engine.name} knows molecules only"
+        return f"{engine.name} supports molecules only"
     if atoms.pbc.any() and not atoms.pbc.all() and "slab" not in engine.capabilities:
-        return f"{engine.name} knows no partly periodic structures"
+        return f"{engine.name} does not support partly periodic structures"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What the certificate says: a row for each structure and engine, and the versions it was made with."""
+"""The result of ``mlff parity``: a row for each structure and engine, and the versions used."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ParityReport:
     rows
         One for each engine and structure.
     reduced
-        Names of the engines that give accuracy away and are held to a tolerance of their own.
+        Names of the variants with reduced accuracy, which have a tolerance of their own.
     """
 
     model: str
@@ -76,7 +76,7 @@ class ParityReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed, and anything was compared at all."""
+        """Whether at least one row was compared and none failed."""
         statuses = {row.status for row in self.rows}
         return "fail" not in statuses and "ok" in statuses
 
@@ -100,15 +100,15 @@ def compared_row(
     tolerance: Tolerance,
     ms: float,
 ) -> ParityRow:
-    """Return the row of a structure whose numbers came, held to a tolerance.
+    """Return the row of a structure that was computed, compared within a tolerance.
 
     Raises
     ------
     InputError
-        Forces or stress have another shape than they should.
+        Forces or stress have the wrong shape.
     """
     if wanted.forces is None or found.forces is None:
-        return ParityRow(name, case, "fail", message="no forces came", ms=ms)
+        return ParityRow(name, case, "fail", message="no forces were returned", ms=ms)
     compared = {difference.quantity: difference for difference in differences(found, wanted, batch)}
     compared.pop("atom_energies", None)
     wrong = [
@@ -129,7 +129,7 @@ def compared_row(
 
 
 def versions_of(providers: Sequence[Provider]) -> dict[str, str]:
-    """Return the versions of this package, of what it stands on, and of what the providers need."""
+    """Return the versions of this package, of its main dependencies, and of the packages that the providers need."""
     packages = {"mlff-hub", "torch", "numpy", "ase", "vesin"}
     packages |= {Requirement(text).name for provider in providers for text in provider.requires}
     return {package: _version(package) for package in sorted(packages)}

@@ -1,4 +1,4 @@
-"""What every exporter does: take the student's graph, write by rename, open again, compare."""
+"""The steps of every exporter: take the student's graph, write by rename, open the file again, compare."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def edge_graph(potential: Potential) -> EdgeGraph:
     Raises
     ------
     UnsupportedError
-        The potential is no student: a teacher or an exported file has no network to write, a committee several.
+        The potential is not a student: a teacher or an exported file has no network to write, a committee has several.
     """
     if isinstance(potential, VerletPotential):
         potential = potential.potential
@@ -54,7 +54,7 @@ def edge_graph(potential: Potential) -> EdgeGraph:
         raise UnsupportedError(
             f"{potential.card.name} cannot be exported: only a student (a model.pt) holds a network to write"
         )
-    # A copy, not a new network, whose random start would draw from the caller's generator.
+    # A copy: initialising a new network would draw from the caller's random generator.
     network = copy.deepcopy(potential.model).to("cpu", potential.dtype)
     return EdgeGraph(network.requires_grad_(False)).eval()
 
@@ -75,28 +75,28 @@ def write_checked(
     format_name
         For messages and the report.
     potential
-        What was exported.
+        The exported potential.
     path
-        Where the file goes.
+        Path of the file.
     write
         Writes to the path it is given.
     reopen
         Opens the path it is given.
     structures
-        What to compare on; None for :func:`check_batches`.
+        Structures to compare on; None for :func:`check_batches`.
     tolerance
-        How far off the file may be; None for what the potential's precision allows.
+        Largest deviation of the file; None for the default of the potential's precision.
 
     Raises
     ------
     InputError
         The folder does not exist or cannot be written.
     MlffError
-        The file that was read back gives other numbers.
+        The file that was read back gives different numbers.
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is no folder; make it first, or give another output path")
+        raise InputError(f"{path.parent} is not a folder; create it first, or give another output path")
     make_folder(path.parent)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a file name for the export")
@@ -124,37 +124,37 @@ def write_checked(
 def check_batches(card: ModelCard, dtype: torch.dtype) -> list[AtomicBatch]:
     """Return the structures of :mod:`mlff_core.structures.examples`, in the elements of ``card``, as batches.
 
-    Every structure comes alone, and all of them once more as one batch.
+    Each structure is a batch of its own; the last batch holds all of them.
     """
     frames = [in_elements(atoms, card.elements) for atoms in all_structures().values()]
     return [batch_from_atoms(frame, dtype=dtype) for frame in frames] + [batch_from_atoms(frames, dtype=dtype)]
 
 
 def in_elements(atoms: Atoms, elements: tuple[int, ...]) -> Atoms:
-    """Return the structure with every element that is not among ``elements`` replaced by one that is."""
+    """Return a copy of the structure in which elements outside ``elements`` are replaced by elements of that list."""
     changed = atoms.copy()
     changed.numbers = [z if z in elements else elements[z % len(elements)] for z in atoms.numbers]
     return changed
 
 
 def card_entries(potential: Potential) -> dict[str, str]:
-    """Return the text that a file of another format carries, so that :func:`card_from_entries` can read it."""
+    """Return card and precision as text entries for the metadata of an exported file; see :func:`card_from_entries`."""
     return {CARD: json.dumps(potential.card.to_dict()), "dtype": str(potential.dtype).removeprefix("torch.")}
 
 
 def card_from_entries(entries: Mapping[str, str]) -> tuple[ModelCard, torch.dtype]:
-    """Return card and precision out of what :func:`card_entries` gave."""
+    """Return card and precision read from the entries of :func:`card_entries`."""
     return ModelCard.from_dict(json.loads(entries[CARD])), resolve_dtype(entries["dtype"])
 
 
 @contextmanager
 def opening(path: Path, format_name: str, title: str) -> Iterator[None]:
-    """Refuse what cannot be opened in this block as no export of ours; our own errors pass.
+    """Raise CheckpointError for a file that cannot be opened in this block; errors of this package pass through.
 
     Raises
     ------
     CheckpointError
-        The file is missing, damaged, or of someone else.
+        The file is missing, damaged, or not written by this package.
     """
     if not Path(path).is_file():
         raise CheckpointError(
@@ -165,16 +165,16 @@ def opening(path: Path, format_name: str, title: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        # Loaders raise RuntimeError, zipfile's, OS and classes of their own on foreign bytes.
+        # On bytes of another format, loaders raise RuntimeError, OSError, zipfile errors and classes of their own.
         raise CheckpointError(
-            f"{path} is no {title} of this project: {first_line(error)}; "
+            f"{path} is not a {title} of this project: {first_line(error)}; "
             f"write it with `mlff export --format {format_name}`"
         ) from error
 
 
 @contextmanager
 def deprecation_silenced() -> Iterator[None]:
-    """Silence torch's warning that TorchScript is no longer developed: what loads it remains."""
+    """Silence torch's warning that TorchScript is deprecated; loading its files is still supported."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message=r".*torch\.jit", category=FutureWarning)  # from torch 2.14 on

@@ -1,1 +1,1 @@
-"""How plugins are found and what they implement: engines, exporters, runtimes and teachers."""
+"""The plugin host, and the base classes of plugins: engines, exporters, runtimes and teachers."""

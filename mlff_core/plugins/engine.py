@@ -1,4 +1,4 @@
-"""What an MD engine's plugin offers."""
+"""The base class of MD engines."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Engine(Provider):
     Attributes
     ----------
     capabilities
-        Out of ``"stress"``, ``"atom_energies"``, ``"hessian"``, ``"periodic"``, ``"slab"`` (partly periodic),
-        ``"batch"`` (several structures in one evaluation), ``"charge"`` (the engine tells the model a charge),
+        A subset of ``"stress"``, ``"atom_energies"``, ``"hessian"``, ``"periodic"``, ``"slab"`` (partly periodic),
+        ``"batch"`` (several structures in one evaluation), ``"charge"`` (the engine passes a charge to the model),
         ``"float64"``.
-        Energy and forces are every engine's.
+        Every engine gives energy and forces.
     students_only
-        True if it writes the network into a file of its own, and so takes no potential but a student.
+        True if the engine needs the network itself (it writes it into a file), so that only students can be bound.
     tolerance
         Largest deviation from ``predict`` in float32.
     tolerance_float64
@@ -83,8 +83,8 @@ class Engine(Provider):
 
     @abstractmethod
     def evaluate(self, bound: Any, batch: AtomicBatch) -> Prediction:
-        """Return energy, forces and what else the engine can give, computed *through the engine* and brought back.
+        """Return energy, forces and the engine's other results for a batch, computed *through the engine*.
 
-        ``bound`` comes from :meth:`bind`; an object bound for one structure may have to be rebuilt for another, which
-        is this method's business.
+        ``bound`` comes from :meth:`bind`. Where an object bound for one structure must be rebuilt for another, this
+        method does so.
         """

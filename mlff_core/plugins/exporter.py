@@ -1,4 +1,4 @@
-"""What writes a potential into a file of another format."""
+"""The base class of exporters, which write a potential into a file of another format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written, and how far it is from the original when read back.
+    """Description of a written file, and its differences from the original when read back.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class ExportReport:
     delta_stress
         Largest difference, eV/Å³; None where the format carries no stress.
     details
-        What else the exporter wants known.
+        Other information from the exporter.
     """
 
     path: Path
@@ -49,14 +49,14 @@ class ExportReport:
 
 @dataclass(frozen=True)
 class Variant:
-    """A form of a format that gives accuracy away.
+    """A variant of a format with reduced accuracy.
 
     Parameters
     ----------
     options
-        What :meth:`Exporter.export` is asked for.
+        Options of :meth:`Exporter.export` that select it.
     tolerance
-        How far its files may be from the model they were made of; beyond it they are not kept.
+        Largest deviation of its files from the model; files beyond it are not kept.
     """
 
     options: Mapping[str, Any]
@@ -71,9 +71,9 @@ class Exporter(Provider):
     suffix
         Usual ending of its files.
     variants
-        Forms of its files that give accuracy away, by name; ``mlff parity`` lists them apart.
+        Variants of its files with reduced accuracy, by name; ``mlff parity`` lists them separately.
     needs_structure
-        True if its files are for one list of atoms: :meth:`export` then wants the option ``"structure"``, a file.
+        True if a file serves one list of atoms: :meth:`export` then needs the option ``"structure"``, a file.
     """
 
     suffix: ClassVar[str] = ""
@@ -93,7 +93,7 @@ class Exporter(Provider):
         """
 
     def read_options(self, options: Mapping[str, Any] | None, **defaults: Any) -> dict[str, Any]:
-        """Return the options of :meth:`export`; ``defaults`` are its options and what stands where one is not given.
+        """Return the options of :meth:`export`; ``defaults`` holds every option and its default.
 
         Raises
         ------

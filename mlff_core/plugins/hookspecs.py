@@ -1,4 +1,4 @@
-"""The hooks by which plugins register what they offer.
+"""The hooks by which plugins register engines, exporters, runtimes, teachers and commands.
 
 Hooks only register: none is called inside an MD step. A plugin is a module named in the entry-point group ``mlff`` that
 implements any of these with :data:`hookimpl`, imported from ``mlff_core``.

@@ -1,4 +1,4 @@
-"""The plugin host: finds plugins, loads them one by one, and keeps what is broken as a row instead of a crash."""
+"""The plugin host: finds plugins, loads them one by one, and lists broken ones instead of crashing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS: dict[str, type[Provider]] = {
     "runtime": Runtime,
     "teacher": Teacher,
 }
-"""What can be registered, and the class it must be of; the hook of each is ``mlff_register_<kind>s``."""
+"""The kinds of providers and their base classes; the hook of each kind is ``mlff_register_<kind>s``."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class PluginHost:
     """Plugins of the entry-point group ``mlff``, loaded one by one, each behind its own ``try``.
 
     ``MLFF_PLUGINS=a,b`` in the environment restricts loading to the entry points of these names;
-    ``MLFF_STRICT_PLUGINS=1`` raises again what would have become a broken row.
+    ``MLFF_STRICT_PLUGINS=1`` raises the exception of a broken plugin again.
     """
 
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(hookspecs.PROJECT))
@@ -124,7 +124,7 @@ class PluginHost:
         self._sources[name] = source
 
     def call_commands(self, cli: click.Group) -> None:
-        """Let every plugin add its commands to the command line; of two that add the same, the first keeps it."""
+        """Let every plugin add its commands to the command line; of two commands of one name the first is kept."""
         built_in = set(cli.list_commands(click.Context(cli))) - set(cli.commands)
         owners = dict.fromkeys(built_in, "mlff itself")
         for source, implementation in self._implementations("mlff_register_commands"):
@@ -147,7 +147,7 @@ class PluginHost:
         Raises
         ------
         PluginError
-            Nobody or more than one plugin offers it; the message names what there is, or both providers.
+            No plugin or more than one offers it; the message names the known ones, or both providers.
         """
         found: list[tuple[Provider, _Source]] = []
         for provider, source in self._offered(kind):
@@ -201,7 +201,7 @@ class PluginHost:
 
 
 class _Guard:
-    """Turns any exception of a plugin into a broken row."""
+    """Records any exception of a plugin as a broken row."""
 
     def __init__(self, host: PluginHost, source: _Source, name: str, kind: str) -> None:
         self.host = host
@@ -232,7 +232,7 @@ def _check_spelling(module: ModuleType | object, source: _Source) -> None:
         if (marked or name.startswith("mlff_register_")) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise PluginError(f"plugin {source} implements {name}, which is no hook: {hint}")
+            raise PluginError(f"plugin {source} implements {name}, which is not a hook: {hint}")
 
 
 def _checked(provider: object, kind: str, source: _Source) -> Provider:
@@ -284,5 +284,5 @@ def teacher(name: str) -> Teacher:
 
 def _typed(provider: Provider, wanted: type[P]) -> P:
     if not isinstance(provider, wanted):
-        raise PluginError(f"{provider.name} is no {wanted.__name__}")
+        raise PluginError(f"{provider.name} is not a {wanted.__name__}")
     return provider

@@ -1,4 +1,4 @@
-"""Options of a plugin: one reading for engines, exporters and teachers, with the same messages everywhere."""
+"""Reading and checking of options for engines, exporters and teachers."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _KINDS: dict[type, tuple[type, str]] = {
     float: (numbers.Real, "a number"),
     str: (str, "a text"),
 }
-"""What a default of each kind lets in; NumPy's numbers count as numbers."""
+"""The values accepted for each type of default; NumPy's numbers count as numbers."""
 
 
 def read_options(owner: str, given: Mapping[str, Any] | None, **defaults: Any) -> dict[str, Any]:
-    """Return every option of a plugin, as it was given or by default.
+    """Return every option of a plugin with the given or the default value.
 
     Parameters
     ----------
     owner
-        Who takes them, for messages: ``"engine ase"``.
+        Name of the plugin for messages: ``"engine ase"``.
     given
-        Names and values, None for none.
+        Names and values of the options given; None for none.
     defaults
-        Each option's name and default. A default that is true or false, a number or a text asks for a value of the
-        same kind (a whole number will do for a number); None leaves the value to the plugin.
+        Name and default of each option. A value must be of the same kind as a default that is a bool, a number or a
+        string (a whole number is accepted for a float); where the default is None, the plugin checks the value.
 
     Raises
     ------
     InputError
-        An option that is not known, with the nearest that is; or a value of another kind than the default.
+        An unknown option (the message names the nearest known one), or a value of another kind than the default.
 
     Examples
     --------
@@ -47,12 +47,12 @@ def read_options(owner: str, given: Mapping[str, Any] | None, **defaults: Any) -
 
 
 def check_names(owner: str, given: Collection[str], known: Collection[str]) -> None:
-    """Refuse an option that is not known.
+    """Refuse an unknown option.
 
     Raises
     ------
     InputError
-        Names the option, the nearest known one, and all that are known.
+        The option is unknown; the message names it, the nearest known one, and all known ones.
     """
     for name in given:
         if name in known:

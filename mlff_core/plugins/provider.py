@@ -1,4 +1,4 @@
-"""What engines, exporters, runtimes and teachers have in common."""
+"""The base class of engines, exporters, runtimes and teachers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mlff_core.requirements import require, unmet
 
 
 class Provider(ABC):
-    """Something a plugin registers: described by its attributes, doing nothing until it is used.
+    """An object that a plugin registers: described by its attributes, and importing nothing until it is used.
 
     Attributes
     ----------
     name
-        What users type.
+        The name that users type.
     summary
         One line for listings.
     requires
@@ -29,7 +29,7 @@ class Provider(ABC):
     install_hint: ClassVar[str] = ""
 
     def for_name(self, name: str) -> Provider | None:
-        """Return who serves ``name``: this provider for its own name, None for any other.
+        """Return the provider of ``name``: this one for its own name, None for any other.
 
         A family, such as ``ase:module.Class``, returns its member of that name.
         """
@@ -40,11 +40,11 @@ class Provider(ABC):
         return unmet(self.requires)
 
     def ensure_installed(self) -> None:
-        """Refuse to go on where something is missing.
+        """Raise an error if a requirement is missing.
 
         Raises
         ------
         MissingDependencyError
-            Names what is missing and the line that installs it.
+            A requirement is missing; the message names it and the install command.
         """
         require(self.name, self.requires, self.install_hint)

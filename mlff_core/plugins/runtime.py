@@ -1,4 +1,4 @@
-"""What opens an exported file as a potential, so that any engine can run from it."""
+"""The base class of runtimes, which open an exported file as a potential for any engine."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Runtime(Provider):
 
     @abstractmethod
     def open(self, path: Path, *, device: str = "cpu") -> Potential:
-        """Return the file as a potential on ``device``, where ``"auto"`` is what serves this format best here.
+        """Return the file as a potential on ``device``; ``"auto"`` takes the best device for this format here.
 
         Raises
         ------
         MissingDependencyError
             A package is not installed.
         CheckpointError
-            The file is damaged or not of this format.
+            The file is damaged or of another format.
         """

@@ -1,4 +1,4 @@
-"""What a teacher's plugin offers: a potential whose labels a student learns."""
+"""The base class of teachers, whose labels a student learns."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 class Teacher(Provider):
     """A model or method that labels structures.
 
-    It holds no engine, so ``functools.partial(teacher.load, options)`` is a picklable factory for worker processes.
+    It holds no model, so ``functools.partial(teacher.load, options)`` is a picklable factory for worker processes.
 
     Attributes
     ----------
     package
-        The distribution that computes.
+        The distribution that does the computation.
     method
-        The level of theory, or what the model was trained on.
+        The level of theory, or the training data of the model.
     elements
-        Atomic numbers it knows, rising; empty where only the loaded potential can say.
+        Supported atomic numbers, ascending; empty where only the loaded potential knows them.
     charges, spin_multiplicities
         As in :class:`~mlff_core.card.ModelCard`.
     gives
-        Properties it can give, out of :data:`mlff_core.potentials.interface.PROPERTIES`; the loaded potential may give
-        fewer.
+        Properties it can give, a subset of :data:`mlff_core.potentials.interface.PROPERTIES`; the loaded potential may
+        give fewer.
     licence
-        SPDX identifier, of the weights where they differ from the code.
+        SPDX identifier; that of the weights where it differs from that of the code.
     options
-        Names and meanings of what ``load`` takes.
+        Names and descriptions of the options of ``load``.
     """
 
     package: ClassVar[str] = ""
@@ -56,16 +56,16 @@ class Teacher(Provider):
         MissingDependencyError
             The package is not installed.
         InputError
-            An unknown option, or a weights file that is missing or not the one expected.
+            An unknown option, or a weights file that is missing or differs from the expected one.
         """
 
     def checked_options(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return the options as a dict of their own.
+        """Return a copy of the options after checking their names.
 
         Raises
         ------
         InputError
-            An option that this teacher does not have; names the nearest.
+            An option that this teacher does not have; the message names the nearest one.
         """
         given = dict(options or {})
         check_names(f"teacher {self.name}", given, self.options)
@@ -74,16 +74,16 @@ class Teacher(Provider):
     def lineage(
         self, *, settings: Mapping[str, Any], sha256: str = "", method: str | None = None, package: str | None = None
     ) -> dict[str, Any]:
-        """Return who labelled, plain enough for JSON; what ``card.teacher`` and the data set's ``teacher`` hold.
+        """Return a description of the teacher and its settings in JSON types, for ``card.teacher`` and data sets.
 
         Parameters
         ----------
         settings
-            Every setting that changes a label.
+            Every setting that influences a label.
         sha256
-            Of the weights' file; empty where there is none.
+            SHA-256 of the weights file; empty where there is none.
         method, package
-            Where they differ from the class's.
+            Given where they differ from those of the class.
         """
         package = self.package if package is None else package
         return {

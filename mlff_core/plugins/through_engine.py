@@ -1,4 +1,4 @@
-"""A model evaluated through an MD engine, dressed as a potential so that every check runs on it."""
+"""A model evaluated through an MD engine, wrapped as a potential so that every check runs on it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mlff_core.structures.prediction import Prediction
 
 
 class ThroughEngine(Potential):
-    """What ``engine.evaluate`` makes of a potential; bound when the first structure comes, and then kept.
+    """A potential that is evaluated by ``engine.evaluate``; it is bound at the first structure and then kept.
 
-    Use it as a context: an engine's object with a ``close()`` is closed at the end.
+    Use it as a context manager: an engine's object with a ``close()`` is closed at the end.
 
     Parameters
     ----------
     engine
         The engine.
     potential
-        What drives it.
+        The potential to evaluate.
     options
         For :meth:`~mlff_core.plugins.engine.Engine.bind`; the first structure is added as option ``"batch"``.
     """
@@ -40,7 +40,7 @@ class ThroughEngine(Potential):
 
     @property
     def tolerance(self) -> Tolerance:
-        """How far the engine may be from ``predict`` in the potential's precision."""
+        """Largest deviation of the engine from ``predict`` in the potential's precision."""
         is_double = self.dtype.itemsize == 8
         return self.engine.tolerance_float64 if is_double else self.engine.tolerance
 
@@ -59,13 +59,13 @@ class ThroughEngine(Potential):
     def predict(
         self, batch: AtomicBatch, *, want: Iterable[str] = ("energy", "forces"), edges: EdgeList | None = None
     ) -> Prediction:
-        """Return what the engine gives; it gives all it can, whatever is wanted."""
+        """Return the engine's results: all that it can give, whatever is wanted."""
         if self._bound is None:
             self.bind(batch)
         return self.engine.evaluate(self._bound, batch)
 
     def wanted(self, batch: AtomicBatch) -> Prediction:
-        """Return what the potential itself gives for the same batch, of all that the engine offers."""
+        """Return the potential's own results for the same batch, limited to the quantities that the engine offers."""
         periodic = bool(batch.pbc.any(dim=1).all())
         return self.potential.predict(batch, want=self.supports - (set() if periodic else {"stress"}))
 

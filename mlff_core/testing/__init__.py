@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mlff_core.plugins.on_demand import attributes_on_demand
 
 if TYPE_CHECKING:
     from mlff_core.testing.engine_contract import EngineContract
@@ -38,7 +39,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"mlff_core.testing.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'mlff_core.testing' has no attribute {name!r}")
+__getattr__ = attributes_on_demand(__name__, _HOME)

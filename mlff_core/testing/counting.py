@@ -1,4 +1,4 @@
-"""Work counted without a clock, for tests of how a cost grows that hold on any machine."""
+"""Counting of tensor elements, to test how a cost grows on any machine without a clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Elements(TorchDispatchMode):
     Attributes
     ----------
     n
-        Elements so far.
+        Number of elements so far.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Elements(TorchDispatchMode):
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run the operation and count what it returns."""
+        """Run the operation and count the elements of its result."""
         result = operation(*args, **(kwargs or {}))
         outputs = result if isinstance(result, tuple | list) else (result,)
         self.n += sum(output.numel() for output in outputs if isinstance(output, Tensor))

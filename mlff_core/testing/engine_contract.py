@@ -1,14 +1,14 @@
 """The contract that every engine's plugin passes, shipped so that plugins of other packages run it too.
 
-Over 300 lines, in one file because it is one list of tests and the writer of a plugin wants it in one place.
+Over 300 lines in one file because the writer of a plugin needs all tests in one place.
 
     from mlff_core.testing import EngineContract
 
     class TestMyEngine(EngineContract):
         engine = MyEngine()
 
-Tests are plain methods that raise AssertionError; one that does not apply raises ``unittest.SkipTest``, which pytest
-honours. Each goes through :meth:`~mlff_core.plugins.engine.Engine.bind` and
+Tests are plain methods that raise AssertionError. A test that does not apply raises ``unittest.SkipTest``, which
+pytest reports as skipped. Each goes through :meth:`~mlff_core.plugins.engine.Engine.bind` and
 :meth:`~mlff_core.plugins.engine.Engine.evaluate`, first with an analytic pair potential, then with a real student.
 """
 
@@ -38,20 +38,20 @@ CAPABILITIES = frozenset({"stress", "atom_energies", "hessian", "periodic", "sla
 
 
 class EngineContract(EngineRuns):
-    """What an engine must do; subclass it and set ``engine``.
+    """Tests of an engine; subclass it and set ``engine``.
 
     Attributes
     ----------
     engine
         The engine under test.
     options
-        Passed to ``bind``, beside ``"batch"``, the structure that comes first.
+        Passed to ``bind`` together with ``"batch"``, the first structure.
     potentials
-        Which models drive it, out of ``"pair"`` and ``"student"``; by default all that the engine takes.
+        Models to test with, a subset of ``"pair"`` and ``"student"``; by default all that the engine accepts.
     device
-        Where the models compute.
+        Device of the models.
     n_repeats
-        Calls between the first and the last of a run.
+        Number of calls between the first and the last of a run.
     module
         The plugin's module; that of the engine's class by default.
     engine_modules
@@ -65,13 +65,13 @@ class EngineContract(EngineRuns):
     # Equal to predict
 
     def test_describes_itself(self) -> None:
-        """The name, what it needs and what it can do are said, with known words."""
+        """Name, requirements and capabilities are given, and every capability is a known one."""
         engine = self.engine
         unknown = engine.capabilities - CAPABILITIES
         if unknown:
             raise AssertionError(f"unknown capabilities {sorted(unknown)}; known are {sorted(CAPABILITIES)}")
         if "slab" in engine.capabilities and "periodic" not in engine.capabilities:
-            raise AssertionError("an engine that serves slabs is periodic")
+            raise AssertionError("an engine with the capability slab must have periodic too")
         provider_checks.check_says_what_it_is(engine, "an engine")
 
     def test_a_molecule_equals_predict(self) -> None:
@@ -79,24 +79,24 @@ class EngineContract(EngineRuns):
         self._equals_predict(structures.ethanol())
 
     def test_a_dummy_cell_without_pbc_has_no_effect(self) -> None:
-        """A molecule in a cell that means nothing, with pbc off, has no images."""
+        """A molecule in a cell with pbc off has no periodic images."""
         self._equals_predict(structures.molecule_in_dummy_cell())
 
     def test_one_atom_equals_predict(self) -> None:
-        """An atom that sees no other has its own energy and no force."""
+        """An atom without neighbours has its own energy and zero force."""
         self._equals_predict(structures.one_atom())
 
     def test_a_cluster_of_200_atoms_equals_predict(self) -> None:
-        """Enough atoms for a total energy that float32 would round."""
+        """Enough atoms that float32 would round the total energy."""
         self._equals_predict(structures.cluster())
 
     def test_a_triclinic_crystal_equals_predict(self) -> None:
-        """A cell without symmetry, which a transpose or a lost rotation makes another crystal."""
+        """A cell without symmetry: a transpose or a missing rotation would make it another crystal."""
         self._needs("periodic")
         self._equals_predict(structures.triclinic_crystal())
 
     def test_a_cell_smaller_than_the_cutoff_equals_predict(self) -> None:
-        """Each atom sees several images of the others, and of itself."""
+        """Each atom has several images of the others, and of itself, as neighbours."""
         self._needs("periodic")
         self._equals_predict(structures.small_cell())
 
@@ -106,11 +106,11 @@ class EngineContract(EngineRuns):
         self._equals_predict(structures.slab())
 
     def test_a_periodicity_it_cannot_serve_is_refused(self) -> None:
-        """An engine without slabs or crystals says so; it does not drop ``pbc`` in silence."""
+        """An engine that does not support slabs or crystals raises an error and does not ignore ``pbc``."""
         missing = {"periodic": structures.triclinic_crystal(), "slab": structures.slab()}
         missing = {name: atoms for name, atoms in missing.items() if name not in self.engine.capabilities}
         if not missing:
-            raise SkipTest("crystals and slabs are served")
+            raise SkipTest("crystals and slabs are supported")
         for name, atoms in missing.items():
             for bound in self._models():
                 self._refused(
@@ -121,13 +121,13 @@ class EngineContract(EngineRuns):
 
     # Physics through the engine
 
-    def test_forces_are_the_slope_of_the_energy(self) -> None:
+    def test_forces_are_minus_the_energy_gradient(self) -> None:
         """F = −dE/dx by finite difference, both from the engine."""
         for bound in self._models():
             potential_checks.check_forces_are_the_slope_of_the_energy(bound, structures.ethanol())
 
     def test_stress_is_the_strain_derivative_in_a_triclinic_cell(self) -> None:
-        """Sign, volume, order and frame of the stress, against energies of the strained crystal."""
+        """Sign, volume factor, component order and frame of the stress agree with energies of the strained crystal."""
         self._needs("stress")
         for bound in self._models():
             potential_checks.check_stress_is_the_strain_derivative(bound, structures.triclinic_crystal())
@@ -141,12 +141,12 @@ class EngineContract(EngineRuns):
             )
 
     def test_permuted_atoms_have_permuted_forces(self) -> None:
-        """No order of atoms is lost on the way."""
+        """The order of the atoms is kept."""
         for bound in self._models():
             potential_checks.check_permutation_permutes_forces(bound, structures.ethanol(), self._invariance(bound))
 
-    def test_rotation_turns_the_forces(self) -> None:
-        """A turned structure has turned forces, and stress where there is one."""
+    def test_rotation_rotates_the_forces(self) -> None:
+        """A rotated structure has rotated forces, and a rotated stress where there is one."""
         for bound in self._models():
             for atoms in self._molecule_and_crystal():
                 potential_checks.check_rotation_turns_forces_and_stress(bound, atoms, self._invariance(bound))
@@ -158,7 +158,7 @@ class EngineContract(EngineRuns):
                 potential_checks.check_inversion_reverses_forces(bound, atoms, self._invariance(bound))
 
     def test_a_batch_equals_its_structures_one_by_one(self) -> None:
-        """Several structures at once: the same numbers, or a clear refusal from an engine that takes one."""
+        """Several structures at once give the same results, or a clear error if the engine takes one structure only."""
         frames = [structures.ethanol(), structures.one_atom(), structures.cluster(30)]
         for bound in self._models():
             if "batch" in self.engine.capabilities:
@@ -174,7 +174,7 @@ class EngineContract(EngineRuns):
     # State from call to call
 
     def test_changed_species_are_noticed(self) -> None:
-        """The same positions with other elements: nothing stale is used."""
+        """The same positions with other elements: no cached value of the earlier elements is used."""
         other = structures.ethanol()
         other.symbols = "NOCHHHHHH"
         self._each_equals_predict([structures.ethanol(), other, structures.ethanol()])
@@ -201,7 +201,7 @@ class EngineContract(EngineRuns):
     def test_the_hundredth_call_equals_the_first(self) -> None:
         """A cluster shrinks step by step, so that pairs come into the cutoff, and jumps back."""
         start, random = structures.cluster(30), np.random.RandomState(9)
-        # One model is enough: what goes stale is the adapter's.
+        # One model is enough: the adapter holds the caches.
         with ThroughEngine(self.engine, MAKERS[self._potentials()[0]](device=self.device), self.options) as bound:
             batch = to_batch(start)
             first, moving = bound.predict(batch), start.copy()
@@ -214,7 +214,7 @@ class EngineContract(EngineRuns):
             assert_prediction_close(bound.predict(batch), first, batch, bound.tolerance, "the hundredth call")
 
     def test_a_model_file_changed_during_a_run_changes_nothing(self) -> None:
-        """What was loaded goes on being used when the file is overwritten, and when it is gone."""
+        """The loaded model stays in use when its file is overwritten or deleted."""
         if "student" not in self._potentials():
             raise SkipTest("the engine takes no student")
         batch = to_batch(structures.ethanol())
@@ -225,13 +225,13 @@ class EngineContract(EngineRuns):
             with ThroughEngine(self.engine, load(path, device=self.device), self.options) as bound:
                 before = bound.predict(batch)
                 save_checkpoint(Path(folder) / "other.pt", second.model, second.card)
-                # Into the same file, as `cp` writes, which a mapped file would see.
+                # Written into the same file, as `cp` does: a memory-mapped file would change.
                 path.write_bytes((Path(folder) / "other.pt").read_bytes())
                 assert_prediction_close(bound.predict(batch), before, batch, bound.tolerance, "the file overwritten")
                 path.unlink()
                 assert_prediction_close(bound.predict(batch), before, batch, bound.tolerance, "the file removed")
 
-    # A good guest
+    # Input, output and process settings
 
     def test_input_that_is_not_contiguous_gives_the_same(self) -> None:
         """Strided, transposed and expanded tensors, as slices of larger arrays are."""
@@ -250,7 +250,7 @@ class EngineContract(EngineRuns):
                 assert_prediction_close(found, bound.wanted(plain), plain, bound.tolerance, "strided input")
 
     def test_the_input_is_not_changed(self) -> None:
-        """The caller's tensors hold afterwards what they held before."""
+        """The caller's tensors are unchanged afterwards."""
         for bound in self._models():
             for atoms in self._molecule_and_crystal():
                 if atoms.pbc.any():
@@ -262,7 +262,7 @@ class EngineContract(EngineRuns):
                         raise AssertionError(f"{bound.card.name}: the engine wrote into the caller's {field}")
 
     def test_the_output_is_the_callers_own(self) -> None:
-        """A prediction keeps its numbers when the next structure is computed."""
+        """A prediction keeps its values when the next structure is computed."""
         molecule, moved = structures.ethanol(), structures.ethanol()
         moved.rattle(0.1, seed=1)
         for bound in self._models():
@@ -272,7 +272,7 @@ class EngineContract(EngineRuns):
             assert_prediction_close(first, bound.wanted(batch), batch, bound.tolerance, "after the next call")
 
     def test_process_settings_are_unchanged(self) -> None:
-        """Default dtype, grad mode, random states and threads are the caller's."""
+        """Default dtype, grad mode, random states and number of threads are those of the caller."""
         with isolation.recorded_changes() as changed:
             for bound in self._models():
                 bound.predict(to_batch(structures.ethanol()))
@@ -295,16 +295,16 @@ class EngineContract(EngineRuns):
 
     # Bad input
 
-    def test_an_element_the_model_never_saw_is_refused_in_the_same_words(self) -> None:
-        """Uranium, given to a model for organic molecules: every engine says, whole, what the model itself says."""
+    def test_an_unknown_element_is_refused_with_the_same_message(self) -> None:
+        """Uranium in a model for organic molecules: the engine's error contains the model's whole message."""
         bad = structures.ethanol()
         bad.numbers[2] = 92
         self._refused_bound_and_running(bad, ("does not know U",), UnsupportedError, verbatim=True)
 
     def test_a_potential_that_is_no_student_is_refused_where_only_students_are_taken(self) -> None:
-        """An engine that needs the network says so when it is bound."""
+        """An engine that needs the network raises the error when it is bound."""
         if not self.engine.students_only:
-            raise SkipTest("every potential is taken")
+            raise SkipTest("the engine accepts every potential")
         options = {**self.options, "batch": to_batch(structures.ethanol())}
         bind = partial(self.engine.bind, PairPotential(device=self.device), options)
         error = self._refused("a potential without a network", bind, ("student",))
@@ -312,7 +312,7 @@ class EngineContract(EngineRuns):
             raise AssertionError(f"wanted UnsupportedError, got {type(error).__name__}: {error}")
 
     def test_nan_is_refused(self) -> None:
-        """A coordinate that is no number, as a simulation that exploded has."""
+        """A coordinate is NaN, as in a simulation that became unstable."""
         bad = structures.ethanol()
         bad.positions[4, 1] = np.nan
         self._refused_bound_and_running(bad, ("finite", "nan"), InputError)
@@ -324,13 +324,13 @@ class EngineContract(EngineRuns):
         self._refused_bound_and_running(bad, ("overlap",), InputError)
 
     def test_a_charged_system_is_refused_by_a_neutral_model(self) -> None:
-        """A total charge is not dropped on the way to a model that knows none."""
+        """A total charge is not ignored with a model that supports neutral systems only."""
         bad = structures.ethanol()
         bad.info["charge"] = 1.0
         self._refused_bound_and_running(bad, ("charge",), UnsupportedError)
 
     def test_a_neutral_charge_is_accepted(self) -> None:
-        """A total charge of zero that is spelt out is as good as none."""
+        """An explicit total charge of zero has the same effect as none."""
         atoms = structures.ethanol()
         atoms.info["charge"] = 0.0
         self._equals_predict(atoms)
@@ -338,13 +338,13 @@ class EngineContract(EngineRuns):
     # Without the engine
 
     def test_importing_the_plugin_imports_no_engine(self) -> None:
-        """So that listing plugins is fast."""
+        """Importing the plugin is fast, so that listing plugins is."""
         provider_checks.check_plugin_is_light(self.engine, self.module, self.engine_modules)
 
     def test_without_its_package_the_hint_is_shown(self) -> None:
-        """The plugin still imports, and using it says what to install."""
+        """The plugin still imports, and using it raises an error with the install command."""
         provider_checks.check_hint_without_packages(self.engine, "provider.bind(potential, {})")
 
-    def test_a_version_outside_the_supported_range_is_said_before_the_run(self) -> None:
-        """Binding refuses it with what is wanted, what is installed, and the line that installs it."""
+    def test_a_version_outside_the_supported_range_is_refused_before_the_run(self) -> None:
+        """Binding raises an error with the wanted version, the installed one, and the install command."""
         isolation.check_old_versions_are_refused(self.engine, lambda: self.engine.bind(small_student(), self.options))

@@ -1,4 +1,4 @@
-"""An engine run with each reference model and compared with it: what the tests of the engine's contract are made of."""
+"""Runs of an engine with each reference model, compared with that model; the base of the engine contract's tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class EngineRuns:
         return ("student",) if self.engine.students_only else ("pair", "student")
 
     def _models(self, dtypes: tuple[torch.dtype, ...] | None = None) -> Iterator[ThroughEngine]:
-        """Yield the engine with each model in each precision it takes, each closed before the next."""
+        """Yield the engine with each model in each supported precision; each is closed before the next."""
         if dtypes is None:
             double = (torch.float64,) if "float64" in self.engine.capabilities else ()
             dtypes = (torch.float32, *double)
@@ -56,7 +56,7 @@ class EngineRuns:
         return [*molecule, structures.triclinic_crystal()] if "periodic" in self.engine.capabilities else molecule
 
     def _invariance(self, bound: ThroughEngine) -> Tolerance:
-        """Return the tolerance of two evaluations compared, each with its own deviation from ``predict``."""
+        """Return the tolerance for comparing two evaluations, each with its own deviation from ``predict``."""
         return potential_checks.invariance_tolerance(bound).looser(bound.tolerance.scaled(2.0))
 
     def _equals_predict(self, atoms: Atoms) -> None:
@@ -71,45 +71,45 @@ class EngineRuns:
                 found, wanted = bound.predict(batch), bound.wanted(batch)
                 for quantity in ("forces", "stress", "atom_energies"):
                     if getattr(wanted, quantity) is not None and getattr(found, quantity) is None:
-                        raise AssertionError(f"{what}: {quantity} is offered, but None came")
+                        raise AssertionError(f"{what}: {quantity} is a capability, but None was returned")
                 if found.energy.dtype != torch.float64:
                     raise AssertionError(f"{what}: the energy must be float64, got {found.energy.dtype}")
                 assert_prediction_close(found, wanted, batch, bound.tolerance, what)
 
     def _refused_bound_and_running(
-        self, bad: Atoms, words: tuple[str, ...], wanted: type[MlffError], *, verbatim: bool = False
+        self, bad: Atoms, phrases: tuple[str, ...], wanted: type[MlffError], *, verbatim: bool = False
     ) -> None:
-        """Check that ``bad`` is refused with one of ``words``, or with the model's whole message if ``verbatim``."""
+        """Check that ``bad`` is refused with one of ``phrases``, or with the model's whole message if ``verbatim``."""
         good = structures.ethanol()
         for bound in self._models(dtypes=(torch.float32,)):
-            what = f"{bound.card.name}: {words[0]!r}"
-            said = words
+            what = f"{bound.card.name}: {phrases[0]!r}"
+            expected = phrases
             if verbatim:
-                said = (
-                    str(self._refused(f"{what} by predict", partial(bound.potential.predict, to_batch(bad)), words)),
+                expected = (
+                    str(self._refused(f"{what} by predict", partial(bound.potential.predict, to_batch(bad)), phrases)),
                 )
             fresh = ThroughEngine(self.engine, bound.potential, self.options)
             with fresh:
-                error = self._refused(f"{what} when bound", partial(fresh.bind, to_batch(bad)), said)
+                error = self._refused(f"{what} when bound", partial(fresh.bind, to_batch(bad)), expected)
             if not isinstance(error, wanted):
                 raise AssertionError(
                     f"{what} when bound: wanted {wanted.__name__}, got {type(error).__name__}: {error}"
                 )
             bound.predict(to_batch(good))
-            self._refused(f"{what} at run time", partial(bound.predict, to_batch(bad)), said)
+            self._refused(f"{what} at run time", partial(bound.predict, to_batch(bad)), expected)
             batch = to_batch(good)
             assert_prediction_close(
                 bound.predict(batch), bound.wanted(batch), batch, bound.tolerance, f"{what}, the next good structure"
             )
 
-    def _refused(self, what: str, action: Callable[[], Any], words: tuple[str, ...]) -> Exception:
-        """Return the exception of ``action``, whose message must hold one of ``words``."""
+    def _refused(self, what: str, action: Callable[[], Any], phrases: tuple[str, ...]) -> Exception:
+        """Return the exception of ``action``; its message must contain one of ``phrases``."""
         try:
             action()
         except Exception as error:
-            if not any(word.lower() in str(error).lower() for word in words):
+            if not any(phrase.lower() in str(error).lower() for phrase in phrases):
                 raise AssertionError(
-                    f"{what}: the message must hold {' or '.join(map(repr, words))}, "
+                    f"{what}: the message must contain {' or '.join(map(repr, phrases))}, "
                     f"got {type(error).__name__}: {error}"
                 ) from error
             return error

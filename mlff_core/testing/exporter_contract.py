@@ -32,7 +32,7 @@ OLD_CONTENT = b"what was there before"
 
 @dataclass
 class _Export:
-    """One export and all that was watched while it ran."""
+    """One export, and the settings and output recorded while it ran."""
 
     path: Path
     report: ExportReport
@@ -43,27 +43,27 @@ class _Export:
 
 @functools.cache
 def _crystal_file() -> str:
-    """Return a file with a crystal, which is there until the process ends."""
+    """Return a file with a crystal that is kept until the process ends."""
     path = isolation.kept_folder() / "crystal.extxyz"
     ase.io.write(path, structures.triclinic_crystal())
     return str(path)
 
 
 class ExporterContract:
-    """What an exporter must do; subclass it and set ``exporter``.
+    """Tests of an exporter; subclass it and set ``exporter``.
 
     Attributes
     ----------
     exporter
         The exporter under test.
     options
-        Passed to ``export``; where the exporter needs a structure and none is here, a crystal's file is added.
+        Passed to ``export``; if the exporter needs a structure and none is given, a file with a crystal is added.
     tolerance
-        Largest differences that the report may show: eV/atom, eV/Å, eV/Å³.
+        Largest differences allowed in the report: eV/atom, eV/Å, eV/Å³.
     unsupported
-        Makes a potential that this exporter cannot write; None if it writes every potential.
+        Returns a potential that this exporter cannot write; None if it can write every potential.
     module, forbidden_modules
-        The plugin's module, and what importing it must not import; taken from the exporter by default.
+        The plugin's module, and the modules that importing it must not import; taken from the exporter by default.
     """
 
     exporter: ClassVar[Exporter]
@@ -74,14 +74,14 @@ class ExporterContract:
     forbidden_modules: ClassVar[tuple[str, ...] | None] = None
 
     def test_describes_itself(self) -> None:
-        """Name, summary, suffix, and how to install what it needs."""
+        """Name, summary, suffix and install command are given."""
         exporter = self.exporter
         if not exporter.suffix.startswith("."):
             raise AssertionError(f"suffix must begin with a dot, got {exporter.suffix!r}")
         provider_checks.check_says_what_it_is(exporter, "an exporter")
 
-    def test_the_file_is_where_the_report_says(self) -> None:
-        """Path, format and size are true."""
+    def test_the_report_describes_the_file(self) -> None:
+        """Path, format and size in the report are correct."""
         export = self._export()
         report = export.report
         if Path(report.path) != export.path or not export.path.exists():
@@ -91,7 +91,7 @@ class ExporterContract:
         if export.path.is_file() and report.size_bytes != export.path.stat().st_size:
             raise AssertionError(f"the report says {report.size_bytes} bytes, there are {export.path.stat().st_size}")
 
-    def test_the_file_read_back_gives_the_models_numbers(self) -> None:
+    def test_the_file_read_back_agrees_with_the_model(self) -> None:
         """The differences in the report were measured, and are within tolerance."""
         report = self._export().report
         for name, found, allowed in (
@@ -103,7 +103,7 @@ class ExporterContract:
                 raise AssertionError(f"{name} is {found}, at most {allowed:.1e} is allowed")
 
     def test_the_file_is_written_by_rename(self) -> None:
-        """A file that was there is replaced, not overwritten: its other name keeps the old content."""
+        """An existing file is replaced, not overwritten: a hard link to it keeps the old content."""
         export = self._export()
         other_name = export.path.parent / "other-name"
         if other_name.read_bytes() != OLD_CONTENT:
@@ -112,7 +112,7 @@ class ExporterContract:
             raise AssertionError("the old file is still there; the export must replace it")
 
     def test_nothing_else_is_left_in_the_folder(self) -> None:
-        """Temporary files are gone; files that belong to the export begin with its name."""
+        """Temporary files are removed; files that belong to the export begin with its name."""
         export = self._export()
         strangers = [
             file.name
@@ -123,7 +123,7 @@ class ExporterContract:
             raise AssertionError(f"left in the folder: {', '.join(strangers)}")
 
     def test_the_model_is_as_before(self) -> None:
-        """Exporting moves, converts or trains nothing in the caller's model."""
+        """Exporting does not move, convert or train the caller's model."""
         batch = structures.to_batch(structures.ethanol())
         exported, fresh = self._export().student, small_student()
         assert_prediction_close(
@@ -136,7 +136,7 @@ class ExporterContract:
                 raise AssertionError(f"the export changed requires_grad or dtype of {name}")
 
     def test_process_settings_are_unchanged(self) -> None:
-        """Default dtype, grad mode, random states and threads are the caller's."""
+        """Default dtype, grad mode, random states and number of threads are those of the caller."""
         isolation.assert_nothing_changed(self._export().changed, f"exporter {self.exporter.name}")
 
     def test_nothing_is_printed(self) -> None:
@@ -144,7 +144,7 @@ class ExporterContract:
         isolation.assert_nothing_printed(self._export().written, f"exporter {self.exporter.name}")
 
     def test_an_unsupported_potential_is_refused_and_nothing_is_written(self) -> None:
-        """A potential that has no network to write."""
+        """A potential without a network is refused, and no file appears."""
         maker = type(self).unsupported
         if maker is None:
             raise SkipTest("every potential can be written")
@@ -156,7 +156,7 @@ class ExporterContract:
                 raise AssertionError("the refused export changed the folder")
 
     def test_a_bad_path_is_refused(self) -> None:
-        """A folder, and a path below a file."""
+        """The path is a folder, or lies below a file."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "file"
             file.write_bytes(OLD_CONTENT)
@@ -164,7 +164,7 @@ class ExporterContract:
                 self._raises(MlffError, small_student(), path, self._options())
 
     def test_an_unknown_option_is_refused(self) -> None:
-        """A misspelt option is not dropped in silence."""
+        """A misspelt option is not ignored."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"model{self.exporter.suffix}"
             error = self._raises(InputError, small_student(), path, {**self._options(), "no_such_option": 1})
@@ -172,11 +172,11 @@ class ExporterContract:
             raise AssertionError(f"the message must name the option, got: {error}")
 
     def test_importing_the_plugin_imports_nothing_optional(self) -> None:
-        """So that listing plugins is fast."""
+        """Importing the plugin is fast, so that listing plugins is."""
         provider_checks.check_plugin_is_light(self.exporter, self.module, self.forbidden_modules)
 
     def test_without_its_package_the_hint_is_shown(self) -> None:
-        """The plugin still imports, and using it says what to install."""
+        """The plugin still imports, and using it raises an error with the install command."""
         use = f"provider.export(potential, __import__('pathlib').Path('model{self.exporter.suffix}'), {{}})"
         provider_checks.check_hint_without_packages(self.exporter, use)
 
@@ -186,7 +186,7 @@ class ExporterContract:
 
     @classmethod
     def _export(cls) -> _Export:
-        """Return the one export that most tests look at; an export may take minutes, so it is made once."""
+        """Return the export that most tests share; an export may take minutes, so it is made once."""
         made = cls.__dict__.get("_made")
         if isinstance(made, _Export):
             return made

@@ -1,4 +1,4 @@
-"""What a well-behaved plugin leaves alone: the process's settings, its output, its list of imported modules."""
+"""Checks that a plugin does not change the process: its settings, its output, its imported modules."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CORE_DISTRIBUTION = "mlff-hub"
 
 
 def process_settings() -> dict[str, object]:
-    """Return every global setting and random state that a library must not touch, comparable with ``==``."""
+    """Return every global setting and random state that a library must not change, comparable with ``==``."""
     kind, keys, *rest = np.random.get_state(legacy=True)  # type: ignore[misc]
     return {
         "torch's default dtype": torch.get_default_dtype(),
@@ -49,9 +49,9 @@ def process_settings() -> dict[str, object]:
 
 @contextlib.contextmanager
 def recorded_changes() -> Iterator[list[str]]:
-    """Give a list that holds, at the end of the context, the names of the process's settings that have changed.
+    """Yield a list that is filled, at the end of the context, with the names of the process settings that have changed.
 
-    The default dtype and the number of threads are then put right, for the sake of the next test.
+    The default dtype and the number of threads are then restored for the next test.
     """
     before, changed = process_settings(), list[str]()
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
@@ -68,9 +68,9 @@ def recorded_changes() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def recorded_output() -> Iterator[list[str]]:
-    """Give a list that holds, at the end of the context, what was written to standard output and error.
+    """Yield a list that is filled, at the end of the context, with the text written to standard output and error.
 
-    File descriptors are watched as well as ``sys.stdout`` and ``sys.stderr``, so compiled code is heard too.
+    File descriptors are watched as well as ``sys.stdout`` and ``sys.stderr``, so output of compiled code is included.
     """
     written: list[str] = []
     sys.stdout.flush()
@@ -83,7 +83,7 @@ def recorded_output() -> Iterator[list[str]]:
             with contextlib.redirect_stdout(streams), contextlib.redirect_stderr(streams):
                 yield written
         finally:
-            # What C has buffered belongs to the call that wrote it.
+            # Flush C's buffers first, so that earlier output is not recorded here.
             ctypes.CDLL(None).fflush(None)
             for descriptor, copy in zip((1, 2), kept, strict=True):
                 os.dup2(copy, descriptor)
@@ -99,7 +99,7 @@ def assert_nothing_changed(changed: list[str], what: str) -> None:
     Raises
     ------
     AssertionError
-        Names what changed.
+        A setting changed; the message names all of them.
     """
     if changed:
         raise AssertionError(f"{what} changed {', '.join(changed)}; it must be as it was before")
@@ -111,21 +111,21 @@ def assert_nothing_printed(written: list[str], what: str) -> None:
     Raises
     ------
     AssertionError
-        Quotes the beginning of what was written.
+        Something was written; the message quotes its beginning.
     """
     if written:
         raise AssertionError(f"{what} printed {written[0][:200]!r}; a library prints nothing")
 
 
 def kept_folder() -> Path:
-    """Return a new temporary folder that is there until the process ends: several tests look at what it holds."""
+    """Return a new temporary folder that is kept until the process ends, since several tests read it."""
     folder = Path(tempfile.mkdtemp(prefix="mlff-contract-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def optional_distributions(provider: Provider) -> tuple[str, ...]:
-    """Return the packages that ``provider`` needs beyond those that the core itself needs."""
+    """Return the packages that ``provider`` needs in addition to those of the core."""
     own = [Requirement(text) for text in metadata.requires(CORE_DISTRIBUTION) or ()]
     core = {canonicalize_name(r.name) for r in own if r.marker is None or "extra" not in str(r.marker)}
     needed = {canonicalize_name(Requirement(text).name) for text in provider.requires}
@@ -133,7 +133,7 @@ def optional_distributions(provider: Provider) -> tuple[str, ...]:
 
 
 def import_names(distributions: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the top-level modules that installed packages bring."""
+    """Return the top-level modules of installed packages."""
     if not distributions:
         return ()
     wanted = {canonicalize_name(name) for name in distributions}
@@ -152,7 +152,7 @@ def check_import_is_light(module: str, engine_modules: tuple[str, ...]) -> None:
     Raises
     ------
     AssertionError
-        Names what was imported.
+        One of them was imported; the message names all of them.
     """
     if not engine_modules:
         raise SkipTest("the plugin needs no package beyond the core's")
@@ -169,14 +169,14 @@ def check_import_is_light(module: str, engine_modules: tuple[str, ...]) -> None:
 def check_absence_is_explained(
     provider: Provider, use: str, distributions: tuple[str, ...], modules: tuple[str, ...]
 ) -> None:
-    """Check, in a fresh process that hides packages, that the plugin still imports and says what to install.
+    """Check, in a fresh process that hides packages, that the plugin still imports and gives the install command.
 
     Parameters
     ----------
     provider
         An engine, exporter, runtime or teacher.
     use
-        A Python expression that uses it, in which ``provider`` and ``potential`` are known.
+        A Python expression that uses it; ``provider`` and ``potential`` are defined.
     distributions, modules
         Packages and top-level modules to hide.
 
@@ -222,19 +222,19 @@ else:
 
 
 def check_old_versions_are_refused(provider: Provider, use: Callable[[], object]) -> None:
-    """Check that using a provider is refused where its packages are installed in versions that it does not support.
+    """Check that using a provider raises an error when its packages are installed in unsupported versions.
 
     Parameters
     ----------
     provider
         An engine, exporter, runtime or teacher.
     use
-        Uses it.
+        Function that uses it.
 
     Raises
     ------
     AssertionError
-        It is used all the same, or the error does not say the version wanted, the one installed, and what to install.
+        No error is raised, or the error lacks the wanted version, the installed one or the install command.
     """
     ranges = {canonicalize_name(Requirement(text).name): text for text in provider.requires}
     ranges = {name: text for name, text in ranges.items() if Requirement(text).specifier}
@@ -250,17 +250,17 @@ def check_old_versions_are_refused(provider: Provider, use: Callable[[], object]
         try:
             use()
         except MissingDependencyError as error:
-            said = [f"{text} is wanted, {Requirement(text).name} 0.0.1 is installed" for text in ranges.values()]
-            words = [provider.install_hint, *said]
-            lacking = [word for word in words if word not in str(error)]
+            stated = [f"{text} is wanted, {Requirement(text).name} 0.0.1 is installed" for text in ranges.values()]
+            parts = [provider.install_hint, *stated]
+            lacking = [part for part in parts if part not in str(error)]
             if lacking:
-                raise AssertionError(f"the message must hold {lacking[0]!r}, got: {error}") from error
+                raise AssertionError(f"the message must contain {lacking[0]!r}, got: {error}") from error
             return
-    raise AssertionError("a version outside the supported range was used without a word")
+    raise AssertionError("a version outside the supported range was used without an error")
 
 
 def _run(code: str) -> str:
-    # The child sees the parent's path, so that a plugin in a test's own folder is found too.
+    # The child gets the parent's path, so that a plugin in a test's own folder is found too.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300, check=False

@@ -1,8 +1,8 @@
-"""Physics that every potential must obey, as functions that raise AssertionError where it does not.
+"""Checks of the physics that every potential must obey; each raises AssertionError if it fails.
 
-What is measured is in :mod:`mlff_core.potentials.measurements`; here are the structures, the steps and the tolerances.
-Each takes anything with ``predict``, so that the same checks run on a model, on a teacher, on an exported file and on a
-model that is evaluated through an MD engine.
+The measurements are in :mod:`mlff_core.potentials.measurements`; structures, steps and tolerances are here.
+Each takes any object with ``predict``: the same checks run on a model, a teacher, an exported file and a model that is
+evaluated through an MD engine.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from mlff_core.tolerance import Tolerance
 
 INVARIANCE_FLOAT32 = Tolerance(energy=1e-5, forces=1e-4, stress=1e-5)
 INVARIANCE_FLOAT64 = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
-SLOPE = {torch.float32: 2e-3, torch.float64: 1e-6}
-"""How far a force may be from its finite difference, relative to max(1 eV/Å, largest force)."""
+GRADIENT = {torch.float32: 2e-3, torch.float64: 1e-6}
+"""Largest deviation of a force from its finite difference, relative to max(1 eV/Å, largest force)."""
 
 STEP = {torch.float32: 1e-2, torch.float64: 2e-3}
 """Å; rounding errors of float32 energies need a wide stencil."""
 
 
 def invariance_tolerance(potential: Potential) -> Tolerance:
-    """Return how far numbers of one structure, given in two ways, may differ in the potential's precision."""
+    """Return the tolerance between two equivalent forms of one structure in the potential's precision."""
     return INVARIANCE_FLOAT64 if potential.dtype == torch.float64 else INVARIANCE_FLOAT32
 
 
 def predict(potential: Potential, atoms: Atoms | list[Atoms]) -> Prediction:
-    """Return energy, forces and, where the potential can and each structure has a cell, the stress."""
+    """Return energy, forces and, if the potential supports it and each structure has a cell, the stress."""
     frames = [atoms] if isinstance(atoms, Atoms) else atoms
     want = {"energy", "forces"}
     if "stress" in potential.supports and all(frame.pbc.any() for frame in frames):
         want.add("stress")
     found = potential.predict(structures.to_batch(frames), want=want)
     if found.forces is None:
-        raise AssertionError("forces were wanted, None came")
+        raise AssertionError("forces were requested, None was returned")
     return found
 
 
@@ -56,13 +56,13 @@ def check_forces_are_the_slope_of_the_energy(
     Parameters
     ----------
     potential
-        What is checked.
+        The potential to check.
     atoms
-        Where.
+        The structure.
     tolerance
-        Relative to max(1 eV/Å, largest force); None takes what the precision allows.
+        Relative to max(1 eV/Å, largest force); None takes the default of the precision.
     """
-    tolerance = SLOPE[potential.dtype] if tolerance is None else tolerance
+    tolerance = GRADIENT[potential.dtype] if tolerance is None else tolerance
     forces, batch = measurements.forces_of(predict(potential, atoms)), structures.to_batch(atoms)
     allowed = tolerance * force_scale(forces)
     random = np.random.RandomState(5)
@@ -82,14 +82,14 @@ def check_stress_is_the_strain_derivative(
 ) -> None:
     """Check all six components of the stress against four-point differences of the energy under strain.
 
-    ``tolerance`` is in eV/Å³; None takes what the precision allows.
+    ``tolerance`` is in eV/Å³; None takes the default of the precision.
     """
     if "stress" not in potential.supports:
-        raise SkipTest("no stress is offered")
+        raise SkipTest("the potential gives no stress")
     tolerance = {torch.float32: 2e-5, torch.float64: 1e-7}[potential.dtype] if tolerance is None else tolerance
     stress = predict(potential, atoms).stress
     if stress is None:
-        raise AssertionError("stress was wanted for a periodic structure, None came")
+        raise AssertionError("stress was requested for a periodic structure, None was returned")
     stress = stress[0].cpu().double()
     if not bool(((stress - stress.T).abs() <= tolerance).all()):
         raise AssertionError(f"stress is not symmetric: {stress.tolist()} eV/Å³")
@@ -105,7 +105,7 @@ def check_stress_is_the_strain_derivative(
 
 
 def check_translation_changes_nothing(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
-    """Check that a rigid shift leaves energy, forces and stress as they are."""
+    """Check that a rigid shift does not change energy, forces and stress."""
     shift = torch.tensor([1.3, -0.7, 2.9], dtype=torch.float64)
     moved = measurements.translated(structures.to_batch(atoms), predict(potential, atoms), shift)
     _compare(potential, moved, tolerance, "translated")
@@ -114,7 +114,7 @@ def check_translation_changes_nothing(potential: Potential, atoms: Atoms, tolera
 def check_lattice_vectors_change_nothing(
     potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None
 ) -> None:
-    """Check that moving each atom by other lattice vectors leaves everything as it is, wrapped or not."""
+    """Check that moving each atom by different lattice vectors changes nothing, wrapped or not."""
     wanted = predict(potential, atoms)
     for seed in (11, 12):
         moved = structures.to_batch(structures.moved_by_lattice_vectors(atoms, seed))
@@ -124,7 +124,7 @@ def check_lattice_vectors_change_nothing(
 def check_rotation_turns_forces_and_stress(
     potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None
 ) -> None:
-    """Check that turning structure and cell turns forces and stress and leaves the energy."""
+    """Check that rotating structure and cell rotates forces and stress and does not change the energy."""
     rotation = measurements.random_rotation(torch.Generator().manual_seed(2))
     turned = measurements.rotated(structures.to_batch(atoms), predict(potential, atoms), rotation)
     _compare(potential, turned, tolerance, "rotated")
@@ -137,14 +137,14 @@ def check_inversion_reverses_forces(potential: Potential, atoms: Atoms, toleranc
 
 
 def check_permutation_permutes_forces(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
-    """Check that atoms in another order carry their forces with them."""
+    """Check that permuting the atoms permutes their forces."""
     order = torch.from_numpy(np.random.RandomState(4).permutation(len(atoms)))
     permuted = measurements.permuted(structures.to_batch(atoms), predict(potential, atoms), order)
     _compare(potential, permuted, tolerance, "permuted")
 
 
 def check_batch_equals_singles(potential: Potential, frames: list[Atoms], tolerance: Tolerance | None = None) -> None:
-    """Check that structures evaluated together give what each gives alone."""
+    """Check that structures evaluated together have the same results as alone."""
     singles = [potential.predict(structures.to_batch(frame)) for frame in frames]
     together = Prediction(
         energy=torch.cat([single.energy for single in singles]),
@@ -156,12 +156,12 @@ def check_batch_equals_singles(potential: Potential, frames: list[Atoms], tolera
 
 
 def check_atom_energies_sum_to_the_energy(potential: Potential, atoms: Atoms) -> None:
-    """Check that the atoms' shares add up."""
+    """Check that the atom energies sum to the energy."""
     if "atom_energies" not in potential.supports:
-        raise SkipTest("no atom energies are offered")
+        raise SkipTest("the potential gives no atom energies")
     prediction = potential.predict(structures.to_batch(atoms), want=("energy", "atom_energies"))
     if prediction.atom_energies is None:
-        raise AssertionError("atom energies were wanted, None came")
+        raise AssertionError("atom energies were requested, None was returned")
     total, energy = float(prediction.atom_energies.double().sum()), float(prediction.energy[0])
     allowed = max(1e-9 * abs(energy), invariance_tolerance(potential).energy * len(atoms))
     if not abs(total - energy) <= allowed:
@@ -169,14 +169,14 @@ def check_atom_energies_sum_to_the_energy(potential: Potential, atoms: Atoms) ->
 
 
 def check_energy_is_extensive(potential: Potential, atoms: Atoms, tolerance: Tolerance | None = None) -> None:
-    """Check that two far copies of a molecule, or a doubled cell, have twice the energy and the same forces."""
+    """Check that two distant copies of a molecule, or a doubled cell, have twice the energy and the same forces."""
     distance = 2 * potential.card.cutoff + 20.0
     doubled = measurements.doubled(structures.to_batch(atoms), predict(potential, atoms), distance)
     _compare(potential, doubled, tolerance, "doubled")
 
 
 def check_nothing_jumps_at_the_cutoff(potential: Potential, numbers: tuple[int, int, int] = (6, 8, 1)) -> None:
-    """Check that energy and forces of three atoms have no step as one of them crosses the cutoff.
+    """Check that energy and forces of three atoms are continuous when one of them crosses the cutoff.
 
     Crossing by ±δ may change the energy by its derivative times 2δ only; δ = 10⁻⁴ Å.
     """
@@ -198,9 +198,9 @@ def check_nothing_jumps_at_the_cutoff(potential: Potential, numbers: tuple[int, 
 
 
 def check_neighbors_given_or_searched_agree(potential: Potential, atoms: Atoms) -> None:
-    """Check that a neighbour list handed in, with pairs beyond the cutoff in it, changes nothing."""
+    """Check that passing a neighbour list that includes pairs beyond the cutoff changes nothing."""
     if not potential.uses_edges:
-        raise SkipTest("the potential takes no neighbour list")
+        raise SkipTest("the potential accepts no neighbour list")
     from mlff_core.structures.neighbors import find_neighbors
 
     batch = structures.to_batch(atoms)
@@ -210,7 +210,7 @@ def check_neighbors_given_or_searched_agree(potential: Potential, atoms: Atoms) 
         potential.predict(batch),
         batch,
         invariance_tolerance(potential),
-        "neighbours handed in",
+        "a given neighbour list",
     )
 
 
@@ -220,7 +220,7 @@ def check_everything(potential: Potential) -> None:
     Raises
     ------
     AssertionError
-        The first check that fails.
+        A check fails; the first failure is raised.
     """
     molecule, crystal = structures.ethanol(), structures.triclinic_crystal()
     for atoms in (molecule, crystal):

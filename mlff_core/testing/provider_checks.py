@@ -1,4 +1,4 @@
-"""What every contract asks of its provider: a name, a hint how to install it, and an import without its packages."""
+"""Checks shared by all contracts: the description of a provider, and its import without its packages."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def check_says_what_it_is(provider: Provider, kind: str) -> None:
     Raises
     ------
     AssertionError
-        Says what is missing.
+        Something is missing; the message says what.
     """
     if not provider.name or not provider.summary:
-        raise AssertionError("name and summary must say something")
+        raise AssertionError("name and summary must not be empty")
     if isolation.optional_distributions(provider) and not provider.install_hint:
         raise AssertionError(f"{kind} that needs a package must say in install_hint how to install it")
     if provider.missing():
@@ -41,12 +41,12 @@ def check_plugin_is_light(
     module
         The plugin's module; None for that of the provider's class.
     forbidden_modules
-        What it must not import; None for the modules of the packages that it needs.
+        Modules it must not import; None for those of the packages that it needs.
 
     Raises
     ------
     AssertionError
-        Names what was imported.
+        One of them was imported; the message names all of them.
     """
     if forbidden_modules is None:
         forbidden_modules = isolation.import_names(isolation.optional_distributions(provider))
@@ -54,19 +54,10 @@ def check_plugin_is_light(
 
 
 def check_hint_without_packages(provider: Provider, use: str) -> None:
-    """Check that a provider without its packages still imports, and that ``use`` of it says what to install.
+    """Check that a provider without its packages still imports, and that ``use`` raises an error with the install hint.
 
-    Parameters
-    ----------
-    provider
-        An engine, exporter, runtime or teacher.
-    use
-        A Python expression that uses it, in which ``provider`` and ``potential`` are known.
-
-    Raises
-    ------
-    AssertionError
-        It does not import, or the error lacks the install hint.
+    See :func:`mlff_core.testing.isolation.check_absence_is_explained` for ``use`` and for the errors; all packages that
+    the provider needs beyond those of the core are hidden.
     """
     distributions = isolation.optional_distributions(provider)
     isolation.check_absence_is_explained(provider, use, distributions, isolation.import_names(distributions))

@@ -1,4 +1,4 @@
-"""A potential whose energy, forces and stress are written by hand, to test everything else with."""
+"""A pair potential with hand-written energy, forces and stress, as a reference for tests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PairPotential(Potential):
     cutoff
         r_c, Å.
     device, dtype
-        Where and in which precision to compute.
+        Device and precision of the computation.
     """
 
     supports = frozenset({"energy", "forces", "stress", "atom_energies"})
@@ -65,24 +65,26 @@ class PairPotential(Potential):
         self._depths = (0.1 * torch.sqrt(numbers[:, None] * numbers[None, :])).to(self.device, dtype)
         self._lengths = (0.5 + (radii[:, None] + radii[None, :]).double()).to(self.device, dtype)
 
-    def pair_energy_and_slope(self, distances: Tensor, z_centers: Tensor, z_neighbors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (energy, eV, and its slope, eV/Å) of pairs, shape (n_edges,) each.
+    def pair_energy_and_derivative(
+        self, distances: Tensor, z_centers: Tensor, z_neighbors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return (energy, eV, and its derivative, eV/Å) of pairs, shape (n_edges,) each.
 
         Parameters
         ----------
         distances
             Shape (n_edges,), Å.
         z_centers, z_neighbors
-            Atomic numbers of both ends, shape (n_edges,), no unit.
+            Atomic numbers of both ends, shape (n_edges,).
         """
         depth, length = self._depths[z_centers, z_neighbors], self._lengths[z_centers, z_neighbors]
         decay = torch.exp(-STEEPNESS * (distances - length))
         morse = depth * ((1 - decay) ** 2 - 1)
-        morse_slope = 2 * depth * STEEPNESS * decay * (1 - decay)
+        morse_derivative = 2 * depth * STEEPNESS * decay * (1 - decay)
         x = (distances / self.card.cutoff).clamp(max=1.0)
         envelope = (1 - x * x) ** 3
-        envelope_slope = -6 * x * (1 - x * x) ** 2 / self.card.cutoff
-        return morse * envelope, morse_slope * envelope + morse * envelope_slope
+        envelope_derivative = -6 * x * (1 - x * x) ** 2 / self.card.cutoff
+        return morse * envelope, morse_derivative * envelope + morse * envelope_derivative
 
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
@@ -93,11 +95,13 @@ class PairPotential(Potential):
             check_distances(batch, edges, vectors)
             distances = torch.linalg.vector_norm(vectors, dim=1)
             numbers = batch.atomic_numbers
-            energy, slope = self.pair_energy_and_slope(distances, numbers[edges.centers], numbers[edges.neighbors])
-            # Every pair occurs in both directions, so each edge carries half of it.
+            energy, derivative = self.pair_energy_and_derivative(
+                distances, numbers[edges.centers], numbers[edges.neighbors]
+            )
+            # Every pair occurs in both directions, so each edge counts half.
             atom_energies = -numbers.double()
             atom_energies = atom_energies.index_add(0, edges.centers, 0.5 * energy.double())
-            gradients = (0.5 * slope / distances).unsqueeze(1) * vectors
+            gradients = (0.5 * derivative / distances).unsqueeze(1) * vectors
             forces = stress = None
             if "forces" in want:
                 forces = forces_from_edge_gradients(gradients, edges.centers, edges.neighbors, batch.n_atoms)
@@ -119,8 +123,8 @@ def small_student(
 ) -> StudentPotential:
     """Return an untrained student of the smallest preset, the same for the same seed.
 
-    Its reference energies are of the size that real ones have, thousands of eV for oxygen, so an adapter that keeps a
-    total energy in float32 is found out.
+    Its reference energies are as large as real ones, thousands of eV for oxygen, so the tests detect an adapter that
+    keeps a total energy in float32.
     """
     config = preset("ultra-tiny")
     with torch.random.fork_rng(devices=[]):

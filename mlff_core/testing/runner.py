@@ -1,4 +1,4 @@
-"""Contracts run without pytest, for ``mlff plugins check`` and for scripts."""
+"""Runs of contracts without pytest, for ``mlff plugins check`` and for scripts."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CONTRACTS: dict[str, tuple[str, str]] = {
     "runtime": ("mlff_core.testing.runtime_contract", "RuntimeContract"),
     "teacher": ("mlff_core.testing.teacher_contract", "TeacherContract"),
 }
-"""Module and class of each kind's contract; the class's attribute of the kind's name is what is checked."""
+"""Module and class of the contract of each kind; the class attribute with the kind's name is the provider to check."""
 
 
 @dataclass(frozen=True)
 class ContractResult:
-    """How one test of a contract went.
+    """Result of one test of a contract.
 
     Parameters
     ----------
     name
-        The test's name as words.
+        The test's name with spaces.
     status
         ``"ok"``, ``"failed"`` or ``"skipped"``.
     message
@@ -66,8 +66,8 @@ def run_test(contract: type[Any], name: str) -> ContractResult:
         status, message = "failed", str(error)
     except Exception as error:
         status, message = "failed", f"{type(error).__name__}: {error}"
-    words = name.removeprefix("test_").replace("_", " ")
-    return ContractResult(words, status, message, time.perf_counter() - start)
+    title = name.removeprefix("test_").replace("_", " ")
+    return ContractResult(title, status, message, time.perf_counter() - start)
 
 
 def test_names(contract: type[Any]) -> list[str]:
@@ -82,19 +82,19 @@ test_names.__test__ = False  # type: ignore[attr-defined]  # pytest would collec
 
 
 def contract_for(kind: str, name: str) -> type[Any]:
-    """Return the shipped contract, ready to run, of an installed provider.
+    """Return the contract class of an installed provider, ready to run.
 
     Parameters
     ----------
     kind
         ``"engine"``, ``"exporter"``, ``"runtime"`` or ``"teacher"``.
     name
-        What the provider is called.
+        Name of the provider.
 
     Raises
     ------
     PluginError
-        Nobody, or more than one plugin, offers it.
+        No plugin or more than one offers it.
     InputError
         An unknown kind.
     """

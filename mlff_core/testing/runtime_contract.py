@@ -32,20 +32,20 @@ from mlff_core.testing.tolerances import assert_prediction_close
 
 
 class RuntimeContract:
-    """What a runtime must do; subclass it and set ``runtime``.
+    """Tests of a runtime; subclass it and set ``runtime``.
 
     Attributes
     ----------
     runtime
         The runtime under test.
     exporter
-        Writes the file it opens; by default the installed exporter with one of the runtime's suffixes.
+        Exporter of the files it opens; by default the installed one with one of the runtime's suffixes.
     options
-        The exporter's.
+        Options of the exporter.
     tolerance
-        How far the opened file may be from the model it was written from.
+        Largest deviation of the opened file from the model it was written from.
     module, forbidden_modules
-        The plugin's module, and what importing it must not import; taken from the runtime by default.
+        The plugin's module, and the modules that importing it must not import; taken from the runtime by default.
     """
 
     runtime: ClassVar[Runtime]
@@ -56,14 +56,14 @@ class RuntimeContract:
     forbidden_modules: ClassVar[tuple[str, ...] | None] = None
 
     def test_describes_itself(self) -> None:
-        """Name, summary, suffixes, and how to install what it needs."""
+        """Name, summary, suffixes and install command are given."""
         runtime = self.runtime
         if not runtime.suffixes or not all(suffix.startswith(".") for suffix in runtime.suffixes):
             raise AssertionError(f"suffixes must each begin with a dot, got {runtime.suffixes}")
         provider_checks.check_says_what_it_is(runtime, "a runtime")
 
-    def test_every_structure_has_the_models_numbers(self) -> None:
-        """Molecules, crystals, slabs and clusters, each of another size, with one opened file."""
+    def test_every_structure_agrees_with_the_model(self) -> None:
+        """Molecules, crystals, slabs and clusters of different sizes, with one opened file."""
         opened, original = self._opened(), small_student()
         for name, atoms in structures.all_structures().items():
             want = opened.supports - (set() if atoms.pbc.any() else {"stress"})
@@ -72,7 +72,7 @@ class RuntimeContract:
             assert_prediction_close(found, wanted, batch, self.tolerance, name)
 
     def test_energy_and_forces_are_offered(self) -> None:
-        """Forces come from the file, not from the caller's differences."""
+        """The file gives forces itself."""
         if not {"energy", "forces"} <= self._opened().supports:
             raise AssertionError(f"wanted energy and forces, the file gives {sorted(self._opened().supports)}")
 
@@ -81,7 +81,7 @@ class RuntimeContract:
         frames = [structures.ethanol(), structures.one_atom(), structures.triclinic_crystal()]
         potential_checks.check_batch_equals_singles(self._opened(), frames)
 
-    def test_forces_are_the_slope_of_the_energy(self) -> None:
+    def test_forces_are_minus_the_energy_gradient(self) -> None:
         """F = −dE/dx by finite difference."""
         potential_checks.check_forces_are_the_slope_of_the_energy(self._opened(), structures.ethanol())
 
@@ -89,19 +89,19 @@ class RuntimeContract:
         """Stress by finite difference in a triclinic cell."""
         potential_checks.check_stress_is_the_strain_derivative(self._opened(), structures.triclinic_crystal())
 
-    def test_neighbors_may_be_handed_in(self) -> None:
-        """As an engine with a Verlet list does."""
+    def test_a_given_neighbour_list_is_accepted(self) -> None:
+        """A neighbour list with pairs beyond the cutoff, as from an engine with a Verlet list."""
         potential_checks.check_neighbors_given_or_searched_agree(self._opened(), structures.triclinic_crystal())
 
     def test_the_card_travels_in_the_file(self) -> None:
-        """Name, elements, cutoff and limits are the model's."""
+        """Name, elements, cutoff and limits in the file are those of the model."""
         found, wanted = self._opened().card, small_student().card
         for field in ("name", "elements", "cutoff", "charges", "units"):
             if getattr(found, field) != getattr(wanted, field):
                 raise AssertionError(f"card: {field} is {getattr(found, field)}, wanted {getattr(wanted, field)}")
 
-    def test_bad_structures_are_refused_in_the_models_words(self) -> None:
-        """Unknown element, charge, NaN, overlap: the same class and the same sentence."""
+    def test_bad_structures_are_refused_with_the_models_message(self) -> None:
+        """Unknown element, charge, NaN, overlap: the same error class and the same message."""
         opened, original = self._opened(), small_student()
         for batch in self._bad_batches():
             wanted, found = self._error(original, batch), self._error(opened, batch)
@@ -130,7 +130,7 @@ class RuntimeContract:
                 self._is_refused(path)
 
     def test_an_unknown_device_is_refused(self) -> None:
-        """A device that is not there is our error."""
+        """A device that does not exist is an InputError."""
         try:
             self.runtime.open(self._file(), device="abacus")
         except MlffError:
@@ -140,7 +140,7 @@ class RuntimeContract:
         raise AssertionError("device 'abacus' was accepted")
 
     def test_process_settings_are_unchanged(self) -> None:
-        """Default dtype, grad mode, random states and threads are the caller's."""
+        """Default dtype, grad mode, random states and number of threads are those of the caller."""
         with isolation.recorded_changes() as changed:
             self.runtime.open(self._file()).predict(to_batch(structures.ethanol()))
         isolation.assert_nothing_changed(changed, f"runtime {self.runtime.name}")
@@ -152,17 +152,17 @@ class RuntimeContract:
         isolation.assert_nothing_printed(written, f"runtime {self.runtime.name}")
 
     def test_importing_the_plugin_imports_nothing_optional(self) -> None:
-        """So that listing plugins is fast."""
+        """Importing the plugin is fast, so that listing plugins is."""
         provider_checks.check_plugin_is_light(self.runtime, self.module, self.forbidden_modules)
 
     def test_without_its_package_the_hint_is_shown(self) -> None:
-        """The plugin still imports, and using it says what to install."""
+        """The plugin still imports, and using it raises an error with the install command."""
         use = f"provider.open(__import__('pathlib').Path({str(self._file())!r}))"
         provider_checks.check_hint_without_packages(self.runtime, use)
 
     @classmethod
     def _file(cls) -> Path:
-        """Return the one file that all tests open; writing one may take minutes."""
+        """Return the file that all tests open; it is written once, since that may take minutes."""
         made = cls.__dict__.get("_made")
         if made is None:
             made = isolation.kept_folder() / f"model{cls.runtime.suffixes[0]}"

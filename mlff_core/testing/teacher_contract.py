@@ -1,6 +1,6 @@
 """The contract that every teacher's plugin passes, shipped so that plugins of other packages run it too.
 
-Over 300 lines, in one file because it is one list of tests and a reader wants it in one place.
+Over 300 lines in one file because the writer of a plugin needs all tests in one place.
 
     from mlff_core.testing import TeacherContract
 
@@ -8,8 +8,8 @@ Over 300 lines, in one file because it is one list of tests and a reader wants i
         teacher = "my-teacher"
         options = {"weights_path": "…"}
 
-Tests are plain methods that raise AssertionError; one that does not apply raises ``unittest.SkipTest``, which pytest
-honours. A label that passes is in eV and Å, is the same wherever and whenever it is made, and obeys physics.
+Tests are plain methods that raise AssertionError. A test that does not apply raises ``unittest.SkipTest``, which
+pytest reports as skipped. Labels that pass are in eV and Å, are reproducible, and obey physics.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LINEAGE_KEYS = {"name", "method", "package", "version", "sha256", "licence", "se
 
 
 class TeacherContract:
-    """What a teacher must do; subclass it and set ``teacher``.
+    """Tests of a teacher; subclass it and set ``teacher``.
 
     Attributes
     ----------
@@ -55,13 +55,13 @@ class TeacherContract:
     options
         Passed to ``load``.
     slope
-        How far forces may be from the slope of the energy, relative to max(1 eV/Å, largest force).
+        Largest deviation of the forces from minus the energy gradient, relative to max(1 eV/Å, largest force).
     stress_slope
-        How far the stress may be from the strain derivative, eV/Å³.
+        Largest deviation of the stress from the strain derivative, eV/Å³.
     invariance
-        How far labels of one structure, given in two ways, may differ.
+        Largest difference between labels of two equivalent forms of one structure.
     reproducible
-        How far labels of one structure, made at other times and in other processes, may differ; eV and eV/Å.
+        Largest difference between labels of one structure from different calls and processes; eV and eV/Å.
     """
 
     teacher: ClassVar[Teacher | str]
@@ -72,40 +72,40 @@ class TeacherContract:
     reproducible: ClassVar[float] = 1e-5
 
     def molecule(self) -> Atoms:
-        """Return a molecule without symmetry, off its minimum; override it where a teacher knows other elements."""
+        """Return a molecule without symmetry, off its minimum; override it for a teacher of other elements."""
         return structures.ethanol()
 
     def crystal(self) -> Atoms:
-        """Return the molecule in a triclinic cell, in which a transpose shows."""
+        """Return the molecule in a triclinic cell, where a transpose changes the result."""
         atoms = self.molecule()
         atoms.set_cell([[6.9, 0.3, -0.2], [-0.8, 5.6, 0.4], [0.5, 0.7, 5.2]])
         atoms.pbc = True
         return atoms
 
     def bond(self) -> tuple[Atoms, int, int, float]:
-        """Return a structure at rest, two bonded atoms in it, and the stiffness of the bond in nature, eV/Å²."""
+        """Return a relaxed structure, the indices of two bonded atoms, and the bond's experimental stiffness, eV/Å²."""
         # O–H of water: 8.45 mdyn/Å.
         return Atoms("OHH", [[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]]), 0, 1, 52.7
 
-    # What it says of itself
+    # Description
 
     def test_describes_itself(self) -> None:
-        """Name, summary, options and how to install it are said, with known words."""
+        """Name, summary, options and install command are given, and every property is a known one."""
         teacher = self._teacher()
         unknown = teacher.gives - set(PROPERTIES)
         if unknown or not {"energy", "forces"} <= teacher.gives:
-            raise AssertionError(f"gives must hold energy and forces, and of {PROPERTIES} only; got {teacher.gives}")
+            raise AssertionError(f"gives must contain energy and forces, and only {PROPERTIES}; got {teacher.gives}")
         provider_checks.check_says_what_it_is(teacher, "a teacher")
 
     def test_the_card_is_complete(self) -> None:
-        """The card says who labels, with what, in which version, under which licence, plain enough for JSON."""
+        """The card gives teacher, method, package, version and licence in JSON types."""
         potential = self._potential()
         card, lineage = potential.card, dict(potential.card.teacher)
         if set(lineage) != LINEAGE_KEYS:
             raise AssertionError(f"card.teacher must have the keys {sorted(LINEAGE_KEYS)}, has {sorted(lineage)}")
         for key in ("name", "method", "package", "version", "licence"):
             if not lineage[key] or not isinstance(lineage[key], str):
-                raise AssertionError(f"card.teacher[{key!r}] must say something, is {lineage[key]!r}")
+                raise AssertionError(f"card.teacher[{key!r}] must not be empty, is {lineage[key]!r}")
         if lineage["name"] != self._teacher().name:
             raise AssertionError(f"card.teacher is of {lineage['name']!r}, the teacher is {self._teacher().name!r}")
         if card.n_parameters and not re.fullmatch("[0-9a-f]{64}", lineage["sha256"]):
@@ -123,17 +123,17 @@ class TeacherContract:
             if "no_such_option" not in str(error):
                 raise AssertionError(f"the message does not name the option: {error}") from error
         else:
-            raise AssertionError("an unknown option was accepted in silence")
+            raise AssertionError("an unknown option was accepted without an error")
 
     def test_a_missing_package_gives_the_line_that_installs_it(self) -> None:
-        """Without its package the teacher says what to install."""
+        """Without its package the teacher raises an error with the install command."""
         teacher = self._teacher()
         if not teacher.requires:
             raise SkipTest("the teacher needs no package beyond the core's")
-        bereft = copy.copy(teacher)
-        bereft.requires = ("a-package-that-nobody-has>=1",)  # type: ignore[misc]
+        without_package = copy.copy(teacher)
+        without_package.requires = ("a-package-that-nobody-has>=1",)  # type: ignore[misc]
         try:
-            bereft.load(self.options)
+            without_package.load(self.options)
         except MissingDependencyError as error:
             if teacher.install_hint not in str(error):
                 raise AssertionError(f"the install hint is not in the message: {error}") from error
@@ -146,21 +146,21 @@ class TeacherContract:
 
     # Physics
 
-    def test_forces_are_the_slope_of_the_energy(self) -> None:
-        """F = −dE/dx by finite difference, without a cell and, where it can, in one."""
-        self._needs_slopes()
+    def test_forces_are_minus_the_energy_gradient(self) -> None:
+        """F = −dE/dx by finite difference, without a cell and, if the teacher supports cells, in one."""
+        self._needs_gradient_forces()
         for atoms in self._structures():
             potential_checks.check_forces_are_the_slope_of_the_energy(self._potential(), atoms, tolerance=self.slope)
 
     def test_stress_is_the_strain_derivative(self) -> None:
         """Stress by finite difference, in a triclinic cell."""
-        self._needs_slopes()
+        self._needs_gradient_forces()
         potential_checks.check_stress_is_the_strain_derivative(
             self._potential(), self._known(self.crystal()), tolerance=self.stress_slope
         )
 
-    def test_a_bond_is_as_stiff_as_in_nature(self) -> None:
-        """Energies in eV and lengths in Å: any other unit is off by a factor of at least 3."""
+    def test_a_bond_has_the_experimental_stiffness(self) -> None:
+        """Energies are in eV and lengths in Å: any other unit changes the stiffness by a factor of at least 3."""
         atoms, i, j, stiffness = self.bond()
         self._known(atoms)
         along = atoms.positions[j] - atoms.positions[i]
@@ -175,11 +175,11 @@ class TeacherContract:
         if not stiffness / 2 < found < stiffness * 2:
             raise AssertionError(
                 f"units: the bond {atoms.symbols[i]}–{atoms.symbols[j]} has a stiffness of {found:.3g} eV/Å², "
-                f"in nature {stiffness:.3g}; are energies in eV and lengths in Å?"
+                f"the experimental value is {stiffness:.3g}; are energies in eV and lengths in Å?"
             )
 
     def test_labels_do_not_depend_on_place_orientation_or_order(self) -> None:
-        """Translation, rotation, inversion and permutation; lattice vectors in a cell."""
+        """Labels obey translation, rotation, inversion, permutation, and shifts by lattice vectors in a cell."""
         potential = self._potential()
         for atoms in self._structures():
             potential_checks.check_translation_changes_nothing(potential, atoms, self.invariance)
@@ -191,23 +191,23 @@ class TeacherContract:
                 potential_checks.check_inversion_reverses_forces(potential, atoms, self.invariance)
 
     def test_a_dummy_cell_without_pbc_has_no_effect(self) -> None:
-        """A molecule in a cell that means nothing, with pbc off, has no images."""
+        """A molecule in a cell with pbc off has no periodic images."""
         atoms = self._known(self.molecule())
         boxed = atoms.copy()
         boxed.set_cell([[3.1, 0.2, 0.0], [0.4, 2.9, -0.3], [0.1, 0.5, 3.3]])
         self._compare(self._labels(boxed), self._labels(atoms), to_batch(atoms), "in a dummy cell")
 
     def test_batch_equals_singles(self) -> None:
-        """Structures of different sizes, in a cell or not, labelled together as alone."""
+        """Structures of different sizes, with or without a cell, get the same labels together as alone."""
         structure = self._known(self.molecule())
         frames = [structure, self._known(self.bond()[0]), *self._structures()[1:], _moved(structure)]
         potential_checks.check_batch_equals_singles(self._potential(), frames, self.invariance)
 
     def test_a_charge_changes_the_energy(self) -> None:
-        """A teacher that takes charges does not ignore them."""
+        """A teacher that supports charges does not ignore them."""
         card = self._potential().card
         if card.charges != "any":
-            raise SkipTest("charges are refused")
+            raise SkipTest("the teacher supports neutral systems only")
         atoms = self._known(self.molecule())
         neutral = self._labels(atoms)
         atoms.info["charge"] = 1.0
@@ -218,7 +218,7 @@ class TeacherContract:
         if not abs(float(charged.energy[0] - neutral.energy[0])) > 0.1:
             raise AssertionError("the energy of the cation is that of the neutral molecule: the charge is ignored")
 
-    # Labels are reproducible, and the process stays as it was
+    # Reproducible labels, and an unchanged process
 
     def test_labels_are_reproducible(self) -> None:
         """The same structure again, after another one, and from a teacher loaded anew."""
@@ -248,7 +248,7 @@ class TeacherContract:
         self._same_labels(there, here, to_batch(atoms), "in another process")
 
     def test_inputs_and_settings_are_left_alone_and_nothing_is_printed(self) -> None:
-        """Positions, torch's globals, random states and the terminal are as before; a caller's no_grad is obeyed."""
+        """Positions, torch's globals and random states are unchanged, nothing is printed, and no_grad is respected."""
         batch = to_batch(self._known(self.molecule()))
         kept = {name: getattr(batch, name).clone() for name in ("positions", "atomic_numbers", "cell", "pbc")}
         with isolation.recorded_output() as written, isolation.recorded_changes() as changed:
@@ -263,17 +263,17 @@ class TeacherContract:
             if not torch.equal(getattr(batch, name), before):
                 raise AssertionError(f"the caller's {name} were changed")
         if batch.positions.requires_grad or (plain.forces is not None and plain.forces.requires_grad):
-            raise AssertionError("a gradient was left on: positions and labels must be plain numbers")
+            raise AssertionError("positions or labels require a gradient; they must be detached")
 
-    # What it cannot serve
+    # Unsupported input
 
     def test_bad_input_is_refused_before_the_engine_is_called(self) -> None:
-        """NaN, infinity, nothing at all, unknown elements, charges and multiplicities it was not made for."""
+        """NaN, infinity, no atoms, unknown elements, unsupported charges and multiplicities are refused."""
         potential = copy.copy(self._potential())
         atoms = self._known(self.molecule())
 
         def called(*_: object) -> Prediction:
-            raise AssertionError("the engine was called with input that cannot be served")
+            raise AssertionError("the engine was called with input that must be refused")
 
         potential.predict_checked = called  # type: ignore[method-assign, assignment]
         for name, batch, wanted in _bad_batches(potential, atoms):
@@ -286,7 +286,7 @@ class TeacherContract:
             raise AssertionError(f"{name} was accepted")
 
     def test_overlapping_atoms_are_refused(self) -> None:
-        """Two atoms on nearly one place give one clear error, not a number."""
+        """Two atoms at nearly the same place give one clear error, not an energy."""
         atoms = self._known(self.molecule())
         atoms.positions[1] = atoms.positions[0] + [0.05, 0.0, 0.0]
         try:
@@ -295,7 +295,7 @@ class TeacherContract:
             return
         raise AssertionError("atoms 0.05 Å apart were labelled")
 
-    # What the tests above share
+    # Shared by the tests above
 
     def _teacher(self) -> Teacher:
         return plugins.teacher(self.teacher) if isinstance(self.teacher, str) else self.teacher
@@ -313,27 +313,29 @@ class TeacherContract:
     def _known(self, atoms: Atoms) -> Atoms:
         card = self._potential().card
         if not set(atoms.numbers.tolist()) <= set(card.elements):
-            raise SkipTest(f"{atoms.get_chemical_formula()} holds elements it does not know: override the structure")
+            raise SkipTest(
+                f"{atoms.get_chemical_formula()} has elements unknown to the teacher: override the structure"
+            )
         return atoms
 
     def _structures(self) -> list[Atoms]:
-        """Return the molecule and, where stresses show that it knows cells, the crystal."""
+        """Return the molecule and, if the teacher gives stresses, the crystal."""
         frames = [self._known(self.molecule())]
         return [*frames, self._known(self.crystal())] if "stress" in self._potential().supports else frames
 
     def _is_conservative(self) -> bool:
         return bool(self._potential().card.teacher["settings"].get("conservative", True))
 
-    def _needs_slopes(self) -> None:
+    def _needs_gradient_forces(self) -> None:
         if not self._is_conservative():
-            raise SkipTest("the card says that its forces are not the slope of its energy")
+            raise SkipTest("the card states that the forces are not the gradient of the energy")
 
     def _compare(self, found: Prediction, wanted: Prediction, batch: AtomicBatch, what: str) -> None:
         assert_prediction_close(found, wanted, batch, self.invariance, what)
 
     def _same_labels(self, found: Prediction, wanted: Prediction, batch: AtomicBatch, what: str) -> None:
         if found.forces is None or wanted.forces is None:
-            raise AssertionError("forces were wanted, None came")
+            raise AssertionError("forces were requested, None was returned")
         compared = {difference.quantity: difference for difference in differences(found, wanted, batch)}
         energy, forces = abs(compared["energy"].found - compared["energy"].wanted), compared["forces"].largest
         if not (energy <= self.reproducible and forces <= self.reproducible):
@@ -357,7 +359,7 @@ print(json.dumps([found.energy.tolist(), found.forces.tolist()]))
 
 
 def _arrays(batch: AtomicBatch) -> dict[str, Any]:
-    """Return one structure as arguments of :func:`~mlff_core.structures.batch.single` that can be pickled."""
+    """Return one structure as picklable arguments of :func:`~mlff_core.structures.batch.single`."""
     return {
         "positions": batch.positions.tolist(),
         "atomic_numbers": batch.atomic_numbers.tolist(),
@@ -375,7 +377,7 @@ def _moved(atoms: Atoms) -> Atoms:
 
 
 def _bad_batches(potential: Potential, atoms: Atoms) -> list[tuple[str, AtomicBatch, type[MlffError]]]:
-    """Return batches that must be refused: what is wrong, the batch, the error wanted."""
+    """Return batches that must be refused: a description, the batch, and the expected error."""
     good = to_batch(atoms)
     bad: list[tuple[str, AtomicBatch, type[MlffError]]] = []
     for value in (float("nan"), float("inf")):

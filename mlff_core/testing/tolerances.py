@@ -1,4 +1,4 @@
-"""Comparisons that say which quantity is off, by how much, and where."""
+"""Comparison of predictions; the error names the quantity, its deviation and the place."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mlff_core.tolerance import Tolerance
 def assert_prediction_close(
     found: Prediction, wanted: Prediction, batch: AtomicBatch, tolerance: Tolerance, what: str
 ) -> None:
-    """Check everything that both predictions of ``batch`` hold.
+    """Check every quantity that both predictions of ``batch`` hold.
 
     Raises
     ------
     AssertionError
-        The first quantity that is off, or has another shape: energy, forces, stress, then atom energies. Names the
-        worst structure, atom and component; NaN counts as wrong.
+        A quantity deviates too much or has the wrong shape. Energy, forces, stress and atom energies are checked in
+        this order; the message names the worst structure, atom and component. NaN counts as wrong.
     """
     try:
         for difference in differences(found, wanted, batch):
             if difference.quantity == "stress":
-                # No structure here is under a pressure that would excuse more rounding.
+                # No structure here has a pressure that would justify a larger tolerance.
                 difference = replace(difference, scale=1.0)
             if not difference.is_within(tolerance):
                 raise AssertionError(f"{what}: {difference.explained(tolerance)}")

@@ -1,4 +1,4 @@
-"""Active learning: a committee of students finds in its own dynamics what the teacher should label next.
+"""Active learning: a committee of students selects, from its own dynamics, structures for the teacher to label.
 
 Registers ``mlff distill active``.
 """

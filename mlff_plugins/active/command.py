@@ -1,4 +1,4 @@
-"""``mlff distill``: what goes beyond one training."""
+"""``mlff distill``: improving students by active learning."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ import click
 
 @click.group()
 def command() -> None:
-    """Improve students by active learning."""
+    """Improve students by active learning.
+
+    \b
+    Example:
+      mlff distill active active.toml
+    """  # noqa: D301
 
 
 @command.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, as in rounds=3.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, such as rounds=3.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def active(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Label what a committee of students is unsure of, and train again.
+    """Label structures that a committee of students is unsure of, and train again.
 
-    In each round the students run molecular dynamics, the teacher labels frames they are unsure of, and they are
-    trained anew. A control goes the same way with as many frames taken at random. The table says what each round came
-    to on a fixed test set. Killed at any moment, it goes on when the same line is given again.
+    In each round the students run molecular dynamics, the teacher labels frames with a large uncertainty, and the
+    students are trained again. A control does the same with as many random frames. The table gives the errors of each
+    round on a fixed test set. If a run is killed, give the same command again: it continues.
     """
     from dataclasses import asdict
     from functools import partial

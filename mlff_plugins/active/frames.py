@@ -1,4 +1,4 @@
-"""The frames that students find in their own dynamics, and how sure they are of each."""
+"""Frames from the students' own dynamics, and the uncertainty of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 KIND = "active"
-"""Kind of geometry that such frames are in a data set."""
+"""Kind of geometry of these frames in a data set."""
 
 QUANTILE = 0.95
 
@@ -35,11 +35,11 @@ class Found:
     Parameters
     ----------
     structures
-        Not labelled; each belongs to the molecule its run started from.
+        Structures without labels; each belongs to the molecule of its run's start.
     deviations
         Largest standard deviation of a force component in each, shape (n_frames,), eV/Å.
     n_ended
-        Runs that ended before their time.
+        Number of runs that ended early.
     """
 
     structures: list[LabelledStructure]
@@ -68,24 +68,24 @@ def sample(
     folder: Path,
     on_run: Callable[[int], None],
 ) -> Found:
-    """Run the dynamics of a round, or go on with it, and return its frames without those it started from.
+    """Run or continue the dynamics of a round, and return its frames without the initial ones.
 
     Parameters
     ----------
     potential
         The committee.
     dataset
-        With a split; runs start from structures of its training part.
+        Data set with a split; runs start from structures of its training part.
     settings
-        How long, how hot.
+        Length, temperature and other settings of the runs.
     threshold
         eV/Å; a run ends above ``settings.ceiling`` times this.
     seed
-        Of the choice of structures and of velocities.
+        Seed of the choice of structures and of velocities.
     folder
         Of the runs.
     on_run
-        Called with the number of runs done.
+        Called with the number of finished runs.
     """
     import ase.io
 
@@ -110,7 +110,7 @@ def sample(
         try:
             run_md(watched, to_atoms(start), steps, folder / str(k), restart=True)
         except MlffError:
-            # Unsure or broken: what came before is what is looked for.
+            # Too uncertain, or the model failed: the frames before this are the useful ones.
             n_ended += 1
         trajectory = folder / str(k) / steps.trajectory
         if trajectory.exists():

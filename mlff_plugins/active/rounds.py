@@ -1,4 +1,4 @@
-"""The rounds of active learning, each step of which leaves a file by which a killed run goes on."""
+"""The rounds of active learning; each step writes a file, so that a killed run can continue."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ COMMITTEE, RESULT, LABELS, SETTINGS, START = "committee.toml", "result.json", "l
 
 @dataclass(frozen=True)
 class Round:
-    """What a round came to, judged on the test set.
+    """Result of a round on the test set.
 
     Parameters
     ----------
     arm
         ``"uncertain"``, or ``"random"`` for the control; the first training belongs to both.
     number
-        Of the round; 0 is the first training.
+        Number of the round; 0 is the first training.
     n_train
-        Structures trained on.
+        Number of training structures.
     n_added
-        Of those, labelled in this round.
+        Number of them that were labelled in this round.
     n_candidates
-        Frames that could have been chosen: above the threshold, or all for the control.
+        Number of frames to choose from: those above the threshold, or all for the control.
     threshold
         eV/Å.
     force_mae, force_rmse
@@ -53,7 +53,7 @@ class Round:
     energy_mae_mev_per_atom
         Of the committee's mean, meV/atom.
     coverage
-        Share of the force components inside their 90 % interval, 0–1.
+        Fraction of the force components inside their 90 % interval, 0–1.
     """
 
     arm: str
@@ -75,26 +75,26 @@ def run_active(
     reporter: Callable[[], Reporter] = Reporter,
     on_message: Callable[[str], None] = lambda _: None,
 ) -> list[Round]:
-    """Train, look for what the students do not know, label it, train again; return what each round came to.
+    """Run the rounds of training, sampling, labelling and training again, and return the result of each.
 
-    Killed at any moment and called again with the same settings, it goes on where it was.
+    A killed run continues when it is called again with the same settings.
 
     Parameters
     ----------
     config
         The settings.
     teacher
-        Loads the teacher; called when something is to be labelled.
+        Loads the teacher; called when structures must be labelled.
     reporter
-        Makes what is told how each training goes.
+        Makes the reporter of each training.
     on_message
-        Called with a line for each thing that has been done.
+        Called with a line of text after each step.
 
     Raises
     ------
     InputError
-        Other settings than the run in the folder was begun with, another process at work in it, another teacher than
-        the data set's, or nothing found above the threshold.
+        The settings differ from those of the run in the folder, another process works in it, the teacher is not that of
+        the data set, or no frame is above the threshold.
     """
     run = _Run(config, teacher, reporter, on_message)
     with one_writer(config.out):
@@ -117,7 +117,7 @@ def _all_rounds(run: _Run, config: ActiveConfig) -> list[Round]:
 
 
 class _Run:
-    """The steps of a run, each skipped where its file is there."""
+    """The steps of a run; a step is skipped if its file exists."""
 
     def __init__(
         self,
@@ -131,17 +131,17 @@ class _Run:
         self.teacher: Potential | None = None
 
     def begin(self) -> None:
-        """Write settings and starting set, or check that they are the ones there."""
+        """Write settings and initial data set, or check that they are the same as in the folder."""
         out, path = self.config.out, self.config.out / SETTINGS
         if path.exists():
             before, now = to_dict(load_config(ActiveConfig, path)), to_dict(self.config)
             differing = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
             if differing:
                 raise InputError(
-                    f"the run in {out} was begun with other settings ({', '.join(differing)}); give those, or "
+                    f"the run in {out} was started with other settings ({', '.join(differing)}); give those, or "
                     "another out"
                 )
-            self.say(f"going on with the run in {out}")
+            self.say(f"continuing the run in {out}")
         else:
             make_folder(out)
             save_config(path, self.config)
@@ -149,7 +149,7 @@ class _Run:
             write_start(out / START, self.training.data)
 
     def judged(self, folder: Path, labels: Path, arm: str, number: int) -> Round:
-        """Return what a round came to, its students trained."""
+        """Train the students of a round and return its result."""
         result = folder / RESULT
         if not result.exists():
             ensemble = self.trained(folder, labels)
@@ -185,14 +185,16 @@ class _Run:
             for k in range(self.config.members):
                 settings = replace(
                     self.training,
-                    # What the start holds was chosen already.
+                    # The initial data set was chosen already.
                     data=replace(self.training.data, path=labels, max_structures=None),
                     out=folder / f"student-{k}",
                     seed=self.config.seed + k,
                 )
                 result = Trainer(settings, self.reporter()).fit(resume=True)
                 if result.status != "finished":
-                    raise InputError(f"the training in {result.out} was stopped before its end; start again to go on")
+                    raise InputError(
+                        f"the training in {result.out} was stopped before its end; give the same command to continue"
+                    )
                 models.append(str(result.model))
             students = [load(model, device=self.training.device) for model in models]
             with Dataset(labels) as dataset:
@@ -203,10 +205,10 @@ class _Run:
         return committee
 
     def extended(self, folder: Path, before: Path, labels: Path, arm: str, number: int, n_labels: int) -> Path:
-        """Return the data set of a round: the one before, and what was found and labelled since."""
+        """Return the data set of a round: that of the round before, and the structures labelled since."""
         path, kept = folder / LABELS, folder / "labels"
         if path.exists():
-            # Killed between the two last lines of this, perhaps.
+            # The run may have been killed between the last two lines of this method.
             shutil.rmtree(kept, ignore_errors=True)
             return path
         make_folder(folder)
@@ -221,7 +223,7 @@ class _Run:
                 sampling,
                 threshold,
                 (seed, number),
-                # In the first round both arms look at the same dynamics.
+                # In the first round both arms use the same dynamics.
                 before / "md",
                 lambda done: self.say(f"round {number}, {arm}: {done} of {n_runs} runs") if done == n_runs else None,
             )
@@ -232,7 +234,7 @@ class _Run:
             if len(order) == 0:
                 raise InputError(
                     f"none of {len(found.structures)} frames is above {threshold:.3g} eV/Å ({found.n_ended} of "
-                    f"{n_runs} runs ended early): lower the threshold, sample longer or hotter, or be content"
+                    f"{n_runs} runs ended early): lower the threshold, or sample longer or at a higher temperature"
                 )
             if self.teacher is None:
                 self.teacher = self.make_teacher()
@@ -251,6 +253,6 @@ class _Run:
             f"round {number}, {arm}: {len(found.structures)} frames, {len(order)} to choose from, "
             f"{len(added)} labelled, {found.n_ended} runs ended early"
         )
-        # Everything labelled is in the set now.
+        # All labelled structures are in the data set now.
         shutil.rmtree(kept)
         return path

@@ -1,4 +1,4 @@
-"""The data sets of the rounds: what training starts from, and what each round adds to it."""
+"""The data sets of the rounds: the initial one, and the structures that each round adds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mlff_core.training.subsets import training_and_validation
 from mlff_plugins.active.frames import KIND
 
 BATCH = 8
-"""Structures labelled before they are kept: what a run that is killed loses."""
+"""Structures labelled between two saves, and so the most that a killed run loses."""
 
 
 def write_start(path: Path, section: DataSection) -> None:
-    """Write what a training with these settings would learn from and validate on, as a data set with a split."""
+    """Write the training and validation structures of these settings as a data set with a split."""
     with Dataset(section.path) as dataset:
         train, validation = training_and_validation(dataset, section)
 
@@ -45,10 +45,10 @@ def write_start(path: Path, section: DataSection) -> None:
 def labelled(
     teacher: Potential, candidates: Sequence[LabelledStructure], n: int, folder: Path
 ) -> list[LabelledStructure]:
-    """Return the first ``n`` structures that the teacher can label and whose forces are not absurd.
+    """Return the first ``n`` structures that the teacher can label with forces below the limit.
 
-    Each batch is kept in ``folder`` when it is labelled, so that a run that is killed loses one and labels no other
-    again. ``folder.skipped.jsonl`` says what the teacher failed on, and why.
+    Each labelled batch is saved in ``folder``, so that a killed run loses one batch at most.
+    ``folder.skipped.jsonl`` lists the structures that the teacher failed on, and the reasons.
     """
     shards = Shards(folder, {"command": "distill active", "teacher": teacher.card.name})
     n_found = start = k = 0
@@ -73,18 +73,18 @@ def _labelled_batch(teacher: Potential, candidates: Sequence[LabelledStructure],
 
 
 def check_teacher(teacher: Potential, dataset: Dataset) -> None:
-    """Refuse a teacher other than the data set's, whose energies have another zero.
+    """Refuse a teacher other than that of the data set: its energies have another zero.
 
     Raises
     ------
     InputError
-        Names both.
+        The teachers differ; the message names both.
     """
     ours, theirs = teacher.card.teacher.get("name", teacher.card.name), dataset.teacher.get("name")
     if ours != theirs:
         raise InputError(
             f"{dataset.path} was labelled by {theirs or 'an unknown teacher'}, and the teacher given is {ours}: their "
-            "energies do not compare. Give the data set's teacher, or label it anew"
+            "energies are not comparable. Give the data set's teacher, or label the data set again"
         )
 
 
@@ -95,7 +95,7 @@ def write_extended(path: Path, dataset: Dataset, added: Sequence[LabelledStructu
         for structure in dataset.structures():
             yield replace(structure, smiles=None)
         for structure in added:
-            # What only some structures have, no data set can hold.
+            # A data set cannot hold a label that only some structures have.
             yield structure if dataset.has("atom_energies") else replace(structure, atom_energies=None)
 
     write_dataset(

@@ -1,4 +1,4 @@
-"""Every setting of active learning, as :class:`ActiveConfig`; each section is a table of the TOML file."""
+"""The settings of active learning, as :class:`ActiveConfig`; each section is a table of the TOML file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def _positive(config: Any, *names: str) -> None:
 
 @dataclass(frozen=True)
 class SamplingSection:
-    """How students look for what they do not know: molecular dynamics from structures they were trained on.
+    """Settings of the molecular dynamics of the students, which starts from structures of their training set.
 
     Parameters
     ----------
     trajectories
-        Runs in each round, each from another structure.
+        Number of runs in each round, each from another structure.
     time_ps, timestep_fs
         Length of each run, ps, and of a step, fs.
     temperature_kelvin, friction_per_ps
         Of the Langevin thermostat, kelvin and 1/ps.
     frame_every
-        Steps between the frames that are looked at.
+        Steps between frames.
     ceiling
-        A run ends above so many times the threshold: what a student makes of a broken molecule teaches little.
+        A run ends above this multiple of the threshold, since frames of a broken molecule are of little use.
     """
 
     trajectories: int = 20
@@ -62,31 +62,31 @@ class ActiveConfig:
     Parameters
     ----------
     train
-        Settings of the training of one student, as ``mlff train`` takes them; its data set is what the first round
-        starts from. Folder, data and seed of each student are set here.
+        Settings of the training of one student, as for ``mlff train``; its data set is that of the first round. Folder,
+        data and seed of each student are set here.
     teacher
-        Labels what is found; the one that labelled the data set.
+        Teacher of the new structures; it must be the one that labelled the data set.
     test
-        Labelled structures that every round is judged on.
+        Labelled structures on which every round is tested.
     test_split
-        Part of them, None for all.
+        Split of them; None for all.
     out
         Folder for everything.
     teacher_options
-        What the teacher takes.
+        Options of the teacher.
     seed
-        Of the choice of structures, velocities and frames, and of the first student.
+        Seed of the choice of structures, velocities and frames, and of the first student.
     members
-        Students in a committee.
+        Number of students in the committee.
     rounds
-        After the first training.
+        Number of rounds after the first training.
     frames
-        Labels at most in each round.
+        Largest number of labels in each round.
     threshold
-        Frames in which the standard deviation of a force component is above this are labelled, eV/Å. None takes, in
-        each round, what 95 % of the validation structures stay below.
+        Frames with a standard deviation of a force component above this are labelled, eV/Å. None takes, in each round,
+        the 95 % quantile of the validation structures.
     control
-        Go the same way with frames taken at random, for comparison.
+        Also run the rounds with random frames, for comparison.
     sampling
         See :class:`SamplingSection`.
     """

@@ -1,6 +1,6 @@
-"""ASE: :class:`MLFFCalculator`, and the engine that other tools reach by the name ``ase``.
+"""ASE: :class:`MLFFCalculator`, and the engine ``ase``.
 
-Importing this module imports neither torch nor ASE's calculators; ``MLFFCalculator`` is imported when it is asked for.
+Importing this module imports neither torch nor ASE's calculators; ``MLFFCalculator`` is imported at its first use.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.hookspecs import hookimpl
+from mlff_core.plugins.on_demand import attributes_on_demand
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
@@ -65,9 +66,4 @@ def mlff_register_engines() -> Iterable[Engine]:
     return [ASEEngine()]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "MLFFCalculator":
-        from mlff_plugins.ase.calculator import MLFFCalculator
-
-        return MLFFCalculator
-    raise AttributeError(f"module 'mlff_plugins.ase' has no attribute {name!r}")
+__getattr__ = attributes_on_demand(__name__, {"MLFFCalculator": "calculator"})

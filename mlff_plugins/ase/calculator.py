@@ -23,7 +23,7 @@ DEFAULT_SKIN = 1.0
 """Å."""
 
 ATOMS_PER_CALL = 4096
-"""Structures of a list are evaluated together up to about this many atoms, which bounds the memory."""
+"""Structures of a list are evaluated together up to about this many atoms, to limit the memory."""
 
 _NAME_IN_CORE = {
     "energy": "energy",
@@ -40,11 +40,11 @@ _STATE_IN_INFO = ("charge", "spin_multiplicity")
 class MLFFCalculator(Calculator):
     """An ASE calculator driven by a trained model.
 
-    Gives ``energy``, ``free_energy`` (the same), ``forces``, ``stress`` and ``energies`` (the atoms' shares), as far as
-    the model does; of a committee also ``energy_std`` (eV) and ``forces_std`` (n_atoms, 3) (eV/Å), its standard
-    deviations, for which ASE has no names: ``calc.results`` and ``calc.get_property`` give them. The total charge is
+    Gives ``energy``, ``free_energy`` (the same), ``forces``, ``stress`` and ``energies`` (of the atoms), if the model
+    has them. A committee also gives its standard deviations ``energy_std`` (eV) and ``forces_std`` (n_atoms, 3) (eV/Å).
+    ASE has no names for these: use ``calc.results`` and ``calc.get_property``. The total charge is
     ``atoms.info["charge"]``, the multiplicity ``atoms.info["spin_multiplicity"]``.
-    The stress is computed for periodic structures and wherever it is asked for.
+    The stress is computed for periodic structures, and for others when it is requested.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ class MLFFCalculator(Calculator):
     dtype
         ``"float32"`` or ``"float64"``; a potential keeps its own.
     skin
-        Å; neighbours are searched anew when an atom has moved by half of it. Numbers do not depend on it.
+        Å; the neighbour list is rebuilt when an atom has moved by half of it. The results do not depend on it.
     kernel
         ``"auto"`` or the name of a kernel; a potential keeps its own.
 
     Raises
     ------
     CheckpointError
-        The file is missing, damaged or foreign.
+        The file is missing, damaged or of another format.
     InputError
         Unknown device, dtype or kernel.
 
@@ -103,7 +103,7 @@ class MLFFCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Fill ``self.results``; ASE calls this when something has changed or is asked for the first time.
+        """Fill ``self.results``; ASE calls this after a change and for a new property.
 
         Raises
         ------
@@ -129,9 +129,9 @@ class MLFFCalculator(Calculator):
         self.results = from_prediction(self._running.predict(batch, want=want), [len(atoms)])[0]
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """Return what has changed since the last calculation, charge and multiplicity in ``atoms.info`` included.
+        """Return the changes since the last calculation, including charge and multiplicity in ``atoms.info``.
 
-        Numbers are compared exactly, which takes a tenth of the time of ASE's comparison within 1e-15.
+        Numbers are compared exactly, in a tenth of the time of ASE's comparison within 1e-15.
         """
         if self.atoms is None or tol != 1e-15:
             changes: list[str] = super().check_state(atoms, tol=tol)
@@ -144,7 +144,7 @@ class MLFFCalculator(Calculator):
         return changes
 
     def export_properties(self) -> Properties:
-        """Return those of the results that ASE has a name for."""
+        """Return the results that have a name in ASE."""
         return Properties({name: value for name, value in self.results.items() if name not in DEVIATIONS})
 
     def calculate_many(
@@ -179,7 +179,7 @@ class MLFFCalculator(Calculator):
                 stop += 1
             chunk = list(frames[start:stop])
             batch = to_batch(chunk, device=self.potential.device, dtype=self.potential.dtype)
-            # Not through the Verlet list, which serves one structure that moves.
+            # Not through the Verlet list, which is for one moving structure.
             results += from_prediction(self.potential.predict(batch, want=want), [len(frame) for frame in chunk])
             start = stop
         return results
@@ -187,8 +187,8 @@ class MLFFCalculator(Calculator):
     def get_hessian(self, atoms: Atoms | None = None) -> npt.NDArray[np.float64]:
         """Return the second derivatives of the energy, shape (3·n_atoms, 3·n_atoms), eV/Å².
 
-        Rows and columns run over x, y, z of the first atom, then of the second: what
-        ``ase.vibrations.VibrationsData.from_2d`` takes.
+        Rows and columns run over x, y, z of the first atom, then of the second, as in
+        ``ase.vibrations.VibrationsData.from_2d``.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Between ASE's ``Atoms`` and the core's types; both count in eV and Å, only the stress has another order."""
+"""Conversion between ASE's ``Atoms`` and the core's types. Units are the same; the stress has another order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def to_batch(
     device, dtype
         Of the potential.
     before
-        The batch of this one structure when only its positions were others; it is not looked at for anything else.
+        An earlier batch of this structure that differs in the positions only; all else is taken from it.
     """
     if before is not None and isinstance(atoms, Atoms):
         return before.with_positions(torch.tensor(atoms.positions, dtype=dtype, device=device))
@@ -40,16 +40,16 @@ def from_prediction(prediction: Prediction, counts: Sequence[int]) -> list[dict[
     Parameters
     ----------
     prediction
-        Of all structures.
+        Prediction of all structures.
     counts
-        Atoms of each.
+        Number of atoms of each structure.
 
     Returns
     -------
     list of dict
         ``energy`` and ``free_energy``, eV; ``forces`` (n_atoms, 3), eV/Å; ``stress`` (6,), eV/Å³, in Voigt order
-        xx yy zz yz xz xy; ``energies`` (n_atoms,), eV; ``energy_std``, eV, and ``forces_std`` (n_atoms, 3), eV/Å; those
-        that the prediction holds.
+        xx yy zz yz xz xy; ``energies`` (n_atoms,), eV; ``energy_std``, eV, and ``forces_std`` (n_atoms, 3), eV/Å;
+        limited to the quantities of the prediction.
     """
     energy = prediction.energy.detach().cpu().double().numpy()
     results: list[dict[str, Any]] = [{"energy": float(e), "free_energy": float(e)} for e in energy]

@@ -1,4 +1,4 @@
-"""Benchmarks: how long whole MD steps take, alone and beside other programs; registers ``mlff benchmark``."""
+"""Benchmarks: the time of whole MD steps, alone and compared with other programs; registers ``mlff benchmark``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlff benchmark``: how long whole MD steps take."""
+"""``mlff benchmark``: the time of whole MD steps."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.option("--systems", default="", help="Names, comma-separated: ethanol-9, hexanol-21x32, water-504, 49, 32x49 …")
+@click.option(
+    "--systems", default="", help="Systems, comma-separated: ethanol-9, hexanol-21x32, water-504, 49, 32x49 …"
+)
 @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the machine and versions.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON that includes machine and versions.")
 @device_option
 @dtype_option
-@click.option("--peers", default="", help="Other programs to time beside it, comma-separated: schnetpack, torchani …")
+@click.option("--peers", default="", help="Other programs to compare with, comma-separated: schnetpack, torchani …")
 @click.option(
     "--peer-envs",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the peers' environments, made by benchmarks/peers/make_envs.py.",
 )
-@click.option("--no-memory", is_flag=True, help="With peers: leave out the measurement of peak memory.")
+@click.option("--no-memory", is_flag=True, help="With --peers: do not measure peak memory.")
 def command(
     model: str,
     systems: str,
@@ -41,12 +43,16 @@ def command(
     peer_envs: Path | None,
     no_memory: bool,
 ) -> None:
-    """Time whole MD steps of a model.
+    """Measure the time of whole MD steps of a model.
 
-    MODEL is a name (mlff models list) or a path. Atoms move at every step, and the search for neighbours is in the
-    time; the figures are medians over repeats. With --peers all take turns on the same moving atoms, each in a process
-    of its own on one thread of the CPU, and processor time counts.
-    """
+    MODEL is a name (mlff models list) or a path. Atoms move at every step, and the time includes the neighbour search;
+    reported times are medians over repeats. With --peers all programs run alternately on the same moving atoms, each in
+    its own process on one CPU thread, and the processor time is reported.
+
+    \b
+    Example:
+      mlff benchmark organic-tiny --systems ethanol-9,water-504
+    """  # noqa: D301
     names = [name.strip() for name in systems.split(",") if name.strip()]
     if peers:
         if device not in ("auto", "cpu"):
@@ -60,7 +66,7 @@ def command(
 
 
 def _about(model: str, dtype: str, device: str) -> dict[str, Any]:
-    """Return what JSON says of the model and the machine."""
+    """Return the description of model and machine for JSON."""
     from mlff_core import load
     from mlff_core.models.checkpoint import file_sha256
     from mlff_core.models.registry import resolve
@@ -111,9 +117,9 @@ def _print_timings(timings: list[Timing]) -> None:
             table.add_row(timing.system, str(timing.n_atoms), "–")
             click.echo(f"{timing.system}: {timing.message}", err=True)
             continue
-        figures = (timing.ms_per_step, timing.ms_per_step_min, timing.ms_per_step_max)
+        times = (timing.ms_per_step, timing.ms_per_step_min, timing.ms_per_step_max)
         rate = (timing.atoms_per_s, timing.ns_per_day)
-        table.add_row(timing.system, str(timing.n_atoms), *(f"{x:.3f}" for x in figures), *(f"{x:.3g}" for x in rate))
+        table.add_row(timing.system, str(timing.n_atoms), *(f"{x:.3f}" for x in times), *(f"{x:.3g}" for x in rate))
     Console().print(table)
 
 

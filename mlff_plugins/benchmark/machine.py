@@ -1,4 +1,4 @@
-"""What a benchmark ran on: processor, threads, device, versions, and the commit of the code."""
+"""Description of the machine of a benchmark: processor, threads, device, versions, and commit of the code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Return what the timings were taken on: processor, threads, device, versions."""
+    """Return processor, threads, device and versions."""
     packages = ("mlff-hub", "torch", "numpy", "ase", "vesin")
     return {
         "processor": _processor(),
@@ -24,9 +24,9 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit this package is run from, with ``-dirty`` where files have changed since.
+    """Return the commit of the running code, with ``-dirty`` if files have changed since.
 
-    None where it is installed otherwise, or there is no git.
+    None if the package does not run from a git checkout, or git is missing.
     """
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():

@@ -1,4 +1,4 @@
-"""The structures that are timed, by name: chain molecules, batches of them, and boxes of water."""
+"""The structures of the benchmarks, by name: chain molecules, batches of them, and boxes of water."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SYSTEMS = (
     "water-648",
     "water-1536",
 )
-"""Timed unless others are asked for: a molecule of n atoms, ``x32`` a batch of 32 of them, a periodic box of water."""
+"""Default systems: a molecule of n atoms, ``x32`` a batch of 32 of them, a periodic box of water."""
 
 CHAINS = {"ethanol-9": (2, 8), "hexanol-21": (6, 8), "hexylamine-22": (6, 7), "pentadecylamine-49": (15, 7)}
-"""Carbon atoms in the chain, and the atomic number of its end."""
+"""Number of carbon atoms in the chain, and the atomic number of its end."""
 
 WATER_VOLUME = 29.97
 """Å³ a molecule, at 0.998 g/cm³."""
@@ -32,7 +32,7 @@ WATER_VOLUME = 29.97
 def build(system: str) -> list[Atoms]:
     """Return the structures of a system by its name, such as ``"ethanol-9"``, ``"hexanol-21x32"``, ``"water-504"``.
 
-    A number alone is the molecule of so many atoms, or else so much water; ``"32x49"`` is a batch of 32 of it.
+    A number alone is the molecule with this number of atoms, or else a box of water; ``"32x49"`` is a batch of 32.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def chain(n_carbon: int, end: int) -> Atoms:
         up = 1.0 if k % 2 else -1.0
         outward = np.array([0.0, up * np.cos(half), np.sin(half)])
         directions = [outward, outward * [1, 1, -1]]
-        # Where the chain ends, a hydrogen takes the place of the next link.
+        # At the ends of the chain a hydrogen replaces the next link.
         link = np.array([np.sin(half), -up * np.cos(half), 0.0])
         if k == 0:
             directions.append(link * [-1, 1, 1])
@@ -93,7 +93,7 @@ def chain(n_carbon: int, end: int) -> Atoms:
 
 
 def water_box(n_molecules: int) -> Atoms:
-    """Return a periodic cube of water molecules at the density of the liquid, on a lattice, alike but for small turns.
+    """Return a periodic cube of water molecules at the density of the liquid, on a lattice with small random rotations.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def water_box(n_molecules: int) -> Atoms:
     side = (n_molecules * WATER_VOLUME) ** (1 / 3)
     per_side = int(np.ceil(round(n_molecules ** (1 / 3), 6)))
     grid = np.stack(np.meshgrid(*[np.arange(per_side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    # Empty sites, where the number is no cube, are spread over the box.
+    # If the number is not a cube, the empty sites are spread over the box.
     sites = grid[np.linspace(0, len(grid) - 1, n_molecules).round().astype(int)] * (side / per_side)
     angle = np.deg2rad(104.5)
     molecule = np.array([[0, 0, 0], [0.96, 0, 0], [0.96 * np.cos(angle), 0.96 * np.sin(angle), 0]])
@@ -115,14 +115,14 @@ def water_box(n_molecules: int) -> Atoms:
 
 
 def _shaken(frame: Atoms, seed: int) -> Atoms:
-    """Return the structure with each atom moved a little, so that no two copies are alike."""
+    """Return the structure with small random displacements, so that copies differ."""
     frame = frame.copy()
     frame.positions += np.random.default_rng(seed).normal(scale=0.02, size=frame.positions.shape)
     return frame
 
 
 def selected(names: Sequence[str]) -> list[str]:
-    """Return the systems asked for, all of :data:`SYSTEMS` if none; each must exist.
+    """Return the systems with these names, all of :data:`SYSTEMS` if none is given.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Rows of ``mlff benchmark``: how long MD steps of one named system take."""
+"""Rows of ``mlff benchmark``: the times of MD steps of one system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlff_plugins.benchmark.systems import build
 
 @dataclass(frozen=True)
 class Timing:
-    """How long steps of one system take.
+    """Times of MD steps of one system.
 
     Parameters
     ----------
@@ -29,13 +29,13 @@ class Timing:
     atoms_per_s
         Atoms times steps in a second, by the median.
     ns_per_day
-        At 0.5 fs a step.
+        Simulated time per day with steps of 0.5 fs.
     n_repeats, steps_per_repeat
-        What was timed.
+        Number of repeats, and steps in each.
     neighbour_searches_per_step
-        The others were served by the list under the skin.
+        Neighbour searches per step; the other steps used the list with a skin.
     message
-        Why there is no timing; empty where there is one.
+        Reason if there is no timing; else empty.
     """
 
     system: str
@@ -59,19 +59,19 @@ def time_system(
     n_repeats: int = 5,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Return how long MD steps of a named system take, see :func:`mlff_core.dynamics.step_time.time_steps`.
+    """Return the times of MD steps of a named system, see :func:`mlff_core.dynamics.step_time.time_steps`.
 
-    A system that the model does not know, or that falls apart, is a row with a message.
+    A system with unknown elements, or one that becomes unstable, gives a row with a message.
 
     Parameters
     ----------
     potential
-        What is timed.
+        The potential to time.
     system
         A name such as those in :data:`mlff_plugins.benchmark.systems.SYSTEMS`; ``water-N`` takes any multiple of three,
         ``xK`` any batch.
     n_repeats
-        Of at least 0.1 s and 10 steps each.
+        Number of repeats, each of at least 0.1 s and 10 steps.
     clock
         Seconds.
 

@@ -1,4 +1,4 @@
-"""The whole path from a teacher to MD with a student, on one small molecule; registers ``mlff demo``."""
+"""All steps from a teacher to MD with a student, for one small molecule; registers ``mlff demo``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlff demo``: the whole path from a teacher to MD with a student, on one small molecule."""
+"""``mlff demo``: all steps from a teacher to MD with a student, for one small molecule."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("mlff-demo"),
     show_default=True,
-    help="New folder for everything the demo writes.",
+    help="New folder for the files of the demo.",
 )
 @click.pass_context
 def command(context: click.Context, out: Path) -> None:
-    """Teach, train, validate and run a small student, start to end."""
+    """Label, train, validate and run a small student of ethanol, from start to end."""
     import torch
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -46,7 +46,7 @@ def command(context: click.Context, out: Path) -> None:
             if done >= total:
                 bar.stop()
 
-        # Molecules of nine atoms gain nothing from a second thread, and threads that spin on busy cores lose much.
+        # A second thread does not help for nine atoms, and costs much on busy cores.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -63,20 +63,22 @@ def command(context: click.Context, out: Path) -> None:
 
 
 def _table(result: DemoResult) -> Table:
-    """Return teacher and student side by side."""
+    """Return the table that compares teacher and student."""
     from rich.table import Table
 
-    figures = result.evaluation.figures
-    table = Table(title=f"ethanol, {result.n_test} frames of trajectories the student never saw", title_justify="left")
+    metrics = result.evaluation.figures
+    table = Table(
+        title=f"ethanol, {result.n_test} frames of trajectories that were not used in training", title_justify="left"
+    )
     table.add_column("")
     table.add_column("teacher so3lr", justify="right")
     table.add_column("student ultra-tiny", justify="right")
     rows = [
         ("parameters", "529,852", f"{result.evaluation.card.n_parameters:,}"),
-        ("force MAE, eV/Å", f"(spread {result.force_spread:.3f})", f"{figures['force_mae']:.3f}"),
-        ("force R², by component", "1", f"{figures['force_r2']:.4f}"),
-        ("energy MAE, meV/atom", "0", f"{figures['energy_mae_mev_per_atom']:.2f}"),
-        ("ms an MD step", f"{result.teacher_ms_per_step:.1f}", f"{result.student_ms_per_step:.2f}"),
+        ("force MAE, eV/Å", f"(spread {result.force_spread:.3f})", f"{metrics['force_mae']:.3f}"),
+        ("force R², by component", "1", f"{metrics['force_r2']:.4f}"),
+        ("energy MAE, meV/atom", "0", f"{metrics['energy_mae_mev_per_atom']:.2f}"),
+        ("ms per MD step", f"{result.teacher_ms_per_step:.1f}", f"{result.student_ms_per_step:.2f}"),
         ("NVE 1 ps: drift of the energy, meV", "", f"{1e3 * result.md.conserved_drift:+.2f}"),
         ("NVE 1 ps: mean temperature, K", "", f"{result.md.temperature_kelvin:.0f}"),
         (
@@ -96,7 +98,7 @@ def _next_steps(result: DemoResult) -> str:
 Files in {folder}:
   model.pt             the student, with its card
   ethanol-so3lr.h5     frames and labels
-  validation.json      every figure
+  validation.json      all metrics
   md/                  trajectory and log
   training/            settings, log, state
 

@@ -1,8 +1,7 @@
-"""The whole path on one small molecule: teach, train, judge, run; what ``mlff demo`` does.
+"""The steps of ``mlff demo`` for one small molecule: label, train, judge, run.
 
-Ethanol, labelled by SO3LR. Frames come from trajectories of the teacher's own MD, each with velocities and a
-temperature of its own; whole trajectories are held out, so that the frames the student is judged on are no neighbours
-of those it has seen.
+Ethanol, labelled by SO3LR. Frames come from trajectories of the teacher's MD, each with its own velocities and
+temperature. Whole trajectories are held out, so that test frames are not close in time to training frames.
 """
 
 from __future__ import annotations
@@ -53,24 +52,24 @@ GOOD_R2 = 0.9
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """Results of the demo.
 
     Parameters
     ----------
     folder, dataset, model
-        Where everything is.
+        Paths of the folder, the data set and the model.
     n_train, n_test
-        Frames learned from and frames judged on.
+        Numbers of training and test frames.
     seconds_label, seconds_train
         Wall time, s.
     evaluation
-        The student against the teacher on the frames it never saw.
+        Errors of the student on the test frames, against the teacher.
     force_spread
         Root mean square of the teacher's force components on those frames, eV/Å.
     teacher_ms_per_step, student_ms_per_step
         A whole MD step of one molecule, ms.
     md
-        What the student's run came to.
+        Summary of the student's run.
     """
 
     folder: Path
@@ -88,7 +87,7 @@ class DemoResult:
 
     @property
     def is_good(self) -> bool:
-        """Whether R² of the force components on unseen frames is at least 0.9."""
+        """Whether R² of the force components on test frames is at least 0.9."""
         r2 = self.evaluation.figures["force_r2"]
         return r2 is not None and r2 >= GOOD_R2
 
@@ -100,18 +99,18 @@ def run_demo(
     sampled: Callable[[int, int], None],
     reporter: Reporter | None = None,
 ) -> DemoResult:
-    """Return what came of labelling, training, judging and running, with all files in ``folder``.
+    """Run labelling, training, judging and MD with all files in ``folder``, and return the results.
 
     Parameters
     ----------
     folder
         New or empty.
     say
-        Is told of each stage.
+        Called with the name of each stage.
     sampled
-        Is told (frames made, frames in all) while the teacher labels.
+        Called with (finished frames, all frames) while the teacher labels.
     reporter
-        Is told how training goes.
+        Gets the progress of the training.
 
     Raises
     ------
@@ -145,7 +144,7 @@ def run_demo(
     model = folder / "model.pt"
     model.write_bytes(trained.model.read_bytes())
 
-    say("Judging it on trajectories it never saw")
+    say("Testing it on trajectories that were not used in training")
     student = load(model, device="cpu")
     with Dataset(dataset_path) as dataset:
         evaluation = evaluate(student, dataset, "test")
@@ -154,7 +153,7 @@ def run_demo(
     (folder / "validation.json").write_text(json.dumps(evaluation.to_json(), indent=2) + "\n")
 
     say("Running MD with it: 1 ps, NVE at about 300 K")
-    # Velocities of 600 K at a minimum: half of their energy goes into the bonds.
+    # Velocities of 600 K at a minimum: half of the kinetic energy becomes potential energy.
     settings = MDSettings(ensemble="nve", n_steps=N_MD_STEPS, temperature_kelvin=600.0, log_every=20, frame_every=40)
     start = _ase(frames[0])
     report = run_md(student, start, settings, folder / "md", model_sha256=file_sha256(model))
@@ -183,7 +182,7 @@ def labelled_frames(teacher: Potential, sampled: Callable[[int, int], None]) -> 
     starts = [start] * N_TRAJECTORIES
     total = N_TRAJECTORIES * FRAMES_EACH
     frames: list[LabelledStructure] = []
-    # The first frames of each trajectory are still cold and are kept: a student must know minima too.
+    # The first frames of each trajectory are still cold; they are kept, since a student needs minima too.
     trajectories = langevin_md(
         teacher,
         starts,
@@ -202,7 +201,7 @@ def labelled_frames(teacher: Potential, sampled: Callable[[int, int], None]) -> 
 
 
 def ethanol() -> LabelledStructure:
-    """Return gauche-free ethanol near its minimum (ASE's G2 geometry)."""
+    """Return trans ethanol near its minimum (ASE's G2 geometry)."""
     from ase.build import molecule
 
     atoms = molecule("CH3CH2OH")
@@ -223,7 +222,7 @@ def training(dataset: Path, out: Path) -> TrainConfig:
         log=LogSection(every_steps=25, validate_every_steps=200),
         card=CardSection(
             description="A demonstration: ethanol only, a minute of training at most.",
-            limits=("It has seen one molecule, ethanol, and knows nothing else.",),
+            limits=("It was trained on ethanol only, and is not valid for any other molecule.",),
         ),
     )
 

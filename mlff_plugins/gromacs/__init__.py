@@ -1,4 +1,4 @@
-"""GROMACS: the TorchScript file that its NNPot interface (GROMACS 2025 and later, built with libtorch) reads."""
+"""GROMACS: the TorchScript file for its NNPot interface (GROMACS 2025 and later, built with libtorch)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlff_plugins.gromacs.reopened import ThroughNNPot
 
 CARD = "mlff_card.json"
-"""Name of the extra file, inside the archive, that holds the card."""
+"""Name of the extra file in the archive that holds the card."""
 
 
 class GromacsExporter(Exporter):
@@ -42,7 +42,7 @@ class GromacsExporter(Exporter):
         self.read_options(options)
         network = edge_graph(potential).model
         if potential.dtype != torch.float32:
-            raise UnsupportedError("GROMACS hands positions over in float32, so the file is float32; leave out --dtype")
+            raise UnsupportedError("GROMACS passes positions in float32, so the file is float32; leave out --dtype")
         if Path(path).suffix != self.suffix:
             raise InputError(f"GROMACS opens files that end in {self.suffix}, got {path}")
         content = json.dumps(potential.card.to_dict())

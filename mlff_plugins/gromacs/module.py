@@ -1,6 +1,6 @@
-"""The module that GROMACS's NNPot interface runs: units, neighbours and refusals inside.
+"""The module that GROMACS's NNPot interface runs; it includes units, neighbour search and checks of the input.
 
-No postponed annotations here, and no unions with |: TorchScript reads them.
+No postponed annotations and no unions with | here, since TorchScript reads the annotations.
 """
 
 from typing import List, Optional  # noqa: UP035 - TorchScript
@@ -19,7 +19,7 @@ SKIN = 1.0
 
 
 class NNPotModule(nn.Module):
-    """Energy, kJ/mol, of what mdrun hands over at each step; it differentiates the energy itself.
+    """Energy, kJ/mol, of the structure that mdrun passes at each step; mdrun differentiates the energy itself.
 
     Parameters
     ----------
@@ -56,11 +56,11 @@ class NNPotModule(nn.Module):
         positions
             ``atom-positions``: shape (n_atoms, 3), nm.
         atomic_numbers
-            ``atom-numbers``: shape (n_atoms,), no unit.
+            ``atom-numbers``: shape (n_atoms,).
         box
             ``box``: shape (3, 3), nm, rows are box vectors.
         pbc
-            ``pbc``: shape (3,), bool, no unit: along all three box vectors or along the first two.
+            ``pbc``: shape (3,), bool, along all three box vectors or along the first two.
         """
         numbers = atomic_numbers.to(torch.int64)
         self.check_elements(numbers)
@@ -74,7 +74,7 @@ class NNPotModule(nn.Module):
                 raise RuntimeError(
                     f"pbc must be xyz or xy, got {pbc}; without periodic boundaries give two inputs only"
                 )
-            # Trial atoms lie on one another's images from a hundred atoms on; what they give is thrown away.
+            # With a hundred or more trial atoms some lie on images of others; their results are not used.
             periodic = not self.is_trial(at)
             cell = box.to(torch.float64) * self.length
             if not bool(pbc[2]):
@@ -83,7 +83,7 @@ class NNPotModule(nn.Module):
         return energy * self.energy
 
     def check_elements(self, numbers: Tensor) -> None:
-        """Refuse elements that the model does not know, given their numbers (n_atoms,), no unit."""
+        """Refuse elements that the model does not know, given their numbers, shape (n_atoms,)."""
         within = numbers.clamp(0, 118)
         unknown = (self.student.model.species_of_number.index_select(0, within) < 0) | (within != numbers)
         if bool(unknown.any()):
@@ -97,16 +97,16 @@ class NNPotModule(nn.Module):
             )
 
     def is_trial(self, positions: Tensor) -> bool:
-        """Return whether these positions, shape (n_atoms, 3), Å, are the row of atoms with which grompp tries a file.
+        """Return whether these positions, shape (n_atoms, 3), Å, are the trial atoms with which grompp tests a file.
 
-        They lie at (k, 2k, 3k) · 0.1 Å, two neighbours nearer to each other than two nuclei ever are.
+        They lie at (k, 2k, 3k) · 0.1 Å, so two neighbours are closer than nuclei in any real structure.
         """
         k = torch.arange(1, positions.shape[0] + 1, dtype=torch.float64, device=positions.device)
         row = 0.1 * torch.stack([k, 2.0 * k, 3.0 * k], dim=1)
         return bool(torch.isclose(positions, row, rtol=1e-6, atol=1e-6).all())
 
     def without_images(self, cell: Tensor, positions: Tensor) -> Tensor:
-        """Return the cell with a third vector so long, and upright, that no atom sees an image along it.
+        """Return the cell with a third vector that is perpendicular and so long that no atom has neighbours along it.
 
         Parameters
         ----------
@@ -119,6 +119,6 @@ class NNPotModule(nn.Module):
         normal = normal / normal.norm()
         height = positions.detach() @ normal
         least = float(height.max() - height.min()) + self.reach
-        # In steps, so that the neighbour list is not made anew for a change of the cell at every move.
+        # Rounded up to steps, so that the cell, and with it the neighbour list, does not change at every move.
         longer: Tensor = normal * (10.0 * (float(int(least / 10.0)) + 1.0))
         return torch.stack([cell[0], cell[1], longer])

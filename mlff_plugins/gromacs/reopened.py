@@ -1,4 +1,4 @@
-"""The file called as mdrun calls it: float32 positions and box in nm, int32 numbers, forces by its backward pass."""
+"""The exported file, called like mdrun calls it: float32 positions and box in nm, int32 numbers, forces by backward."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
 
 INPUTS = ("atom-positions", "atom-numbers", "box", "pbc")
-"""In the order in which the module takes them; without periodic boundaries the first two."""
+"""Inputs in the order of the module; without periodic boundaries only the first two."""
 
 GRID_NM = 2.0**-20
-"""Steps of coordinates that float32 holds exactly in nm as in Å, up to 3 nm from the origin."""
+"""Grid spacing of coordinates that are exact in float32 both in nm and in Å, up to 3 nm from the origin."""
 
 
 class ThroughNNPot(Potential):
@@ -33,7 +33,7 @@ class ThroughNNPot(Potential):
     module
         The opened file.
     card
-        Of the model it was made from.
+        Card of the exported model.
     """
 
     supports = frozenset({"energy", "forces"})
@@ -62,10 +62,10 @@ class ThroughNNPot(Potential):
 
 
 def check_batches_on_grid(card: ModelCard) -> list[AtomicBatch]:
-    """Return the check structures with coordinates that float32 holds in both units.
+    """Return the check structures with coordinates that are exact in float32 in both units.
 
-    mdrun's float32 nm are other places than the float32 Å of ``predict`` by 1e-6 Å, and forces differ by as much times
-    the stiffness of a bond; on the grid the file alone is compared.
+    Otherwise mdrun's float32 nm would differ from the float32 Å of ``predict`` by 1e-6 Å, and forces by this times the
+    stiffness of a bond. On the grid the comparison shows errors of the file only.
     """
     frames = []
     for atoms in all_structures().values():

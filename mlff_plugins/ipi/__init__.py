@@ -1,4 +1,4 @@
-"""i-PI: ``mlff serve-ipi`` drives it over a socket, ``<ffdirect>`` takes the model into its own process."""
+"""i-PI: ``mlff serve-ipi`` drives it over a socket, ``<ffdirect>`` runs the model in i-PI's own process."""
 
 from __future__ import annotations
 

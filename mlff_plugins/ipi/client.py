@@ -1,4 +1,4 @@
-"""The driver's end of i-PI's socket: connect, then answer until i-PI has had enough."""
+"""The driver's end of i-PI's socket: connect, then answer until i-PI sends EXIT."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from mlff_plugins.ipi.protocol import (
 )
 
 UNIX_PREFIX = "/tmp/ipi_"
-"""Where i-PI puts its sockets, unless its option -S says otherwise."""
+"""Default prefix of i-PI's sockets; its option -S changes it."""
 
 DEFAULT_WAIT_S = 60.0
 DEFAULT_IDLE_S = 3600.0
-"""Long enough for other drivers of the same step that are slow."""
+"""Long enough to wait for slow drivers of other structures in the same step."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
 DRAIN_S = 0.2
 SHORTEST_IDLE_S, LONGEST_IDLE_S = 1e-6, 1e9
-"""What the kernel takes; to it zero is no limit."""
+"""Shortest timeout for the kernel, to which zero means no limit."""
 BUFFER_BYTES = 1 << 16
 NEEDINIT, READY, HAVEDATA = header("NEEDINIT"), header("READY"), header("HAVEDATA")
 
@@ -46,14 +46,14 @@ Evaluate = Callable[[Structures], Results]
 
 @dataclass(frozen=True)
 class Address:
-    """Where i-PI listens: the path of a UNIX socket, or host and port.
+    """Address where i-PI listens: the path of a UNIX socket, or host and port.
 
     Parameters
     ----------
     path
-        Of a UNIX socket; None for TCP.
+        Path of a UNIX socket; None for TCP.
     host, port
-        Of a TCP socket.
+        Host and port of a TCP socket.
     """
 
     path: str | None = None
@@ -62,7 +62,7 @@ class Address:
 
     @classmethod
     def unix(cls, name: str, prefix: str = UNIX_PREFIX) -> Address:
-        """Return the address of i-PI's ``<address>NAME</address>``; a name with a slash is a path of its own."""
+        """Return the address of i-PI's ``<address>NAME</address>``; a name with a slash is a path."""
         return cls(path=name if "/" in name else prefix + name)
 
     def __str__(self) -> str:
@@ -75,21 +75,21 @@ def connect(address: Address, wait_s: float = DEFAULT_WAIT_S) -> socket.socket:
     Parameters
     ----------
     address
-        Where i-PI listens.
+        Address where i-PI listens.
     wait_s
         Longest wait, s.
 
     Raises
     ------
     IPIError
-        Nobody listened in that time, or the address cannot be.
+        No process listened in that time, or the address is not valid.
     """
     deadline, pause = time.monotonic() + wait_s, FIRST_PAUSE_S
     while True:
         try:
             return _connect_once(address)
         except (FileNotFoundError, ConnectionRefusedError, BlockingIOError) as error:  # noqa: PERF203 - it sleeps anyway
-            # i-PI reads its input for a second or more before it listens, so neither no file nor a stale one is final.
+            # i-PI listens a second or more after its start, so a missing or stale file may still be replaced.
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise IPIError(f"no i-PI at {address} within {wait_s:g} s: {_reason(address, error)}") from error
@@ -100,21 +100,21 @@ def connect(address: Address, wait_s: float = DEFAULT_WAIT_S) -> socket.socket:
 
 
 class Client:
-    """Answers i-PI's messages with what a function computes.
+    """Answers i-PI's messages with the results of a function.
 
-    Whatever header comes is answered, in whatever order. A structure is computed when the header after its positions
-    has been read: i-PI waits for ever for a driver that died with a message unread, and asks another where it was read.
+    Headers are answered in any order. A structure is computed after the header that follows its positions was read:
+    i-PI waits forever for a driver that ended with a message unread, but asks another one if the message was read.
 
     Parameters
     ----------
     connection
         A connected socket, which :meth:`serve` closes.
     evaluate
-        Computes the structures of one message.
+        Function that computes the structures of one message.
     n_atoms
         Of each structure.
     idle_s
-        Longest time in which i-PI may neither send nor take anything, s.
+        Longest time without any data sent or received by i-PI, s.
     """
 
     def __init__(
@@ -130,9 +130,9 @@ class Client:
         self._reply: bytes | None = None
 
     def wait_at_most(self, idle_s: float) -> None:
-        """Set the longest time in which i-PI may neither send nor take anything, s."""
+        """Set the longest time without any data sent or received by i-PI, s."""
         self._idle_s = idle_s
-        # The kernel keeps the time; Python's own timeout is one more call to the kernel for each that reads or sends.
+        # A timeout of the kernel; Python's own would add one system call to each read and write.
         whole, part = divmod(min(max(idle_s, SHORTEST_IDLE_S), LONGEST_IDLE_S), 1.0)
         time_of_kernel = struct.pack("@ll", int(whole), int(1e6 * part))
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
@@ -144,7 +144,7 @@ class Client:
         Raises
         ------
         IPIError
-            The connection ended without EXIT, i-PI was silent for too long, or something came that is not its
+            The connection ended without EXIT, i-PI sent nothing for too long, or a message does not follow the
             protocol.
         MlffError
             The model refuses a structure, or its energy, forces or virial are not finite; the message says which.
@@ -153,41 +153,41 @@ class Client:
         try:
             with io.BufferedReader(_Incoming(self._connection), BUFFER_BYTES) as stream:
                 while True:
-                    word = read_header(stream)
-                    if word is None:
+                    header = read_header(stream)
+                    if header is None:
                         raise IPIError(self._ended())
-                    if word == "EXIT":
+                    if header == "EXIT":
                         return
-                    self._answer(word, stream)
+                    self._answer(header, stream)
         except (TimeoutError, BlockingIOError) as error:
             raise IPIError(
-                f"i-PI has neither sent nor taken anything for {self._idle_s:g} s "
-                f"({self._place()}): it hangs, or waits for another driver; end it, or give a longer --idle-s"
+                f"no data was sent or received by i-PI for {self._idle_s:g} s "
+                f"({self._place()}): it hangs or waits for another driver; stop it, or give a longer --idle-s"
             ) from error
         except (ConnectionResetError, BrokenPipeError) as error:
             raise IPIError(self._ended()) from error
         finally:
             self._close()
 
-    def _answer(self, word: str, stream: Stream) -> None:
-        if word == "STATUS":
+    def _answer(self, header: str, stream: Stream) -> None:
+        if header == "STATUS":
             self._connection.sendall(self._status())
-        elif word == "INIT":
+        elif header == "INIT":
             init = read_init(stream)
             self._init_id = init.id
             if init.batch_size != self._positions.batch_size:
                 self._positions = PositionsReader(init.batch_size, self._positions.n_atoms)
-        elif word == "POSDATA":
+        elif header == "POSDATA":
             if self.n_evaluations == 0:
                 refuse_shared_memory(stream)
             self._structures = self._positions.read(stream)
             self._reply = None
-        elif word == "GETFORCE":
+        elif header == "GETFORCE":
             self._connection.sendall(self._computed())
             self._structures = self._reply = None
         else:
             raise IPIError(
-                f"unknown header {word!r}; known are STATUS, INIT, POSDATA, GETFORCE and EXIT, so the other end does "
+                f"unknown header {header!r}; known are STATUS, INIT, POSDATA, GETFORCE and EXIT, so the other end does "
                 "not speak i-PI's protocol"
             )
 
@@ -211,7 +211,7 @@ class Client:
         return self._reply
 
     def _check_finite(self, results: Results) -> None:
-        # i-PI takes NaN without a word and writes a trajectory of it.
+        # i-PI accepts NaN without an error and writes it into the trajectory.
         if all_finite(results.numbers):
             return
         for name in ("energies", "forces", "virials"):
@@ -229,7 +229,7 @@ class Client:
         return f"{known}, after {self.n_evaluations} structures"
 
     def _ended(self) -> str:
-        # A driver that is dropped for its slowness is sent EXIT, which it comes to read only after its late reply.
+        # A driver that is dropped for being slow is sent EXIT, but reads it only after its late reply.
         pending = b""
         with contextlib.suppress(OSError):
             self._connection.settimeout(DRAIN_S)
@@ -245,7 +245,7 @@ class Client:
         )
 
     def _close(self) -> None:
-        # A socket closed with bytes unread resets the connection, which ends i-PI's thread that serves drivers.
+        # Closing a socket with unread bytes resets the connection, which would end i-PI's thread that serves drivers.
         with contextlib.suppress(OSError):
             self._connection.settimeout(DRAIN_S)
             self._connection.shutdown(socket.SHUT_WR)
@@ -256,7 +256,7 @@ class Client:
 
 
 class _Incoming(io.RawIOBase):
-    """What comes over a connection."""
+    """The data received over a connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -268,14 +268,14 @@ class _Incoming(io.RawIOBase):
         try:
             return self._connection.recv_into(target)
         except BlockingIOError as error:
-            # A buffered reader takes the kernel's word for no time left as "nothing yet".
+            # A buffered reader returns None when the kernel's timeout is over.
             raise TimeoutError from error
 
 
 def _connect_once(address: Address) -> socket.socket:
     if address.path is None:
         connection = socket.create_connection((address.host, address.port))
-        # i-PI waits for each reply, and Nagle's algorithm would hold it back.
+        # Nagle's algorithm would delay each reply, and i-PI waits for it.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(None)
         return connection
@@ -292,7 +292,7 @@ def _reason(address: Address, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such socket; start i-PI, and compare <address> in its input, and its option -S"
     if isinstance(error, BlockingIOError):
-        return "it listens but takes no more drivers; raise <slots> in its input"
+        return "it listens but accepts no more drivers; raise <slots> in its input"
     if address.path is not None:
-        return "nobody listens there: an i-PI that was killed left it; delete the file and start i-PI"
-    return "nobody listens there; start i-PI, and compare <address> and <port> in its input"
+        return "no process listens there: a killed i-PI left the file; delete it and start i-PI"
+    return "no process listens there; start i-PI, and compare <address> and <port> in its input"

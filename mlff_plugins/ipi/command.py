@@ -12,18 +12,30 @@ from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 @click.command("serve-ipi")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--unix", "unix", help="Name of i-PI's UNIX socket (its <address>), or a path with a slash.")
+@click.option("--unix", "unix", help="Name of i-PI's UNIX socket (its <address>), or a path that contains a slash.")
 @click.option("--host", help="Host of i-PI's TCP socket.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of i-PI's TCP socket.")
-@click.option("--template", type=click.Path(path_type=Path), help="Structure file with the atoms in i-PI's order.")
+@click.option("--template", type=click.Path(path_type=Path), help="Structure file with the atoms in the order of i-PI.")
 @click.option(
-    "--input", "input_file", type=click.Path(path_type=Path), help="i-PI's input.  [default: input.xml, where needed]"
+    "--input",
+    "input_file",
+    type=click.Path(path_type=Path),
+    help="Input file of i-PI.  [default: input.xml, if needed]",
 )
 @click.option(
-    "--batch", default="auto", show_default=True, help="Most structures computed together; auto: all that i-PI sends."
+    "--batch",
+    default="auto",
+    show_default=True,
+    help="Largest number of structures to compute together; auto takes all that i-PI sends.",
 )
-@click.option("--wait-s", type=float, default=60.0, show_default=True, help="Longest wait for i-PI to listen, s.")
-@click.option("--idle-s", type=float, default=3600.0, show_default=True, help="Longest silence of i-PI after that, s.")
+@click.option("--wait-s", type=float, default=60.0, show_default=True, help="Longest wait until i-PI listens, s.")
+@click.option(
+    "--idle-s",
+    type=float,
+    default=3600.0,
+    show_default=True,
+    help="Longest time without a message from i-PI after that, s.",
+)
 @watch_options
 @device_option
 @dtype_option
@@ -42,13 +54,18 @@ def serve_ipi(
     device: str,
     dtype: str,
 ) -> None:
-    """Drive i-PI with MODEL, until i-PI has finished.
+    """Compute energies and forces for i-PI with MODEL until i-PI has finished.
 
-    What is not given is read from the i-PI input in the working folder: the address, and the structure file that says
-    which atoms they are. i-PI may be started before or after. Several models are a committee: i-PI gets their mean, and
-    what each of them says in the extras. Where a committee that is not sure enough stops, the driver ends; i-PI
-    ends too if its <ffsocket> has <exit_on_disconnect>, and waits for another driver otherwise.
-    """
+    Options that are not given are read from the i-PI input in the working folder: the address, and the structure file
+    with the atoms. i-PI may be started before or after. Several models form a committee: i-PI gets their mean, and the
+    result of each member in the extras. If the committee's uncertainty is above the limit and it is set to stop, the
+    driver ends. i-PI then ends too if its <ffsocket> has <exit_on_disconnect>; otherwise it waits for another driver.
+
+    \b
+    Examples:
+      mlff serve-ipi organic-tiny --unix water --template start.xyz
+      mlff serve-ipi organic-tiny --host localhost --port 31415 --template start.xyz
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.errors import InputError
     from mlff_core.potentials.ensemble import Ensemble
@@ -88,7 +105,7 @@ def serve_ipi(
 
 @click.command("ipi-pes-path")
 def ipi_pes_path() -> None:
-    """Print the file that i-PI's <ffdirect> and i-pi-driver-py take as <pes_path>."""
+    """Print the path of the file for <pes_path> of i-PI's <ffdirect> and i-pi-driver-py."""
     from mlff_plugins.ipi.pes_file import PES_FILE
 
     click.echo(PES_FILE)

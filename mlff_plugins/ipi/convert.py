@@ -1,4 +1,4 @@
-"""i-PI's door: bohr, hartree, columns and virials on its side; Å, eV, rows and stresses on ours."""
+"""Conversion for i-PI: bohr, hartree, column cells and virials there; Å, eV, row cells and stresses in the core."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def repeated(template: AtomicBatch, n: int) -> AtomicBatch:
 
 
 class Copies:
-    """A batch of copies of a template, into which i-PI's structures are written at each step.
+    """A batch of copies of a template; i-PI's structures are written into it at each step.
 
-    To make another batch at each step costs more, and so do new views of its tensors.
+    Making a new batch, or new views of its tensors, at each step would cost more.
 
     Parameters
     ----------
@@ -66,10 +66,10 @@ def to_batch(structures: Structures, copies: Copies) -> AtomicBatch:
     structures
         Cells and positions, in bohr.
     copies
-        As many structures. A cell means nothing to a molecule: there the batch's stays.
+        A batch of as many structures. The cell of a molecule is not used, so it is left as it is.
     """
     if copies.on_cpu:
-        # NumPy converts in a fraction of torch's time for a few numbers.
+        # For a few numbers NumPy converts much faster than torch.
         np.multiply(structures.positions, ANGSTROM_PER_BOHR, out=copies.position_array, casting="same_kind")
         if copies.has_cell:
             np.multiply(structures.cells, ANGSTROM_PER_BOHR, out=copies.column_array, casting="same_kind")
@@ -81,19 +81,19 @@ def to_batch(structures: Structures, copies: Copies) -> AtomicBatch:
 
 
 def from_prediction(prediction: Prediction, structures: Structures, volumes: Sequence[float] = ()) -> Results:
-    """Return a prediction for i-PI's structures as i-PI takes it.
+    """Return a prediction for i-PI's structures in the units and form of i-PI.
 
-    The virial of a periodic structure is −stressᵀ × volume. That of a molecule is Σ r ⊗ F over its atoms, the same
-    derivative, with no volume in it.
+    The virial of a periodic structure is −stressᵀ × volume. That of a molecule is Σ r ⊗ F over its atoms: the same
+    derivative without a volume.
 
     Parameters
     ----------
     prediction
-        Of ``structures``.
+        Prediction of ``structures``.
     structures
         Cells and positions, in bohr.
     volumes
-        Of periodic structures, bohr³.
+        Volumes of the periodic structures, bohr³.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def from_prediction(prediction: Prediction, structures: Structures, volumes: Seq
         scales = np.array([[[-PRESSURE * volume]] for volume in volumes])
         np.multiply(_array(prediction.stress).transpose(0, 2, 1), scales, out=results.virials, dtype=np.float64)
     else:
-        # Relative to an atom: the sum of the forces is zero, but only to the last digit.
+        # Positions relative to an atom, since the forces sum to zero only within rounding.
         np.matmul(results.forces.transpose(0, 2, 1), positions - positions[:, :1], out=results.virials)
     deviations = _deviations(prediction, positions.shape)
     if deviations:
@@ -121,20 +121,20 @@ def from_prediction(prediction: Prediction, structures: Structures, volumes: Seq
             for k, energy in enumerate(energies)
         ]
     else:
-        # As json.dumps writes a number; the client refuses one that is not finite.
+        # In the format of json.dumps; the client refuses numbers that are not finite.
         results.extras = [f'{{"energy": {energy!r}}}' for energy in energies]
     return results
 
 
 def committee(members: Sequence[Results], combined: Prediction) -> Results:
-    """Return the mean of several models' results, with each model's own in the extras, as i-PI's committees have them.
+    """Return the mean of the results of several models, with those of each in the extras, as in i-PI's committees.
 
     Parameters
     ----------
     members
-        Of two or more models for the same structures.
+        Results of two or more models for the same structures.
     combined
-        Of the same models for the same structures, for its ``energy_std`` and ``forces_std``.
+        Prediction of the committee for the same structures, with ``energy_std`` and ``forces_std``.
     """
     energies = np.stack([member.energies for member in members], axis=1)
     forces = np.stack([member.forces for member in members], axis=1)
@@ -160,7 +160,7 @@ def committee(members: Sequence[Results], combined: Prediction) -> Results:
 
 
 def _deviations(prediction: Prediction, shape: tuple[int, ...]) -> dict[str, list[Any]]:
-    """Return the deviations that were asked for, a list of one entry a structure each, eV and eV/Å."""
+    """Return the requested deviations, each a list with one entry per structure, eV and eV/Å."""
     found: dict[str, list[Any]] = {}
     if prediction.energy_std is not None:
         found["energy_std"] = prediction.energy_std.tolist()

@@ -1,4 +1,4 @@
-"""What computes for i-PI: a potential, and a template that says what i-PI's positions are positions of."""
+"""The computation for i-PI: a potential, and a template with the atoms of i-PI's positions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_SKIN = 1.0
 """Å."""
 
 SMALLEST_VOLUME = 1e-3
-"""bohr³; cells below are looked at closely."""
+"""bohr³; smaller cells are checked closely."""
 
 
 class Driver:
@@ -29,11 +29,11 @@ class Driver:
     Parameters
     ----------
     potential
-        What computes; may be watched.
+        The potential; its uncertainty may be watched.
     template
         One structure: its elements, in i-PI's order, its periodicity, charge and multiplicity.
     batch
-        Most structures computed together, which bounds the memory; None for as many as i-PI sends.
+        Largest number of structures to compute together, to limit the memory; None for all that i-PI sends.
 
     Raises
     ------
@@ -47,7 +47,7 @@ class Driver:
         if batch is not None and batch < 1:
             raise InputError(f"batch must be auto or at least 1, got {batch}")
         potential.check(template)
-        # i-PI asks for a virial with all forces, and would take zeros for a pressure.
+        # i-PI requests a virial with all forces, and would interpret zeros as a pressure.
         needed = {"forces", "stress"} if bool(template.pbc.any()) else {"forces"}
         lacking = sorted(needed - potential.supports)
         if lacking:
@@ -59,7 +59,7 @@ class Driver:
         self._has_cell = bool(template.pbc.any())
         self._want = frozenset({"energy", *needed} | (potential.supports & DEVIATIONS))
         self._batch = batch
-        # A list of neighbours for each part of a batch, which is the same beads at every step.
+        # One neighbour list for each part of a batch, which has the same beads at every step.
         self._parts: list[VerletPotential] = []
         self._copies: dict[int, Copies] = {}
 
@@ -90,12 +90,12 @@ class Driver:
         if n not in self._copies:
             self._copies[n] = Copies(self._template, n)
         batch, potential = to_batch(structures, self._copies[n]), self._parts[k]
-        # Atoms, charges and what is wanted are those of the template; positions and cell are new. To look at i-PI's
-        # arrays costs less than to look at tensors.
+        # Atoms and charges were checked with the template; positions and cell are new. Checking i-PI's arrays is
+        # faster than checking tensors.
         is_finite = all_finite(structures.positions)
         volumes: list[float] = []
         if self._has_cell:
-            # i-PI's columns and our rows have the same determinant, which has every number of a cell in it.
+            # Columns and rows give the same determinant; it is not finite if any number of a cell is not.
             volumes = [volume(cell) for cell in structures.cells.tolist()]
             is_finite = is_finite and math.isfinite(sum(volumes))
         if not is_finite:
@@ -104,7 +104,7 @@ class Driver:
             check_has_volume(batch)
         if not isinstance(self._inner, Ensemble):
             return from_prediction(potential.predict_checked(batch, self._want), structures, volumes)
-        # The members one by one, since i-PI's committees want to hear each of them.
+        # The members one by one, since i-PI's committees use the result of each.
         edges, want = potential.edges(batch), self._want - DEVIATIONS
         found = [member.predict_checked(batch, want, edges) for member in self._inner.members]
         combined = self._inner.combined(found, DEVIATIONS)
@@ -114,7 +114,7 @@ class Driver:
 
 
 def _unwrapped(potential: Potential) -> tuple[Potential, list[WatchedPotential]]:
-    """Return what computes, and what watches it."""
+    """Return the potential, and the watcher of its uncertainty or None."""
     watches = []
     while isinstance(potential, VerletPotential | WatchedPotential):
         if isinstance(potential, WatchedPotential):

@@ -1,4 +1,4 @@
-"""i-PI as engines of this package: structures go through i-PI's own force fields, and come back."""
+"""i-PI as engines of this package: structures are evaluated through i-PI's own force fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _IPIEngine(Engine):
-    """What both engines share; the option of :meth:`bind` is ``"batch"``, a structure to check."""
+    """Base class of both engines; the option of :meth:`bind` is ``"batch"``, a structure to check."""
 
     requires = ("ipi>=3.1",)
     install_hint = 'pip install "mlff-hub[ipi]"'

@@ -1,4 +1,4 @@
-"""What an i-PI input says about its driver: where i-PI listens, and which structure it starts from."""
+"""Reading of the driver's settings from an i-PI input: the address of i-PI, and the initial structure."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class IPIInput:
     path
         The file.
     address
-        Where i-PI listens.
+        Address where i-PI listens.
     wraps
         True where i-PI wraps positions into the cell before it sends them.
     structures
-        Files that i-PI starts from, and i-PI's mode of each.
+        Files with i-PI's initial structures, and i-PI's mode of each.
     """
 
     path: Path
@@ -41,12 +41,12 @@ class IPIInput:
 
 
 def read_input(path: str | Path) -> IPIInput:
-    """Return what an i-PI input says about its driver.
+    """Return the driver's settings in an i-PI input.
 
     Raises
     ------
     InputError
-        The file is missing, no XML, or has not exactly one ``<ffsocket>`` that this driver can serve.
+        The file is missing, not XML, or does not have exactly one ``<ffsocket>`` that this driver supports.
     """
     path = Path(path)
     if not path.is_file():
@@ -77,12 +77,12 @@ def read_input(path: str | Path) -> IPIInput:
 
 
 def template_of(given: IPIInput) -> Atoms:
-    """Return the structure that an i-PI input starts from.
+    """Return the initial structure of an i-PI input.
 
     Raises
     ------
     InputError
-        The input names no structure file, one of a kind that holds no elements, or several that differ.
+        The input names no structure file, a file without elements, or several files with different atoms.
     """
     readable = [(path, mode) for path, mode in given.structures if mode in FORMATS]
     if not readable:
@@ -126,7 +126,7 @@ def read_template(path: str | Path, mode: str | None = None) -> Atoms:
             next(lines, "")
             comment = next(lines, "")
         if "CELL" in comment:
-            # The cell comes with every message; here it must only be one.
+            # Every message has a cell, so the one here only needs to be valid.
             span = float(np.ptp(atoms.positions, axis=0).max()) + 10.0
             atoms.set_cell(np.eye(3) * span)
             atoms.pbc = True
@@ -134,12 +134,12 @@ def read_template(path: str | Path, mode: str | None = None) -> Atoms:
 
 
 def check_not_wrapped(given: IPIInput, template: Atoms) -> None:
-    """Refuse an input by which i-PI would tear a molecule apart.
+    """Refuse an input with which i-PI would wrap the atoms of a molecule into a cell.
 
     Raises
     ------
     InputError
-        i-PI wraps positions into the cell, and the template is not periodic.
+        i-PI is set to wrap positions into the cell, but the template is not periodic.
     """
     if given.wraps and not template.pbc.all():
         raise InputError(
@@ -158,4 +158,4 @@ def _address(path: Path, root: ET.Element, socket: ET.Element) -> Address:
         if not port.isdecimal() or not 0 < int(port) < 65536:
             raise InputError(f"{path}: <port> must lie in 1–65535, got {port!r}")
         return Address(host=name, port=int(port))
-    raise InputError(f"{path}: <ffsocket mode={mode!r}> cannot be served; use mode='unix' or mode='inet'")
+    raise InputError(f"{path}: <ffsocket mode={mode!r}> is not supported; use mode='unix' or mode='inet'")

@@ -1,4 +1,4 @@
-"""The model inside i-PI's own process: the file that ``<ffdirect>`` and ``i-pi-driver-py -m custom`` load.
+"""The model in i-PI's own process: the file that ``<ffdirect>`` and ``i-pi-driver-py -m custom`` load.
 
 i-PI looks for ``__DRIVER_CLASS__`` and loads the file by its path (``mlff ipi-pes-path`` prints it).
 """
@@ -43,14 +43,14 @@ class MLFFDriver:
     max_uncertainty
         Largest standard deviation of a force component, eV/Å, of a model that is a committee; None for no limit.
     on_uncertain
-        ``"warn"`` or ``"stop"``: what happens above it.
+        ``"warn"`` or ``"stop"``: action above the limit.
     i_pi
-        What else i-PI passes, such as its ``verbosity``; of no effect.
+        Other arguments of i-PI, such as its ``verbosity``; they have no effect.
 
     Raises
     ------
     InputError, UnsupportedError
-        The model cannot serve the template or be watched, or template or model are not given.
+        The model does not support the template, has no uncertainty to watch, or template or model are missing.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class MLFFDriver:
         self._driver = Driver(potential, batch)
 
     def __call__(self, cell: Any, pos: Any) -> Result | list[Result]:
-        """Return what :meth:`compute` returns; i-PI calls the driver itself."""
+        """Return the result of :meth:`compute`; i-PI calls the driver object itself."""
         return self.compute(cell, pos)
 
     def compute(self, cell: Any, pos: Any) -> Result | list[Result]:
@@ -115,7 +115,7 @@ class MLFFDriver:
 
 
 def _number(value: Any) -> float:
-    # i-PI makes a number of what looks like one, and hands on the rest as text.
+    # i-PI converts arguments that look like numbers, and passes the rest as text.
     try:
         return float(value)
     except ValueError:
@@ -123,11 +123,11 @@ def _number(value: Any) -> float:
 
 
 def _end_ipi(error: Exception) -> None:
-    """End the simulation where the caller is a thread of i-PI's, for whose answer it would wait for ever."""
-    # Not imported: a caller that is i-PI has it, and another needs none.
+    """End the simulation if the caller is a thread of i-PI, which would wait forever for the thread's result."""
+    # Not imported here: if the caller is i-PI, it is loaded already.
     module = sys.modules.get("ipi.utils.softexit")
     if module is None or all(thread is not threading.current_thread() for thread, _ in module.softexit.tlist):
         return
-    # In a thread of its own, as i-PI ends where a driver disconnects: it waits for all others.
+    # In a thread of its own, like i-PI after a disconnect, since the end waits for all other threads.
     message = f"{type(error).__name__}: {error}."
     threading.Thread(target=module.softexit.trigger, kwargs={"message": message}, daemon=True).start()

@@ -1,8 +1,8 @@
-"""Where the file for i-PI's ``<ffdirect>`` lies, which i-PI opens by its path."""
+"""The path of the file for i-PI's ``<ffdirect>``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 PES_FILE = Path(__file__).with_name("pes_driver.py")
-"""What ``<pes_path>`` of i-PI's ``<ffdirect>`` wants."""
+"""The path for ``<pes_path>`` of i-PI's ``<ffdirect>``."""

@@ -1,4 +1,4 @@
-"""i-PI's wire protocol: what its messages hold, in the bytes and units in which they travel.
+"""i-PI's wire protocol: the content of its messages, as bytes in i-PI's units.
 
 Headers have 12 bytes, padded with spaces; numbers are int32 and float64 in the machine's byte order; lengths are bohr,
 energies hartree. One message of positions holds one structure, or as many as the INIT text announced as ``batch_size``.
@@ -21,24 +21,24 @@ from mlff_core.errors import MlffError, UnsupportedError
 HEADER_LENGTH = 12
 INT32 = struct.Struct("=i")
 SHARED_MEMORY = b"ipi_shm_"
-"""How i-PI's names of shared memory begin."""
+"""Prefix of i-PI's names of shared memory."""
 
 CELL_BYTES = 144
-"""Of a cell and its inverse."""
+"""Number of values of a cell and its inverse."""
 MAX_INIT_LENGTH = 1 << 20
-"""Bytes; an INIT text longer than this is no INIT text."""
+"""Bytes; a longer INIT text is a protocol error."""
 
 MAX_ATOMS = 1 << 27
-"""More atoms than this are a number read from the wrong place."""
+"""A larger number of atoms is a protocol error."""
 
 
 class IPIError(MlffError):
-    """The connection to i-PI failed, or what came over it is not i-PI's protocol."""
+    """The connection to i-PI failed, or the data received do not follow i-PI's protocol."""
 
 
 @dataclass(frozen=True)
 class Structures:
-    """What one POSDATA message holds.
+    """Content of one POSDATA message.
 
     Parameters
     ----------
@@ -53,14 +53,14 @@ class Structures:
 
 
 class Results:
-    """What one FORCEREADY message holds, to be filled in.
+    """Content of one FORCEREADY message, to be filled in.
 
-    The numbers lie in one array in the order of the message, so that one look tells whether all of them are finite.
+    The numbers are in one array in the order of the message, so that one check covers all of them.
 
     Parameters
     ----------
     n_structures, n_atoms
-        Structures, and atoms of each.
+        Number of structures, and of atoms of each.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Results:
     forces
         Shape (n_structures, n_atoms, 3), hartree/bohr.
     virials
-        −dE/d(strain), transposed as i-PI has it, shape (n_structures, 3, 3), hartree.
+        −dE/d(strain), transposed as in i-PI, shape (n_structures, 3, 3), hartree.
     extras
         A JSON object for each structure.
     """
@@ -98,29 +98,29 @@ class Results:
 
 @dataclass(frozen=True)
 class Init:
-    """What one INIT message holds: the id of a bead or replica, and the structures in a message of positions."""
+    """Content of one INIT message: the id of a bead or replica, and the number of structures per POSDATA message."""
 
     id: int
     batch_size: int
 
 
 class Stream(Protocol):
-    """Where bytes come from."""
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return ``size`` bytes, or fewer where the connection has ended."""
+        """Return ``size`` bytes, or fewer if the connection has ended."""
 
     def readinto(self, target: Any, /) -> int:
-        """Fill an array or other buffer, and return how many bytes came before the connection ended."""
+        """Fill an array or other buffer, and return the number of bytes received before the connection ended."""
 
     def peek(self, size: int = 0, /) -> bytes:
-        """Return what has come, without taking it."""
+        """Return the bytes received so far without consuming them."""
 
 
 def all_finite(numbers: npt.NDArray[np.float64]) -> bool:
-    """Return whether all numbers of an array are surely finite; False also where their squares are too large for that.
+    """Return whether all numbers of an array are certainly finite; False also if the sum of their squares overflows.
 
-    A sum of squares is finite only if all it sums is, and is the one of NumPy's sums whose call costs least.
+    A sum of squares is finite only if all terms are, and it is the cheapest of NumPy's sums.
 
     Parameters
     ----------
@@ -131,17 +131,17 @@ def all_finite(numbers: npt.NDArray[np.float64]) -> bool:
     return math.isfinite(flat.dot(flat))
 
 
-def header(word: str) -> bytes:
-    """Return a header as it travels."""
-    return word.ljust(HEADER_LENGTH).encode("ascii")
+def header(name: str) -> bytes:
+    """Return a header as bytes."""
+    return name.ljust(HEADER_LENGTH).encode("ascii")
 
 
 FORCEREADY = header("FORCEREADY")
-WORDS = {header(word): word for word in ("STATUS", "INIT", "POSDATA", "GETFORCE", "EXIT")}
+NAMES = {header(name): name for name in ("STATUS", "INIT", "POSDATA", "GETFORCE", "EXIT")}
 
 
 def read_header(stream: Stream) -> str | None:
-    """Return the next header, None where the connection has ended between two messages.
+    """Return the next header, None if the connection has ended between two messages.
 
     Raises
     ------
@@ -152,9 +152,9 @@ def read_header(stream: Stream) -> str | None:
     if not raw:
         return None
     if len(raw) < HEADER_LENGTH:
-        raise IPIError(f"a header of {HEADER_LENGTH} bytes was wanted, got {raw!r} and the end of the connection")
-    word = WORDS.get(raw)
-    return raw.decode("ascii", errors="backslashreplace").rstrip(" ") if word is None else word
+        raise IPIError(f"a header of {HEADER_LENGTH} bytes was expected, got {raw!r} and the end of the connection")
+    name = NAMES.get(raw)
+    return raw.decode("ascii", errors="backslashreplace").rstrip(" ") if name is None else name
 
 
 def read_init(stream: Stream) -> Init:
@@ -163,7 +163,7 @@ def read_init(stream: Stream) -> Init:
     Raises
     ------
     IPIError
-        The message is short or not i-PI's.
+        The message is too short or does not follow i-PI's protocol.
     """
     init_id, length = (int(n) for n in np.frombuffer(_exactly(stream, 8, "INIT"), dtype=np.int32))
     if not 0 <= length <= MAX_INIT_LENGTH:
@@ -189,14 +189,14 @@ def refuse_shared_memory(stream: Stream) -> None:
 
 
 class PositionsReader:
-    """Reads POSDATA messages of one shape into the same arrays each time, which costs less than to make them.
+    """Reads POSDATA messages of one shape into the same arrays each time, to save making new ones.
 
     Parameters
     ----------
     batch_size
-        Structures in a message, as INIT announced.
+        Number of structures in a message, from INIT.
     n_atoms
-        Atoms that a structure must have.
+        Number of atoms of a structure.
     """
 
     def __init__(self, batch_size: int, n_atoms: int) -> None:
@@ -210,7 +210,7 @@ class PositionsReader:
         Raises
         ------
         IPIError
-            The message is short, or has another number of atoms.
+            The message is too short, or has another number of atoms.
         """
         # A batch begins with the number of atoms, a single structure with its cell.
         head = _exactly(stream, CELL_BYTES + 4 if self.batch_size == 1 else 4, "POSDATA")
@@ -225,7 +225,7 @@ class PositionsReader:
             )
         if self._structures is None:
             self._cells = np.empty((self.batch_size, 2, 3, 3))
-            # Each cell is followed by its inverse, which nobody needs.
+            # Each cell is followed by its inverse, which is not needed.
             self._structures = Structures(self._cells[:, 0], np.empty((self.batch_size, self.n_atoms, 3)))
         if self.batch_size == 1:
             self._cells.data.cast("B")[:] = head[:CELL_BYTES]
@@ -236,7 +236,7 @@ class PositionsReader:
 
 
 def pack_results(results: Results) -> bytes:
-    """Return a whole FORCEREADY message, to be sent in one piece."""
+    """Return a whole FORCEREADY message, to be sent in one call."""
     n_structures, n_atoms = results.forces.shape[:2]
     numbers = results.numbers.data.cast("B")
     parts: list[bytes | memoryview[int]] = [
@@ -254,11 +254,11 @@ def pack_results(results: Results) -> bytes:
 def _exactly(stream: Stream, size: int, message: str) -> bytes:
     raw = stream.read(size) if size else b""
     if len(raw) < size:
-        raise IPIError(f"the connection ended inside {message}: {size} bytes were wanted, {len(raw)} came")
+        raise IPIError(f"the connection ended inside {message}: {size} bytes were expected, {len(raw)} came")
     return raw
 
 
 def _fill(stream: Stream, target: npt.NDArray[np.float64], message: str) -> None:
     came = stream.readinto(target)
     if came < target.nbytes:
-        raise IPIError(f"the connection ended inside {message}: {target.nbytes} bytes were wanted, {came} came")
+        raise IPIError(f"the connection ended inside {message}: {target.nbytes} bytes were expected, {came} came")

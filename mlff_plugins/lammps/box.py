@@ -1,4 +1,4 @@
-"""A structure inside a LAMMPS instance of its own, evaluated by ``run 0``."""
+"""A structure in a LAMMPS instance of its own, evaluated by ``run 0``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlff_plugins.lammps.convert import VIRIAL_ORDER, energy_unit, restricted_ce
 from mlff_plugins.lammps.driver import attach, open_lammps
 
 MARGIN = 1.0
-"""Å between atoms and the faces of the box along directions that are not periodic."""
+"""Distance between atoms and the faces of the box along non-periodic directions, Å."""
 
 _PRESSURES = " ".join(f"c_pressure[{k}]" for k in range(1, 7))
 
@@ -28,7 +28,7 @@ class LAMMPSBox:
     Parameters
     ----------
     potential
-        What drives it.
+        The potential that drives it.
     units
         LAMMPS' style of units, ``"metal"`` or ``"real"``.
     skin
@@ -45,7 +45,7 @@ class LAMMPSBox:
         self._lmp.close()
 
     def evaluate(self, batch: AtomicBatch) -> Prediction:
-        """Return energy, forces, stress and atom energies of one structure as LAMMPS has them after ``run 0``.
+        """Return energy, forces, stress and atom energies of one structure from LAMMPS after ``run 0``.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class LAMMPSBox:
         return self._read(rotation, abs(float(np.linalg.det(given))) if pbc.any() else 0.0)
 
     def _build(self, batch: AtomicBatch, cell: npt.NDArray[np.float64], rotation: Any, n_periodic: int) -> None:
-        """Give LAMMPS a new box and new atoms; cell and rotation are (3, 3), the cell in Å."""
+        """Set a new box and new atoms in LAMMPS; cell and rotation are (3, 3), the cell in Å."""
         lmp = self._lmp
         positions = batch.positions.detach().cpu().double().numpy() @ rotation.T
         numbers = batch.atomic_numbers.cpu().numpy()
@@ -107,9 +107,9 @@ class LAMMPSBox:
             lmp.command(line)
 
     def _read(self, rotation: npt.NDArray[np.float64], volume: float) -> Prediction:
-        """Return what LAMMPS has; rotation (3, 3), volume in Å³, zero where there is no stress."""
+        """Return the results of LAMMPS; rotation (3, 3), volume in Å³, zero if there is no stress."""
         lmp, supports = self._lmp, self._potential.supports
-        # LAMMPS' arrays go on with its ghost atoms.
+        # LAMMPS' arrays also contain its ghost atoms.
         order = np.argsort(lmp.numpy.extract_atom("id")[: lmp.extract_setting("nlocal")])
         forces = lmp.numpy.extract_atom("f")[order] @ rotation / self._unit
         energies = stress = None
@@ -117,7 +117,7 @@ class LAMMPSBox:
             energies = torch.from_numpy(lmp.numpy.extract_compute("energies", 1, 1)[order] / self._unit)
         if "stress" in supports and volume > 1e-6:
             pressures = lmp.numpy.extract_compute("pressure", 0, 1)
-            # The factor to bars is LAMMPS' own; its box differs in volume along a direction that is not periodic.
+            # The factor to bars is LAMMPS' own; its box has another volume if a direction is not periodic.
             factor = lmp.get_thermo("vol") / (lmp.extract_global("nktv2p") * self._unit * volume)
             tensor = np.empty((3, 3))
             for (i, j), pressure in zip(VIRIAL_ORDER, pressures, strict=True):

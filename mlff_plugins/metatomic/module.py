@@ -1,9 +1,9 @@
-"""The student as metatomic's model interface wants it.
+"""The student in metatomic's model interface.
 
-No postponed annotations here: TorchScript reads them.
+No postponed annotations here, since TorchScript reads them.
 """
 
-# metatomic compares the annotations of forward() with these very types, and its script classes know no |.
+# metatomic compares the annotations of forward() with exactly these types, and its script classes do not support |.
 from typing import Dict, List, Optional  # noqa: UP035
 
 import torch
@@ -15,14 +15,14 @@ from mlff_core.model.serving import Serves
 from mlff_core.model.student import Student
 
 SERVES = Serves("a metatomic model", "use an engine that calls mlff-hub, such as ASE or TorchSim")
-"""It asks the engine for one list of neighbours."""
+"""The number of neighbour lists requested from the engine."""
 
 
 class MetatomicStudent(nn.Module):
     """Energies of metatomic systems; the engine differentiates them.
 
-    Systems come in float64, since a float32 energy of −10³ eV is good to 0.1 meV only; the network computes in its own
-    precision inside.
+    Systems have float64, since a float32 energy of −10³ eV is exact to 0.1 meV only; the network computes in its own
+    precision.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class MetatomicStudent(nn.Module):
     Raises
     ------
     UnsupportedError
-        Its energy has a term that such a model does not compute.
+        The energy has a term that this model form does not support.
     """
 
     def __init__(self, model: Student) -> None:

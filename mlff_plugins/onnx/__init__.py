@@ -1,4 +1,4 @@
-"""ONNX: energy, forces and virial in one graph, and ONNX Runtime to run it without torch's weights."""
+"""ONNX: a graph with energy, forces and virial, and the runtime that evaluates it with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSTALL_HINT = 'pip install "mlff-hub[onnx]"'
 
 
 class ONNXExporter(Exporter):
-    """Writes the edge graph of a student, gradient included, as one ONNX file.
+    """Writes the edge graph of a student with its gradient as one ONNX file.
 
     Option of :meth:`export`: ``"weights"``, ``"int8"`` for 8-bit integers with a scale for each channel.
     """
@@ -64,7 +64,7 @@ class ONNXExporter(Exporter):
 
 
 class ONNXRuntime(Runtime):
-    """Opens what :class:`ONNXExporter` wrote, through ONNX Runtime."""
+    """Opens files of :class:`ONNXExporter` with ONNX Runtime."""
 
     name = "onnx"
     summary = "runs an .onnx file through ONNX Runtime"

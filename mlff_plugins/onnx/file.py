@@ -1,4 +1,4 @@
-"""An ONNX file of a student: made, written with its card, and opened as a potential."""
+"""An ONNX file of a student: conversion, writing with the card, and opening as a potential."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def save(proto: onnx.ModelProto, metadata: Mapping[str, str], path: Path) -> None:
-    """Write a checked model with its metadata: the card, and elements, cutoff and units in plain words."""
+    """Write a checked model with its metadata: the card, and elements, cutoff and units as text."""
     import onnx
 
     onnx.helper.set_model_props(proto, dict(metadata))
@@ -30,7 +30,7 @@ def save(proto: onnx.ModelProto, metadata: Mapping[str, str], path: Path) -> Non
 
 
 def to_onnx(graph: EdgeGraph) -> onnx.ModelProto:
-    """Return the graph as an ONNX model with the input and output names of the design."""
+    """Return the graph as an ONNX model with the documented input and output names."""
     import torch
 
     from mlff_core.model.traced_program import INPUTS, OUTPUTS, exported_program
@@ -42,7 +42,7 @@ def to_onnx(graph: EdgeGraph) -> onnx.ModelProto:
     if program is None:
         raise InputError("torch.onnx.export returned nothing; report this with the versions of torch and onnxscript")
     proto: onnx.ModelProto = program.model_proto
-    # The tracer's notes on each node are four fifths of the file.
+    # The tracer's metadata of each node would be four fifths of the file.
     for entry in (*proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
         del entry.metadata_props[:]
     del proto.graph.metadata_props[:]
@@ -55,7 +55,7 @@ def open_onnx(path: Path, device: str) -> GraphPotential:
     Raises
     ------
     CheckpointError
-        The file is missing, damaged, or no export of this project.
+        The file is missing, damaged, or not an export of this project.
     InputError
         ONNX Runtime cannot use this device.
     """
@@ -68,7 +68,7 @@ def open_onnx(path: Path, device: str) -> GraphPotential:
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
-    # Threads that spin between calls slow every other process on the machine.
+    # Threads that spin between calls slow down other processes.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 4
     with opening(path, "onnx", "ONNX export"):
@@ -96,7 +96,7 @@ def _providers(device: str) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's chatter (prints, log lines about torchvision) from the user's terminal."""
+    """Silence the exporter's output: prints, and log lines about torchvision."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,8 +1,8 @@
-"""Weights as 8-bit integers: a file of a quarter of the size, which computes in float32 with rounded weights.
+"""Weights as 8-bit integers: a file of a quarter of the size that computes in float32 with rounded weights.
 
-Weights are rounded in the network, before its gradient is traced, so forces stay the exact slope of the energy. The
-file holds integers and a scale for each channel of a matrix; ``Cast`` and ``Mul`` multiply them out once, when it is
-opened. ``DequantizeLinear`` in their place makes ONNX Runtime 1.31 round the features too, at every call.
+Weights are rounded in the network before its gradient is traced, so forces stay the exact gradient of the energy. The
+file holds integers and a scale for each channel of a matrix; ``Cast`` and ``Mul`` multiply them once, when the file is
+opened. With ``DequantizeLinear`` instead, ONNX Runtime 1.31 would also round the features, at every call.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from mlff_core.tolerance import Tolerance
 
 SERVES = Serves("an int8 file", "leave out the int8 weights, or use an engine that calls mlff-hub")
-"""Which layers are rounded, and how energies of isolated atoms are kept, is known for these networks."""
+"""The supported networks: for these the layers to round, and how to keep energies of isolated atoms, are known."""
 
 Matrix = tuple[Tensor, Tensor]
 """Integers, shape (n_out, n_in), int8, and the scale of each output channel, shape (n_out,)."""
 
 LARGEST = 127
-"""Of the integers, in size; −128 is not used, so that a scale serves both signs."""
+"""Largest magnitude of the integers; −128 is not used, so that one scale serves both signs."""
 
 
 def export_int8(
     potential: Potential, path: Path, graph: EdgeGraph, metadata: Mapping[str, str], tolerance: Tolerance
 ) -> ExportReport:
-    """Write a file with integer weights; its metadata says what they cost.
+    """Write a file with integer weights; its metadata gives the loss of accuracy.
 
     Raises
     ------
     UnsupportedError
-        The potential is not of float32.
+        The potential is not in float32.
     MlffError
-        The file is farther from the potential than ``tolerance``.
+        The file deviates from the potential by more than ``tolerance``.
     """
     from dataclasses import replace
 
@@ -56,7 +56,7 @@ def export_int8(
     from mlff_core.export.writing import check_batches, write_checked
 
     if potential.dtype != torch.float32:
-        raise UnsupportedError("ONNX multiplies integer weights out in float32; leave out --dtype, or the int8 weights")
+        raise UnsupportedError("integer weights in ONNX compute in float32; leave out --dtype, or the int8 weights")
     rounded, matrices = round_weights(graph.model)
     batches = check_batches(potential.card, potential.dtype)
     cost: dict[str, str] = {}
@@ -80,19 +80,19 @@ def export_int8(
 def round_weights(network: Student) -> tuple[Student, list[Matrix]]:
     """Return a copy whose weight matrices are multiples of a scale for each output channel, and those matrices.
 
-    Biases, the embedding and the readout stay as they are, and reference energies are shifted so that the energies of
-    isolated atoms do too.
+    Biases, the embedding and the readout are not rounded. Reference energies are shifted so that the energies of
+    isolated atoms do not change.
 
     Raises
     ------
     UnsupportedError
-        Another architecture, or a term with which this was not tried.
+        The architecture or a term of the energy is not supported.
     """
     SERVES.check(network)
     result = copy.deepcopy(network)
     matrices = []
     for name, layer in result.named_modules():
-        # The readout has few weights, and the energy hangs on them.
+        # The readout has few weights, and the energy is sensitive to them.
         if isinstance(layer, nn.Linear) and not name.startswith("readout"):
             matrices.append(to_integers(layer.weight))
             layer.weight.data = multiplied_out(*matrices[-1])
@@ -111,24 +111,24 @@ def to_integers(weight: Tensor) -> Matrix:
     Parameters
     ----------
     weight
-        Shape (n_out, n_in), no unit.
+        Shape (n_out, n_in).
     """
     weight = weight.detach()
     scales = weight.abs().amax(dim=1) / LARGEST
-    # A channel of zeros has any scale.
+    # For a channel of zeros any scale is right.
     scales = torch.where(scales > 0, scales, torch.ones_like(scales))
     return torch.round(weight / scales.unsqueeze(1)).to(torch.int8), scales
 
 
 def multiplied_out(integers: Tensor, scales: Tensor) -> Tensor:
-    """Return the weights that integers (n_out, n_in) and scales (n_out,), no unit, stand for."""
+    """Return the weights of integers, shape (n_out, n_in), and scales, shape (n_out,)."""
     return integers.to(scales.dtype) * scales.unsqueeze(1)
 
 
 def store_integers(proto: onnx.ModelProto, matrices: list[Matrix]) -> int:
     """Replace every rounded matrix of the graph, transposed or not, by its integers; return their bytes.
 
-    A matrix is known by its content, so what the file multiplies out is what the network has, to the last bit.
+    A matrix is identified by its content, so the products in the file equal the network's weights to the last bit.
     """
     import onnx
     from onnx import numpy_helper

@@ -1,4 +1,4 @@
-"""OpenMM: :func:`create_force`, :func:`create_mixed_system`, and two engines, one for each kind of force.
+"""OpenMM: :func:`create_force`, :func:`create_mixed_system`, and an engine for each of two kinds of force.
 
 Importing this module imports neither torch nor OpenMM.
 """
@@ -32,7 +32,7 @@ __all__ = ["OpenMMPythonForceEngine", "OpenMMTorchForceEngine", "create_force", 
 
 
 class OpenMMEngine(Engine):
-    """OpenMM through a Context of its own.
+    """OpenMM as an engine, with a Context of its own.
 
     Options of :meth:`bind`: ``"platform"``, the name of an OpenMM platform (``"Reference"``); ``"batch"``, a structure
     to check.
@@ -43,7 +43,7 @@ class OpenMMEngine(Engine):
     capabilities: ClassVar[frozenset[str]] = frozenset({"periodic", "float64"})
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> Session:
-        """Return a Context's keeper driven by ``potential``; see :meth:`mlff_core.plugins.engine.Engine.bind`."""
+        """Return a session with ``potential``; see :meth:`mlff_core.plugins.engine.Engine.bind`."""
         self.ensure_installed()
         from mlff_plugins.openmm.session import Session
 
@@ -52,10 +52,10 @@ class OpenMMEngine(Engine):
         return Session(potential, self.backend, given["platform"])
 
     def check_potential(self, potential: Potential) -> None:
-        """Refuse a potential that this force cannot be made of."""
+        """Refuse a potential that this force does not support."""
 
     def evaluate(self, bound: Session, batch: AtomicBatch) -> Prediction:
-        """Return energy and forces of each structure, out of ``Context.getState``."""
+        """Return energy and forces of each structure from ``Context.getState``."""
         return bound.evaluate(batch)
 
 
@@ -69,20 +69,20 @@ class OpenMMTorchForceEngine(OpenMMEngine):
     backend = "torchforce"
 
     def missing(self) -> tuple[str, ...]:
-        """Return what is not installed; any build of openmmtorch will do."""
+        """Return the missing requirements; any build of openmmtorch is accepted."""
         return missing_torchforce()
 
     def ensure_installed(self) -> None:
-        """Raise where something is missing; see :meth:`mlff_core.plugins.provider.Provider.ensure_installed`."""
+        """Raise an error if something is missing; see :meth:`mlff_core.plugins.provider.Provider.ensure_installed`."""
         require_torchforce()
 
     def check_potential(self, potential: Potential) -> None:
-        """Refuse what is no student.
+        """Refuse a potential that is not a student.
 
         Raises
         ------
         UnsupportedError
-            The potential is no student.
+            The potential is not a student.
         """
         from mlff_core.export.writing import edge_graph
 
@@ -90,7 +90,7 @@ class OpenMMTorchForceEngine(OpenMMEngine):
 
 
 class OpenMMPythonForceEngine(OpenMMEngine):
-    """OpenMM with any potential behind ``PythonForce``."""
+    """OpenMM with any potential in a ``PythonForce``."""
 
     name = "openmm-pythonforce"
     summary = "OpenMM with its PythonForce: any potential, called back at every step"

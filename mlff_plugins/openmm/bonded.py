@@ -1,4 +1,4 @@
-"""Bonded forces of OpenMM, split into the terms among some atoms and all others."""
+"""Splitting of OpenMM's bonded forces into the terms among some atoms and all other terms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BONDED = (
 """Forces that are sums over terms of a few named atoms."""
 
 TERMS = {"Bonds": "Bond", "Angles": "Angle", "Torsions": "Torsion"}
-"""In OpenMM's XML, the list of terms of a force and the name of one term."""
+"""Names in OpenMM's XML: the list of terms of a force, and one term."""
 
 ATOMS = ("p1", "p2", "p3", "p4", "a1", "a2", "a3", "a4", "b1", "b2", "b3", "b4")
 """Attributes of a term that are atoms."""
@@ -31,7 +31,7 @@ ATOMS = ("p1", "p2", "p3", "p4", "a1", "a2", "a3", "a4", "b1", "b2", "b3", "b4")
 def split_bonded(force: openmm.Force, atoms: set[int]) -> tuple[openmm.Force, openmm.Force | None]:
     """Return (the force without the terms whose atoms are all among ``atoms``, a force of those terms or None).
 
-    OpenMM's own XML is read, since it is the one description that all kinds of force share.
+    OpenMM's own XML is used, since it describes all kinds of force in the same way.
     """
     text = openmm.XmlSerializer.serialize(force)
     kept, taken = ElementTree.fromstring(text), ElementTree.fromstring(text)

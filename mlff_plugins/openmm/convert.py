@@ -1,4 +1,4 @@
-"""OpenMM's door: nm and kJ/mol on its side, Å and eV on ours, and its reduced form of a cell."""
+"""Conversion for OpenMM: nm and kJ/mol there, Å and eV in the core, and OpenMM's reduced form of a cell."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def to_batch(
     dtype: torch.dtype,
     before: AtomicBatch | None = None,
 ) -> AtomicBatch:
-    """Return one structure of OpenMM's as a batch.
+    """Return one structure from OpenMM as a batch.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def to_batch(
     box_nm
         Periodic box vectors, shape (3, 3), nm, rows; None where the structure is not periodic.
     atomic_numbers
-        Shape (n_atoms,), no unit.
+        Shape (n_atoms,).
     charge
         Total charge, e; None means neutral.
     spin_multiplicity
@@ -46,7 +46,7 @@ def to_batch(
     device, dtype
         Of the potential.
     before
-        The batch when only the positions were others; all else is taken from it.
+        An earlier batch that differs in the positions only; all else is taken from it.
     """
     positions = np.asarray(positions_nm, dtype=np.float64) * ANGSTROM_PER_NM
     if before is not None:
@@ -97,11 +97,11 @@ def reduced_box(cell: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArr
     q, r = np.linalg.qr(matrix.T)
     if np.abs(np.diag(r)).min() < 1e-9:
         raise InputError("the periodic cell has no volume: its lattice vectors lie in one plane")
-    # Columns of q may change sign; a proper rotation is kept, so that a left-handed cell is not mirrored.
+    # Signs of the columns of q are free; the rotation is made proper, so that a left-handed cell is not mirrored.
     rotation = q * np.sign(np.diag(r))
     rotation[:, 2] *= np.sign(np.linalg.det(rotation))
     box = np.tril(matrix @ rotation)
-    # A lattice vector and its negative span the same lattice; so do vectors less whole numbers of the earlier ones.
+    # Reversing a lattice vector, or subtracting multiples of earlier vectors from it, does not change the lattice.
     box[2] *= np.sign(box[2, 2])
     box[2] -= box[1] * np.round(box[2, 1] / box[1, 1])
     box[2] -= box[0] * np.round(box[2, 0] / box[0, 0])

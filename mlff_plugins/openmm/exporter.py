@@ -1,4 +1,4 @@
-"""The exporter ``openmm``: a file that a script opens with ``openmmtorch.TorchForce`` and nothing of this package."""
+"""The exporter ``openmm``: a file that a script opens with ``openmmtorch.TorchForce``, without this package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
 
 CARD = "mlff_card.json"
-"""Name of the extra file, inside the archive, that holds the card, the precision, the species and the periodicity."""
+"""Name of the extra file in the archive that holds card, precision, species and periodicity."""
 
 
 class OpenMMExporter(Exporter):
@@ -49,11 +49,11 @@ class OpenMMExporter(Exporter):
         structure, skin = given["structure"], given["skin"]
         edge_graph(potential)
         if structure is None:
-            raise InputError("the file holds its species, so it needs a structure; give one with --structure FILE")
+            raise InputError("the file contains the atoms, so it needs a structure; give one with --structure FILE")
         atoms = read_structures(structure, "0")[0]
         if atoms.pbc.any() != atoms.pbc.all():
             raise UnsupportedError(
-                f"OpenMM knows structures that are periodic along all lattice vectors or none; {structure} has "
+                f"OpenMM supports structures that are periodic along all lattice vectors or none; {structure} has "
                 f"pbc {atoms.pbc.tolist()}"
             )
         check_elements(potential.card, atoms.numbers.tolist())
@@ -87,7 +87,7 @@ class OpenMMExporter(Exporter):
 
 
 def nearby(atoms: Atoms) -> list[Atoms]:
-    """Return the structure, and it again with atoms moved a little, far, and by lattice vectors where it has any."""
+    """Return the structure and copies with small and large displacements, and shifts by lattice vectors if periodic."""
     frames = [atoms]
     for seed, size in enumerate((0.02, 0.08)):
         frames.append(atoms.copy())
@@ -111,7 +111,7 @@ def _opened(module: Any, original: Potential) -> Potential:
     from mlff_plugins.openmm.convert import ENERGY, FORCE
 
     class Opened(Potential):
-        """The file as OpenMM calls it: nm in, kJ/mol out, forces by the gradient of the energy."""
+        """The file, called like OpenMM calls it: nm in, kJ/mol out, forces from the gradient of the energy."""
 
         card, dtype, device = original.card, original.dtype, torch.device("cpu")
 

@@ -41,27 +41,28 @@ def create_force(
     model
         A name (``mlff models list``), the path of a model file, or a potential, which keeps its device and precision.
     topology_or_atomic_numbers
-        All particles of the System: an OpenMM Topology, or their atomic numbers.
+        All particles of the System, as an OpenMM Topology or their atomic numbers.
     atoms
-        Indices of the particles that the model describes, among themselves only; None for all.
+        Indices of the particles that the model describes (without interactions to others); None for all.
     backend
         ``"torchforce"`` (students only), ``"pythonforce"`` (any potential, with its fast kernels), or ``"auto"``:
         :func:`choose_backend`.
     periodic
-        Whether the model sees periodic images; None asks the Topology for a box, and means no where there is none.
+        Whether the model is periodic; None means periodic if the Topology has a box.
     charge
         Total charge of the atoms, e; None means neutral.
     spin_multiplicity
         2S + 1; None means singlet.
     skin
-        Å; neighbours are searched anew when an atom has moved by half of it. Numbers do not depend on it.
+        Å; the neighbour list is rebuilt when an atom has moved by half of it. The results do not depend on it.
 
     Raises
     ------
     InputError
-        An unknown backend, atoms that are not there or have no element, no atoms at all.
+        An unknown backend, no atoms, or atoms that do not exist or have no element.
     UnsupportedError
-        An element, charge or multiplicity that the model does not know, or a TorchForce of what is no student.
+        The model does not support an element, the charge or the multiplicity; or a TorchForce is requested for a
+        potential that is not a student.
     MissingDependencyError
         The backend's package is not installed.
     """
@@ -93,9 +94,9 @@ def create_force(
 
 
 def choose_backend(potential: Potential) -> str:
-    """Return what ``"auto"`` stands for: ``"torchforce"`` for students where it is installed, else ``"pythonforce"``.
+    """Return the backend of ``"auto"``: ``"torchforce"`` for students if it is installed, else ``"pythonforce"``.
 
-    A student with a fast kernel of ours goes through ``"pythonforce"`` too, since TorchScript cannot run that kernel.
+    A student with a fast kernel also uses ``"pythonforce"``, since TorchScript cannot run that kernel.
     """
     inner = potential.potential if isinstance(potential, VerletPotential) else potential
     in_torchscript = isinstance(inner, StudentPotential) and inner.kernel.name == "reference"
@@ -110,7 +111,7 @@ def ml_particles(
     Raises
     ------
     InputError
-        No atoms, an index twice or out of range, or a particle without an element.
+        There are no atoms, an index is repeated or out of range, or a particle has no element.
     """
     if isinstance(topology_or_atomic_numbers, openmm.app.Topology):
         elements = [atom.element for atom in topology_or_atomic_numbers.atoms()]
@@ -137,12 +138,12 @@ def ml_particles(
 
 
 def check_charge(potential: Potential, charge: float | None, spin_multiplicity: int | None) -> None:
-    """Refuse a charge or multiplicity outside the card.
+    """Refuse a charge or multiplicity that the card does not allow.
 
     Raises
     ------
     UnsupportedError
-        Says what came and what the card allows.
+        The value is not allowed; the message gives it and the allowed ones.
     """
     card = potential.card
     if charge and card.charges == "neutral":

@@ -22,7 +22,7 @@ def force_module(
     Raises
     ------
     UnsupportedError
-        The potential is no student.
+        The potential is not a student.
     """
     module = ForceModule(
         edge_graph(potential).model,

@@ -1,4 +1,4 @@
-"""``create_mixed_system``: part of a System by a model, the rest and all between the two by a force field."""
+"""``create_mixed_system``: a model for part of a System, and a force field for the rest and between the two."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAMBDA = "lambda_interpolate"
 """Global parameter of the Context: 0 is the force field alone, 1 the mixed system; openmm-ml's name for it."""
 
 COULOMB_KJ_MOL_NM = 138.935456
-"""OpenMM's 1/(4πε₀), kJ·nm/(mol·e²): what it took in must be taken out with its own constant."""
+"""OpenMM's 1/(4πε₀), kJ·nm/(mol·e²): its Coulomb terms must be removed with its own constant."""
 
 UNTOUCHED = (
     openmm.CMMotionRemover,
@@ -36,8 +36,8 @@ UNTOUCHED = (
     openmm.GBSAOBCForce,
     openmm.CustomGBForce,
 )
-"""Forces that hold no energy among atoms, and implicit solvents: the model describes its atoms in vacuum, and the force
-field's charges of all atoms polarize the solvent, as in openmm-ml."""
+"""Forces without energy among atoms, and implicit solvents. The latter are kept: the model describes its atoms in
+vacuum, and the force field's charges of all atoms polarize the solvent, as in openmm-ml."""
 
 PAIR_ENERGY = f"{COULOMB_KJ_MOL_NM}*charge_product/r + 4*epsilon*((sigma/r)^12 - (sigma/r)^6)"
 
@@ -56,19 +56,19 @@ def create_mixed_system(
 ) -> openmm.System:
     """Return a new System in which the model describes some molecules, mechanically embedded in a force field.
 
-    Bonded terms among ML atoms only, their Lennard-Jones and their Coulomb energies are taken out and replaced by the
-    model's energy; what the force field says of ML atoms with others stays, and so does implicit solvent. With a
-    cutoff or Ewald method, what ML atoms do to their own periodic images stays too, as in openmm-ml for a model without
-    long-range terms.
+    Bonded terms among ML atoms only, and Lennard-Jones and Coulomb energies between them, are replaced by the model's
+    energy. The force field's interactions of ML atoms with others stay, and so does implicit solvent. With a
+    cutoff or Ewald method, interactions of ML atoms with their own periodic images stay too, as in openmm-ml for a
+    model without long-range terms.
 
     Parameters
     ----------
     topology
-        Of the whole System; a periodic box in the System makes the model periodic.
+        Topology of the whole System; a periodic box in the System makes the model periodic.
     mm_system
-        The whole System by the force field; it is not changed.
+        The whole System with the force field; it is not changed.
     ml_atoms
-        Indices of the atoms of the model; whole molecules, since no bond is cut.
+        Indices of the atoms of the model; they must be whole molecules, since bonds are not cut.
     model
         A name, a path, or a potential.
     backend
@@ -77,7 +77,7 @@ def create_mixed_system(
         Give the Context a parameter ``lambda_interpolate``: 0 is the force field alone, 1 (as at the start) the mixed
         System, and energies in between are linear in it.
     remove_constraints
-        Remove constraints between ML atoms, whose bonds the model describes.
+        Remove constraints between ML atoms, since the model describes their bonds.
     charge
         Total charge of the ML atoms, e; None means neutral.
     spin_multiplicity
@@ -86,10 +86,10 @@ def create_mixed_system(
     Raises
     ------
     InputError
-        Atoms that are not there, a topology of another size than the System, or a System that is empty.
+        Atoms do not exist, the topology has another size than the System, or the System is empty.
     UnsupportedError
-        A bond from an ML atom to another, a force that cannot be split, a CustomNonbondedForce where interpolation is
-        wanted, or what the model does not know.
+        There is a bond between an ML atom and another one, a force that cannot be split, a CustomNonbondedForce with
+        interpolation, or the model does not support an element or the charge.
     """
     atoms = [int(atom) for atom in ml_atoms]
     if topology.getNumAtoms() != mm_system.getNumParticles():
@@ -125,8 +125,8 @@ def create_mixed_system(
     for index in reversed(range(mixed.getNumForces())):
         if interpolate and isinstance(mixed.getForce(index), openmm.CustomNonbondedForce):
             raise UnsupportedError(
-                "the energy of ML atoms in a CustomNonbondedForce cannot be told from the rest of it, so nothing is "
-                "interpolated; leave interpolate off, as openmm-ml asks too"
+                "the energy of ML atoms in a CustomNonbondedForce cannot be separated from its rest, so it cannot be "
+                "interpolated; leave interpolate off, as openmm-ml requires too"
             )
         replaced = _take_out(mixed.getForce(index), atoms, periodic, removed)
         if replaced is not None:
@@ -153,9 +153,9 @@ def create_mixed_system(
 def _take_out(
     force: openmm.Force, atoms: list[int], periodic: bool, removed: list[openmm.Force]
 ) -> openmm.Force | None:
-    """Take the terms among ``atoms`` out of a force of the mixed System, and append them to ``removed``.
+    """Remove the terms among ``atoms`` from a force of the mixed System, and append them to ``removed``.
 
-    Returns the force that stands in for it, or None where it was changed in place or holds no such terms.
+    Returns the replacement of the force, or None if it was changed in place or holds no such terms.
     """
     chosen = set(atoms)
     if isinstance(force, BONDED):
@@ -176,16 +176,16 @@ def _take_out(
     if isinstance(force, UNTOUCHED):
         return None
     raise UnsupportedError(
-        f"a {type(force).__name__} mixes terms that mechanical embedding must tell apart, and is not known here; "
+        f"a {type(force).__name__} mixes terms that mechanical embedding must separate, and is not supported; "
         "add it to the mixed System afterwards if it does not act among the ML atoms"
     )
 
 
 def _exclude_pairs(force: openmm.NonbondedForce, atoms: list[int], periodic: bool) -> openmm.CustomBondForce:
-    """Turn every pair of ``atoms`` into an exception without interaction; return the interactions they had.
+    """Make every pair of ``atoms`` an exception without interaction; return the previous interactions.
 
-    Under Ewald's method an exception replaces the pair's direct Coulomb energy, so that its difference from another
-    exception is a plain Coulomb term whatever the method; a pair that is none gets the energy of one.
+    With Ewald methods an exception replaces the direct Coulomb energy of the pair. The difference of two exceptions is
+    therefore a plain Coulomb term for every method. A pair without an exception gets the energy of one.
     """
     before: dict[tuple[int, int], list[float]] = {}
     for index in range(force.getNumExceptions()):

@@ -1,4 +1,4 @@
-"""The entry point by which openmm-ml finds the models: ``MLPotential("mlff", modelPath="model.pt")``."""
+"""The entry point for openmm-ml: ``MLPotential("mlff", modelPath="model.pt")``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MLFFPotentialImplFactory(MLPotentialImplFactory):
-    """What openmm-ml makes when it first sees the name ``mlff``."""
+    """Factory that openmm-ml creates at the first use of the name ``mlff``."""
 
     def createImpl(self, name: str, modelPath: Any = None, **args: Any) -> MLFFPotentialImpl:  # noqa: N802
         """Return the implementation for one model: a name, a path or a potential.
@@ -24,7 +24,7 @@ class MLFFPotentialImplFactory(MLPotentialImplFactory):
         Raises
         ------
         InputError
-            No ``modelPath``, or an argument that is not known.
+            ``modelPath`` is missing, or an argument is unknown.
         """
         if modelPath is None:
             raise InputError('MLPotential("mlff") needs a model; give modelPath="model.pt"')
@@ -59,12 +59,12 @@ class MLFFPotentialImpl(MLPotentialImpl):
         multiplicity: int | None = None,
         **args: Any,
     ) -> None:
-        """Add the model's force to a System; openmm-ml passes ``args`` of the embedding on, which have no effect here.
+        """Add the model's force to a System; openmm-ml also passes ``args`` of the embedding, which have no effect.
 
         Raises
         ------
         UnsupportedError
-            A TorchForce is wanted for interpolation.
+            A TorchForce is requested for interpolation.
         """
         if backend == "torchforce" and system.getNumParticles() == 0:
             # openmm-ml collects the forces to interpolate in an empty System and copies them; openmmtorch 1.10 then

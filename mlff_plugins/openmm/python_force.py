@@ -1,4 +1,4 @@
-"""``PythonForce``: any potential, called back by OpenMM at every step."""
+"""``PythonForce``: any potential, called by OpenMM at every step."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mlff_plugins.openmm.convert import from_prediction, to_batch
 
 
 class PotentialFunction:
-    """What a ``PythonForce`` calls: a State in, energy and forces out.
+    """The function of a ``PythonForce``: takes a State, returns energy and forces.
 
-    It is pickled with its potential, so that a System that holds it can be serialized where the potential can.
+    It is pickled with its potential, so a System with it can be serialized if the potential can be pickled.
 
     Parameters
     ----------
     potential
-        What computes.
+        The potential.
     atomic_numbers
-        Of the particles that the force acts on, in their order.
+        Atomic numbers of the particles that the force acts on, in their order.
     periodic
-        Whether the State's box vectors count.
+        Whether to use the State's box vectors.
     charge
         Total charge, e; None means neutral.
     spin_multiplicity
@@ -52,7 +52,7 @@ class PotentialFunction:
         self._periodic, self._charge, self._multiplicity = periodic, charge, spin_multiplicity
         self._running = VerletPotential(potential, skin)
         self._before: tuple[AtomicBatch, npt.NDArray[np.float64] | None] | None = None
-        # Contexts of one System share this object and may run in several threads; the neighbour list is state.
+        # Contexts of one System share this object and may run in several threads, so the neighbour list needs a lock.
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -63,7 +63,7 @@ class PotentialFunction:
         box = None
         if self._periodic:
             box = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
-        # One object read at once: another thread may put its own there.
+        # Read once: another thread may replace the object.
         before, box_before = self._before or (None, None)
         batch = to_batch(
             state.getPositions(asNumpy=True).value_in_unit(unit.nanometer),

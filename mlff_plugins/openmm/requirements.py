@@ -1,4 +1,4 @@
-"""What OpenMM's two forces need installed; ``openmmtorch`` comes under several names."""
+"""The requirements of OpenMM's two forces; ``openmmtorch`` is in several distributions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OPENMM = ("openmm>=8.4",)
 TORCHFORCE = (*OPENMM, "acellera-openmmtorch-cpu>=1.10")
 INSTALL_HINT = 'pip install "mlff-hub[openmm]"'
 BUILDS = ("acellera-openmmtorch-cpu>=1.10", "acellera-openmmtorch-cu12>=1.10", "acellera-openmmtorch-cu13>=1.10")
-"""Any of these brings the module ``openmmtorch``."""
+"""Each of these distributions contains the module ``openmmtorch``."""
 
 
 def missing_torchforce() -> tuple[str, ...]:
@@ -19,23 +19,23 @@ def missing_torchforce() -> tuple[str, ...]:
 
 
 def require_pythonforce() -> None:
-    """Refuse to go on without OpenMM.
+    """Raise an error if OpenMM is missing.
 
     Raises
     ------
     MissingDependencyError
-        Names what is missing and the line that installs it.
+        A package is missing; the message names it and the install command.
     """
     require("openmm", OPENMM, INSTALL_HINT)
 
 
 def require_torchforce() -> None:
-    """Refuse to go on without OpenMM and ``openmmtorch``.
+    """Raise an error if OpenMM or ``openmmtorch`` is missing.
 
     Raises
     ------
     MissingDependencyError
-        Names what is missing and the line that installs it.
+        A package is missing; the message names it and the install command.
     """
     problems = missing_torchforce()
     if problems:

@@ -1,6 +1,6 @@
-"""The module that a ``TorchForce`` runs: species, units and neighbours inside.
+"""The module that a ``TorchForce`` runs; it includes species, units and neighbour search.
 
-No postponed annotations here, and no unions with |: TorchScript reads them.
+No postponed annotations and no unions with | here, since TorchScript reads the annotations.
 """
 
 from typing import Optional
@@ -22,9 +22,9 @@ class ForceModule(nn.Module):
     model
         The network.
     atomic_numbers
-        Of the particles that the module acts on, shape (n_atoms,), int64, no unit.
+        Atomic numbers of the particles that the module acts on, shape (n_atoms,), int64.
     particles
-        Their indices in the System, shape (n_atoms,), int64, no unit; empty if they are all its particles.
+        Their indices in the System, shape (n_atoms,), int64; empty if they are all its particles.
     periodic
         Whether OpenMM passes box vectors.
     skin
@@ -54,7 +54,7 @@ class ForceModule(nn.Module):
             Periodic box vectors, shape (3, 3), nm, rows; None where not periodic.
         """
         if not torch.is_grad_enabled():
-            # The caller's thread may be inside no_grad; TorchForce asks for the gradient all the same.
+            # The caller's thread may be in no_grad, but TorchForce needs the gradient.
             torch.set_grad_enabled(True)
             energy = self.compute(positions, box)
             torch.set_grad_enabled(False)
@@ -62,19 +62,23 @@ class ForceModule(nn.Module):
         return self.compute(positions, box)
 
     def compute(self, positions: Tensor, box: Optional[Tensor]) -> Tensor:  # noqa: UP045 - TorchScript
-        """Return what :meth:`forward` returns; positions (n, 3) and box (3, 3) in nm."""
+        """Return the result of :meth:`forward`; positions (n, 3) and box (3, 3) in nm."""
         if self.particles.shape[0] > 0:
             positions = positions.index_select(0, self.particles)
         n_atoms, n_given = self.atomic_numbers.shape[0], positions.shape[0]
         if n_given != n_atoms:
-            raise RuntimeError(f"this file is for {n_atoms} atoms, the System has {n_given} particles; export it anew")
+            raise RuntimeError(
+                f"this file is for {n_atoms} atoms, but the System has {n_given} particles; export it again"
+            )
         positions = positions.to(torch.float64) * self.length
         cell = torch.zeros(3, 3, dtype=torch.float64, device=positions.device)
         if box is not None:
             if not self.periodic:
-                raise RuntimeError("this module is not periodic, but box vectors came; make it with periodic=True")
+                raise RuntimeError(
+                    "this module is not periodic, but box vectors were given; make it with periodic=True"
+                )
             cell = box.to(torch.float64) * self.length
-        # A look at the numbers, not at None: where one branch always raises, TorchScript drops the test and reads None.
+        # The numbers are tested, not None: if one branch always raises, TorchScript drops the test and reads None.
         if self.periodic and float(cell[0, 0]) == 0.0:
             raise RuntimeError("this module is periodic: call setUsesPeriodicBoundaryConditions(True) on its force")
         energy: Tensor = self.student(self.atomic_numbers, positions, cell, self.periodic)

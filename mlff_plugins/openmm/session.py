@@ -1,4 +1,4 @@
-"""A Context of OpenMM for one structure at a time: what the engines evaluate through."""
+"""An OpenMM Context for one structure at a time, through which the engines evaluate."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mlff_plugins.openmm.force import create_force
 
 
 class Session:
-    """Keeps a Context as long as species, periodicity and charge stay, and makes another when they change.
+    """Keeps a Context while species, periodicity and charge stay the same, and makes a new one when they change.
 
     Parameters
     ----------
     potential
-        What drives it.
+        The potential that drives it.
     backend
         ``"torchforce"`` or ``"pythonforce"``.
     platform
@@ -33,7 +33,7 @@ class Session:
     Raises
     ------
     InputError
-        OpenMM knows no such platform.
+        OpenMM has no platform of this name.
     """
 
     def __init__(self, potential: Potential, backend: str, platform: str) -> None:
@@ -52,7 +52,7 @@ class Session:
         Raises
         ------
         UnsupportedError
-            A structure that is periodic along one or two lattice vectors only, or what the model does not know.
+            A structure is periodic along one or two lattice vectors only, or the model does not support it.
         """
         results = [self._evaluate_one(structure) for structure in split(batch)]
         return Prediction(
@@ -64,7 +64,7 @@ class Session:
         pbc = batch.pbc[0].tolist()
         if any(pbc) != all(pbc):
             raise UnsupportedError(
-                f"OpenMM knows structures that are periodic along all lattice vectors or none, got pbc {pbc}"
+                f"OpenMM supports structures that are periodic along all lattice vectors or none, got pbc {pbc}"
             )
         positions = batch.positions.detach().cpu().double().numpy()
         box, rotation = None, np.eye(3)

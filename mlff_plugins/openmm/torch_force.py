@@ -18,7 +18,7 @@ def torch_force(module: torch.jit.ScriptModule, periodic: bool) -> Any:
 def import_openmmtorch() -> Any:
     """Return the module ``openmmtorch``.
 
-    Its bindings import OpenMM by a name of old and so log a warning, which means nothing to who runs a simulation.
+    The warning that its bindings log, because they import OpenMM by an old name, is suppressed.
     """
     root = logging.getLogger()
 

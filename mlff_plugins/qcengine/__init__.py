@@ -1,6 +1,6 @@
 """QCEngine: a program ``mlff`` for energies, gradients, Hessians and properties.
 
-QCEngine knows third-party programs only in the process that registered them, so :func:`register` comes first.
+QCEngine knows third-party programs only in the process that registered them, so call :func:`register` first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``mlff qcengine``: QCEngine's own command line with the program ``mlff`` registered, and an honest exit status."""
+"""``mlff qcengine``: QCEngine's command line with the program ``mlff`` registered, and a correct exit status."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from mlff_core.errors import InputError
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def command(context: click.Context, arguments: tuple[str, ...]) -> None:
-    """Run QCEngine's command line with `mlff` registered.
+    """Run QCEngine's command line with the program `mlff` registered.
 
-    `mlff qcengine run mlff input.json`, `mlff qcengine info programs`; exits with 1 where the result is a failure.
+    Examples are `mlff qcengine run mlff input.json` and `mlff qcengine info programs`. The exit status is 1 if the
+    result is a failure.
     """
     from mlff_plugins.qcengine.registration import register
 
@@ -32,13 +33,13 @@ def command(context: click.Context, arguments: tuple[str, ...]) -> None:
             cli.main()
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(
-            f"the input of `mlff qcengine {' '.join(arguments)}` is no JSON: {error}; give a file that is there, the "
+            f"the input of `mlff qcengine {' '.join(arguments)}` is not JSON: {error}; give an existing file, the "
             "JSON itself, or - to read it from standard input"
         ) from error
     finally:
         sys.argv = before
         click.echo(printed.getvalue(), nl=False)
-    # qcengine exits with 0 whatever the result says.
+    # qcengine exits with 0 for every result.
     if arguments[:1] == ("run",) and not _succeeded(printed.getvalue()):
         context.exit(1)
 

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 DRIVERS = ("energy", "gradient", "hessian", "properties")
 KEYWORDS = {"device": "auto", "dtype": "float64", "kernel": "auto"}
-"""Keywords and their defaults. float64, since geometry optimisers and frequencies look at small differences."""
+"""Keywords and their defaults; float64, since geometry optimisers and frequencies depend on small differences."""
 
 
 class MLFFHarness(ProgramHarness):
-    """Serves any model of this package: ``model.method`` is a name out of ``mlff models list`` or a path."""
+    """Serves any model of this package: ``model.method`` is a name from ``mlff models list`` or a path."""
 
     _defaults: ClassVar[dict[str, Any]] = {
         "name": "mlff",
@@ -53,7 +53,7 @@ class MLFFHarness(ProgramHarness):
 
     @staticmethod
     def found(raise_error: bool = False) -> bool:
-        """Return True where everything this program needs is installed."""
+        """Return True if all requirements of this program are installed."""
         missing = unmet(("torch", "vesin"))
         if missing and raise_error:
             raise MissingDependencyError(f"mlff cannot run: {'; '.join(missing)}. Install with: pip install mlff-hub")
@@ -65,7 +65,7 @@ class MLFFHarness(ProgramHarness):
 
     @classmethod
     def serve(cls, potential: Potential) -> str:
-        """Serve a potential that is in memory, and return the method name under which it is found."""
+        """Register a potential that is in memory, and return its method name."""
         with cls._lock:
             for name, known in cls._served.items():
                 if known is potential:
@@ -90,14 +90,14 @@ class MLFFHarness(ProgramHarness):
         key = (str(path), state.st_mtime_ns, state.st_size, *sorted(keywords.items()))
         with cls._lock:
             if key not in cls._models:
-                # Only the newest version of a file stays, or an edited model would pile up in a long-lived worker.
+                # Only the newest version of a file is kept, or those of an edited model would accumulate in a worker.
                 for old in [k for k in cls._models if k[0] == key[0] and k[3:] == key[3:]]:
                     del cls._models[old]
                 cls._models[key] = load(path, **keywords)
             return cls._models[key]
 
     def compute(self, input_data: AtomicInput, config: TaskConfig) -> AtomicResult:
-        """Return the result of one task, or raise QCEngine's own exceptions with our words."""
+        """Return the result of one task, or raise QCEngine's own exceptions with the messages of this package."""
         self.found(raise_error=True)
         try:
             with torch_threads(config.ncores):
@@ -115,7 +115,7 @@ class MLFFHarness(ProgramHarness):
         specification = input_data.specification
         driver = getattr(specification.driver, "value", str(specification.driver))
         if driver not in DRIVERS:
-            raise InputError(f"mlff knows the drivers {', '.join(DRIVERS)}, got {driver!r}")
+            raise InputError(f"mlff has the drivers {', '.join(DRIVERS)}, got {driver!r}")
         if specification.model.basis not in (None, "", "(auto)"):
             raise InputError(f"mlff has no basis sets, got basis {specification.model.basis!r}; leave it out")
         potential = self.load(specification.model.method, _checked(dict(specification.keywords)))
@@ -158,7 +158,7 @@ def _checked(keywords: dict[str, Any]) -> dict[str, Any]:
         if name not in KEYWORDS:
             close = difflib.get_close_matches(name, KEYWORDS, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise InputError(f"mlff knows the keywords {', '.join(KEYWORDS)}, got {name!r}{hint}")
+            raise InputError(f"mlff has the keywords {', '.join(KEYWORDS)}, got {name!r}{hint}")
     return {**KEYWORDS, **keywords}
 
 
@@ -168,7 +168,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def torch_threads(n_threads: int | None) -> Iterator[None]:
-    """Let torch use ``n_threads`` for a while, then as many as before."""
+    """Set torch's number of threads inside this context, and restore it afterwards."""
     before = torch.get_num_threads()
     if n_threads:
         torch.set_num_threads(n_threads)

@@ -1,4 +1,4 @@
-"""The program ``mlff`` of QCEngine, registered in this process."""
+"""Registration of the QCEngine program ``mlff`` in this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ INSTALL_HINT = 'pip install "mlff-hub[qcengine]"'
 
 
 def register() -> None:
-    """Make ``mlff`` a program of QCEngine in this process; calling it again does nothing.
+    """Register ``mlff`` as a program of QCEngine in this process; a second call has no effect.
 
     Raises
     ------

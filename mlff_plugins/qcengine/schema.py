@@ -1,4 +1,4 @@
-"""QCSchema's door: bohr and hartree on its side, Å and eV on ours."""
+"""Conversion for QCSchema: bohr and hartree there, Å and eV in the core."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def to_batch(molecule: Molecule, potential: Potential) -> AtomicBatch:
         The molecule has ghost atoms.
     """
     if not all(molecule.real):
-        raise UnsupportedError(f"{potential.card.name} knows no ghost atoms; remove them from the molecule")
+        raise UnsupportedError(f"{potential.card.name} does not support ghost atoms; remove them from the molecule")
     return single(
         np.asarray(molecule.geometry).reshape(-1, 3) * ANGSTROM_PER_BOHR,
         np.asarray(molecule.atomic_numbers),
@@ -66,7 +66,7 @@ def to_input(batch: AtomicBatch, method: str, driver: str) -> AtomicInput:
     from qcelemental.models.v2 import AtomicInput, Molecule
 
     if bool(batch.pbc.any()):
-        raise UnsupportedError("QCEngine knows molecules only; this structure is periodic")
+        raise UnsupportedError("QCEngine supports molecules only, but this structure is periodic")
     numbers = batch.atomic_numbers.cpu().numpy()
     charge = 0.0 if batch.charge is None else float(batch.charge[0])
     multiplicity = 1 if batch.spin_multiplicity is None else int(batch.spin_multiplicity[0])
@@ -79,7 +79,7 @@ def to_input(batch: AtomicBatch, method: str, driver: str) -> AtomicInput:
         molecular_multiplicity=multiplicity,
         fix_com=True,
         fix_orientation=True,
-        # A radical in the eyes of QCElemental (an odd number of electrons) is the model's business, not the schema's.
+        # An odd number of electrons is an error for QCElemental; here the model checks charge and multiplicity.
         validated=True,
         fragment_charges=[charge],
         fragment_multiplicities=[multiplicity],
@@ -90,7 +90,7 @@ def to_input(batch: AtomicBatch, method: str, driver: str) -> AtomicInput:
 
 
 def from_prediction_of(results: Sequence[Any], batch: AtomicBatch) -> Prediction:
-    """Return gradient results, one a structure, as a prediction in eV and eV/Å."""
+    """Return gradient results, one per structure, as a prediction in eV and eV/Å."""
     energies = [result.properties.return_energy * EV_PER_HARTREE for result in results]
     gradients = [np.asarray(result.return_result).reshape(-1, 3) for result in results]
     forces = -np.concatenate(gradients) * FORCE

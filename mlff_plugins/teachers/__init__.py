@@ -1,4 +1,4 @@
-"""Teachers: models and methods whose labels students learn."""
+"""Teachers: models and methods that label structures for students."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any ASE calculator as a teacher, by the name ``ase:module.Class``."""
+"""Any ASE calculator as a teacher, with the name ``ase:module.Class``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PREFIX = "ase:"
 
 
 class AnyASE(Teacher):
-    """The family ``ase:module.Class``; :meth:`for_name` gives the member, whose options are the class's arguments."""
+    """The family ``ase:module.Class``; :meth:`for_name` gives a member, with the class's arguments as its options."""
 
     name = "ase:module.Class"
     summary = "any ASE calculator, such as ase:ase.calculators.emt.EMT; options are its keyword arguments"
@@ -34,7 +34,7 @@ class AnyASE(Teacher):
     options: ClassVar[Mapping[str, str]] = {"NAME": "a keyword argument of the class"}
 
     def for_name(self, name: str) -> Provider | None:
-        """Return the member of the family that ``name`` means, if it begins with ``ase:``."""
+        """Return the member of the family for ``name`` if it begins with ``ase:``."""
         if name == self.name or not name.startswith(PREFIX):
             return self if name == self.name else None
         member = type(self)()
@@ -50,7 +50,7 @@ class AnyASE(Teacher):
         try:
             calculator = made(**settings)
         except Exception as error:
-            # A class raises its own types for a missing binary, a missing file, a bad value.
+            # Classes raise various exceptions for a missing program, a missing file or a bad value.
             raise InputError(f"{self.name} cannot be made from {settings}: {type(error).__name__}: {error}") from error
         supports = frozenset(calculator.implemented_properties) & self.gives
         package = _distribution(made.__module__.partition(".")[0])
@@ -63,7 +63,7 @@ class AnyASE(Teacher):
             architecture=made.__name__,
             description=f"The ASE calculator {made.__module__}.{made.__name__}",
             teacher=lineage,
-            limits=("Its own exceptions say which elements it knows; charge and spin are its options.",),
+            limits=("Its own exceptions name unsupported elements; charge and spin are options of the calculator.",),
             licence=lineage["licence"],
         )
         return AseBackedPotential(card, supports, functools.partial(_emptied, calculator))
@@ -71,7 +71,9 @@ class AnyASE(Teacher):
     def _calculator_class(self) -> Any:
         module_name, _, class_name = self.name.removeprefix(PREFIX).rpartition(".")
         if not module_name or not class_name:
-            raise InputError(f"{self.name!r} names no class; wanted ase:module.Class, as ase:ase.calculators.emt.EMT")
+            raise InputError(
+                f"{self.name!r} names no class; wanted ase:module.Class, such as ase:ase.calculators.emt.EMT"
+            )
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
@@ -88,7 +90,7 @@ class AnyASE(Teacher):
 
 
 def _emptied(calculator: Any, atoms: Atoms) -> Any:
-    """Return the one calculator without its results of the last structure."""
+    """Return the calculator after clearing the results of the last structure."""
     atoms.info.clear()
     if hasattr(calculator, "reset"):
         calculator.reset()
@@ -96,12 +98,12 @@ def _emptied(calculator: Any, atoms: Atoms) -> Any:
 
 
 def _check_arguments(name: str, made: Any, settings: Mapping[str, Any]) -> None:
-    """Refuse an argument that neither the class, nor a parent it passes ``**kwargs`` to, nor its defaults name.
+    """Refuse an argument unknown to the class, to the parents it passes ``**kwargs`` to, and to its defaults.
 
     Raises
     ------
     InputError
-        Names the argument and the known ones.
+        The argument is unknown; the message names it and the known ones.
     """
     known = set(getattr(made, "default_parameters", {}))
     for parent in inspect.getmro(made):
@@ -115,12 +117,12 @@ def _check_arguments(name: str, made: Any, settings: Mapping[str, Any]) -> None:
 
 
 def _distribution(top_level: str) -> str:
-    """Return the installed distribution that holds a top-level module; empty for a module that belongs to none."""
+    """Return the installed distribution with a top-level module; empty if there is none."""
     return (metadata.packages_distributions().get(top_level) or [""])[0]
 
 
 def _licence(distribution: str) -> str:
-    """Return what an installed distribution says its licence is."""
+    """Return the licence in the metadata of an installed distribution."""
     if not distribution:
         return "unknown"
     about = metadata.metadata(distribution)

@@ -1,4 +1,4 @@
-"""What every teacher behind an ASE calculator shares: one structure at a time, in float64, on the CPU."""
+"""The base of teachers with an ASE calculator: one structure at a time, in float64, on the CPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class AseBackedPotential(Potential):
-    """A potential whose numbers come from an ASE calculator.
+    """A potential that is computed by an ASE calculator.
 
     Parameters
     ----------
@@ -31,11 +31,11 @@ class AseBackedPotential(Potential):
     supports
         Properties the calculator gives.
     calculator
-        Returns the calculator for a structure, which keeps nothing of the one before. ``atoms.info`` holds
-        ``"charge"`` (e; an int where it is whole) and ``"spin_multiplicity"``; the structure is a copy, whose
-        ``info`` may be changed. May raise our errors for a structure that cannot be served.
+        Returns the calculator for a structure; it must not keep results of earlier ones. ``atoms.info`` holds
+        ``"charge"`` (e; an int if it is whole) and ``"spin_multiplicity"``. The structure is a copy with an ``info``
+        that may be changed. May raise errors of this package for an unsupported structure.
     around
-        Returns a context in which the calculator works.
+        Returns a context manager around the calculation.
     """
 
     device = torch.device("cpu")
@@ -63,7 +63,7 @@ class AseBackedPotential(Potential):
                 atoms = to_atoms(system)
                 try:
                     atoms.calc = self.calculator(atoms)
-                    # The most demanding property first: most calculators give the others along with it.
+                    # The most demanding property first: most calculators compute the others with it.
                     if "stress" in want:
                         stresses.append(atoms.get_stress(voigt=False))
                     if "forces" in want:
@@ -85,7 +85,7 @@ class AseBackedPotential(Potential):
 
 
 def _slope_consistent_energy(atoms: Atoms) -> float:
-    """Return the energy of which the forces are the slope: the free one where electrons have a temperature, eV."""
+    """Return the energy that belongs to the forces, eV: the free energy if the electrons have a temperature."""
     has_free = "free_energy" in getattr(atoms.calc, "implemented_properties", ())
     return float(atoms.get_potential_energy(force_consistent=has_free, apply_constraint=False))
 
@@ -93,7 +93,7 @@ def _slope_consistent_energy(atoms: Atoms) -> float:
 def to_atoms(system: AtomicBatch) -> Atoms:
     """Return one structure as ``ase.Atoms``.
 
-    ``info`` holds ``charge`` (e; an int where it is whole) and ``spin_multiplicity``.
+    ``info`` holds ``charge`` (e; an int if it is whole) and ``spin_multiplicity``.
     """
     from ase import Atoms
 
@@ -101,7 +101,7 @@ def to_atoms(system: AtomicBatch) -> Atoms:
     return Atoms(
         numbers=system.atomic_numbers.numpy(),
         positions=system.positions.detach().double().numpy(),
-        # Not every calculator leaves alone a cell whose pbc is off: Orb's forces change with it.
+        # Some calculators use a cell even if pbc is off: it would change Orb's forces.
         cell=system.cell[0].detach().double().numpy() if bool(system.pbc.any()) else None,
         pbc=system.pbc[0].numpy(),
         info={

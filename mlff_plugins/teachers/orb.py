@@ -26,7 +26,7 @@ PRECISION = "float32-highest"
 
 
 class Orb(Teacher):
-    """Any Orb model of the package whose weights are at hand."""
+    """Any Orb model of the package, from a weights file."""
 
     name = "orb"
     summary = "Orb v2 or v3 from a weights file (option weights_path)"
@@ -38,8 +38,8 @@ class Orb(Teacher):
     elements: ClassVar[tuple[int, ...]] = tuple(range(1, 119))
     gives = frozenset({"energy", "forces", "stress"})
     options: ClassVar[Mapping[str, str]] = {
-        "weights_path": "the weights file (.ckpt); must be given",
-        "model": "which architecture the file is of: orb-v2 (default), orb-v3-conservative-omol, …",
+        "weights_path": "the weights file (.ckpt); required",
+        "model": "architecture of the weights: orb-v2 (default), orb-v3-conservative-omol, …",
         "device": "auto (default), cpu, cuda, cuda:N",
     }
 
@@ -71,7 +71,9 @@ class Orb(Teacher):
             teacher=self.lineage(
                 settings={"precision": PRECISION, "conservative": conservative}, sha256=file_sha256(path), method=model
             ),
-            limits=() if conservative else ("Forces and stress are predicted directly: not the slope of the energy.",),
+            limits=()
+            if conservative
+            else ("Forces and stress are predicted directly: they are not the gradient of the energy.",),
             licence=self.licence,
         )
         supports = frozenset(calculator.implemented_properties) & self.gives
@@ -84,7 +86,7 @@ def _calculator(path: Path, model: str, device: torch.device) -> Any:
     Raises
     ------
     InputError
-        The model is unknown, or the file does not hold its weights.
+        The model is unknown, or the file does not contain its weights.
     """
     from mlff_plugins.teachers.torch_globals import torch_globals_kept
 
@@ -93,20 +95,20 @@ def _calculator(path: Path, model: str, device: torch.device) -> Any:
         from orb_models.forcefield.pretrained import ORB_PRETRAINED_MODELS
 
         if model not in ORB_PRETRAINED_MODELS:
-            raise InputError(f"orb knows no model {model!r}; it has: {', '.join(ORB_PRETRAINED_MODELS)}")
+            raise InputError(f"orb has no model {model!r}; it has: {', '.join(ORB_PRETRAINED_MODELS)}")
         try:
             network = ORB_PRETRAINED_MODELS[model](
                 weights_path=str(path), device=device, precision=PRECISION, compile=False
             )
         except Exception as error:
-            # The package asserts, torch.load and load_state_dict raise a dozen types; each means the same.
+            # The package asserts, and torch.load and load_state_dict raise many types of errors; all mean the same.
             raise InputError(f"{path} does not hold weights of {model}: {first_line(error)}") from error
         return ORBCalculator(network, device=device)
 
 
 @contextmanager
 def _orb_globals() -> Iterator[None]:
-    """Give Orb float32 as torch's default, in which it makes its graphs whatever the model's, and gradients."""
+    """Set torch's default dtype to float32, in which Orb makes its graphs, and enable gradients."""
     import torch
 
     from mlff_plugins.teachers.torch_globals import torch_globals_kept
@@ -116,7 +118,7 @@ def _orb_globals() -> Iterator[None]:
 
 
 def _emptied(calculator: Any, atoms: Atoms) -> Any:
-    """Return the one calculator without its last results; the multiplicity goes where the package reads it."""
+    """Return the calculator after clearing its results, with the multiplicity set where the package reads it."""
     atoms.info["spin"] = atoms.info.pop("spin_multiplicity")
     calculator.reset()
     return calculator

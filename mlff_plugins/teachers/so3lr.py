@@ -70,8 +70,8 @@ class SO3LR(Teacher):
             charges=self.charges,
             teacher=self.lineage(settings=settings, sha256=SHA256),
             limits=(
-                "Forces are the strong labels; energies between different molecules are the weak side.",
-                "The zero of energy is one constant an atom, whatever the element.",
+                "Forces are its most accurate labels; energy differences between molecules are less accurate.",
+                "The zero of energy is one constant per atom, the same for all elements.",
                 "The long-range Coulomb part reaches beyond the cutoff of any student.",
                 "In a periodic cell the long-range terms end smoothly at 12 Å.",
                 "Closed shells only.",

@@ -1,4 +1,4 @@
-"""SO3LR's network behind the common interface.
+"""SO3LR's network with the common interface.
 
 It is called directly, on graphs made here: the package's own ASE calculator prints, sets torch's default dtype and
 takes one structure at a time.
@@ -34,16 +34,16 @@ from mlff_plugins.teachers.so3lr_settings import (
 from mlff_plugins.teachers.torch_globals import torch_globals_kept
 
 CHUNK_ATOMS = 600
-"""Atoms evaluated at once; more gain nothing on a CPU and take memory."""
+"""Number of atoms evaluated at once; more are not faster on a CPU and need memory."""
 
 
 def load_model(weights_path: str | Path | None, device: torch.device, dtype: torch.dtype) -> Any:
-    """Return the network, its energy shifts zeroed, after the file's hash has matched.
+    """Return the network with its energy shifts set to zero, after a check of the file's hash.
 
     Raises
     ------
     InputError
-        The file is missing, or is not the one this version was made for; nothing in it was run.
+        The file is missing, or is not the one that this version was made for; no code in it was run.
     """
     path = packaged_weights() if weights_path is None else Path(weights_path)
     try:
@@ -53,24 +53,24 @@ def load_model(weights_path: str | Path | None, device: torch.device, dtype: tor
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
         raise InputError(
-            f"{path} was refused, and nothing in it was run: its SHA-256 is {digest}, wanted {SHA256}; "
+            f"{path} was refused before any code in it was run: its SHA-256 is {digest}, wanted {SHA256}; "
             "install the package again: pip install --force-reinstall --no-deps so3krates-torch==0.2.1"
         )
-    # The package sets torch's print options when it is imported, which unpickling does.
+    # Unpickling imports the package, which sets torch's print options.
     with torch_globals_kept():
-        # From the bytes that were hashed: the file may change under us.
+        # From the bytes that were hashed, since the file may change meanwhile.
         model = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
     with torch.no_grad():
-        # −164 eV an atom, the same for all elements, in which float32 would lose 0.7 meV a molecule.
+        # −164 eV per atom, the same for all elements; with them float32 would lose 0.7 meV per molecule.
         model.atomic_energy_output_block.energy_shifts.zero_()
     model.dispersion_energy_cutoff_lr_damping = DISPERSION_DAMPING
-    # The package's own sums the same terms, and sets torch's print options at every call.
+    # The package's own function sums the same terms, but sets torch's print options at every call.
     model._combine_energies = _sum_of_terms
     return model.to(device, dtype).eval().requires_grad_(False)
 
 
 def packaged_weights() -> Path:
-    """Return where the package keeps ``so3lr.model``."""
+    """Return the path of ``so3lr.model`` in the package."""
     from importlib import resources
 
     return Path(str(resources.files("so3krates_torch"))) / "pretrained" / "so3lr" / "so3lr.model"
@@ -87,7 +87,7 @@ def _sum_of_terms(
 
 
 class SO3LRPotential(Potential):
-    """SO3LR behind the common interface; one caller at a time, since the network keeps state while it computes."""
+    """SO3LR with the common interface; one caller at a time, since the network keeps state while it computes."""
 
     supports = GIVES
 
@@ -103,7 +103,7 @@ class SO3LRPotential(Potential):
         _check_alone(batch)
         periodic = batch.pbc.any(dim=1).tolist()
         results: list[Prediction | None] = [None] * batch.n_systems
-        # A caller's no_grad or inference mode must neither stop the gradient nor be changed.
+        # A caller's no_grad or inference mode must not disable the gradient here, and must not be changed.
         with torch.inference_mode(False), torch.enable_grad():
             systems = split(_copied(batch))
             for indices in _chunks([system.n_atoms for system in systems], periodic):
@@ -160,7 +160,7 @@ def _check_alone(batch: AtomicBatch) -> None:
 
 
 def _copied(batch: AtomicBatch) -> AtomicBatch:
-    """Return the batch in tensors of its own, outside any graph: those of an inference mode allow no gradient."""
+    """Return a copy of the batch outside any graph, since tensors of an inference mode allow no gradient."""
     return AtomicBatch(
         positions=batch.positions.detach().clone(),
         atomic_numbers=batch.atomic_numbers.clone(),
@@ -172,7 +172,7 @@ def _copied(batch: AtomicBatch) -> AtomicBatch:
 
 
 def _graph(batch: AtomicBatch, short_range: EdgeList, long_range: EdgeList) -> dict[str, Tensor]:
-    """Return what the network reads, in the names and conventions of so3krates-torch."""
+    """Return the network's input with the names and conventions of so3krates-torch."""
     n_systems, device, dtype = batch.n_systems, batch.device, batch.dtype
     cell = batch.cell.clone()
     counts = torch.bincount(batch.system_idx, minlength=n_systems)
@@ -184,7 +184,7 @@ def _graph(batch: AtomicBatch, short_range: EdgeList, long_range: EdgeList) -> d
         return torch.einsum("ei,eij->ej", edges.cell_shifts, cell[batch.system_idx[edges.centers]])
 
     return {
-        # A copy: the network asks its own input for a gradient.
+        # A copy: the network sets requires_grad on its input.
         "positions": batch.positions.clone(),
         "atomic_numbers": batch.atomic_numbers,
         "node_attrs": torch.nn.functional.one_hot(batch.atomic_numbers - 1, 118).to(dtype),

@@ -1,4 +1,4 @@
-"""Keeps what a package does to the process from reaching the caller."""
+"""Protection of the caller from a package's changes to the process."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch._tensor_str import printoptions
 
 @contextmanager
 def torch_globals_kept(default_dtype: torch.dtype | None = None) -> Iterator[None]:
-    """Restore torch's globals and swallow warnings around code that changes or gives them.
+    """Restore torch's globals and suppress warnings around code that changes or raises them.
 
-    Default dtype, precision of matrix products, print options and the CPU's random state are put back. Other threads
-    see the changes while it lasts, so it stands around packages only that leave no other way.
+    Default dtype, precision of matrix products, print options and the CPU's random state are restored. Other threads
+    see the changes meanwhile, so use it only for packages that leave no other way.
 
     Parameters
     ----------
     default_dtype
-        What torch's default shall be inside.
+        torch's default dtype inside the context.
     """
     dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
     with warnings.catch_warnings(), printoptions(), torch.random.fork_rng(devices=[]):

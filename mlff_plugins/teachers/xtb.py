@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
 
 ACCURACY = 0.1
-"""tblite's numerical accuracy. With its default of 1 the forces of rattled ethanol are off the slope of the energy by
-6e-5 eV/Å, with 0.1 by 3e-6, in the same time."""
+"""tblite's numerical accuracy. With its default of 1 the forces of displaced ethanol deviate from the energy gradient
+by 6e-5 eV/Å, with 0.1 by 3e-6, in the same time."""
 
 ELECTRONIC_TEMPERATURE_K = 300.0
 """tblite's default."""
 
 
 class _XTB(Teacher):
-    """A method of tblite; ``method`` is its name there."""
+    """A method of tblite; ``method`` is its name in tblite."""
 
     requires = ("tblite>=0.4",)
     install_hint = "pip install 'mlff-hub[teachers]'"
@@ -57,7 +57,7 @@ class _XTB(Teacher):
             teacher=self.lineage(settings=settings),
             limits=(
                 "A cell must be periodic in all three directions or in none.",
-                "In a cell the energy jumps by about 3e-6 eV where an atom crosses a face: tblite wraps it.",
+                "In a cell the energy jumps by about 3e-6 eV when an atom crosses a face, since tblite wraps it.",
             ),
             licence=self.licence,
         )
@@ -81,18 +81,18 @@ class GFN1(_XTB):
 
 
 def _calculator(name: str, method: str, atoms: Atoms) -> Any:
-    """Return a calculator of its own for each structure: one kept would start from the last one's charges.
+    """Return a new calculator for each structure, since a kept one would start from the charges of the last structure.
 
     Raises
     ------
     InputError, UnsupportedError
-        A charge, multiplicity or periodicity that tblite would silently replace by another.
+        tblite would silently replace the charge, multiplicity or periodicity by another.
     """
     from tblite.ase import TBLite
 
     charge, multiplicity = atoms.info["charge"], atoms.info["spin_multiplicity"]
     if not isinstance(charge, int):
-        raise InputError(f"{name} needs a total charge in whole e, got {charge}")
+        raise InputError(f"{name} needs a whole total charge in e, got {charge}")
     n_electrons = int(atoms.numbers.sum()) - charge
     # tblite itself takes any pair and silently computes another multiplicity.
     if multiplicity < 1 or (n_electrons + multiplicity) % 2 == 0:
@@ -102,9 +102,9 @@ def _calculator(name: str, method: str, atoms: Atoms) -> Any:
             f"have spin multiplicity {multiplicity}; set the charge, or {parity} spin multiplicity"
         )
     if atoms.pbc.any() and not atoms.pbc.all():
-        # tblite takes any periodic direction for three.
+        # tblite treats any periodic direction as three.
         raise UnsupportedError(
-            f"{name} knows molecules and fully periodic cells, but pbc is {atoms.pbc.tolist()}; "
+            f"{name} supports molecules and fully periodic cells, but pbc is {atoms.pbc.tolist()}; "
             "use a cell with vacuum and pbc on in all directions"
         )
     return TBLite(

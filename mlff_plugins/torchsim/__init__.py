@@ -1,6 +1,6 @@
 """torch-sim: ``TorchSimModel`` for its integrators, optimisers and batchers, and the engine ``torchsim``.
 
-Importing this module imports neither torch nor torch-sim; ``TorchSimModel`` is imported when it is asked for.
+Importing this module imports neither torch nor torch-sim; ``TorchSimModel`` is imported at its first use.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.hookspecs import hookimpl
+from mlff_core.plugins.on_demand import attributes_on_demand
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
@@ -28,7 +29,7 @@ class TorchSimEngine(Engine):
 
     name = "torchsim"
     summary = "torch-sim: TorchSimModel for MD and relaxation of many systems at once."
-    # 0.3 is the last for Python 3.11; those between have not been tried.
+    # 0.3 is the last version for Python 3.11; versions between 0.3 and 0.6 are not tested.
     requires = ("torch-sim-atomistic>=0.3,<0.7,!=0.4.*,!=0.5.*",)
     install_hint = 'pip install "mlff-hub[torchsim]" (Python 3.11 or newer)'
     capabilities: ClassVar[frozenset[str]] = frozenset({"stress", "periodic", "batch", "float64"})
@@ -41,7 +42,7 @@ class TorchSimEngine(Engine):
         return TorchSimModel(potential, skin=self.read_options(potential, options, skin=DEFAULT_SKIN)["skin"])
 
     def evaluate(self, bound: TorchSimModel, batch: AtomicBatch) -> Prediction:
-        """Return energy, forces, and the stress of crystals, as ``torch_sim.static`` gives them."""
+        """Return energy, forces, and the stress of crystals, from ``torch_sim.static``."""
         import torch_sim
 
         from mlff_plugins.torchsim.convert import prediction_from_results, state_from_batch
@@ -56,9 +57,4 @@ def mlff_register_engines() -> Iterable[Engine]:
     return [TorchSimEngine()]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "TorchSimModel":
-        from mlff_plugins.torchsim.model import TorchSimModel
-
-        return TorchSimModel
-    raise AttributeError(f"module 'mlff_plugins.torchsim' has no attribute {name!r}")
+__getattr__ = attributes_on_demand(__name__, {"TorchSimModel": "model"})

@@ -1,4 +1,4 @@
-"""Between torch-sim's ``SimState`` and the core's types; both count in eV and Å, its cells in columns."""
+"""Conversion between torch-sim's ``SimState`` and the core's types. Units are the same; its cells are columns."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mlff_core.structures.prediction import Prediction
 
 
 def to_batch(state: torch_sim.SimState | Mapping[str, Any]) -> AtomicBatch:
-    """Return a state as a batch; a total charge is looked for in its extras, as torch-sim 0.6 has them."""
+    """Return a state as a batch, with a total charge from its extras (torch-sim 0.6)."""
     if isinstance(state, Mapping):
         state = torch_sim.SimState(**{"masses": torch.ones_like(state["positions"][:, 0]), **state})
     cell = state.cell.detach().mT
-    # 0.3 has one bool for all directions, 0.6 one for each.
+    # torch-sim 0.3 has one bool for all directions, 0.6 one for each.
     pbc = torch.as_tensor(state.pbc, dtype=torch.bool, device=cell.device).expand(cell.shape[0], 3)
     charge = getattr(state, "charge", None)
     return AtomicBatch(
@@ -34,9 +34,9 @@ def to_batch(state: torch_sim.SimState | Mapping[str, Any]) -> AtomicBatch:
 
 
 def from_prediction(prediction: Prediction) -> dict[str, Tensor]:
-    """Return what torch-sim expects of a model, by its names.
+    """Return the results that torch-sim expects of a model, with its names.
 
-    The energy stays in float64, as everywhere: in float32 it is good to meV only.
+    The energy stays in float64: in float32 it would be exact to meV only.
     """
     found = {"energy": prediction.energy, "forces": prediction.forces, "stress": prediction.stress}
     return {name: tensor.detach() for name, tensor in found.items() if tensor is not None}
@@ -48,15 +48,15 @@ def state_from_batch(batch: AtomicBatch) -> torch_sim.SimState:
     Raises
     ------
     UnsupportedError
-        Structures of different periodicity, which a state holds once for all, slabs, and what a state has no room for:
-        charges that are not zero, multiplicities other than 1.
+        Structures of different periodicity (a state has one for all), slabs, nonzero charges, and multiplicities other
+        than 1.
     """
     pbc = batch.pbc[0]
     if not bool((batch.pbc == pbc).all()):
         raise UnsupportedError("torch-sim has one pbc for all systems of a batch, but these differ; give them apart")
     if bool(pbc.any()) and not bool(pbc.all()):
         raise UnsupportedError(
-            "torch-sim is served molecules and crystals here, but this structure has pbc along some directions only; "
+            "the engine torchsim supports molecules and crystals, but this structure has pbc along some directions; "
             "use another engine for slabs"
         )
     if batch.charge is not None and bool((batch.charge != 0).any()):
@@ -75,7 +75,7 @@ def state_from_batch(batch: AtomicBatch) -> torch_sim.SimState:
 
 
 def prediction_from_results(results: Sequence[Mapping[str, Tensor]]) -> Prediction:
-    """Return what ``torch_sim.static`` gives for several systems as one prediction.
+    """Return the results of ``torch_sim.static`` for several systems as one prediction.
 
     Parameters
     ----------

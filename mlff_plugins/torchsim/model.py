@@ -22,29 +22,23 @@ DEFAULT_SKIN = 1.0
 
 
 class TorchSimModel(ModelInterface):
-    """A torch-sim model driven by a trained model: energies, forces and stresses of all systems of a state at once.
+    """A torch-sim model with a trained model: energies, forces and stresses of all systems of a state at once.
 
-    The energy is float64 in every precision. The stress of a state that is not periodic is NaN, since there is none.
+    The energy is float64 in every precision. The stress of a state that is not periodic is NaN.
 
     Parameters
     ----------
     model
         A name (``mlff models list``), the path of a model file, or a potential.
-    device
-        ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` …; a potential keeps its own.
-    dtype
-        ``"float32"`` or ``"float64"``; a potential keeps its own. States are to have the same.
+    device, dtype, kernel
+        As in :func:`mlff_core.load`; a potential keeps its own. States must have the same device and dtype.
     skin
-        Å; neighbours are searched anew when an atom of any system has moved by half of it. Numbers do not depend on it.
-    kernel
-        ``"auto"`` or the name of a kernel; a potential keeps its own.
+        Å; the neighbour list is rebuilt when any atom has moved by half of it. The results do not depend on it.
 
     Raises
     ------
-    CheckpointError
-        The file is missing, damaged or foreign.
-    InputError
-        Unknown device, dtype or kernel.
+    CheckpointError, InputError
+        As :func:`mlff_core.load`.
     """
 
     def __init__(
@@ -67,12 +61,12 @@ class TorchSimModel(ModelInterface):
 
     @property
     def n_searches(self) -> int:
-        """Neighbour searches so far."""
+        """Number of neighbour searches so far."""
         return self._running.n_searches
 
     @property
     def compute_forces(self) -> bool:
-        """Whether forces are given."""
+        """Whether forces are returned."""
         return self._compute_forces
 
     @compute_forces.setter
@@ -81,7 +75,7 @@ class TorchSimModel(ModelInterface):
 
     @property
     def compute_stress(self) -> bool:
-        """Whether the stress is given."""
+        """Whether the stress is returned."""
         return self._compute_stress
 
     @compute_stress.setter
@@ -90,21 +84,22 @@ class TorchSimModel(ModelInterface):
 
     def _offered(self, name: str, wanted: bool) -> bool:
         if wanted and name not in self.potential.supports:
-            # The class by which torch-sim finds out what a model cannot do.
+            # torch-sim expects this exception class for an unsupported property.
             raise NotImplementedError(f"{self.potential.card.name} cannot give {name}")
         return wanted
 
     def forward(self, state: torch_sim.SimState | Mapping[str, Any], **_: Any) -> dict[str, Tensor]:
         """Return ``energy`` (n_systems,), eV, ``forces`` (n_atoms, 3), eV/Å, and ``stress`` (n_systems, 3, 3), eV/Å³.
 
-        The stress is positive under tension. The last two come as ``compute_forces`` and ``compute_stress`` say.
+        The stress is positive under tension. Forces and stress are returned according to ``compute_forces`` and
+        ``compute_stress``.
 
         Raises
         ------
         InputError
             Positions that are not finite, overlapping atoms, no atoms, or a periodic state without a volume.
         UnsupportedError
-            An element or charge that the model does not know.
+            The model does not support an element or a charge.
         """
         batch = to_batch(state)
         periodic = bool(batch.pbc.any())

@@ -1,4 +1,4 @@
-"""The page of conventions names tests that are there, and its Voigt order is ASE's."""
+"""The page of conventions names existing tests, and its Voigt order is that of ASE."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where Python is in an engine's loop, the fused kernel computes every step, unasked."""
+"""In engines that call Python, the fused kernel computes every step by default."""
 
 import pytest
 

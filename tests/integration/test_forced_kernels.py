@@ -38,7 +38,7 @@ def least_student(*, device="cpu", dtype=torch.float32):
 
 
 def small_cluster(n_atoms=12):
-    """Return a cluster of at most 12 atoms, for what takes a tenth of a second an atom."""
+    """Return a cluster of at most 12 atoms, for kernels that take a tenth of a second per atom."""
     return cluster(min(n_atoms, 12))
 
 
@@ -52,14 +52,14 @@ def in_single_precision():
 
 
 class Forced(EngineContract):
-    """ASE's contract with a kernel forced, but for what is the same with any kernel."""
+    """ASE's contract with a forced kernel, without the tests that do not depend on the kernel."""
 
     kernel: ClassVar[str]
     engine = ASEEngine()
     potentials = ("student",)
     test_importing_the_plugin_imports_no_engine = None
     test_without_its_package_the_hint_is_shown = None
-    test_a_version_outside_the_supported_range_is_said_before_the_run = None
+    test_a_version_outside_the_supported_range_is_refused_before_the_run = None
 
     @pytest.fixture(autouse=True)
     def _forced(self, monkeypatch):

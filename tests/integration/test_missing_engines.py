@@ -17,7 +17,7 @@ LINES = [
     ("metatomic", "metatomic-torch", "export model.pt --format metatomic -o written"),
     ("openmm", "openmm", "parity model.pt --engine openmm-pythonforce"),
 ]
-"""The extra that brings the engine, its package, and what is typed."""
+"""The extra with the engine, its package, and the command."""
 
 RUN = """
 import importlib.abc, importlib.metadata as metadata, json, sys
@@ -44,7 +44,7 @@ from mlff_core.cli.main import build
 done = [CliRunner().invoke(build(), line.split()) for _, _, line in lines]
 print(json.dumps([[one.exit_code, one.stderr] for one in done]))
 """
-"""Any import of an engine would be an error that is not ours."""
+"""An import of an engine would raise an error of another class."""
 
 
 @pytest.mark.parametrize("state", ["absent", "old"])

@@ -1,4 +1,4 @@
-"""The example notebooks run, and are kept as they ran."""
+"""The example notebooks run, and their stored outputs are those of one run."""
 
 import importlib.util
 import json
@@ -53,7 +53,7 @@ def test_outputs_are_those_of_one_run_from_top_to_bottom(path):
 
 @by_name
 def test_a_notebook_is_small(path):
-    assert path.stat().st_size < 300_000, "lower the resolution of its figures"
+    assert path.stat().st_size < 300_000, "lower the resolution of its plots"
 
 
 @by_name

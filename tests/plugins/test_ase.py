@@ -1,4 +1,4 @@
-"""ASE: the contract, then what a user does with a calculator."""
+"""ASE: the contract, and the uses of a calculator."""
 
 import subprocess
 import sys
@@ -98,7 +98,7 @@ def test_arrays_that_are_not_contiguous_give_the_same():
 
 
 class Counting(PairPotential):
-    """Counts what is really computed, and what is asked for."""
+    """Counts evaluations, and records the requested properties."""
 
     def __init__(self):
         super().__init__(dtype=torch.float64)
@@ -186,7 +186,7 @@ def test_a_slab_whose_third_vector_is_zero_has_forces():
 
 
 class EnergyOnly(Potential):
-    """A teacher that knows nothing but energies."""
+    """A teacher with energies only."""
 
     card = PairPotential().card
     device, dtype, supports = torch.device("cpu"), torch.float64, frozenset({"energy"})
@@ -232,7 +232,7 @@ def test_many_structures_with_one_that_is_bad_are_refused():
     assert MLFFCalculator(PairPotential()).calculate_many([]) == []
 
 
-def test_the_hessian_is_the_slope_of_the_forces():
+def test_the_hessian_is_minus_the_derivative_of_the_forces():
     atoms = with_calculator(structures.ethanol(), small_student(dtype=torch.float64))
     hessian = atoms.calc.get_hessian(atoms)
     assert hessian.shape == (27, 27)
@@ -242,8 +242,8 @@ def test_the_hessian_is_the_slope_of_the_forces():
         moved = with_calculator(structures.ethanol(), small_student(dtype=torch.float64))
         moved.positions += sign * step * direction
         forces.append(moved.get_forces())
-    slope = (forces[1] - forces[0]).ravel() / (2 * step)
-    assert np.abs(hessian @ direction.ravel() - slope).max() < 1e-4 * np.abs(slope).max()
+    derivative = (forces[1] - forces[0]).ravel() / (2 * step)
+    assert np.abs(hessian @ direction.ravel() - derivative).max() < 1e-4 * np.abs(derivative).max()
 
 
 def nve_drift(atoms, temperature, timestep_fs, steps):

@@ -244,7 +244,7 @@ def test_engines_that_run_a_file_refuse_a_committee(committee, deviation, name):
 def test_the_compiled_pair_style_refuses_a_committee(committee, tmp_path):
     from mlff_plugins.lammps.pair_style import write_model
 
-    with pytest.raises(UnsupportedError, match=r"runs students, but .* is a Ensemble.*of a committee's members one"):
+    with pytest.raises(UnsupportedError, match=r"runs students, but .* is a Ensemble.*of a committee's members give"):
         write_model(committee, tmp_path / "c.mlff")
 
 

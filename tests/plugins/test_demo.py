@@ -14,7 +14,7 @@ from mlff_plugins.demo.command import command
 
 @pytest.fixture
 def short(monkeypatch):
-    """The demo with few frames and hardly any training: all its stages, and a student that is not good."""
+    """The demo with few frames and little training: all its stages, and a student with large errors."""
     monkeypatch.setattr(demo, "N_TRAJECTORIES", 6)
     monkeypatch.setattr(demo, "FRAMES_EACH", 3)
     monkeypatch.setattr(demo, "STEPS_BETWEEN", 2)

@@ -1,4 +1,4 @@
-"""The file for NNPot, called with what grompp and mdrun hand over (no build of GROMACS is at hand)."""
+"""The file for NNPot, called like grompp and mdrun call it (without a build of GROMACS)."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ def energy_and_forces(module, atoms):
 
 
 def predicted(atoms):
-    """Return the model's numbers at the places that float32 nm stand for."""
+    """Return the model's results at the positions rounded to float32 nm."""
     seen = atoms.copy()
     seen.positions = inputs_of(atoms)[0].detach().double().numpy() * ANGSTROM_PER_NM
     if atoms.pbc.any():
@@ -109,7 +109,7 @@ def refusal(file, inputs):
     return str(caught.value)
 
 
-def test_an_element_the_model_never_saw_is_refused_in_the_words_of_every_engine(file):
+def test_an_element_the_model_never_saw_is_refused_with_the_message_of_every_engine(file):
     atoms = structures.ethanol()
     atoms.numbers[:2] = (92, 26)
     with pytest.raises(UnsupportedError) as ours:
@@ -156,10 +156,10 @@ def test_the_example_runs_on_what_the_command_wrote_without_this_package(tmp_pat
     )
     assert done.returncode == 0, done.stderr
     energy, forces = predicted(ase.io.read(tmp_path / "atoms.extxyz"))
-    words = done.stdout.replace(",", "").split()
-    assert float(words[0]) / KJ_MOL_PER_EV == pytest.approx(energy, abs=2e-5 * len(atoms))
+    fields = done.stdout.replace(",", "").split()
+    assert float(fields[0]) / KJ_MOL_PER_EV == pytest.approx(energy, abs=2e-5 * len(atoms))
     largest = np.linalg.norm(forces, axis=1).max()
-    assert float(words[4]) / (KJ_MOL_PER_EV * ANGSTROM_PER_NM) == pytest.approx(largest, rel=1e-4)
+    assert float(fields[4]) / (KJ_MOL_PER_EV * ANGSTROM_PER_NM) == pytest.approx(largest, rel=1e-4)
 
 
 def test_the_page_shows_the_inputs_in_the_modules_order_and_the_example():

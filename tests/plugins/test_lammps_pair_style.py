@@ -1,4 +1,4 @@
-"""LAMMPS over several MPI processes has the numbers of one."""
+"""LAMMPS on several MPI processes gives the results of one."""
 
 import os
 import subprocess
@@ -43,7 +43,7 @@ def plugin():
 
 @pytest.fixture(scope="module")
 def crystal():
-    """A triclinic crystal in the frame that LAMMPS wants, longest along x, where two processes share it."""
+    """A triclinic crystal in LAMMPS' frame, longest along x, so that two processes share it."""
     atoms = triclinic_crystal() * (3, 1, 1)
     atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)
     atoms.rattle(0.02, seed=3)
@@ -79,7 +79,7 @@ BAR = 1.602176634e6
 
 
 class Run:
-    """An input file run over some processes: energies, pressures and atoms of each step, or why it ended."""
+    """A run of an input file on some processes: energies, pressures and atoms of each step, or the error."""
 
     def __init__(self, folder, plugin, model, n_processes, rest, units="metal"):
         folder.joinpath("in.lammps").write_text(INPUT.format(plugin=plugin, model=model, rest=rest, units=units))
@@ -92,7 +92,7 @@ class Run:
             [mpirun(), "-n", str(n_processes), str(Path(lammps.__file__).parent / "lmp"), "-in", "in.lammps"],
             cwd=folder, env=environment, capture_output=True, text=True, timeout=250,
         )  # fmt: skip
-        self.words = done.stdout + done.stderr
+        self.printed = done.stdout + done.stderr
         self.failed = done.returncode != 0
         lines = (folder / "log.lammps").read_text().splitlines() if not self.failed else []
         self.thermo = np.array([row for line in lines if len(row := numbers(line)) == 9])
@@ -105,7 +105,7 @@ class Run:
 
 def numbers(line):
     try:
-        return [float(word) for word in line.split()]
+        return [float(field) for field in line.split()]
     except ValueError:
         return []
 
@@ -136,7 +136,7 @@ def test_two_processes_have_the_energy_forces_and_virial_of_the_model(run, cryst
     pressures = np.array([-stress[i, j] * BAR for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))])
     for n_processes in (1, 2):
         found = run(n_processes, "run 0", potential)
-        assert not found.failed, found.words
+        assert not found.failed, found.printed
         np.testing.assert_allclose(found.thermo[0, 1], float(truth.energy), rtol=relative)
         np.testing.assert_allclose(found.atoms[:, 4:7], forces, atol=relative * np.abs(forces).max())
         np.testing.assert_allclose(found.atoms[:, 7], energies, rtol=relative)
@@ -147,37 +147,37 @@ def test_a_run_of_two_processes_keeps_its_energy_and_is_that_of_one(run, crystal
     """Hot enough that atoms come and go between the two."""
     rest = "velocity all create 600 11 loop all\nthermo_modify norm no\ntimestep 0.0005\nfix move all nve\nrun 15"
     one, two = (run(n, rest) for n in (1, 2))
-    assert not one.failed, one.words
-    assert not two.failed, two.words
+    assert not one.failed, one.printed
+    assert not two.failed, two.printed
     assert len(two.thermo) == 16
     np.testing.assert_allclose(two.thermo[:, 1:3], one.thermo[:, 1:3], rtol=1e-10)
     np.testing.assert_allclose(two.atoms[:, 4:7], one.atoms[:, 4:7], atol=1e-6)
     kinetic = two.thermo[:, 2] - two.thermo[:, 1]
     drift = np.ptp(two.thermo[:, 2])
     assert drift < 0.05 * np.ptp(kinetic)
-    assert "2 by 1 by 1 MPI processor grid" in two.words
+    assert "2 by 1 by 1 MPI processor grid" in two.printed
 
 
 def test_real_units_are_served(run):
     metal, real = run(2, "run 0"), run(2, "run 0", units="real")
-    assert not real.failed, real.words
+    assert not real.failed, real.printed
     np.testing.assert_allclose(real.thermo[0, 1] / metal.thermo[0, 1], KCAL_MOL_PER_EV, rtol=1e-8)
     np.testing.assert_allclose(real.atoms[:, 4:7], metal.atoms[:, 4:7] * KCAL_MOL_PER_EV, atol=1e-6)
 
 
-def test_overlapping_atoms_stop_the_run_in_words(run, crystal):
+def test_overlapping_atoms_stop_the_run_with_a_message(run, crystal):
     atoms = crystal.copy()
     atoms.positions[5] = atoms.positions[9] + 0.1
     found = run(2, "run 0", atoms=atoms)
     assert found.failed
-    assert "closer than 0.3" in found.words
+    assert "closer than 0.3" in found.printed
 
 
 def test_virials_of_atoms_are_refused(run):
     found = run(1, "compute stress all stress/atom NULL\ncompute total all reduce sum c_stress[1]\n"
                 "thermo_style custom step c_total\nrun 0")  # fmt: skip
     assert found.failed
-    assert "no virials of atoms" in found.words
+    assert "no virials of atoms" in found.printed
 
 
 def test_a_potential_that_is_no_student_is_refused(tmp_path):

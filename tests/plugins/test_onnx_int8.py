@@ -1,4 +1,4 @@
-"""Integer weights: what the file holds, what it costs, and who says so."""
+"""Integer weights: content of the file, loss of accuracy, and the report of it."""
 
 import json
 
@@ -56,7 +56,7 @@ def test_isolated_atoms_keep_their_energies():
 
 
 def test_the_file_is_the_network_with_rounded_weights_forces_included(written):
-    # So its forces are the slope of its energy, as exactly as any other file's.
+    # So its forces are the gradient of its energy, as exactly as in any other file.
     student = small_student()
     rounded, _ = round_weights(student.model)
     batches = check_batches(student.card, torch.float32)

@@ -90,7 +90,7 @@ def test_energy_gradient_and_hessian_are_the_models_in_atomic_units(model):
     np.testing.assert_allclose(hessian, potential.hessian(batch).numpy() * ANGSTROM_PER_BOHR / unit, atol=1e-5)
 
 
-def test_the_gradient_is_the_slope_of_the_energy_in_bohr(model):
+def test_the_gradient_is_the_derivative_of_the_energy_in_bohr(model):
     gradient = qcengine.compute(v1(model, "gradient"), "mlff", raise_error=True).return_result
     step, energies = 1e-3, []
     for sign in (1, -1):
@@ -113,7 +113,7 @@ def test_schema_versions_1_and_2_give_identical_numbers(model, driver):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"model": {"method": "no-such-model.pt"}}, "no-such-model.pt"),
         ({"model": {"method": "MODEL", "basis": "sto-3g"}}, "no basis sets"),
@@ -127,14 +127,14 @@ def test_schema_versions_1_and_2_give_identical_numbers(model, driver):
         ({"molecule": {"symbols": ["O", "H"], "geometry": [0, 0, 0, 0, 0, 2], "real": [True, False]}}, "ghost"),
     ],
 )
-def test_bad_input_is_qcengines_input_error_with_our_words(model, change, words):
+def test_bad_input_is_qcengines_input_error_with_our_message(model, change, message):
     task = v1(model) | change
     if task["model"]["method"] == "MODEL":
         task["model"]["method"] = str(model)
     result = qcengine.compute(task, "mlff")
     assert not result.success
     assert result.error.error_type == "input_error"
-    assert words in result.error.error_message
+    assert message in result.error.error_message
 
 
 def test_the_number_of_cores_is_honoured_and_restored(model, monkeypatch):
@@ -216,7 +216,7 @@ def test_an_input_that_is_no_json_is_one_line(tmp_path, content):
     failed = run("run", "mlff", str(path))
     assert failed.returncode == 1
     assert failed.stderr.startswith("Error: ")
-    assert "is no JSON" in failed.stderr
+    assert "is not JSON" in failed.stderr
     assert len(failed.stderr.strip().splitlines()) == 1
 
 

@@ -1,1 +1,1 @@
-"""The parts of the GPU benchmark, by what they measure; ``python -m benchmarks gpu`` runs them."""
+"""The sections of the GPU benchmark; ``python -m benchmarks gpu`` runs them."""

@@ -1,4 +1,4 @@
-"""What the sections of the GPU benchmark share: device, sizes, structures, clock and the rows of a record."""
+"""Shared by the sections of the GPU benchmark: device, sizes, structures, timing and the rows of a record."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from mlff_core.potentials.student import StudentPotential
 from mlff_core.structures.batch import AtomicBatch, concatenate
 
 BUDGET_S = 450.0
-"""Of all sections together; what cannot be interrupted, a compilation above all, may add some seconds."""
+"""Budget of all sections together, s; code that cannot be interrupted, such as a compilation, may add some seconds."""
 ENOUGH = 10
-"""Repeats that are worth keeping where the time is over before the last one."""
+"""Smallest number of repeats to report if the time is over before the last one."""
 MODES = ("float32", "fast")
 
 
 class OutOfTimeError(Exception):
-    """The section's share of the time, or all of it, is used up."""
+    """The time of the section, or all of the time, is over."""
 
 
 class Bench:
-    """What the sections share: device, sizes, and the structures."""
+    """Shared by the sections: device, sizes and structures."""
 
     def __init__(self, *, dry: bool, budget_s: float = BUDGET_S) -> None:
         self.dry = dry
@@ -41,23 +41,23 @@ class Bench:
         self.config = PaiNNConfig(hidden=16, n_layers=2, n_radial=6, cutoff=2.5) if dry else PRESETS["original"]
 
     def begin(self, share: float) -> None:
-        """Give a section its share of the budget, or what is left."""
+        """Set the time of a section: its share of the budget, or the rest if that is less."""
         self.deadline = min(self.end, time.monotonic() + share * self.budget_s)
         self.check()
 
     def left_s(self) -> float:
-        """Return the seconds that the section has left."""
+        """Return the remaining seconds of the section."""
         return self.deadline - time.monotonic()
 
     def check(self) -> None:
-        """End the section where its time is over."""
+        """End the section if its time is over."""
         if self.left_s() <= 0:
             raise OutOfTimeError
 
     def student(self, *, fast: bool) -> StudentPotential:
-        """Return the network as a potential, its surface nearly flat so that a run with random weights holds together.
+        """Return the network as a potential with small forces, so that a run with random weights is stable.
 
-        The kernel is named, so that a GPU's default is not taken for granted.
+        The kernel is given, so that the default of a GPU does not matter.
         """
         model = self.model()
         model.scale.fill_(0.05)
@@ -83,7 +83,7 @@ class Bench:
 
     def molecules(self, n: int, n_atoms: int) -> AtomicBatch:
         """Return a batch of molecules."""
-        # Sixteen different ones, each many times: making thousands takes longer than computing them.
+        # Sixteen different ones, each many times: making thousands would take longer than computing them.
         different = [self.molecule(n_atoms, seed) for seed in range(min(n, 16))]
         return concatenate([different[k % len(different)] for k in range(2 if self.dry else n)])
 

@@ -1,4 +1,4 @@
-"""Whether the GPU kernels compute what they should: against the reference, finite differences, and in NVE runs."""
+"""Correctness of the GPU kernels: comparison with the reference, finite differences, and NVE runs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def kernel_and_reference(bench: Bench, result: dict[str, Any]) -> None:
 
 
 def finite_differences(bench: Bench, result: dict[str, Any]) -> None:
-    """Compare forces with the slope of the kernel's own energy, in float64."""
+    """Compare forces with finite differences of the kernel's own energy, in float64."""
     batch = bench.on(bench.molecule(20), torch.float64)
     kernel, edges = TritonKernel(bench.model(torch.float64)), find_neighbors(batch, bench.config.cutoff + 1)
     forces = kernel.evaluate(batch, edges, ("forces",)).forces
@@ -75,7 +75,7 @@ def finite_differences(bench: Bench, result: dict[str, Any]) -> None:
 
 
 def neighbor_search(bench: Bench, result: dict[str, Any]) -> None:
-    """Neighbours found on the GPU and by the library: how many pairs differ, and how long a search takes."""
+    """Neighbours from the GPU and from the library: number of different pairs, and time of a search."""
     cutoff = bench.config.cutoff + 0.5
     batches = {"molecules": bench.molecules(8, 50), "water": bench.water(333), "large water": bench.water(1000)}
     for name, batch in list(batches.items())[: 1 if bench.dry else None]:
@@ -97,10 +97,10 @@ def neighbor_search(bench: Bench, result: dict[str, Any]) -> None:
 
 
 def graph_and_plain(bench: Bench, result: dict[str, Any]) -> None:
-    """One CUDA graph and the same kernels started one by one: the same bits, and the time of each."""
+    """Compare a CUDA graph with the same kernels started one by one: bitwise equality, and the time of each."""
     stepper = bench.stepper(bench.molecule(50))
     plain, graph = Graph(partial(stepper._evaluate, False), bench.device, captures=False), stepper._evaluation(False)
-    graph()  # a plain one, as every first call
+    graph()  # the first call runs without a graph
     given, truth = graph(), plain()
     check(result, "forces", float(not torch.equal(given.forces, truth.forces)), 0.0)
     result["graph"] = bench.wall_ms(graph, 200)

@@ -1,4 +1,4 @@
-"""How long molecular dynamics of thousands of molecules in one batch takes."""
+"""Time of molecular dynamics of thousands of molecules in one batch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def many_molecules(bench: Bench, result: dict[str, Any]) -> None:
 
 
 def _through_torch_sim(bench: Bench, batch: AtomicBatch, mode: str, moments: list[float]) -> None:
-    """Run torch-sim's integrator at constant energy, and note when it asks for forces."""
+    """Run torch-sim's NVE integrator, and record the times of its force calls."""
     import torch_sim
 
     from mlff_plugins.torchsim import TorchSimModel
@@ -59,7 +59,7 @@ def _through_torch_sim(bench: Bench, batch: AtomicBatch, mode: str, moments: lis
 
 
 def _through_replicas(bench: Bench, batch: AtomicBatch, mode: str, moments: list[float]) -> None:
-    """Run what ``mlff md --replicas`` runs, under its thermostat, and note when each step ends."""
+    """Run the dynamics of ``mlff md --replicas`` with its thermostat, and record the end of each step."""
     from ase import Atoms
 
     from mlff_core.dynamics import MDSettings, run_replicas
@@ -83,7 +83,7 @@ def _through_replicas(bench: Bench, batch: AtomicBatch, mode: str, moments: list
 
 
 def _through_stepper(bench: Bench, batch: AtomicBatch, mode: str, moments: list[float]) -> None:
-    """Evaluate moving atoms and nothing else."""
+    """Evaluate moving atoms only."""
     stepper = bench.student(fast=mode == "fast").stepper(batch, 1.0, None)
     assert stepper is not None
     path = [batch.positions + 0.01 * torch.randn_like(batch.positions) for _ in range(4)]

@@ -13,15 +13,15 @@ from benchmarks.speed.gpu_sections.bench import Bench, OutOfTimeError, check
 
 
 def tests(bench: Bench, result: dict[str, Any]) -> None:
-    """The tests that are marked to need a GPU, in a process of their own."""
+    """The tests marked to need a GPU, in a process of their own."""
     root = Path(__file__).parents[3]
     marked = sorted(
         str(path.relative_to(root)) for path in (root / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text()
     )
-    # Warnings of other versions of torch or NumPy than those developed with shall not fail them.
+    # Warnings of other versions of torch or NumPy must not fail the tests.
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-W", "default", "-p", "no:cacheprovider", *marked]
     if not bench.dry and importlib.util.find_spec("xdist") is not None:
-        command += ["-n", "8"]  # most of their time goes into compiling kernels, on the host
+        command += ["-n", "8"]  # most of their time is compiling kernels on the host
     paths = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
     try:
         done = subprocess.run(

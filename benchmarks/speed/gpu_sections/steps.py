@@ -1,4 +1,4 @@
-"""How long steps take: 50 atoms, 100,000 atoms, and by how the work is divided."""
+"""Times of steps: 50 atoms, 100,000 atoms, and different tilings of the work."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def latency(bench: Bench, result: dict[str, Any]) -> None:
 
 
 def throughput(bench: Bench, result: dict[str, Any]) -> None:
-    """100,000 atoms of periodic water under a skin, by mode."""
+    """100,000 atoms of periodic water with a skin, by mode."""
     water = bench.water(33_333)
     for mode in MODES:
         result[mode] = moving(bench, water, 20, fast=mode == "fast")
 
 
 def tilings(bench: Bench, result: dict[str, Any]) -> None:
-    """Time steps of the molecule and of the water by how their work is divided: what to make the default of."""
+    """Measure times of steps of the molecule and of the water by tiling, to choose the default."""
     molecule, water = bench.molecule(50), bench.water(33_333)
     small = [
         Tiling(*shape) for shape in ((16, 16, 1, 2), (16, 32, 1, 4), (32, 32, 1, 4), (16, 64, 1, 4), (32, 128, 1, 8))

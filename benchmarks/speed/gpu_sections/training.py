@@ -1,4 +1,4 @@
-"""How long training steps take, by kind and precision."""
+"""Times of training steps, by kind and precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import find_neighbors
 
 COMPILATION_S = 90.0
-"""What torch.compile may need for the training graph."""
+"""Seconds that torch.compile may need for the training graph."""
 
 
 def training(bench: Bench, result: dict[str, Any]) -> None:

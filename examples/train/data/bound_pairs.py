@@ -1,11 +1,11 @@
-"""Pairs of small molecules as they bind: ``python bound_pairs.py MODEL LIST.smi OUT.extxyz --pairs COUNT``.
+"""Bound pairs of small molecules: ``python bound_pairs.py MODEL LIST.smi OUT.extxyz --pairs COUNT``.
 
-Two molecules of the list, half of the time two that both can give a hydrogen bond, are brought together at random and
-relaxed by a student, many pairs at once. With ``--tries`` two molecules are brought together so many times; the pair
-that binds best and one other are kept, since a chance meeting seldom finds two hydrogen bonds at once. Written are the
-relaxed pair and the same two pushed apart or together along the line between them, so that energies are learned where
-molecules bind and how they part; and into the file that ``--apart`` names the two out of each other's reach, where what
-binds them is measured from.
+Two molecules of the list, half of the time two that can both donate a hydrogen bond, are placed together at random and
+relaxed with a student, many pairs at once. With ``--tries`` this is repeated for two molecules; the pair with the
+lowest energy and one other are kept, since random placement seldom finds two hydrogen bonds at once. The relaxed pair
+is written together with the same pair pushed apart or together along the line between the molecules, so that energies
+around the bound geometry are learned. ``--apart`` names a file for the two molecules without interaction, the reference
+of the binding energy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch, split
 
 TOGETHER = 50
-"""Pairs relaxed in one batch."""
+"""Number of pairs relaxed in one batch."""
 
 STEPS = 200
 RATE = 0.008
@@ -40,13 +40,13 @@ LONGEST = 0.08
 MOST_ATOMS = 40
 
 OUT_OF_REACH = 30.0
-"""Å; what the teacher's dipoles still do to each other there is below 0.1 meV an atom."""
+"""Å; at this distance the interaction of dipoles in the teacher is below 0.1 meV per atom."""
 
 
 def relaxed(potential: Potential, batch: AtomicBatch) -> tuple[AtomicBatch, torch.Tensor]:
     """Return all pairs of a batch near their minima and their energies there, shape (n_systems,), eV.
 
-    By accelerated descent that starts anew where the energy rises.
+    Accelerated gradient descent is used, with a restart when the energy rises.
     """
     driven = VerletPotential(potential)
     at = batch.positions.double()
@@ -65,7 +65,7 @@ def relaxed(potential: Potential, batch: AtomicBatch) -> tuple[AtomicBatch, torc
 
 
 def kept(energies: np.ndarray, tries: int, rng: np.random.Generator) -> list[int]:
-    """Return which pairs to keep, of every ``tries`` in a row the lowest in energy and one of the others."""
+    """Return the pairs to keep: of every ``tries`` in a row the lowest in energy and one of the others."""
     chosen = []
     for first in range(0, len(energies), tries):
         order = first + np.argsort(energies[first : first + tries])
@@ -84,7 +84,7 @@ def shifted(pair: AtomicBatch, n_first: int, away: float) -> AtomicBatch:
 
 
 def conformer(smiles: str, seed: int) -> list[LabelledStructure]:
-    """Return a molecule's structure; nothing where MMFF94 has no parameters for it."""
+    """Return the structure of a molecule, or nothing if MMFF94 has no parameters for it."""
     try:
         return conformers(smiles, 1, seed)
     except InputError as error:
@@ -107,7 +107,7 @@ def main() -> None:
     lines = [line.split()[0] for line in asked.list.read_text().splitlines() if line.strip()]
     molecules = [molecule for smiles in lines for molecule in conformer(smiles, asked.seed)]
     giving = [molecule for molecule in molecules if gives_hydrogen_bond(molecule)]
-    print(f"{len(molecules)} molecules, {len(giving)} of them give hydrogen bonds", flush=True)
+    print(f"{len(molecules)} molecules, {len(giving)} of them donate hydrogen bonds", flush=True)
     frames, apart = [], []
     while len(frames) < 3 * asked.pairs:
         pairs, firsts = [], []
@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def gives_hydrogen_bond(molecule: LabelledStructure) -> bool:
-    """Say whether a hydrogen sits on nitrogen or oxygen."""
+    """Return whether a hydrogen is bonded to nitrogen or oxygen."""
     numbers = molecule.atomic_numbers
     hydrogens, heavy = (molecule.positions[mask] for mask in (numbers == 1, np.isin(numbers, (7, 8))))
     return bool((np.linalg.norm(hydrogens[:, None] - heavy[None], axis=2) < 1.2).any())

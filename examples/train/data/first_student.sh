@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Train the first student, which moves pairs and liquids for the data of the others: make_data.sh calls this.
+# Train the first student, which runs the dynamics of pairs and liquids for the other students' data; make_data.sh calls this.
 #
 #   examples/train/data/first_student.sh OUT [more settings, as in stop.budget_minutes=20 …]
 #
 # OUT is the folder of make_data.sh, with molecules, contacts, clashes and collisions labelled by the teacher. The
-# student is OUT/first/model.pt; killed and run again, the training goes on where it was. 40 minutes on one core.
+# student is OUT/first/model.pt; a killed training continues when it is run again. 40 minutes on one core.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,10 +1,10 @@
 """Frames of liquids: ``python liquids.py MODEL LIST.smi OUT.extxyz [--boxes N] [--frames N]``.
 
-Each line of the list is a molecule, or several with dots between them in equal numbers, and the density of the liquid,
-g/cm³; one that stands more than once gets as many boxes more. A periodic box of about 100 atoms begins thin, is pressed
-to within 8 % of that density while a student moves it, and is then followed at 270 to 450 K, until a molecule breaks.
-With ``--breaking`` the frames are those on the way to a broken molecule, none where none breaks: labelled, they tell a
-student where it goes wrong. Killed and run again, the script goes on with the next box.
+Each line of the list has a molecule, or several in equal numbers separated by dots, and the density of the liquid,
+g/cm³; a repeated line gets more boxes. A periodic box of about 100 atoms starts at low density, is compressed to within
+8 % of the given density in the dynamics of a student, and then runs at 270 to 450 K until a molecule breaks. With
+``--breaking`` the frames before a broken molecule are written, none if no molecule breaks: their labels correct the
+student where it is wrong. If the script is killed, run it again: it continues with the next box.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
 
 N_ATOMS = 100
 THIN = 1.8
-"""Of the box at first, over its final side."""
+"""Initial side of the box divided by its final side."""
 PRESSINGS = 50
 STEPS_BETWEEN_PRESSINGS = 20
 TIMESTEP_FS = 0.5
@@ -42,11 +42,11 @@ EQUILIBRATION_STEPS = 2000
 STEPS_BETWEEN_FRAMES = 200
 STEPS_BETWEEN_BREAKING_FRAMES = 16
 LONGEST_BOND = 1.5
-"""Over the sum of covalent radii."""
+"""Largest bond length divided by the sum of covalent radii."""
 
 
 def thin_box(molecules: list[Atoms], density: float, rng: np.random.Generator) -> tuple[Atoms, np.ndarray]:
-    """Return a box with molecules on a lattice, turned at random, and the molecule of each atom."""
+    """Return a box with randomly rotated molecules on a lattice, and the molecule of each atom."""
     count = max(2, round(N_ATOMS / sum(len(molecule) for molecule in molecules)))
     placed = [molecules[k % len(molecules)] for k in rng.permutation(count * len(molecules))]
     grams = sum(molecule.get_masses().sum() for molecule in placed) / units.mol
@@ -71,14 +71,14 @@ def bonds_of(box: Atoms, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def press(box: Atoms, owner: np.ndarray, factor: float) -> None:
-    """Bring the molecules' centres and the cell nearer by a factor; molecules keep their shape."""
+    """Scale the cell and the centres of the molecules by a factor; molecules keep their shape."""
     centres = np.array([box.positions[owner == k].mean(axis=0) for k in range(owner[-1] + 1)])
     box.positions += (factor - 1.0) * centres[owner]
     box.set_cell(box.cell * factor)
 
 
 def move(potential: Potential, box: Atoms, n_steps: int, kelvin: float, rng: np.random.Generator) -> None:
-    """Move a box with its velocities in a bath."""
+    """Run a box in a bath."""
     surface = HostSurface(potential, batch_from_atoms(box))
     integrator = Langevin(
         surface,
@@ -97,7 +97,7 @@ def move(potential: Potential, box: Atoms, n_steps: int, kelvin: float, rng: np.
 
 
 def make_liquid(potential: Potential, box: Atoms, owner: np.ndarray, kelvin: float, rng: np.random.Generator) -> None:
-    """Press a thin box to its density."""
+    """Compress a box to its density."""
     box.set_velocities(thermal_velocities(box.get_masses()[:, None], kelvin, rng))
     for _ in range(PRESSINGS):
         press(box, owner, THIN ** (-1.0 / PRESSINGS))
@@ -107,7 +107,7 @@ def make_liquid(potential: Potential, box: Atoms, owner: np.ndarray, kelvin: flo
 def frames_of(
     potential: Potential, box: Atoms, owner: np.ndarray, kelvin: float, n_frames: int, rng: np.random.Generator
 ) -> Iterator[Atoms]:
-    """Give frames of the pressed liquid, as long as no molecule breaks."""
+    """Yield frames of the compressed liquid until a molecule breaks."""
     bonds = bonds_of(box, owner)
     make_liquid(potential, box, owner, kelvin, rng)
     move(potential, box, EQUILIBRATION_STEPS, kelvin, rng)
@@ -122,7 +122,7 @@ def frames_of(
 def breaking_frames_of(
     potential: Potential, box: Atoms, owner: np.ndarray, kelvin: float, n_frames: int, rng: np.random.Generator
 ) -> Iterator[Atoms]:
-    """Give the last frames before a molecule breaks, none where none does in the time of as many usual frames."""
+    """Yield the last frames before a molecule breaks; none if none breaks in the time of as many usual frames."""
     bonds, last = bonds_of(box, owner), deque[Atoms](maxlen=n_frames)
     make_liquid(potential, box, owner, kelvin, rng)
     try:
@@ -145,7 +145,7 @@ def is_broken(box: Atoms, bonds: tuple[np.ndarray, np.ndarray, np.ndarray]) -> b
 
 
 def frame_of(box: Atoms) -> Atoms:
-    """Return the box as it is now."""
+    """Return a copy of the current box."""
     frame = Atoms(box.numbers, box.positions, cell=box.cell, pbc=True)
     frame.info["kind"] = "liquid"
     return frame
@@ -156,8 +156,8 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("list", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--boxes", type=int, default=2, help="of each line")
-    parser.add_argument("--frames", type=int, default=10, help="of each box")
+    parser.add_argument("--boxes", type=int, default=2, help="boxes for each line")
+    parser.add_argument("--frames", type=int, default=10, help="frames of each box")
     parser.add_argument("--breaking", action="store_true", help="frames on the way to a broken molecule")
     parser.add_argument("--limit", type=int, help="lines of the list")
     parser.add_argument("--seed", type=int, default=0)
@@ -189,7 +189,7 @@ def main() -> None:
 
 
 def save(path: Path, frames: list[Atoms]) -> None:
-    """Write frames so that a killed script leaves all of them or none."""
+    """Write all frames or, if the script is killed, none."""
     unfinished = path.with_suffix(".tmp")
     ase.io.write(unfinished, frames, format="extxyz")
     unfinished.replace(path)

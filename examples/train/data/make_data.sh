@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# Make the shipped students' training data and their test set; killed and run again, it goes on where it was.
+# Make the training data and the test sets of the shipped students. If the script is killed, run it again: it continues.
 #
 #   examples/train/data/make_data.sh [OUT] [PROCESSES] [LIMIT] [MOVER]
 #
-# About four core-hours; LIMIT, the most starts of each kind, makes a rehearsal of minutes ("" for all). OUT/organic.h5
-# and OUT/nonbonded.h5 are what the students learn from, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 are what they are
-# tested on.
+# It takes about four core-hours. LIMIT, the largest number of starts of each kind, makes a test of minutes ("" for all). OUT/organic.h5
+# and OUT/nonbonded.h5 are the training data, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 the test sets.
 #
-# Pairs that bind and boxes of liquids are moved by a student, which takes steps that the teacher could not afford, and
-# labelled by the teacher. MOVER names that student: a file or the name of a model. Without it first_student.sh trains one
-# on the molecules that are labelled by then; no student has to be there before. A rehearsal needs MOVER: what a student
-# learns from a few molecules does not hold a liquid together.
+# The dynamics of bound pairs and of boxes of liquids are run with a student, since the teacher is too slow, and labelled
+# by the teacher. MOVER is this student: a file or the name of a model. Without it first_student.sh trains one on the
+# molecules labelled so far, so no student is needed to begin. A short test needs MOVER, since a student trained on a few
+# molecules is not stable in a liquid.
 #
 # molecules.smi.gz    9,014 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
 # extra.smi           1,236 where those are thin: phosphorus, sulphur, up to four heavy atoms, zwitterions, amino acids
@@ -53,7 +52,7 @@ make contacts_bound contacts_bound "$out/starts.extxyz"
 [ -e "$out/clashes.smi" ] || { gunzip -c "$here/molecules.smi.gz" | awk 'NR % 9 == 1' && awk 'NR % 2 == 1' "$here/extra.smi"; } > "$out/clashes.smi"
 make clashes clashes "$out/clashes.smi"
 make collisions collisions extra.smi
-# Of light atoms many come closer than a teacher may be asked.
+# Many light atoms come closer than the teacher accepts.
 make pairs collisions pairs.extxyz --set max_failed_share=1 --set kinds.collision.n=80 \
     --set kinds.collision.contact_min=0.2 --set kinds.collision.contact_max=2.0
 make pairs_near collisions pairs.extxyz --seed 31 --set kinds.collision.n=200 --set kinds.collision.weight=0.3 \
@@ -97,7 +96,7 @@ liquids() { # name, boxes of each line, seed
 }
 liquids liquids "${limit:-4}" 1
 liquids test_liquids 1 2
-# What the liquids of a student look like that break, where STUDENT names its model file; none where none breaks.
+# Frames of breaking molecules in the liquids of the model file STUDENT; none if no molecule breaks.
 if [ -n "${STUDENT:-}" ] && [ ! -e "$out/breaking.extxyz" ]; then
     python "$here/liquids.py" "$STUDENT" "$here/liquids.smi" "$out/breaking.extxyz" \
         --breaking --boxes 2 --frames 12 --seed 3 ${limit:+--limit "$limit"}
@@ -126,7 +125,7 @@ if [ -e "$out/breaking.h5" ]; then
     breaking=("$out/breaking.h5")
     weights+=(--weight "$out/breaking.h5=10")
 fi
-# Clashes and bare pairs once more: learning to bind alone makes a student forget how atoms repel that come too close.
+# Clashes and isolated pairs again: with bound pairs only, a student forgets the repulsion of close atoms.
 [ -e "$out/nonbonded.h5" ] ||
     mlff data merge "$out"/{liquids,clashes,pairs_near_kept}.h5 "${breaking[@]}" "$out"/binding_?.h5 "$out"/parted_?.h5 \
         -o "$out/nonbonded.h5" "${weights[@]}"

@@ -1,4 +1,4 @@
-"""Draw structures to start from, always the same: ``python pick_starts.py IN.extxyz… OUT.extxyz N MOST [--kind KIND]``.
+"""Draw initial structures, always the same: ``python pick_starts.py IN.extxyz… OUT.extxyz N MOST [--kind KIND]``.
 
 Of all structures of at most MOST atoms, and of KIND if it is given, N are drawn.
 """

@@ -1,9 +1,9 @@
-"""Cut molecules down to what surrounds a bond that can turn: ``python torsion_fragments.py IN.smi… -o OUT.smi -n N``.
+"""Cut molecules into fragments around a rotatable bond: ``python torsion_fragments.py IN.smi… -o OUT.smi -n N``.
 
-Of both ends of a bond outside rings are kept the atoms next to them, the rings that these are in if a bond's end is in
-them or they are aromatic, and what is tied by a double or triple bond; hydrogens take the place of the rest. The most
-frequent fragments come first. ``--without`` names lists of molecules that must not be among them,
-``--without-scaffolds`` those whose Bemis-Murcko scaffolds must not.
+A fragment has both ends of a bond outside rings, the atoms next to them, the rings of these atoms (if the bond ends in
+the ring or the ring is aromatic), and atoms attached by a double or triple bond; hydrogens replace the rest. The most
+frequent fragments come first. ``--without`` names lists of molecules to exclude, ``--without-scaffolds`` lists of
+molecules with Bemis-Murcko scaffolds to exclude.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SINGLE_OUTSIDE_RINGS = Chem.MolFromSmarts("[!$([D1])]-!@[!$([D1])]")
 
 
 def lines(path: Path) -> Iterator[str]:
-    """Give the SMILES of a list, packed or not."""
+    """Yield the SMILES of a list, compressed or not."""
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
         for line in stream:
             if line.strip() and not line.startswith("#"):
@@ -52,7 +52,7 @@ def surroundings(molecule: Chem.Mol, ends: tuple[int, int]) -> set[int]:
 
 
 def fragment(molecule: Chem.Mol, ends: tuple[int, int]) -> str | None:
-    """Return the SMILES of what surrounds a bond; None if it is large, charged, or no molecule."""
+    """Return the SMILES of the fragment around a bond; None if it is large, charged, or not a molecule."""
     kept = surroundings(molecule, ends)
     if len(kept) > MOST_HEAVY_ATOMS:
         return None

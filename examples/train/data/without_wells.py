@@ -1,9 +1,9 @@
-"""Leave out what would teach a student to let atoms fuse: ``python without_wells.py IN.h5 OUT.h5``.
+"""Remove structures that would teach a student unphysical wells: ``python without_wells.py IN.h5 OUT.h5``.
 
-Inside 0.6 covalent lengths students have a core, so labels there cannot be met. Further out the teacher's own curves of
-two atoms have wells: of the 36 pairs of H C N O F P S Cl eight attract somewhere below 0.7 lengths, six of them with
-two of P, S, Cl. So left out are structures in which two atoms are nearer than 0.6 lengths, or two of P, S, Cl nearer
-than 0.75, and two atoms alone that attract below 0.75.
+Below 0.6 covalent lengths students have a repulsive core, so they cannot reproduce labels there. Above this the
+teacher's own curves of two atoms have wells: of the 36 pairs of H C N O F P S Cl eight attract somewhere below 0.7
+lengths, six of them pairs of P, S, Cl. The script removes structures with two atoms closer than 0.6 lengths, or two of
+P, S, Cl closer than 0.75 lengths, and dimers that attract below 0.75 lengths.
 """
 
 from __future__ import annotations

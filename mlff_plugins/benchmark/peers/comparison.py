@@ -1,4 +1,4 @@
-"""Steps of several contestants, timed in turns on the same moving atoms."""
+"""Steps of several programs, timed alternately on the same moving atoms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlff_plugins.benchmark.peers.worker import Array
 from mlff_plugins.benchmark.systems import build
 
 SYSTEMS = ("22", "49", "32x49", "504", "2001")
-"""Timed unless others are asked for: two molecules, a batch, two boxes of water."""
+"""Default systems: two molecules, a batch, two boxes of water."""
 
 N_FRAMES = 200
 AMPLITUDE = 0.2
@@ -25,29 +25,29 @@ AMPLITUDE = 0.2
 is 0.016 and that of oxygen 0.004."""
 
 TURN_S = 0.3
-"""Seconds of a contestant's turn, if a step is not longer."""
+"""Seconds of one turn of a contestant, if a step is not longer."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """How long a contestant's steps of one system take.
+    """Times of a contestant's steps of one system.
 
     Parameters
     ----------
     peer, system
-        Names.
+        Their names.
     n_atoms, n_systems
         Of all structures together.
     cpu_ms_median, cpu_ms_min
-        Processor time of a step, ms, all threads together: median over turns of their medians, and least.
+        Processor time of a step, ms, summed over threads: median over turns of their medians, and minimum.
     wall_ms_median, wall_ms_min
-        Time by the clock, ms.
+        Wall time, ms.
     ratio
-        Median over turns of this contestant's processor time over the first one's in the same turn.
+        Processor time divided by that of the first contestant in the same turn; median over turns.
     n_steps
-        Steps timed.
+        Number of timed steps.
     message
-        Why there is no timing; empty where there is one.
+        Reason if there is no timing; else empty.
     """
 
     peer: str
@@ -65,16 +65,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured.
+    """Results of a comparison.
 
     Parameters
     ----------
     rows
         Timings.
     about
-        What each contestant says of itself.
+        Description of each contestant by itself.
     peak_memory_mib
-        Most memory a fresh process of each contestant holds for three steps of the largest system, MiB.
+        Peak memory of a new process of each contestant during three steps of the largest system, MiB.
     idle_memory_mib
         The same before the first step: interpreter, libraries and model, MiB.
     memory_system
@@ -90,7 +90,7 @@ class Comparison:
 
 @dataclass
 class _Turns:
-    """What one contestant has been timed at on one system: a list of steps a turn."""
+    """Times of one contestant on one system: a list of steps for each turn."""
 
     n_steps: int = 1
     cpu_ms: list[list[float]] = field(default_factory=list)
@@ -99,16 +99,16 @@ class _Turns:
 
 
 def swinging_positions(start: Array, seed: int = 0) -> Array:
-    """Return frames in which every coordinate swings about its place, each in its own phase.
+    """Return frames in which every coordinate oscillates about its start with a phase of its own.
 
-    The last frame leads to the first, so that they can be run through for ever.
+    The last frame leads to the first, so that they can be repeated without a jump.
 
     Parameters
     ----------
     start
         Shape (n_atoms, 3), Å.
     seed
-        Of the phases.
+        Seed of the phases.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def swinging_positions(start: Array, seed: int = 0) -> Array:
 
 
 def write_systems(path: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Write the file that all contestants read; return atoms and structures of each system.
+    """Write the file that all contestants read; return the numbers of atoms and structures of each system.
 
     Raises
     ------
@@ -153,20 +153,20 @@ def compare(
 ) -> Comparison:
     """Time whole steps of every contestant on every system, turn by turn: A B C A B C.
 
-    A turn is as many steps as fit into 0.3 s, at least one, so whatever else the machine does falls on all alike.
+    A turn is as many steps as fit into 0.3 s, at least one, so that other load on the machine affects all equally.
 
     Parameters
     ----------
     contestants
-        The first is the one that others are related to.
+        The first is the reference of the ratios.
     systems
         Names that :func:`mlff_plugins.benchmark.systems.build` knows.
     n_turns
-        Of each contestant on each system.
+        Number of turns of each contestant on each system.
     memory
-        Measure peak memory on the largest system too, in a fresh process for each contestant.
+        Also measure peak memory on the largest system, in a new process for each contestant.
     report
-        Told each row as it is there.
+        Called with each row when it is ready.
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = Path(folder) / "systems.npz"
@@ -197,7 +197,7 @@ def compare(
 def _enter(
     contestant: Contestant, systems: Path, processes: dict[str, PeerProcess], stack: ExitStack
 ) -> dict[str, Any]:
-    """Start the contestant's process, and return what it says of itself; or why there is none."""
+    """Start the contestant's process and return its description, or the reason of its failure."""
     try:
         process = stack.enter_context(PeerProcess(contestant, systems))
         about = process.ask("describe")
@@ -235,7 +235,7 @@ def _time(
 
 
 def _warm_up(process: PeerProcess, system: str, turns: _Turns) -> None:
-    """Find how many steps a turn takes; compilers and tuners look at the first calls, so the last of a few counts."""
+    """Return the number of steps per turn, from the last of a few calls since the first ones include compiling."""
     try:
         step_ms = process.ask("time", system=system, n_steps=3)["wall_ms"][-1]
         if step_ms < 100 * TURN_S:

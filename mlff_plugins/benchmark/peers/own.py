@@ -1,4 +1,4 @@
-"""What a model of ours gives to the worker: arguments are MODEL, its kernel, and its precision."""
+"""The worker's script for models of this package; the arguments are MODEL, kernel and precision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _load(arguments: list[str]) -> Potential:
 
 
 def prepare(system: System, arguments: list[str]) -> Callable[[Array], tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Return the step of a simulation: neighbours under a skin of 1 Å, energy and forces.
+    """Return the step of a simulation: neighbour list with a skin of 1 Å, energy and forces.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A peer's process, and the folder that says how to start it."""
+"""A peer's process, and the folder with the information to start it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 class PeerError(MlffError):
-    """A peer that cannot be started, has died, or cannot do what it was asked."""
+    """A peer cannot be started, has ended, or reports an error."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """What is timed.
+    """A program to time.
 
     Parameters
     ----------
     name
-        In the table.
+        Its name in the table.
     python
         Interpreter of its environment.
     script
-        Its two functions, see :mod:`mlff_plugins.benchmark.peers`.
+        Script with its two functions, see :mod:`mlff_plugins.benchmark.peers`.
     arguments
-        Handed to the script.
+        Arguments of the script.
     n_threads
-        Threads it may use.
+        Number of threads.
     """
 
     name: str
@@ -52,17 +52,17 @@ class Contestant:
 def our_contestant(
     model: str, *, name: str = "mlff-hub", kernel: str = "auto", dtype: str = "float32", n_threads: int = 1
 ) -> Contestant:
-    """Return a model of ours, by name or path, as it takes part."""
+    """Return the contestant for a model of this package, by name or path."""
     return Contestant(name, Path(sys.executable), HERE / "own.py", (model, kernel, dtype), n_threads)
 
 
 def read_peers(names: Sequence[str], folder: Path) -> list[Contestant]:
-    """Return the peers of a folder, each in the subfolder of its name.
+    """Return the peers in a folder, each from the subfolder of its name.
 
     Raises
     ------
     InputError
-        A peer has no subfolder with a sound ``peer.json`` and the files it names.
+        A peer has no subfolder with a valid ``peer.json`` and the files it names.
     """
     there = sorted(path.parent.name for path in folder.glob("*/peer.json"))
     peers = []
@@ -75,13 +75,13 @@ def read_peers(names: Sequence[str], folder: Path) -> list[Contestant]:
             )
         try:
             content = json.loads(path.read_text())
-            # Not resolved: a virtual environment is known by the path of its interpreter, which is a link.
+            # Not resolved: the path of the interpreter is a link and identifies the virtual environment.
             python, script = (Path(os.path.abspath(folder / name / content[key])) for key in ("python", "script"))  # noqa: PTH100
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f'{path} must be JSON with "python" and "script": {error!r}') from error
         for file in (python, script):
             if not file.exists():
-                raise InputError(f"{path} names {file}, which does not exist; make the peer's environment anew")
+                raise InputError(f"{path} names {file}, which does not exist; make the peer's environment again")
         peers.append(Contestant(name, python, script))
     return peers
 
@@ -92,11 +92,11 @@ class PeerProcess:
     Parameters
     ----------
     contestant
-        Whose.
+        The program to run.
     systems
         File of systems, by :func:`mlff_plugins.benchmark.peers.comparison.write_systems`.
     patience_s
-        Seconds after which an answer that has not come is given up.
+        Longest time to wait for an answer, s.
 
     Raises
     ------
@@ -109,12 +109,12 @@ class PeerProcess:
         self._patience_s = patience_s
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         environment = dict(os.environ)
-        # A path meant for our packages would put them into the peer's environment.
+        # PYTHONPATH would put packages of this environment into the peer's.
         environment.pop("PYTHONPATH", None)
         environment.update(dict.fromkeys(THREAD_VARIABLES, str(contestant.n_threads)))
         command = (contestant.python, HERE / "worker.py", contestant.script, systems, *contestant.arguments)
         self._process = subprocess.Popen(
-            [str(word) for word in command],
+            [str(part) for part in command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, text=True,
         )  # fmt: skip
         try:
@@ -129,14 +129,14 @@ class PeerProcess:
         Raises
         ------
         PeerError
-            The peer failed, died, or took too long.
+            The peer failed, ended, or took too long.
         """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"do": do, **details}) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # Dead: reading says why.
+            pass  # The process has ended; reading its answer gives the reason.
         return self._read()
 
     def _read(self) -> dict[str, Any]:
@@ -151,9 +151,9 @@ class PeerProcess:
         if not line:
             status = self._process.wait()
             self._errors.seek(0)
-            words = self._errors.read().strip().splitlines()
+            lines = self._errors.read().strip().splitlines()
             reason = f"no answer in {self._patience_s:g} s" if late else f"ended with status {status}"
-            raise PeerError(f"{self.name}: {reason}{': ' + words[-1] if words and not late else ''}")
+            raise PeerError(f"{self.name}: {reason}{': ' + lines[-1] if lines and not late else ''}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise PeerError(f"{self.name}: {answer['error']}")

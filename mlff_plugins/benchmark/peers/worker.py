@@ -3,9 +3,8 @@
     PYTHON worker.py SCRIPT SYSTEMS.npz [ARGUMENT …]
 
 A line of JSON comes on stdin, a line of JSON goes out on stdout: ``{"do": "describe"}``, ``{"do": "time", "system": …,
-"n_steps": …}``, ``{"do": "evaluate", "system": …, "frame": …}``, ``{"do": "peak_memory"}``. What fails is answered with
-``{"error": …}``. It is run by path in environments that hold nothing of ours, so it imports the standard library and
-NumPy only.
+"n_steps": …}``, ``{"do": "evaluate", "system": …, "frame": …}``, ``{"do": "peak_memory"}``. A failure is answered with
+``{"error": …}``. It runs in environments without this package, so it imports the standard library and NumPy only.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ class System:
     Parameters
     ----------
     numbers
-        Atomic numbers, shape (n_atoms,), no unit.
+        Atomic numbers, shape (n_atoms,).
     cells
         Shape (n_systems, 3, 3), Å, rows are lattice vectors.
     pbc
-        Shape (n_systems, 3), bool, no unit.
+        Shape (n_systems, 3), bool.
     system_idx
-        The structure of each atom, shape (n_atoms,), non-decreasing, no unit.
+        The structure of each atom, shape (n_atoms,), non-decreasing.
     positions
         Shape (n_frames, n_atoms, 3), Å.
     """
@@ -62,11 +61,11 @@ class Worker:
     Parameters
     ----------
     script
-        Its functions, see :mod:`mlff_plugins.benchmark.peers`.
+        Script with its functions, see :mod:`mlff_plugins.benchmark.peers`.
     systems
-        File of the systems.
+        File with the systems.
     arguments
-        Handed to the script.
+        Arguments of the script.
     """
 
     def __init__(self, script: str, systems: str, arguments: list[str]) -> None:
@@ -112,9 +111,9 @@ class Worker:
 
 
 def peak_memory() -> int:
-    """Return the most memory this process has held, bytes."""
+    """Return the peak memory of this process, bytes."""
     try:
-        # getrusage would count what the parent held before exec.
+        # getrusage would include the memory of the parent before exec.
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     except (OSError, StopIteration):
@@ -123,7 +122,7 @@ def peak_memory() -> int:
 
 
 def serve(requests: IO[str], answers: IO[str], arguments: list[str]) -> None:
-    """Answer requests until they end; the first line tells whether the peer could be loaded."""
+    """Answer requests until they end; the first line reports whether the peer was loaded."""
     worker = None
     try:
         worker = Worker(arguments[0], arguments[1], arguments[2:])
@@ -151,9 +150,9 @@ def _write(answers: IO[str], answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    # Python puts this file's folder first on the path, where our modules would hide others of their names.
+    # Python puts this file's folder first on the path, where modules here would hide others of the same names.
     sys.path.pop(0)
-    # Whatever the peer prints goes to stderr; stdout is for answers alone.
+    # Output of the peer goes to stderr; stdout is for answers only.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     serve(sys.stdin, channel, sys.argv[1:])

@@ -42,8 +42,8 @@ def run(tmp_path, monkeypatch):
         "[kinds.cluster]\nenabled = false\n"
     )
 
-    def invoke(*words):
-        return CliRunner().invoke(cli, ["data", *words])
+    def invoke(*arguments):
+        return CliRunner().invoke(cli, ["data", *arguments])
 
     return invoke
 
@@ -56,10 +56,10 @@ def test_from_smiles_to_a_split_data_set_and_back_to_xyz(run, tmp_path):
     assert json.loads((tmp_path / "few.h5.skipped.jsonl").read_text())["source"] == "few.smi:4"
     assert Dataset("few.h5").created["settings"]["seed"] == 3
 
-    words = ["few.smi", "few.h5", "--teacher", "pair", "--config", "few.toml", "--seed", "3", "--split"]
-    assert "split: train " in run("generate", *words, "scaffold").stdout
+    arguments = ["few.smi", "few.h5", "--teacher", "pair", "--config", "few.toml", "--seed", "3", "--split"]
+    assert "split: train " in run("generate", *arguments, "scaffold").stdout
     assert len(Dataset("few.h5").indices("test")) > 0
-    assert "--split must be molecule or scaffold, got 'frame'" in run("generate", *words, "frame").stderr
+    assert "--split must be molecule or scaffold, got 'frame'" in run("generate", *arguments, "frame").stderr
 
     assert run("split", "few.h5", "--validation", "0.2", "--test", "0.2").stdout.startswith(
         "few.h5, by molecule: train "
@@ -71,7 +71,7 @@ def test_from_smiles_to_a_split_data_set_and_back_to_xyz(run, tmp_path):
     assert summary["kinds"]["rattle"] == 5
     assert summary["teacher"]["name"] == "pair-potential"
     assert "force rms ev per angstrom" in run("info", "few.h5").stdout
-    assert run("validate", "few.h5").stdout.startswith("few.h5 keeps every rule: ")
+    assert run("validate", "few.h5").stdout.startswith("few.h5 is valid: ")
 
     assert run("convert", "few.h5", "few.extxyz").exit_code == 0
     again = run(
@@ -104,19 +104,19 @@ def test_options_reach_the_teacher(run):
 
 
 def test_starting_again_says_that_all_was_there(run):
-    words = ("generate", "few.smi", "few.h5", "--teacher", "pair", "--config", "few.toml")
-    run(*words)
-    assert "1 of 1 batches were there from an earlier run" in run(*words).stdout
+    arguments = ("generate", "few.smi", "few.h5", "--teacher", "pair", "--config", "few.toml")
+    run(*arguments)
+    assert "1 of 1 batches were finished in an earlier run" in run(*arguments).stdout
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["generate", "few.smi", "o.h5", "--set", "kinds.ratle.n=3"], "did you mean kinds.rattle?"),
         (["generate", "few.smi", "o.h5"], "the kind descent needs a teacher"),
         (["generate", "few.smi", "o.h5", "--teacher", "pair", "--set", "max_failed_share=0.1"], "1 of 6 inputs"),
         (["generate", "few.smi", "o.h5", "--teacher", "par"], "no teacher is called 'par'; did you mean 'pair'?"),
-        (["generate", "few.smi", "o.h5", "--teacher", "pair", "--teacher-option", "x"], "wants KEY=VALUE, got 'x'"),
+        (["generate", "few.smi", "o.h5", "--teacher", "pair", "--teacher-option", "x"], "needs KEY=VALUE, got 'x'"),
         (["generate", "none.smi", "o.h5", "--teacher", "pair"], "there is no file none.smi"),
         (["label", "none.h5", "o.h5", "--teacher", "pair"], "there is no file none.h5"),
         (["label", "few.toml", "o.h5", "--teacher", "pair"], "few.toml cannot be read as a structure file"),
@@ -127,8 +127,8 @@ def test_starting_again_says_that_all_was_there(run):
         (["merge", "few.smi", "-o", "o.h5"], "at least two data sets"),
     ],
 )  # fmt: skip
-def test_bad_input_gets_one_line_and_status_one(run, tmp_path, words, message):
-    result = run(*words)
+def test_bad_input_gets_one_line_and_status_one(run, tmp_path, arguments, message):
+    result = run(*arguments)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
     assert message in result.stderr
@@ -159,8 +159,8 @@ def test_a_model_is_a_teacher_by_path_or_name_and_its_labels_are_its_own(run, tm
     card = ModelCard("big", config.elements, config.cutoff, teacher={"name": "so3lr"})
     save_checkpoint(tmp_path / "big.pt", PaiNN(config), card)
     run("generate", "few.smi", "a.h5", "--config", "few.toml", "--set", "kinds.descent.enabled=false")
-    words = ("label", "a.h5", "b.h5", "--set", "max_force=0.0", "--teacher", "big.pt")
-    done = run(*words, "--teacher-option", "dtype=float64")
+    arguments = ("label", "a.h5", "b.h5", "--set", "max_force=0.0", "--teacher", "big.pt")
+    done = run(*arguments, "--teacher-option", "dtype=float64")
     assert done.exit_code == 0, done.stderr
     assert "labelled with energy" in done.stdout
     dataset = Dataset("b.h5")
@@ -170,7 +170,9 @@ def test_a_model_is_a_teacher_by_path_or_name_and_its_labels_are_its_own(run, tm
     read = dataset.read(dataset.indices(), dtype=torch.float64)
     expected = load("big.pt", dtype="float64").predict(read.batch)
     torch.testing.assert_close(read.energy, expected.energy, rtol=0, atol=1e-6)
-    assert "has no option weights; it has device, dtype, kernel" in run(*words, "--teacher-option", "weights=x").stderr
+    assert (
+        "has no option weights; it has device, dtype, kernel" in run(*arguments, "--teacher-option", "weights=x").stderr
+    )
     assert "there is no file none.pt" in run("label", "a.h5", "c.h5", "--teacher", "none.pt").stderr
     assert run("label", "a.h5", "c.h5", "--teacher", "organic-tiny", "--set", "max_force=0.0").exit_code == 0
     assert Dataset("c.h5").teacher["name"] == "organic-tiny"

@@ -66,12 +66,12 @@ def test_a_model_is_added_listed_shown_verified_and_removed(folder, file):
 
 def test_a_card_is_shown_for_people(folder, file):
     lines = run("show", file).stdout.splitlines()
-    words = [" ".join(line.split()) for line in lines]
+    texts = [" ".join(line.split()) for line in lines]
     for wanted in ("elements H O", "cutoff 5 Å", "limits no ions, no metals", "description a drop of water"):
-        assert wanted in words
-    assert lines[words.index("metrics") + 1].startswith("  forces")
-    assert "mae 0.25" in words
-    assert not any(line.startswith("parent") for line in words), "what is empty is left out"
+        assert wanted in texts
+    assert lines[texts.index("metrics") + 1].startswith("  forces")
+    assert "mae 0.25" in texts
+    assert not any(line.startswith("parent") for line in texts), "what is empty is left out"
 
 
 def test_a_damaged_model_is_found_and_does_not_hide_the_others(folder, file):

@@ -1,4 +1,4 @@
-"""``mlff plugins check`` runs the contract on the user's machine and says how it went."""
+"""``mlff plugins check`` runs the contract on the user's machine and reports the result."""
 
 import json
 
@@ -45,7 +45,7 @@ def reversed_forces(bound, batch):
 
 @pytest.fixture
 def planted(monkeypatch):
-    """A host that knows an honest engine, one that is wrong, and one that is not installed."""
+    """A host with a correct engine, one that is wrong, and one that is not installed."""
     from mlff_core.plugins.hookspecs import hookimpl
 
     engines = [

@@ -1,4 +1,4 @@
-"""``mlff predict``, ``md`` and ``relax`` as a user meets them."""
+"""``mlff predict``, ``md`` and ``relax`` from the command line."""
 
 import json
 import math
@@ -66,7 +66,7 @@ def test_predict_prints_a_table_and_writes_a_file(folder):
 
 @pytest.mark.parametrize("command", ["predict", "relax", "md"])
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (Atoms("Xe", positions=[[0, 0, 0]]), "does not know Xe"),
         (Atoms("HH", positions=[[0, 0, 0], [0, 0, 0.1]]), "overlap"),
@@ -78,7 +78,7 @@ def test_predict_prints_a_table_and_writes_a_file(folder):
         (None, "there is no file"),
     ],
 )
-def test_bad_structures_get_one_line_and_leave_nothing(folder, command, content, words):
+def test_bad_structures_get_one_line_and_leave_nothing(folder, command, content, message):
     if isinstance(content, Atoms):
         write(folder / "bad.extxyz", content)
     elif content is not None:
@@ -86,12 +86,12 @@ def test_bad_structures_get_one_line_and_leave_nothing(folder, command, content,
     before = sorted(folder.iterdir())
     more = ["--steps", 5, "--temperature-kelvin", 300] if command == "md" else []
     result = mlff(command, "model.pt", "bad.extxyz", "-o", "out" if command == "md" else "out.extxyz", *more, status=1)
-    assert words in result.stderr
+    assert message in result.stderr
     assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("predict", "model.pt", "one.xyz", "--dtype", "float16"), "dtype must be one of"),
         (("predict", "model.pt", "one.xyz", "--device", "abacus"), "device 'abacus' cannot be used"),
@@ -113,9 +113,9 @@ def test_bad_structures_get_one_line_and_leave_nothing(folder, command, content,
         (("md", "model.pt", "one.xyz", "-o", "one.xyz", "--steps", "5", "--temperature-kelvin", "300"), "is a file"),
     ],
 )
-def test_wrong_values_get_one_line_and_leave_nothing(folder, arguments, words):
+def test_wrong_values_get_one_line_and_leave_nothing(folder, arguments, message):
     before = {path: path.stat().st_size for path in folder.iterdir()}
-    assert words in mlff(*arguments, status=1).stderr
+    assert message in mlff(*arguments, status=1).stderr
     assert {path: path.stat().st_size for path in folder.iterdir()} == before
 
 

@@ -63,9 +63,9 @@ def test_validate_prints_tables(folder):
     assert "12 structures of 4 molecules" in result.stdout
     assert "force RMSE" in result.stdout
     assert "rattle" in result.stdout
-    words = " ".join(result.stdout.split())
-    assert "R² of |force|, older convention: R² over the lengths of the forces, whatever their direction" in words
-    assert "force R²: 1 − Σ(error²) / Σ(F − mean F)² over the Cartesian components of all atoms" in words
+    printed = " ".join(result.stdout.split())
+    assert "R² of |force|, older convention: R² over the lengths of the forces, whatever their direction" in printed
+    assert "force R²: 1 − Σ(error²) / Σ(F − mean F)² over the Cartesian components of all atoms" in printed
 
 
 def test_the_older_drift_is_printed_with_its_definition_and_that_of_the_honest_one(capsys):

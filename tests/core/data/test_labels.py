@@ -154,7 +154,10 @@ def test_the_command_says_what_is_labelled_and_what_is_not_taken(tmp_path, monke
     ase.io.write("in.extxyz", frames)
     done = CliRunner().invoke(cli, ["data", "convert", "in.extxyz", "out.h5"])
     assert done.stdout == "out.h5: 3 structures, labelled with energy 3, forces 3\n"
-    assert done.stderr == "  not taken: config_type, of 3 structures\n  not taken: dipole_moment, of 2 structures\n"
+    assert (
+        done.stderr
+        == "  not converted: config_type, in 3 structures\n  not converted: dipole_moment, in 2 structures\n"
+    )
     back = CliRunner().invoke(cli, ["data", "convert", "out.h5", "back.extxyz"])
     assert back.stdout == "back.extxyz: 3 structures, labelled with energy 3, forces 3\n"
     ase.io.write("bare.extxyz", molecule("H2O"))

@@ -1,4 +1,4 @@
-"""What a file that was read back may be off by."""
+"""Largest deviations of a file that was read back."""
 
 import math
 from dataclasses import replace
@@ -13,7 +13,7 @@ from mlff_core.testing.structures import small_cell, to_batch, triclinic_crystal
 
 
 class Off(WrappedPotential):
-    """A pair potential whose numbers are off by a factor, or NaN."""
+    """A pair potential with results scaled by a factor, or NaN."""
 
     def __init__(self, **factors):
         super().__init__(PairPotential())

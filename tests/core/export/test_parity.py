@@ -162,7 +162,7 @@ def test_the_command_prints_the_certificate_and_its_exit_status(tmp_path):
 
 
 class PlantedFile(Exporter):
-    """Writes a name; the form called 'rough' is opened with forces off by 3 %."""
+    """Writes a name; the variant 'rough' is opened with forces scaled by 3 %."""
 
     name = "planted"
     summary = "planted"

@@ -46,7 +46,7 @@ def test_a_missing_package_is_a_row_with_the_install_line_not_a_traceback(instal
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         ("crashing", "RuntimeError: planted crash at import"),
         ("leaving", "SystemExit: 3"),
@@ -55,14 +55,14 @@ def test_a_missing_package_is_a_row_with_the_install_line_not_a_traceback(instal
         ("wrong_type", "wanted an instance of mlff_core.plugins.teacher.Teacher"),
     ],
 )
-def test_a_broken_plugin_is_one_row_and_the_others_go_on(installed, only, name, words):
+def test_a_broken_plugin_is_one_row_and_the_others_go_on(installed, only, name, message):
     installed("good", name)
     only("good", name)
     rows = loaded().rows()
     broken = [row for row in rows if row.status == "broken"]
     assert len(broken) == 1
     assert (broken[0].name, broken[0].kind, broken[0].distribution) == (name, "plugin", "abacus-plugins")
-    assert words in broken[0].message
+    assert message in broken[0].message
     assert any(row.name == "abacus" and row.status == "ready" for row in rows)
 
 

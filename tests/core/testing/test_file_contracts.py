@@ -1,4 +1,4 @@
-"""Contracts of exporters and runtimes: they pass TorchScript's and fail what is planted."""
+"""Contracts of exporters and runtimes: they pass for TorchScript and fail for planted faults."""
 
 import shutil
 from dataclasses import replace
@@ -26,7 +26,7 @@ from mlff_core.testing.runner import run_test
 
 
 class Copying(Exporter):
-    """Writes the student as it is, which is the shortest honest export."""
+    """Writes the student unchanged, the shortest correct export."""
 
     name = "copying"
     summary = "The student's own file."
@@ -44,7 +44,7 @@ class Copying(Exporter):
 
 
 class Opening(Runtime):
-    """Opens what Copying wrote."""
+    """Opens files of Copying."""
 
     name = "opening"
     summary = "Opens a student's own file."
@@ -143,7 +143,7 @@ class OtherWeights(Opening):
 
 
 class OneSizeOnly(Opening):
-    """As a traced graph, whose number of atoms is that of its example."""
+    """Like a traced graph with the fixed number of atoms of its example."""
 
     def open(self, path, *, device="cpu"):
         opened = super().open(path, device=device)
@@ -197,8 +197,8 @@ def test_an_honest_exporter_and_runtime_pass_everything():
         (TakesAnyPotential, "an_unsupported_potential_is_refused_and_nothing_is_written"),
         (ForeignErrorForABadPath, "a_bad_path_is_refused"),
         (DropsUnknownOptions, "an_unknown_option_is_refused"),
-        (ReportsWhatItDidNotMeasure, "the_file_read_back_gives_the_models_numbers"),
-        (ReportsAnotherSize, "the_file_is_where_the_report_says"),
+        (ReportsWhatItDidNotMeasure, "the_file_read_back_agrees_with_the_model"),
+        (ReportsAnotherSize, "the_report_describes_the_file"),
         (ConvertsTheCallersModel, "the_model_is_as_before"),
         (DrawsRandomNumbers, "process_settings_are_unchanged"),
         (Talks, "nothing_is_printed"),
@@ -213,10 +213,10 @@ def test_a_wrong_exporter_fails(exporter, name):
     [
         (ForeignErrorForADamagedFile, "a_damaged_file_is_a_checkpoint_error"),
         (OpensAnything, "a_damaged_file_is_a_checkpoint_error"),
-        (OtherWeights, "every_structure_has_the_models_numbers"),
-        (OneSizeOnly, "every_structure_has_the_models_numbers"),
+        (OtherWeights, "every_structure_agrees_with_the_model"),
+        (OneSizeOnly, "every_structure_agrees_with_the_model"),
         (ForgetsTheElements, "the_card_travels_in_the_file"),
-        (ForgetsTheElements, "bad_structures_are_refused_in_the_models_words"),
+        (ForgetsTheElements, "bad_structures_are_refused_with_the_models_message"),
         (IgnoresTheDevice, "an_unknown_device_is_refused"),
     ],
 )
@@ -228,7 +228,7 @@ def test_a_runtime_finds_the_exporter_of_its_suffix():
     from mlff_core.plugins import host as plugins
 
     contract = type("Contract", (RuntimeContract,), {"runtime": plugins.runtime("torchscript")})
-    assert run_test(contract, "test_every_structure_has_the_models_numbers").status == "ok"
+    assert run_test(contract, "test_every_structure_agrees_with_the_model").status == "ok"
     assert (
         run_test(
             type(
@@ -261,7 +261,7 @@ def test_a_runtime_without_an_exporter_is_skipped():
         suffixes = (".suffix-that-nobody-writes",)
 
     contract = type("Contract", (RuntimeContract,), {"runtime": Lonely()})
-    assert run_test(contract, "test_every_structure_has_the_models_numbers").status == "skipped"
+    assert run_test(contract, "test_every_structure_agrees_with_the_model").status == "skipped"
 
 
 def test_opening_a_model_file_draws_no_random_numbers(tmp_path):

@@ -1,4 +1,4 @@
-"""What is checked in a fresh process: light imports, and words where a package is absent."""
+"""Checks in a new process: light imports, and the message if a package is absent."""
 
 import os
 import sys

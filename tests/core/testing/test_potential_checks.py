@@ -48,12 +48,12 @@ def uniform_field(prediction, batch):
 
 
 def net_force(prediction, batch):
-    """Add a force that belongs to no energy."""
+    """Add a force without an energy."""
     return replace(prediction, forces=None if prediction.forces is None else prediction.forces + 1e-3)
 
 
 def order_of_atoms(prediction, batch):
-    """Let the first atom count twice."""
+    """Count the first atom twice."""
     if prediction.forces is None:
         return prediction
     forces = prediction.forces.clone()
@@ -62,7 +62,7 @@ def order_of_atoms(prediction, batch):
 
 
 def mean_energy(prediction, batch):
-    """Divide by the number of atoms, as a readout that averages does."""
+    """Divide by the number of atoms, like an averaging readout."""
     return replace(prediction, energy=prediction.energy / batch.n_atoms)
 
 
@@ -80,7 +80,7 @@ def crooked_stress(prediction, batch):
 
 
 def handed(prediction, batch):
-    """Add the signed volume of the first three vectors, which tells left from right."""
+    """Add the signed volume of the first three vectors, which changes sign under inversion."""
     if batch.n_atoms < 4 or bool(batch.pbc.any()):
         return prediction
     x = batch.positions
@@ -150,7 +150,7 @@ def test_the_pair_potentials_written_derivatives_are_those_of_its_energy(name):
     strained = replace(batch, positions=positions @ deformation, cell=batch.cell @ deformation)
     lengths = edge_vectors(strained, edges).norm(dim=1)
     z = batch.atomic_numbers
-    pairs, _ = potential.pair_energy_and_slope(lengths, z[edges.centers], z[edges.neighbors])
+    pairs, _ = potential.pair_energy_and_derivative(lengths, z[edges.centers], z[edges.neighbors])
     energy = 0.5 * pairs.sum() + (0.0 * positions).sum() + (0.0 * strain).sum() - z.sum()
     by_position, by_strain = torch.autograd.grad(energy, [positions, strain])
 

@@ -1,4 +1,4 @@
-"""The contract fails on teachers that are wrong on purpose, each in the test that is about it."""
+"""The contract fails on deliberately wrong teachers, each in the test for its fault."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Spoil = Callable[["_Pairs", Any, Prediction], Prediction]
 
 
 class _Pairs(Potential):
-    """The analytic pair potential as a teacher's, its predictions spoiled where wanted."""
+    """The analytic pair potential of a teacher, with optional faults in its predictions."""
 
     supports = frozenset({"energy", "forces", "stress"})
 
@@ -166,8 +166,8 @@ def test_a_right_teacher_passes():
 @pytest.mark.parametrize(
     ("teacher", "test"),
     [
-        (PairTeacher(reversed_forces), "forces are the slope of the energy"),
-        (PairTeacher(hartree), "a bond is as stiff as in nature"),
+        (PairTeacher(reversed_forces), "forces are minus the energy gradient"),
+        (PairTeacher(hartree), "a bond has the experimental stiffness"),
         (PairTeacher(noise), "labels are reproducible"),
         (PairTeacher(pressure), "stress is the strain derivative"),
         (PairTeacher(talk), "inputs and settings are left alone and nothing is printed"),

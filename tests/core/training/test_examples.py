@@ -104,7 +104,7 @@ def test_the_stages_of_a_shipped_student_are_run_again_by_one_command(morse_set,
         done = subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout.splitlines()[-1])
-    assert said == ["not at its end: give the same line again", "finished"]
+    assert said == ["not finished: give the same command again", "finished"]
 
     told = read_toml(FOLDER / f"{name}.stages.toml")
     folders = [*(runs / name / f"stage{number}" for number in range(1, len(told["stage"]))), runs / name]

@@ -104,7 +104,7 @@ def test_ctrl_c_saves_the_state(morse_set, tmp_path):
     process.send_signal(signal.SIGINT)
     _, words = process.communicate(timeout=60)
     assert process.returncode == 0, words
-    assert "go on with --resume" in words
+    assert "continue with --resume" in words
     assert read_state(tmp_path / "run" / "state.pt")["place"]["step"] > saved
 
 

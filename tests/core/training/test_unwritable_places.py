@@ -48,7 +48,7 @@ def test_a_place_that_cannot_be_written_is_one_line(command, no_folder, tmp_path
     assert done.exit_code == 1, done.output
     lines = [line for line in done.output.splitlines() if "Error" in line]
     assert len(lines) == 1, done.output
-    assert "cannot be written" in lines[0] or "is no folder" in lines[0]
+    assert "cannot be written" in lines[0] or "is not a folder" in lines[0]
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no folder that permits and refuses")

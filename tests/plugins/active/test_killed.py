@@ -1,4 +1,4 @@
-"""Active learning killed without warning, and begun again."""
+"""Active learning killed at any moment, and started again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ import torch
 from mlff_core.testing import PairPotential
 
 class Noting(PairPotential):
-    """Writes down what it labels, a line a structure; kills its own process at a label if told so."""
+    """Records its labels, one line per structure; kills its own process at a given label."""
 
     def __init__(self, log, deadly_label=0):
         super().__init__(dtype=torch.float64)
@@ -50,7 +50,7 @@ N_LABELS = 2 * BATCH + 4
 
 
 def work(config, teacher, seconds=250.0):
-    """Run in a process of its own, kill that after some seconds, and tell whether it had ended."""
+    """Run in a new process, kill it after some seconds, and return whether it had ended."""
     context = multiprocessing.get_context("forkserver")
     process = context.Process(target=run_active, args=(config, teacher))
     process.start()
@@ -76,7 +76,7 @@ def fixture_teacher(shared_folder, monkeypatch):
 
 @pytest.fixture(name="seconds_alone")
 def fixture_seconds_alone(shared_folder, teacher):
-    """How long a run takes that is left alone, made once."""
+    """Time of an uninterrupted run, measured once."""
     seconds = shared_folder / "seconds"
     if not seconds.exists():
         # Forks of a process that has imported everything and used no thread of torch start at once.

@@ -62,7 +62,7 @@ def test_other_settings_and_another_teacher_are_refused(folder):
 
     with pytest.raises(InputError, match="was labelled by pair-potential, and the teacher given is other"):
         run_active(config(), Other)
-    with pytest.raises(InputError, match=r"begun with other settings \(frames\)"):
+    with pytest.raises(InputError, match=r"started with other settings \(frames\)"):
         run_active(config(frames=5), teacher)
 
 
@@ -71,10 +71,10 @@ def test_without_control_there_is_one_arm(folder):
     assert [one.arm for one in rounds] == ["uncertain", "uncertain"]
 
 
-@pytest.mark.parametrize(("key", "words"), [("members=1", "members must be at least 2"), ("rounds=0", "at least 1")])
-def test_impossible_settings_are_refused(folder, key, words):
+@pytest.mark.parametrize(("key", "message"), [("members=1", "members must be at least 2"), ("rounds=0", "at least 1")])
+def test_impossible_settings_are_refused(folder, key, message):
     (folder / "active.toml").write_text('train = "train.toml"\nteacher = "pairs"\ntest = "test.h5"\n')
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         load_config(ActiveConfig, "active.toml", [key])
 
 

@@ -1,4 +1,4 @@
-"""``mlff benchmark`` as a user meets it."""
+"""``mlff benchmark`` from the command line."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Peers take turns in processes of their own. The peer here is ASE's Lennard-Jones, in this environment."""
+"""Peers run alternately in processes of their own. The peer here is ASE's Lennard-Jones, in this environment."""
 
 import json
 import os

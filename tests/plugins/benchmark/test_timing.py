@@ -1,4 +1,4 @@
-"""The benchmark times what it says."""
+"""The benchmark measures the right steps."""
 
 import re
 

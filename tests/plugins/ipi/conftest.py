@@ -115,7 +115,7 @@ class Run:
 
 
 class Serving(threading.Thread):
-    """Our client in a thread; ``end()`` joins it and raises what it raised."""
+    """This package's client in a thread; ``end()`` joins it and raises its error."""
 
     def __init__(self, address, atoms, potential=None, wait_s=60.0, idle_s=600.0):
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""Our end of the socket, against what may come from the other."""
+"""The client's end of the socket, with all kinds of data from the other end."""
 
 import json
 import socket
@@ -52,7 +52,7 @@ def test_states_follow_what_has_come():
 
 
 @pytest.mark.parametrize(
-    ("sent", "words"),
+    ("sent", "message"),
     [
         (b"", "without EXIT"),
         (header("STATUS"), "without EXIT"),
@@ -60,25 +60,25 @@ def test_states_follow_what_has_come():
         (b"GET / HTTP/1", "unknown header 'GET / HTTP/1'"),
         (b"\xff" * 12, "unknown header"),
         (header("GETFORCE"), "before POSDATA"),
-        (init() + header("POSDATA") + bytes(20), "ended inside POSDATA: 148 bytes were wanted, 20 came"),
+        (init() + header("POSDATA") + bytes(20), "ended inside POSDATA: 148 bytes were expected, 20 came"),
         (init() + posdata(12), "sends 12 atoms, but the template has 9"),
         (init() + posdata(9)[:-8], "ended inside POSDATA"),
         (header("INIT") + np.int32([0, -5]).tobytes(), "text of -5 bytes"),
         (header("INIT") + np.int32([0, 50]).tobytes() + b"short", "ended inside INIT"),
     ],
 )
-def test_what_is_no_protocol_ends_the_client_with_words(sent, words):
+def test_what_is_not_the_protocol_ends_the_client_with_a_message(sent, message):
     # That it returns at all shows that it does not spin at an end.
     with pytest.raises(IPIError) as error:
         served(sent)
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_silent_server_is_waited_for_a_bounded_time():
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.sendall(init() + b"POSD")
-        with pytest.raises(IPIError, match=r"neither sent nor taken anything for 0.2 s .*last INIT id 7.*--idle-s"):
+        with pytest.raises(IPIError, match=r"no data was sent or received .* for 0.2 s .*last INIT id 7.*--idle-s"):
             Client(ours, driver(), 9, idle_s=0.2).serve()
         assert theirs.recv(1) == b""
 
@@ -178,7 +178,7 @@ def test_one_reply_is_one_packet(monkeypatch):
     assert sends == [header("FORCEREADY")]
 
 
-def test_nobody_at_the_address_is_said_after_a_bounded_wait(tmp_path):
+def test_an_address_without_a_listener_is_an_error_after_a_bounded_wait(tmp_path):
     begun = time.monotonic()
     with pytest.raises(IPIError, match=r"within 0.3 s: there is no such socket"):
         connect(Address.unix(str(tmp_path / "absent")), wait_s=0.3)
@@ -189,7 +189,7 @@ def test_a_stale_socket_is_said_to_be_one(tmp_path):
     path = str(tmp_path / "stale")
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(path)
-    with pytest.raises(IPIError, match="delete the file"):
+    with pytest.raises(IPIError, match="delete it and start i-PI"):
         connect(Address.unix(path), wait_s=0.1)
 
 
@@ -278,7 +278,7 @@ def test_parts_of_a_batch_give_what_the_whole_gives():
     assert len(found[1].extras) == 5
 
 
-def test_the_virial_of_a_molecule_is_the_slope_under_strain():
+def test_the_virial_of_a_molecule_is_the_strain_derivative():
     from mlff_core.units import EV_PER_HARTREE
     from mlff_plugins.ipi.protocol import Structures
 
@@ -291,5 +291,5 @@ def test_the_virial_of_a_molecule_is_the_slope_under_strain():
             strained = atoms.positions.copy()
             strained[:, i] += sign * step * atoms.positions[:, j]
             energies.append(computing(Structures(cell, strained[None] / 0.529177210544)).energies[0])
-        slope = (energies[0] - energies[1]) / (2 * step)
-        assert virial[i, j] == pytest.approx(-slope, abs=1e-6 * EV_PER_HARTREE)
+        derivative = (energies[0] - energies[1]) / (2 * step)
+        assert virial[i, j] == pytest.approx(-derivative, abs=1e-6 * EV_PER_HARTREE)

@@ -1,4 +1,4 @@
-"""``mlff serve-ipi`` beside ``i-pi input.xml``, ``<ffdirect>``, and what an i-PI input says."""
+"""``mlff serve-ipi`` with ``i-pi input.xml``, ``<ffdirect>``, and the reading of an i-PI input."""
 
 import re
 import shutil
@@ -92,7 +92,7 @@ def test_the_address_is_read_from_the_input(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("", "it has none"),
         ("<ffsocket name='a'/><ffsocket name='b'/>", "it has a, b"),
@@ -101,8 +101,8 @@ def test_the_address_is_read_from_the_input(tmp_path):
         ("<ffsocket>", "is not XML"),
     ],
 )
-def test_an_input_that_cannot_be_served_is_refused(tmp_path, text, words):
-    with pytest.raises(InputError, match=words):
+def test_an_input_that_cannot_be_served_is_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
         read_input(input_file(tmp_path, text))
 
 
@@ -113,7 +113,7 @@ def test_atoms_are_read_from_the_file_that_the_input_names(tmp_path):
     given = read_input(input_file(tmp_path, socket))
     atoms = template_of(given)
     assert atoms.get_chemical_formula() == "H2O"
-    # i-PI's own format has a cell but no word for periodicity.
+    # i-PI's own format has a cell but no entry for periodicity.
     assert atoms.pbc.all()
     check_not_wrapped(given, atoms)
     (tmp_path / "start.xyz").write_text(own.replace("# CELL(abcABC): 10 10 10 90 90 90", "no box"))
@@ -128,7 +128,7 @@ def test_atoms_are_read_from_the_file_that_the_input_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "words"),
+    ("arguments", "status", "message"),
     [
         ([], 1, "there is no i-PI input input.xml"),
         (["--input", "other.xml"], 1, "there is no i-PI input other.xml"),
@@ -140,8 +140,8 @@ def test_atoms_are_read_from_the_file_that_the_input_names(tmp_path):
         (["--unix", "/nowhere/a", "--template", "start.extxyz", "--wait-s", "0.1"], 1, "within 0.1 s"),
     ],
 )
-def test_a_wrong_line_is_an_error_in_words(model, tmp_path, monkeypatch, arguments, status, words):
+def test_a_wrong_command_line_is_an_error_with_a_message(model, tmp_path, monkeypatch, arguments, status, message):
     monkeypatch.chdir(tmp_path)
     structures.ethanol().write("start.extxyz")
     done = CliRunner().invoke(build(), ["serve-ipi", str(model), "--device", "cpu", *arguments])
-    assert (done.exit_code, words in done.stderr) == (status, True), done.output
+    assert (done.exit_code, message in done.stderr) == (status, True), done.output

@@ -13,7 +13,7 @@ from mlff_plugins.ipi.client import Address
 
 
 def mean_and_standard_error(values):
-    """Return the mean of a series and its standard error, with the time over which the series remembers itself.
+    """Return the mean of a series and its standard error, with its correlation time.
 
     That time is 1 + 2 Σ of the autocorrelation up to six times itself (A. Sokal, Monte Carlo methods in statistical
     mechanics (1997), doi:10.1007/978-1-4899-0319-8_6).

@@ -160,7 +160,7 @@ def test_a_driver_killed_in_a_step_is_replaced_by_the_next(ipi):
     assert client.n_evaluations == 21 - 5
 
 
-def test_a_driver_slower_than_the_timeout_is_replaced_and_told(ipi):
+def test_a_driver_slower_than_the_timeout_is_replaced_and_gets_an_error(ipi):
     atoms = boxed()
     run = ipi(atoms, timeout=2).start()
     holding, dropped = threading.Event(), threading.Event()
@@ -191,7 +191,7 @@ def test_a_driver_slower_than_the_timeout_is_replaced_and_told(ipi):
     assert n_structures > 0
 
 
-def test_an_ipi_that_falls_silent_ends_the_driver_with_words_and_the_next_goes_on(ipi):
+def test_an_ipi_that_falls_silent_ends_the_driver_with_a_message_and_the_next_goes_on(ipi):
     atoms = boxed()
     run = ipi(atoms).start()
     connection = connect(Address.unix(run.name))
@@ -204,7 +204,7 @@ def test_an_ipi_that_falls_silent_ends_the_driver_with_words_and_the_next_goes_o
         return driver(positions)
 
     client = Client(connection, stopping_ipi, driver.n_atoms)
-    with pytest.raises(IPIError, match=r"neither sent nor taken anything for 0.3 s .*after 6 structures"):
+    with pytest.raises(IPIError, match=r"no data was sent or received by i-PI for 0.3 s .*after 6 structures"):
         client.serve()
     run.process.send_signal(signal.SIGCONT)
     ipi.serve(Address.unix(run.name), atoms).end()
@@ -212,7 +212,7 @@ def test_an_ipi_that_falls_silent_ends_the_driver_with_words_and_the_next_goes_o
     assert run.steps_done() == 21
 
 
-def test_shared_memory_is_refused_with_words(ipi):
+def test_shared_memory_is_refused_with_a_message(ipi):
     atoms = boxed()
     for batch_size in (1, 4):
         run = ipi(atoms, f"shm{batch_size}", mode="shm", socket=f"<batch_size>{batch_size}</batch_size>").start()
@@ -221,7 +221,7 @@ def test_shared_memory_is_refused_with_words(ipi):
 
 
 class NaNAtTheThird(PairPotential):
-    """An energy that is no number, at the third call."""
+    """An energy of NaN at the third call."""
 
     def __init__(self):
         super().__init__(dtype=torch.float64)
@@ -245,7 +245,7 @@ def test_nan_is_refused_and_another_driver_finishes(ipi):
     assert run.steps_done() == 21
 
 
-def test_an_ipi_that_is_killed_ends_the_driver_with_words(ipi):
+def test_an_ipi_that_is_killed_ends_the_driver_with_a_message(ipi):
     atoms = boxed()
     run = ipi(atoms, steps=100000).start()
     serving = ipi.serve(Address.unix(run.name), atoms)
@@ -255,5 +255,5 @@ def test_an_ipi_that_is_killed_ends_the_driver_with_words(ipi):
         serving.end(timeout=20)
     # What it left behind is named.
     assert run.socket.exists()
-    with pytest.raises(IPIError, match="nobody listens there: an i-PI that was killed left it"):
+    with pytest.raises(IPIError, match="no process listens there: a killed i-PI left the file"):
         ipi.serve(Address.unix(run.name), atoms, wait_s=0.2).end()

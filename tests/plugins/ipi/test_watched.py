@@ -121,9 +121,9 @@ def test_a_model_inside_i_pi_that_stops_ends_it_with_a_restart_file(ipi, committ
     direct = DIRECT.format(threaded=" threaded='True'", file=PES_FILE, model=committee, limit=limit, batch=batch)
     run = ipi(boxed(), steps=MANY, timestep=0.5, forcefield=direct, beads=4, ensemble="nvt", dynamics=ipi.pile).start()
     assert ended_early(run)
-    words = (run.folder / "log").read_text()
-    assert "not sure enough" in words
-    assert "of 4)" in words
+    printed = (run.folder / "log").read_text()
+    assert "not sure enough" in printed
+    assert "of 4)" in printed
 
 
 def test_a_model_inside_i_pi_without_a_thread_ends_it_with_exit_status_1(ipi, committee, deviation):

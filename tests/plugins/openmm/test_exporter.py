@@ -1,4 +1,4 @@
-"""The file for TorchForce: the contract, then a script that knows nothing of this package."""
+"""The file for TorchForce: the contract, and a script without this package."""
 
 import json
 import subprocess
@@ -96,14 +96,14 @@ def test_without_a_structure_the_option_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("atoms", "error", "words"),
+    ("atoms", "error", "message"),
     [
         (structures.slab(), UnsupportedError, "pbc"),
         (structures.ethanol()[[0, 0]], InputError, "overlap"),
     ],
 )
-def test_a_structure_that_cannot_be_served_is_refused(tmp_path, atoms, error, words):
-    with pytest.raises(error, match=words):
+def test_a_structure_that_cannot_be_served_is_refused(tmp_path, atoms, error, message):
+    with pytest.raises(error, match=message):
         OpenMMExporter().export(small_student(), tmp_path / "force.pt", {"structure": written(atoms)})
     assert not list(Path(tmp_path).iterdir())
 

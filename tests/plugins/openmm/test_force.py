@@ -1,4 +1,4 @@
-"""``create_force`` in simulations: energy is conserved, subsets and boxes are right, faults carry our words."""
+"""``create_force`` in simulations: energy conservation, subsets, boxes, and errors with the package's messages."""
 
 import numpy as np
 import openmm
@@ -45,7 +45,7 @@ def energy_of(context):
 
 
 def relaxed(atoms):
-    """Return the structure nearer to rest, so that a student with random weights does not tear it apart."""
+    """Return the structure near a minimum, so that it stays together with random weights."""
     from ase.optimize import FIRE
 
     from mlff_plugins.ase import MLFFCalculator
@@ -233,7 +233,7 @@ def test_auto_takes_torchforce_for_students_and_pythonforce_for_all_else():
 
 
 @pytest.mark.parametrize(
-    ("numbers", "options", "error", "words"),
+    ("numbers", "options", "error", "message"),
     [
         ([6, 92], {}, UnsupportedError, "does not know U"),
         ([], {}, InputError, "no atoms"),
@@ -246,21 +246,21 @@ def test_auto_takes_torchforce_for_students_and_pythonforce_for_all_else():
         ([6, 1], {"spin_multiplicity": 2}, UnsupportedError, "singlets"),
     ],
 )
-def test_what_cannot_be_served_is_our_error_at_once(numbers, options, error, words):
-    with pytest.raises(error, match=words):
+def test_what_cannot_be_served_is_our_error_at_once(numbers, options, error, message):
+    with pytest.raises(error, match=message):
         create_force(small_student(), numbers, **options)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_faults_in_a_run_are_openmms_exception_with_our_words(backend):
+def test_faults_in_a_run_are_openmms_exception_with_our_message(backend):
     molecule = structures.ethanol()
     context = context_of(molecule, create_force(small_student(), molecule.numbers, backend=backend), "Reference")
     good = energy_of(context)
-    for atom, place, words in ((4, [np.nan, 0, 0], "must be finite"), (5, molecule.positions[3] + 0.1, "overlap")):
+    for atom, place, message in ((4, [np.nan, 0, 0], "must be finite"), (5, molecule.positions[3] + 0.1, "overlap")):
         moved = molecule.positions.copy()
         moved[atom] = place
         context.setPositions(moved / ANGSTROM_PER_NM)
-        with pytest.raises(openmm.OpenMMException, match=words):
+        with pytest.raises(openmm.OpenMMException, match=message):
             context.getState(energy=True, forces=True)
         context.setPositions(molecule.positions / ANGSTROM_PER_NM)
         assert energy_of(context) == pytest.approx(good, rel=1e-9)

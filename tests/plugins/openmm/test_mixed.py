@@ -1,4 +1,4 @@
-"""ML/MM: what is taken out and put in, term by term, and the same through openmm-ml."""
+"""ML/MM: the removed and added energies, term by term, and the same through openmm-ml."""
 
 import numpy as np
 import openmm
@@ -268,16 +268,16 @@ def test_openmm_ml_makes_a_whole_system_of_the_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("atoms", "error", "words"),
+    ("atoms", "error", "message"),
     [
         ([0, 1, 2], UnsupportedError, "leaves the ML atoms"),
         ([], InputError, "no atoms"),
         ([0, 1, 2, 3, 99], InputError, "99"),
     ],
 )
-def test_a_choice_of_atoms_that_cannot_be_served_is_refused(atoms, error, words):
+def test_a_choice_of_atoms_that_cannot_be_served_is_refused(atoms, error, message):
     topology, system, _ = peroxide_in_water(False, openmm.NonbondedForce.NoCutoff)
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         create_mixed_system(topology, system, atoms, small_student())
 
 

@@ -1,4 +1,4 @@
-"""Orb's own loader on a saved random state: everything but the quality of the weights is real."""
+"""Orb's own loader on saved random weights."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class TestOrbV2(TeacherContract):
     teacher = "orb"
     options: ClassVar[dict[str, str]] = {}
     # Random weights know no bond.
-    test_a_bond_is_as_stiff_as_in_nature = None
+    test_a_bond_has_the_experimental_stiffness = None
 
 
-def test_the_card_says_that_direct_forces_are_no_slope(weights):
+def test_the_card_says_that_direct_forces_are_not_the_gradient(weights):
     card = plugins.teacher("orb").load({"weights_path": weights, "device": "cpu"}).card
     assert card.teacher["settings"]["conservative"] is False
-    assert "not the slope" in card.limits[0]
+    assert "not the gradient" in card.limits[0]
 
 
 def test_weights_must_be_given_and_nothing_is_downloaded():

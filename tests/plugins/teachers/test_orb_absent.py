@@ -1,4 +1,4 @@
-"""Orb where its package is not installed."""
+"""Orb without its package."""
 
 from __future__ import annotations
 

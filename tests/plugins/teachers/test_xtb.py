@@ -1,4 +1,4 @@
-"""GFN1- and GFN2-xTB against tblite itself, and what tblite would do in silence."""
+"""GFN1- and GFN2-xTB against tblite itself, and input that tblite would change silently."""
 
 from __future__ import annotations
 
