@@ -1,4 +1,4 @@
-"""Rows of Hessians as labels hold them; :mod:`mlff_core.data.hessian` computes them."""
+"""Rows of Hessians as labels; :mod:`mlff_core.data.hessian` computes them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class HessianRows:
     Parameters
     ----------
     system
-        The structure of each row, shape (n_rows,), int64, no unit.
+        The structure of each row, shape (n_rows,), int64.
     direction
-        v, the atoms of row 0 first, shape (n_row_atoms, 3), no unit.
+        Directions v, the atoms of row 0 first, shape (n_row_atoms, 3).
     product
-        H·v, shape (n_row_atoms, 3), eV/Å².
+        Products H·v, shape (n_row_atoms, 3), eV/Å².
     """
 
     system: Tensor

@@ -23,11 +23,11 @@ class Column:
     per
         ``"atom"`` or ``"structure"``.
     shape
-        Of one row.
+        Shape of one row.
     dtype
-        As written; a reader takes any type of the same sort.
+        Type as written; a reader accepts any type of the same kind.
     default
-        What stands for a structure that has no value of its own; None where there is no such value.
+        Value for a structure that has none of its own; None where there is no default.
     """
 
     per: str
@@ -52,7 +52,7 @@ COLUMNS: dict[str, Column] = {
     "weight": Column("structure", (), np.float32, 1.0),
     "atom_energies": Column("atom", (), np.float32),
 }
-"""Every data set but ``offsets`` and ``smiles``."""
+"""Every HDF5 data set except ``offsets`` and ``smiles``."""
 
 HESSIAN: dict[str, type] = {
     "structure": np.int64,
@@ -60,9 +60,9 @@ HESSIAN: dict[str, type] = {
     "direction": np.float32,
     "product": np.float32,
 }
-"""The group ``hessian``: the structure of each row, where its atoms begin, v (no unit) and H·v (eV/Å²) of each atom."""
+"""The group ``hessian``: the structure of each row, where its atoms begin, v and H·v (eV/Å²) of each atom."""
 
 REQUIRED = ("atomic_numbers", "positions", "kind")
-"""What a set of geometries has; a labelled one has ``energy`` and ``forces`` too."""
+"""Columns that every data set has; a labelled one has ``energy`` and ``forces`` too."""
 
 LABELS = ("energy", "forces", "stress", "atom_energies")

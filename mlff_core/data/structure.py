@@ -1,4 +1,4 @@
-"""A labelled structure, and many of them as tensors."""
+"""A labelled structure, and batches of them as tensors."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class LabelledStructure:
-    """One geometry, how it was made, and what the teacher says of it.
+    """One geometry, how it was made, and the teacher's labels.
 
     Parameters
     ----------
     atomic_numbers
-        Proton numbers, shape (n_atoms,), no unit.
+        Proton numbers, shape (n_atoms,).
     positions
         Shape (n_atoms, 3), Å.
     energy
@@ -36,7 +36,7 @@ class LabelledStructure:
     cell
         Shape (3, 3), Å, rows are lattice vectors; None for no cell.
     pbc
-        Periodic along each lattice vector, shape (3,), bool, no unit; None for not periodic.
+        Periodic along each lattice vector, shape (3,), bool; None for not periodic.
     stress
         Shape (3, 3), eV/Å³, positive under tension.
     charge
@@ -44,17 +44,18 @@ class LabelledStructure:
     spin_multiplicity
         2S + 1.
     weight
-        Weight of the structure in a loss, no unit.
+        Weight of the structure in a loss.
     atom_energies
         Shape (n_atoms,), eV.
     hessian_direction, hessian_product
-        Directions v and the rows H·v of the Hessian, shape (n_rows, n_atoms, 3), no unit and eV/Å²; None for no rows.
+        Directions v and the rows H·v of the Hessian, shape (n_rows, n_atoms, 3), v dimensionless and H·v in eV/Å²; None
+        for no rows.
     molecule_id
-        Structures of one molecule share it; None where each structure is its own.
+        The same for all structures of a molecule; None where each structure is a molecule of its own.
     kind
         How the geometry was made, such as ``"rattle"``.
     smiles
-        Of the molecule, ``A.B`` for a pair.
+        SMILES of the molecule, ``A.B`` for a pair.
     split
         ``"train"``, ``"validation"``, ``"test"`` or None.
 
@@ -131,11 +132,11 @@ class LabelledBatch:
     forces
         Shape (n_atoms, 3), eV/Å.
     index
-        Where each structure stands in the data set, shape (n_systems,), int64, no unit.
+        Index of each structure in the data set, shape (n_systems,), int64.
     stress
         Shape (n_systems, 3, 3), eV/Å³; None where the data set has none. Zero for structures with no periodic cell.
     weight
-        Weight of each structure in a loss, shape (n_systems,), no unit; None where all weigh 1.
+        Weight of each structure in a loss, shape (n_systems,); None where all are 1.
     atom_energies
         Shape (n_atoms,), eV; None where the data set has none.
     hessian
@@ -177,7 +178,7 @@ def batch_from_structures(
 ) -> AtomicBatch:
     """Return the geometries of several structures as one batch, labels left out.
 
-    Charges and multiplicities are given only where one differs from neutral and singlet.
+    Charges and multiplicities are set only if a structure is charged or not a singlet.
 
     Raises
     ------
@@ -209,7 +210,7 @@ def batch_from_structures(
 
 
 def packed_by_atoms(structures: Sequence[LabelledStructure], batch_atoms: int) -> Iterator[list[int]]:
-    """Yield groups of neighbouring structures of about ``batch_atoms`` atoms, all with a cell or all without."""
+    """Yield groups of consecutive structures of about ``batch_atoms`` atoms, all with a cell or all without."""
     group: list[int] = []
     n_atoms = 0
     for k, structure in enumerate(structures):

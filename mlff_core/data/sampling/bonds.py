@@ -58,7 +58,7 @@ def closest_contact(structure: LabelledStructure) -> float:
 
 
 def rotation(axis: Array, angle: float) -> Array:
-    """Return the matrix, shape (3, 3), no unit, that turns columns by ``angle`` rad about ``axis``, shape (3,)."""
+    """Return the matrix, shape (3, 3), that turns columns by ``angle`` rad about ``axis``, shape (3,)."""
     x, y, z = axis / np.linalg.norm(axis)
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)

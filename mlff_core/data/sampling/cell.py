@@ -23,9 +23,9 @@ class Cell(Strategy):
     n
         Geometries for each start.
     strain
-        Standard deviation of the entries of the symmetric strain, no unit.
+        Standard deviation of the entries of the symmetric strain.
     volume_min, volume_max
-        Range of the factor on the volume, no unit.
+        Range of the factor on the volume.
     sigma_min, sigma_max
         Range of the noise's standard deviation, Å.
     """

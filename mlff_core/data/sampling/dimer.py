@@ -109,7 +109,7 @@ def beside(
 
 
 def random_rotation(rng: np.random.Generator) -> Array:
-    """Return a rotation matrix, shape (3, 3), no unit, uniform over all rotations."""
+    """Return a rotation matrix, shape (3, 3), uniform over all rotations."""
     w, x, y, z = (q := rng.standard_normal(4)) / np.linalg.norm(q)
     return np.array(
         [

@@ -23,7 +23,7 @@ class Strain(Strategy):
     n
         Geometries for each start.
     strain
-        Standard deviation of each of the nine entries of the deformation, no unit.
+        Standard deviation of each of the nine entries of the deformation.
     sigma
         Standard deviation of the noise on every coordinate, Å.
     """
