@@ -1,4 +1,4 @@
-"""What fixes a run of molecular dynamics."""
+"""Settings of molecular dynamics."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ class MDSettings:
     timestep_fs
         fs.
     temperature_kelvin
-        Of the bath, and of the starting velocities; None (only with ``"nve"``) starts with the velocities that the
-        structure has.
+        Temperature of the bath and of the starting velocities, kelvin; None (only with ``"nve"``) starts with the
+        velocities of the structure.
     friction_per_ps
         Coupling to the Langevin thermostat, 1/ps.
     pressure_gpa
-        Of the barostat, GPa; 0.0001 GPa is 1 bar.
+        Pressure of the barostat, GPa; 0.0001 GPa is 1 bar.
     full_cell
-        Let the barostat change the shape of the cell too, not the volume alone.
+        Whether the barostat changes the shape of the cell too, not only the volume.
     barostat_time_fs
-        Relaxation time of the volume of a liquid like water; stiffer materials follow faster.
+        Relaxation time of the volume of a liquid like water; stiffer materials relax faster.
     seed
-        Of starting velocities, thermostat and barostat.
+        Seed of starting velocities, thermostat and barostat.
     log_every, frame_every, checkpoint_every
-        Steps between lines of the log, frames of the trajectory and restart files.
+        Steps between rows of the log, frames of the trajectory and restart files.
     trajectory
         Name of the trajectory in the run's folder; its ending chooses the format.
 
     Raises
     ------
     InputError
-        A value makes no sense.
+        A value is out of range.
     """
 
     ensemble: str
@@ -70,7 +70,7 @@ class MDSettings:
                 f"an {self.ensemble} run needs a temperature, got none; give temperature_kelvin (--temperature-kelvin)"
             )
         if self.full_cell and self.ensemble != "npt":
-            raise InputError(f"only npt changes the cell, but the full cell was asked for with {self.ensemble}")
+            raise InputError(f"full_cell needs npt, the only ensemble that changes the cell, got {self.ensemble}")
         for name in ("timestep_fs", "friction_per_ps", "barostat_time_fs"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):

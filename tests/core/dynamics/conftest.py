@@ -88,7 +88,7 @@ def crystal() -> Atoms:
 
 @pytest.fixture
 def cluster() -> Atoms:
-    """13 argon atoms in free space."""
+    """13 argon atoms in vacuum."""
     atoms = bulk("Ar", "fcc", a=5.3, cubic=True) * (2, 2, 2)
     distances = np.linalg.norm(atoms.positions - atoms.positions.mean(axis=0), axis=1)
     cluster = atoms[np.argsort(distances)[:13]]

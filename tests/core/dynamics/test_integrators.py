@@ -1,4 +1,4 @@
-"""The integrators against what statistical mechanics says."""
+"""The integrators against results of statistical mechanics."""
 
 from dataclasses import replace
 
@@ -115,7 +115,7 @@ def test_langevin_keeps_three_halves_nkt_within_its_standard_error(argon, crysta
     assert abs(np.mean(kinetic) - expected) < 3.5 * error
     # Canonical fluctuations: var(K) = 3N/2 (kT)².
     assert np.std(kinetic) == pytest.approx(np.sqrt(1.5 * len(crystal)) * thermal_energy, rel=0.2)
-    # What the bath gave is accounted for: the total energy wanders, the conserved one does not.
+    # The energy of the bath is counted: the total energy fluctuates, the conserved energy does not.
     assert np.std(conserved) < 0.02 * np.std(kinetic)
 
 
@@ -200,7 +200,7 @@ def test_npt_of_the_full_cell_has_the_pressure_on_the_diagonal_and_nothing_besid
             assert abs(tensors[:, i, j].mean() - (0.1 if i == j else 0.0)) < 4 * error
 
 
-def test_an_atom_that_leaps_is_refused(argon, crystal):
+def test_an_atom_that_jumps_is_refused(argon, crystal):
     surface, masses, _, state = moving(argon, crystal, 40.0)
     fast = state.velocities.copy()
     fast[7] = [3.0, 0, 0]
