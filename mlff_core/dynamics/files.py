@@ -249,8 +249,8 @@ def _cut_traj(path: Path, n_frames: int) -> None:
         with TrajectoryReader(str(path)) as old, TrajectoryWriter(str(temporary)) as cut:
             if len(old) < n_frames:
                 raise CheckpointError(
-                    f"{path} is shorter than the restart file records ({len(old)} of {n_frames} frames): it was changed "
-                    "or lost; start the run again in another folder"
+                    f"{path} is shorter than the restart file records ({len(old)} of {n_frames} frames): it was "
+                    "changed or lost; start the run again in another folder"
                 )
             for k in range(n_frames):
                 cut.write(old[k])

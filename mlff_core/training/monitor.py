@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.data.loader import TrainingBatch
-from mlff_core.judging.metrics import COLUMNS, figures
+from mlff_core.judging.metrics import COLUMNS, metrics_of
 from mlff_core.model.derivatives import energies_and_edge_gradients
 from mlff_core.model.student import Student
 from mlff_core.structures.neighbors import edge_vectors
@@ -96,6 +96,6 @@ def _summary(sums: dict[str, float], config: LossConfig) -> dict[str, float]:
         if f"{name}_total" in sums:
             weight = getattr(config, f"{name}_weight")
             loss += weight * sums[f"{name}_total"] / max(sums[f"{name}_weight"], 1e-12)
-    found = figures([sums.get(column, 0.0) for column in COLUMNS])
+    found = metrics_of([sums.get(column, 0.0) for column in COLUMNS])
     names = (*METRICS, "stress_mae") if sums.get("n_stresses") else METRICS
     return {"loss": loss, **{name: float(found[name]) for name in names}}

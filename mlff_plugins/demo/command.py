@@ -66,16 +66,16 @@ def _table(result: DemoResult) -> Table:
     """Return teacher and student side by side."""
     from rich.table import Table
 
-    figures = result.evaluation.figures
+    metrics = result.evaluation.metrics
     table = Table(title=f"ethanol, {result.n_test} frames of trajectories the student never saw", title_justify="left")
     table.add_column("")
     table.add_column("teacher so3lr", justify="right")
     table.add_column("student ultra-tiny", justify="right")
     rows = [
         ("parameters", "529,852", f"{result.evaluation.card.n_parameters:,}"),
-        ("force MAE, eV/Å", f"(spread {result.force_spread:.3f})", f"{figures['force_mae']:.3f}"),
-        ("force R², by component", "1", f"{figures['force_r2']:.4f}"),
-        ("energy MAE, meV/atom", "0", f"{figures['energy_mae_mev_per_atom']:.2f}"),
+        ("force MAE, eV/Å", f"(spread {result.force_spread:.3f})", f"{metrics['force_mae']:.3f}"),
+        ("force R², by component", "1", f"{metrics['force_r2']:.4f}"),
+        ("energy MAE, meV/atom", "0", f"{metrics['energy_mae_mev_per_atom']:.2f}"),
         ("ms an MD step", f"{result.teacher_ms_per_step:.1f}", f"{result.student_ms_per_step:.2f}"),
         ("NVE 1 ps: drift of the energy, meV", "", f"{1e3 * result.md.conserved_drift:+.2f}"),
         ("NVE 1 ps: mean temperature, K", "", f"{result.md.temperature_kelvin:.0f}"),

@@ -41,7 +41,7 @@ def parse(smiles: str) -> Any:
     Raises
     ------
     InputError
-        It is not a valid SMILES, longer than ``MAX_SMILES``, or no molecule has these valences.
+        It is not a valid SMILES, it is longer than ``MAX_SMILES``, or its valences are impossible.
     """
     if len(smiles) > MAX_SMILES:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What the physics checks found."""
+"""Results of the physics checks."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mlff_core.judging.physics.trajectory import Array
 
 @dataclass(frozen=True)
 class Check:
-    """One figure of the suite.
+    """One value of the suite.
 
     Parameters
     ----------
     name
-        What was checked.
+        Name of the check.
     value
-        What was found; None where the check broke off.
+        The measured value; None if the check failed with an error.
     unit
-        Of the value.
+        Unit of the value.
     limit
-        Largest size that passes; None for a figure that is reported but not judged.
+        Largest absolute value that passes; None for a value that is reported only.
     definition
-        What the value is, or why there is none.
+        Definition of the value, or the error.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Check:
 
     @property
     def passed(self) -> bool | None:
-        """True or False against the limit; None where there is no limit."""
+        """True or False against the limit; None without a limit."""
         if self.limit is None:
             return None
         return self.value is not None and abs(self.value) <= self.limit
@@ -46,7 +46,7 @@ class Check:
 
 @dataclass(frozen=True, eq=False)
 class NVERun:
-    """One energy-conservation run: what was ``found``, or the reason why it broke off."""
+    """One energy-conservation run: its result ``found``, or the reason why it stopped."""
 
     system: str
     precision: str
@@ -56,20 +56,20 @@ class NVERun:
 
 @dataclass(eq=False)
 class PhysicsReport:
-    """What the suite found.
+    """Results of the suite.
 
     Parameters
     ----------
     checks
-        A figure each.
+        The checked values.
     runs
-        Energy conservation, run by run.
+        Energy-conservation runs.
     frequencies
-        By molecule: (the potential's, the reference's), 1/cm; the reference's is empty without one.
+        By molecule: (the potential's, the reference's), 1/cm; the latter is empty without a reference.
     torsions
-        By molecule and bond.
+        Torsion scans by molecule and bond.
     dimers
-        A curve for each pair of elements.
+        Curve of each pair of elements.
     """
 
     checks: list[Check] = field(default_factory=list)
@@ -84,7 +84,7 @@ class PhysicsReport:
         return all(check.passed is not False for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as plain dicts, lists, strings and numbers; curves are left to the figures."""
+        """Return the values as plain dicts, lists, strings and numbers; curves are only in the plots."""
         return {
             "passed": self.passed,
             "checks": [
@@ -119,5 +119,5 @@ def _run_json(run: NVERun) -> dict[str, Any]:
     if isinstance(run.found, str):
         return {**about, "failed": run.found}
     names = ("drift_mev_per_atom_per_ps", "max_deviation_mev_per_atom", "score", "drift_percent_of_total")
-    figures = {name: getattr(run.found, name) for name in (*names, "length_ps", "temperature")}
-    return {**about, **rounded(figures)}
+    values = {name: getattr(run.found, name) for name in (*names, "length_ps", "temperature")}
+    return {**about, **rounded(values)}

@@ -109,7 +109,7 @@ def test_bad_molecules_are_counted_logged_with_their_reason_and_skipped(tmp_path
     assert rows["bad.smi:4"] == "MMFF94 cannot type [CH3][Fe]"
     assert rows["bad.smi:5"].startswith("pair-potential does not know Br")
     with pytest.raises(
-        InputError, match=r"3 of .* inputs so far failed, more than the 0.2 of all 10.*is not a valid SMILES"
+        InputError, match=r"3 of .* inputs so far failed, more than the 0.2 of all 10.*not a valid SMILES"
     ):
         generate(path, tmp_path / "strict.h5", replace(CHEAP, max_failed_share=0.2), teacher=PairPotential())
     assert not (tmp_path / "strict.h5").exists()

@@ -26,7 +26,7 @@ def test_validation_errors_are_the_metrics_of_a_judge(name, request):
         batches = [item.to(student.device, student.dtype) for item in loader.epoch(0)]
         assert len(batches) > 1
         found = validate(student.model, batches, LossConfig())
-        judged = evaluate(student, dataset, None).figures
+        judged = evaluate(student, dataset, None).metrics
     names = {*METRICS, *({"stress_mae"} if name == "crystals" else ())}
     assert found.keys() == {"loss", *names}
     # Those are rounded to six digits.

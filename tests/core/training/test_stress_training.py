@@ -61,7 +61,7 @@ def test_judging_finds_a_planted_error_of_the_stress_beside_molecules_that_have_
         # A tension that the labels have more is a pressure that they have less.
         assert found["pressure_error_mean_bar"] == pytest.approx(planted * BAR_PER_EV_PER_ANGSTROM3, rel=1e-3)
         assert found["n_skipped"] == 0
-    assert evaluate(teacher, Dataset(morse_set)).figures["stress_mae"] is None
+    assert evaluate(teacher, Dataset(morse_set)).metrics["stress_mae"] is None
 
 
 def test_stresses_are_learned_beside_molecules_that_have_none(crystals, morse_set):
