@@ -1,4 +1,4 @@
-"""What a call of a training run leaves behind."""
+"""The result of a call of a training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Status = Literal["finished", "time", "stopped"]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a call of :meth:`mlff_core.training.trainer.Trainer.fit` left behind.
+    """Result of a call of :meth:`mlff_core.training.trainer.Trainer.fit`.
 
     Parameters
     ----------
@@ -20,13 +20,13 @@ class TrainResult:
     model
         The best model so far.
     status
-        ``"finished"``; ``"time"`` or ``"stopped"`` where the run can be resumed.
+        ``"finished"``; ``"time"`` or ``"stopped"`` if the run can be resumed.
     metrics
         Validation errors of that model, as :func:`mlff_core.training.monitor.validate` names them.
     history
         Rows of ``log.csv``.
     steps, epochs, minutes
-        Done in all calls together.
+        Totals of all calls together.
     """
 
     out: Path

@@ -19,25 +19,25 @@ from mlff_core.training.optimizer_section import OptimizerSection
 from mlff_core.training.schedule import ScheduleConfig
 
 StepKind = Literal["auto", "double-backward", "compiled", "finite-difference", "kernel"]
-"""Ways to make the gradient of a loss; see :mod:`mlff_core.training.step`."""
+"""Ways to compute the gradient of a loss; see :mod:`mlff_core.training.step`."""
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    """Which student is trained.
+    """Settings of the student.
 
     Parameters
     ----------
     preset
-        ``"original"`` (if nothing is said), ``"tiny"`` or ``"ultra-tiny"``.
+        ``"original"`` (the default), ``"tiny"`` or ``"ultra-tiny"``.
     elements
         Chemical symbols; empty takes those of the data set.
     init_from
-        A ``model.pt`` whose weights to start from (fine-tuning). The network is then the file's: preset, elements and
-        the changes below need not be said, and are refused where they are others than the file's.
+        A ``model.pt`` whose weights to start from (fine-tuning). The network is then the one in the file: preset,
+        elements and the changes below can be left out, and it is an error if they differ from the file's.
     reference
         Reference energies of a model that is fine-tuned: ``"keep"`` them, or ``"fit"`` them to the new labels, for a
-        teacher with another zero of energy. A fresh model is always fitted.
+        teacher with another zero of energy. A new model is always fitted.
     hidden, n_layers, n_radial, cutoff, radial_basis, shared_filters, core
         Changes to the preset; see :class:`~mlff_core.model.painn.PaiNNConfig`. The core of ``init_from`` alone can be
         changed, since no weight depends on it.
@@ -78,25 +78,25 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class DataSection:
-    """What is learned from.
+    """Settings of the training data.
 
     Parameters
     ----------
     path
         The labelled data set.
     validation_fraction, test_fraction
-        Share of the molecules to validate on and to leave out, where the file has no split of its own. A set of a
-        single molecule is divided by structures.
+        Share of the molecules to validate on and to leave out, if the file has no split. A set of a
+        single molecule is split by structures.
     split_seed
-        Of that division.
+        Seed of this split.
     max_structures
-        Train on so many structures only, drawn at random.
+        Largest number of training structures, drawn at random.
     max_validation
-        Validate on so many structures at most, drawn at random.
+        Largest number of validation structures, drawn at random.
     replay
-        A second data set, of which each batch has a share however small the set is: what a fine-tuned model must not
-        forget, or a few large structures beside many small ones. Labels that only one of the two has are left
-        out, but for stresses beside molecules, which have none.
+        A second data set with a fixed share of each batch, independent of its size: data on which a fine-tuned model
+        must stay accurate, or a few large structures beside many small ones. Labels that only one of the two has are
+        left out, except stresses beside molecules, which have none.
     replay_share
         Size of that share, as a fraction of ``batch.atoms`` and ``batch.edges``.
     replay_weight
@@ -122,26 +122,26 @@ class DataSection:
         check_bounds(self, {"max_structures": 1, "max_validation": 1, "split_seed": 0})
         if not self.validation_fraction + self.test_fraction < 1:
             raise InputError(
-                "validation_fraction and test_fraction must leave something to train on: together below 1, got "
+                "validation_fraction and test_fraction must be below 1 together, to leave structures to train on, got "
                 f"{self.validation_fraction} and {self.test_fraction}"
             )
 
 
 @dataclass(frozen=True)
 class StopSection:
-    """When a run ends; what comes first counts, and at least one of epochs, steps and a budget is needed.
+    """Settings of the end of a run: the first limit reached ends it; epochs, steps or a budget are needed.
 
     Parameters
     ----------
     max_epochs, max_steps
         End of the run, and of the cosine of the learning rate.
     budget_minutes
-        Time of the whole run, over all its calls, minutes; the cosine follows it too. How many steps that is depends on
-        the machine, so such a run is not repeated to the bit.
+        Time of the whole run, over all its calls, minutes; the cosine follows it too. The number of steps then depends
+        on the machine, so such a run is not reproducible to the bit.
     max_minutes
         Longest time of one call, minutes: the state is then saved and the run can be resumed.
     patience
-        Validations without improvement after which the run ends; None never ends it early.
+        Validations without improvement after which the run ends; None disables this.
     """
 
     max_epochs: int | None = None
@@ -154,12 +154,12 @@ class StopSection:
         check_bounds(self, {"max_epochs": 1, "max_steps": 1, "patience": 1})
         check_bounds(self, {"max_minutes": 0, "budget_minutes": 0}, open_end=("max_minutes", "budget_minutes"))
         if self.max_epochs is None and self.max_steps is None and self.budget_minutes is None:
-            raise InputError("max_epochs, max_steps or budget_minutes must be set: the run needs an end")
+            raise InputError("max_epochs, max_steps or budget_minutes must be set, so that the run ends")
 
 
 @dataclass(frozen=True)
 class LogSection:
-    """What is written while training.
+    """Settings of the output during training.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class LogSection:
     save_every_minutes
         Time between saved states, minutes.
     tensorboard
-        Write TensorBoard events, which needs the package tensorboard.
+        Whether to write TensorBoard events, which needs the package tensorboard.
     """
 
     every_steps: int = 50
@@ -184,16 +184,16 @@ class LogSection:
 
 @dataclass(frozen=True)
 class CardSection:
-    """What the model's card says beside what the run knows by itself.
+    """Entries of the model's card that the run cannot fill in.
 
     Parameters
     ----------
     description
-        A sentence for people.
+        A short description.
     licence
         SPDX identifier of the weights' licence; empty takes the teacher's.
     limits
-        Known limits, a sentence each.
+        Known limits, one sentence each.
     """
 
     description: str = ""
@@ -203,28 +203,28 @@ class CardSection:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run.
+    """Settings of a training run.
 
     Parameters
     ----------
     data
-        What is learned from.
+        Settings of the training data.
     out
-        Folder for everything the run writes.
+        Folder for all output of the run.
     name
-        Of the model, on its card.
+        Name of the model on its card.
     seed
-        Of the weights' start and the order of the batches.
+        Seed of the initial weights and of the order of the batches.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` …
     precision
-        ``"float32"``, ``"float64"``, ``"tf32"`` (GPU), or ``"bf16"`` (autocast where the device has it).
+        ``"float32"``, ``"float64"``, ``"tf32"`` (GPU), or ``"bf16"`` (autocast if the device supports it).
     step
-        ``"auto"``: ``"kernel"`` where it can be had, else ``"double-backward"``, which goes through the forces;
+        ``"auto"``: ``"kernel"`` if it is available, else ``"double-backward"``, which differentiates the forces;
         ``"compiled"``, the same, traced once and compiled by torch.compile; ``"finite-difference"``; or ``"kernel"``,
         the same by the fused CPU kernel, in float32 or float64 on a CPU; see :mod:`mlff_core.training.step`.
     model, batch, loss, optimizer, schedule, stop, log, card
-        See each section.
+        The sections.
     """
 
     data: DataSection
@@ -257,7 +257,7 @@ class TrainConfig:
             raise InputError(f"precision must be float32 or float64 with step = 'kernel', got {self.precision!r}")
 
     def progress(self, step: int, epochs: float, minutes: float) -> float:
-        """Return which part of the run, 0–1, is done after so many steps, epochs and minutes."""
+        """Return the fraction of the run, 0–1, that is done after the given steps, epochs and minutes."""
         done = [
             step / self.stop.max_steps if self.stop.max_steps else 0.0,
             epochs / self.stop.max_epochs if self.stop.max_epochs else 0.0,
@@ -266,7 +266,7 @@ class TrainConfig:
         return min(max(done), 1.0)
 
     def for_card(self) -> dict[str, Any]:
-        """Return the settings as plain values without paths, which say nothing on another machine."""
+        """Return the settings as plain values without paths, which are meaningless on another machine."""
         plain = to_dict(self)
         del plain["out"], plain["card"]
         for section, key in (("data", "path"), ("data", "replay"), ("model", "init_from")):

@@ -72,7 +72,7 @@ def morse_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def morse_set_with_atom_energies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with the share of each atom in the energy."""
+    """The same set with atomic energies."""
     path = tmp_path_factory.mktemp("data") / "morse-atoms.h5"
     write_dataset(path, structures(32, atom_energies=True), teacher=TEACHER, smiles=list(MOLECULES))
     return path
@@ -85,7 +85,7 @@ NUMBERS = np.array([6, 1, 6, 1, 1, 6, 1, 6])
 
 @pytest.fixture(name="crystals", scope="session")
 def fixture_crystals(tmp_path_factory):
-    """A file of strained, rattled crystals with the stress that a pair potential has in them."""
+    """A file of strained, rattled crystals with the stress of a pair potential."""
     rng = np.random.default_rng(4)
     teacher = PairPotential(cutoff=4.0, dtype=torch.float64)
     made = []

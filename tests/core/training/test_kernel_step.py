@@ -1,4 +1,4 @@
-"""The step by the CPU kernel takes the gradient of double backward, and learns like it."""
+"""The step by the CPU kernel has the gradient of double backward, and trains like it."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from mlff_core.training.trainer import TrainConfig, Trainer
 def gradient(model, item, kind, config):
     model.zero_grad()
     values = GradientStep(model, config, kind, contextlib.nullcontext)(item, dict)
-    # A shift of all energies has no gradient where forces alone are learned.
-    slopes = [parameter.grad if parameter.grad is not None else 0 * parameter for parameter in model.parameters()]
-    return values, torch.cat([slope.detach().double().reshape(-1) for slope in slopes])
+    # A shift of all energies has no gradient if only forces are learned.
+    gradients = [parameter.grad if parameter.grad is not None else 0 * parameter for parameter in model.parameters()]
+    return values, torch.cat([gradient.detach().double().reshape(-1) for gradient in gradients])
 
 
 def assert_like_double_backward(model, item, config, relative):
-    """``model`` in float64 by double backward is the truth, whatever precision it is in."""
+    """Compare with the gradient of ``model`` in float64 by double backward."""
     values, found = gradient(model, item, "kernel", config)
     same, exact = gradient(model.double(), item.to(torch.device("cpu"), torch.float64), "double-backward", config)
     assert set(values) == set(same)
@@ -73,13 +73,13 @@ def test_the_gradient_is_that_of_double_backward(example, dtype, relative, kind)
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0)])
-def test_energies_and_forces_pull_alone_too(example, weights):
+def test_energies_alone_and_forces_alone_have_the_gradient_too(example, weights):
     model, item = example
     config = LossConfig(energy_weight=weights[0], forces_weight=weights[1])
     assert_like_double_backward(model.double(), item.to(torch.device("cpu"), torch.float64), config, 1e-5)
 
 
-def test_atomic_energies_pull_too(morse_set_with_atom_energies):
+def test_atomic_energies_have_the_gradient_too(morse_set_with_atom_energies):
     dataset = Dataset(morse_set_with_atom_energies)
     model, _ = starting_model(ModelSection(preset="ultra-tiny", hidden=8), dataset, np.arange(48), seed=3)
     item = next(BatchLoader(dataset, np.arange(48), 5.0, BatchConfig(atoms=60, prefetch=0), seed=1).epoch(0))
@@ -89,7 +89,7 @@ def test_atomic_energies_pull_too(morse_set_with_atom_energies):
 
 @pytest.mark.parametrize("forces_weight", [0.0, 1.0])
 @pytest.mark.parametrize(("dtype", "relative"), [(torch.float64, 1e-5), (torch.float32, 5e-3)])
-def test_stresses_pull_too(example, dtype, relative, forces_weight):
+def test_stresses_have_the_gradient_too(example, dtype, relative, forces_weight):
     model, _ = example
     rng = np.random.default_rng(0)
     cell = np.array([[5.9, 0.4, -0.3], [-1.1, 6.3, 0.5], [0.7, 1.3, 6.8]])
@@ -109,7 +109,7 @@ def test_stresses_pull_too(example, dtype, relative, forces_weight):
     assert_like_double_backward(model.to(dtype), item, config, relative)
 
 
-def test_atoms_that_nothing_pulls_at_are_no_trouble(example):
+def test_atoms_without_a_gradient_are_allowed(example):
     model, _ = example
     alone = single([[0.0, 0, 0]], [6], dtype=torch.float32)
     pair = single([[0.0, 0, 0], [1.1, 0, 0]], [6, 1], dtype=torch.float32)
@@ -161,7 +161,7 @@ def test_the_loss_falls_as_it_does_by_double_backward(settings, tmp_path):
     exact_losses, exact_validation = curves["kernel", "float64"]
     assert exact_losses[:50] == pytest.approx(losses[:50], rel=1e-3)
     assert exact_validation == pytest.approx(validation, rel=0.05)
-    # Roundings grow along a trajectory; how much is learned does not depend on them.
+    # Rounding errors grow during training; how much is learned does not depend on them.
     short_losses, short_validation = curves["kernel", "float32"]
     assert short_losses[:10] == pytest.approx(losses[:10], rel=1e-3)
     assert np.mean(short_losses[-50:]) == pytest.approx(np.mean(losses[-50:]), rel=0.3)
@@ -201,7 +201,7 @@ def test_precisions_and_devices_without_the_kernel_are_refused(settings):
 @pytest.mark.parametrize(
     ("precision", "kind"), [("float32", "kernel"), ("float64", "kernel"), ("bf16", "double-backward")]
 )
-def test_unless_told_otherwise_a_run_takes_the_kernel_where_it_computes_the_precision(settings, precision, kind):
+def test_by_default_a_run_uses_the_kernel_if_it_supports_the_precision(settings, precision, kind):
     assert TrainConfig.__dataclass_fields__["step"].default == "auto"
     result = Trainer(settings(step="auto", precision=precision, stop={"max_steps": 3})).fit()
     _, card = load_checkpoint(result.model)
@@ -209,7 +209,7 @@ def test_unless_told_otherwise_a_run_takes_the_kernel_where_it_computes_the_prec
     assert load_config(TrainConfig, result.out / "config.toml").step == "auto"
 
 
-def test_a_run_that_must_do_without_the_kernel_says_why_and_ends_with_a_model(settings, monkeypatch, tmp_path):
+def test_a_run_without_the_kernel_reports_why_and_ends_with_a_model(settings, monkeypatch, tmp_path):
     class Listener(Reporter):
         heard = ()
 
@@ -223,12 +223,12 @@ def test_a_run_that_must_do_without_the_kernel_says_why_and_ends_with_a_model(se
     result = Trainer(settings(step="auto", stop={"max_steps": 3}), listener).fit()
     assert load_checkpoint(result.model)[1].training["step"] == "double-backward"
     assert len(listener.heard) == 1
-    assert "several times as long as by the CPU kernel: no C++ compiler was found" in listener.heard[0]
+    assert "several times as long as with the CPU kernel: no C++ compiler was found" in listener.heard[0]
     with pytest.raises(MissingDependencyError, match=r"no C\+\+ compiler was found"):
         Trainer(settings(step="kernel")).fit(resume=False)
 
 
-def test_the_smallest_pull_there_is_moves_atoms_to_nowhere_else(example):
+def test_the_smallest_gradient_gives_finite_displacements(example):
     model, item = example
     kernel = KernelGradient(model)
     kernel.kernel.refresh()
