@@ -52,7 +52,7 @@ METRICS: dict[str, Metric] = {
 
 def measured(*found: Mapping[str, float | int | None]) -> list[tuple[str, Metric]]:
     """Return keys and metrics, in order, for which at least one of several results has a number."""
-    return [(key, figure) for key, figure in METRICS.items() if any(one.get(key) is not None for one in found)]
+    return [(key, metric) for key, metric in METRICS.items() if any(one.get(key) is not None for one in found)]
 
 
 def number(value: float | int | None) -> str:

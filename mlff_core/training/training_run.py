@@ -78,7 +78,7 @@ class Run:
         state_path = out / "state.pt"
         if resume is None and state_path.exists():
             raise InputError(
-                f"{out} holds a run already: --resume continues it, --fresh starts anew, or give another out"
+                f"{out} holds a run already: --resume continues it, --fresh starts again, or give another out"
             )
         state = read_state(state_path) if resume and state_path.exists() else None
         if state is not None:

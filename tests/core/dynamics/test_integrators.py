@@ -49,8 +49,8 @@ def test_nve_conserves_energy_and_its_error_falls_with_the_square_of_the_step(ar
         stepper = VelocityVerlet(surface, masses, timestep_fs / FS_PER_TIME_UNIT)
         energies, _ = total_energies(stepper, masses, start, n_steps)
         errors.append(np.sqrt(np.mean((energies - energies.mean()) ** 2)))
-        slope = np.polyfit(np.arange(n_steps), energies, 1)[0]
-        assert abs(slope) * n_steps < 3 * errors[-1]  # no drift beyond the oscillation
+        drift = np.polyfit(np.arange(n_steps), energies, 1)[0]
+        assert abs(drift) * n_steps < 3 * errors[-1]  # no drift beyond the oscillation
     assert errors[-1] < 1e-4 * 1.5 * len(crystal) * EV_PER_KELVIN * 40
     assert 3.2 < errors[0] / errors[1] < 5.0
     assert 3.2 < errors[1] / errors[2] < 5.0

@@ -62,8 +62,8 @@ def test_the_logged_pressure_is_minus_the_derivative_of_the_energy_at_zero_tempe
         run_md(argon, scaled, settings(temperature_kelvin=0.0, n_steps=1), folder)
         energies.append(float(rows(folder)[0]["potential_energy"]))
         volumes.append(scaled.get_volume())
-    slope = (energies[1] - energies[0]) / (volumes[1] - volumes[0])
-    assert logged == pytest.approx(-slope * 160.2176634, rel=1e-3)
+    derivative = (energies[1] - energies[0]) / (volumes[1] - volumes[0])
+    assert logged == pytest.approx(-derivative * 160.2176634, rel=1e-3)
 
 
 def test_a_molecule_has_no_pressure_and_six_degrees_of_freedom_less(argon, cluster, tmp_path, settings, rows):

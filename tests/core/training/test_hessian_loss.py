@@ -77,7 +77,7 @@ def gradient(model, item, kind, config=CONFIG):
 def weight_gradients(model):
     """The gradient in all weights; None for a shift of all energies, which changes no force."""
     found = [p.grad if p.grad is not None else torch.zeros_like(p) for p in model.parameters()]
-    return torch.cat([slope.detach().double().reshape(-1) for slope in found])
+    return torch.cat([derivative.detach().double().reshape(-1) for derivative in found])
 
 
 def exact_rows(model, item):
@@ -86,12 +86,12 @@ def exact_rows(model, item):
     positions = batch.positions.clone().requires_grad_()
     vectors = edge_vectors(replace(batch, positions=positions), edges)
     energy = model(batch.atomic_numbers, vectors, edges.centers, edges.neighbors).sum()
-    (slope,) = torch.autograd.grad(energy, positions, create_graph=True)
+    (derivative,) = torch.autograd.grad(energy, positions, create_graph=True)
     found, begin = [], 0
     for system in rows.system.tolist():
         mine = (batch.system_idx == system).nonzero().squeeze(1)
         v = rows.direction[begin : begin + len(mine)]
-        (product,) = torch.autograd.grad((slope[mine] * v).sum(), positions, create_graph=True)
+        (product,) = torch.autograd.grad((derivative[mine] * v).sum(), positions, create_graph=True)
         found.append(product[mine])
         begin += len(mine)
     return torch.cat(found)

@@ -49,9 +49,7 @@ def test_a_student_learns_the_stress_of_crystals_outside_its_training_set(crysta
     assert error == pytest.approx(result.metrics["stress_mae"], rel=1e-3)
 
 
-def test_the_evaluation_finds_a_known_error_of_the_stress_beside_molecules_without_stress(
-    crystals, morse_set, tmp_path
-):
+def test_a_known_error_of_the_stress_is_found_beside_molecules_without_stress(crystals, morse_set, tmp_path):
     planted = 1e-3
     periodic = [replace(one, stress=one.stress + planted * np.eye(3)) for one in Dataset(crystals).structures(range(5))]
     molecules = [replace(one, smiles=None, molecule_id=9) for one in Dataset(morse_set).structures(range(4))]

@@ -216,9 +216,7 @@ def spoiled_set(morse_set, tmp_path):
 
 
 @pytest.mark.parametrize("reference", ["fresh", "fit"])
-def test_a_label_that_is_not_finite_is_named_before_anything_is_fitted_to_it(
-    settings, spoiled_set, tmp_path, reference
-):
+def test_a_label_that_is_not_finite_is_named_before_a_fit_to_it(settings, spoiled_set, tmp_path, reference):
     model = {}
     if reference == "fit":
         parent = Trainer(settings(out=str(tmp_path / "parent"), stop={"max_steps": 2})).fit()

@@ -51,9 +51,7 @@ def test_a_place_that_cannot_be_written_is_one_line(command, no_folder, tmp_path
     assert "cannot be written" in lines[0] or "is no folder" in lines[0]
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self").exists(), reason="this system has no folder whose permissions allow writing that fails"
-)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder where permitted writing fails")
 @pytest.mark.parametrize(
     "command", ["export {model} --format torchscript -o /proc/m.ts", "data convert {data} /proc/d.h5"]
 )
