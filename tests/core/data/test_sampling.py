@@ -270,7 +270,7 @@ def test_gfnff_md_is_warm_but_whole():
 
 def test_an_element_beyond_gfnff_is_refused():
     pytest.importorskip("gfnff")
-    with pytest.raises(InputError, match="GFN-FF knows elements up to 86, got 92"):
+    with pytest.raises(InputError, match="GFN-FF supports elements up to 86, got 92"):
         GfnffMd().sample(LabelledStructure(np.array([92, 1]), np.array([[0, 0, 0], [0, 0, 2.0]])), rng(), CONTEXT)
 
 
@@ -356,7 +356,7 @@ def test_the_water_molecule_is_water():
         (lambda: Dimer(probability=2.0), "probability must lie between 0 and 1, got 2"),
         (lambda: Stretch(shortest=0.3, longest=0.1), "shortest ≤ longest"),
         (lambda: GfnffMd(timestep_fs=0.0), "timestep_fs must be positive"),
-        (lambda: Descent(rate=-1.0), "rate and longest must be positive"),
+        (lambda: Descent(rate=-1.0), "rate must be positive, got -1"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):
