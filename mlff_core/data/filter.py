@@ -18,30 +18,20 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True)
 class Filter:
-    """The rules a structure must keep to stay in the set; a rule that is None leaves nothing out.
-
-    Parameters
-    ----------
-    charge
-        Total charge, e.
-    spin_multiplicity
-        2S + 1.
-    elements
-        Atomic numbers; structures with any other are left out.
-    max_force
-        Largest component of a force, eV/Å.
-    kinds
-        Kinds of geometry.
-    energy_window
-        Largest energy above the lowest of the same composition and charge in the set, eV.
-    """
+    """The rules a structure must keep to stay in the set; a rule that is None leaves nothing out."""
 
     charge: int | None = None
+    """Total charge, e."""
     spin_multiplicity: int | None = None
+    """2S + 1."""
     elements: tuple[int, ...] | None = None
+    """Atomic numbers; structures with any other are left out."""
     max_force: float | None = None
+    """Largest component of a force, eV/Å."""
     kinds: tuple[str, ...] | None = None
+    """Kinds of geometry."""
     energy_window: float | None = None
+    """Largest energy above the lowest of the same composition and charge in the set, eV."""
 
     def __post_init__(self) -> None:
         if all(value is None for value in asdict(self).values()):
@@ -54,19 +44,13 @@ class Filter:
 
 @dataclass(frozen=True)
 class Filtered:
-    """Result of a filter.
-
-    Parameters
-    ----------
-    n_structures, n_before
-        Number of structures in the new set and in the old one.
-    left_out
-        How many structures each rule left out; a structure counts for the first rule that it breaks.
-    """
+    """Result of a filter."""
 
     n_structures: int
     n_before: int
+    """Number of structures in the new set and in the old one."""
     left_out: dict[str, int]
+    """How many structures each rule left out; a structure counts for the first rule that it breaks."""
 
 
 def filter_dataset(source: str | Path, output: str | Path, rules: Filter) -> Filtered:

@@ -205,10 +205,8 @@ def generate(
         several processes work. None makes geometries without labels, to be labelled later.
     limit
         Use the first inputs only.
-    processes, scheduler
-        See :func:`~mlff_core.data.workers.run_batches`.
-    on_progress
-        Called after each batch.
+    processes, scheduler, on_progress
+        See :func:`~mlff_core.data.sharded_run.run_job`.
 
     Raises
     ------

@@ -26,15 +26,10 @@ from mlff_core.potentials.interface import Potential
 
 @dataclass(frozen=True)
 class LabelConfig(LabelSettings):
-    """How the structures of a file are labelled; see :class:`~mlff_core.data.label_settings.LabelSettings` too.
-
-    Parameters
-    ----------
-    batch_structures
-        Structures kept in one file until the end: the most that a killed run loses.
-    """
+    """How the structures of a file are labelled; see :class:`~mlff_core.data.label_settings.LabelSettings` too."""
 
     batch_structures: int = 256
+    """Structures kept in one file until the end: the most that a killed run loses."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,21 +39,14 @@ class LabelConfig(LabelSettings):
 
 @dataclass(frozen=True)
 class Labelled:
-    """Structures labelled by a teacher.
-
-    Parameters
-    ----------
-    structures
-        With labels; None for those that failed or were left out.
-    failures
-        Index of each structure that failed, and the reason.
-    dropped
-        How many were left out because of ``"force"``.
-    """
+    """Structures labelled by a teacher."""
 
     structures: list[LabelledStructure | None]
+    """With labels; None for those that failed or were left out."""
     failures: dict[int, str]
+    """Index of each structure that failed, and the reason."""
     dropped: Counter[str]
+    """How many were left out because of ``"force"``."""
 
 
 def label_structures(
@@ -208,16 +196,10 @@ def label(
     ----------
     source
         A data set, labelled or not, or any structure file that ASE reads.
-    output
-        The data set file to make. Until it is complete, batches are kept beside it in ``<output>.parts``.
     teacher
         A potential, or a picklable factory of one where several processes work.
-    config
-        Settings; the defaults if None.
-    processes, scheduler
-        See :func:`~mlff_core.data.workers.run_batches`.
-    on_progress
-        Called after each batch.
+    output, config, processes, scheduler, on_progress
+        See :func:`~mlff_core.data.generate.generate`.
 
     Raises
     ------

@@ -10,30 +10,20 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings:
-    """Settings of labelling.
-
-    Parameters
-    ----------
-    batch_atoms
-        Atoms evaluated by the teacher at once.
-    max_force
-        Structures with a force above this are left out, eV/Å; 0 keeps all.
-    atom_energies
-        Keep the teacher's atomic energies too.
-    hessian_rows
-        Rows of the Hessian of each structure, by finite differences of the teacher's forces: two evaluations each.
-    hessian_directions
-        ``"random"`` or ``"coordinate"``; see :data:`mlff_core.data.hessian.DIRECTIONS`.
-    max_failed_share
-        The run stops when more than this share of its inputs failed in whole or in part.
-    """
+    """Settings of labelling."""
 
     batch_atoms: int = 600
+    """Atoms evaluated by the teacher at once."""
     max_force: float = 30.0
+    """Structures with a force above this are left out, eV/Å; 0 keeps all."""
     atom_energies: bool = False
+    """Keep the teacher's atomic energies too."""
     hessian_rows: int = 0
+    """Rows of the Hessian of each structure, by finite differences of the teacher's forces: two evaluations each."""
     hessian_directions: Literal["random", "coordinate"] = "random"
+    """``"random"`` or ``"coordinate"``; see :data:`mlff_core.data.hessian.DIRECTIONS`."""
     max_failed_share: float = 0.05
+    """The run stops when more than this share of its inputs failed in whole or in part."""
 
     def __post_init__(self) -> None:
         if self.batch_atoms < 1:

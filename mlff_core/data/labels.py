@@ -39,35 +39,24 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class LabelKeys:
-    """Names of labels in a structure file, where they are not among the usual ones.
-
-    Parameters
-    ----------
-    energy, forces, stress, virial
-        Keys of ``atoms.info`` or ``atoms.arrays``, or results of the calculator, spelt as in the file; None to look for
-        the usual names.
-    """
+    """Names of labels in a structure file, where they are not among the usual ones."""
 
     energy: str | None = None
     forces: str | None = None
     stress: str | None = None
     virial: str | None = None
+    """Keys of ``atoms.info`` or ``atoms.arrays``, or results of the calculator, spelt as in the file; None to look for
+    the usual names."""
 
 
 @dataclass
 class Labels:
-    """Finds the labels of each frame, and counts the entries that it does not use.
-
-    Parameters
-    ----------
-    keys
-        Names given by the user.
-    not_taken
-        Number of frames with each entry that was not used.
-    """
+    """Finds the labels of each frame, and counts the entries that it does not use."""
 
     keys: LabelKeys = field(default_factory=LabelKeys)
+    """Names given by the user."""
     not_taken: Counter[str] = field(default_factory=Counter)
+    """Number of frames with each entry that was not used."""
 
     def of(self, frame: Atoms, taken: set[str]) -> dict[str, Any]:
         """Return ``energy``, ``forces``, ``stress`` and ``atom_energies`` of a frame, as far as it has them.

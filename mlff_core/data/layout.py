@@ -16,24 +16,16 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Column:
-    """One HDF5 data set with a row for each atom or structure.
-
-    Parameters
-    ----------
-    per
-        ``"atom"`` or ``"structure"``.
-    shape
-        Shape of one row.
-    dtype
-        Type as written; a reader accepts any type of the same kind.
-    default
-        Value for a structure that has none of its own; None where there is no default.
-    """
+    """One HDF5 data set with a row for each atom or structure."""
 
     per: str
+    """``"atom"`` or ``"structure"``."""
     shape: tuple[int, ...]
+    """Shape of one row."""
     dtype: type
+    """Type as written; a reader accepts any type of the same kind."""
     default: float | None = None
+    """Value for a structure that has none of its own; None where there is no default."""
 
 
 COLUMNS: dict[str, Column] = {

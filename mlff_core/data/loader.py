@@ -36,22 +36,15 @@ COUNT_ATOMS = 16_384
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """Settings of batches: their size, and the memory that loading may use.
-
-    Parameters
-    ----------
-    atoms, edges
-        Largest number of atoms and of directed edges in a batch; a larger structure is a batch of its own.
-    cache_mib
-        Memory for structures, and for their edges where both fit, MiB.
-    prefetch
-        Batches made ahead in a thread; 0 makes each batch when it is needed.
-    """
+    """Settings of batches: their size, and the memory that loading may use."""
 
     atoms: int = 512
     edges: int = 12_288
+    """Largest number of atoms and of directed edges in a batch; a larger structure is a batch of its own."""
     cache_mib: int = 512
+    """Memory for structures, and for their edges where both fit, MiB."""
     prefetch: int = 4
+    """Batches made ahead in a thread; 0 makes each batch when it is needed."""
 
     def __post_init__(self) -> None:
         for name, least in (("atoms", 1), ("edges", 1), ("cache_mib", 1), ("prefetch", 0)):
@@ -61,21 +54,14 @@ class BatchConfig:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """A batch and its position in the epoch.
-
-    Parameters
-    ----------
-    labels
-        The structures of this process's share.
-    edges
-        Their edges.
-    position
-        Structures of the epoch used up to and including this batch, over all processes.
-    """
+    """A batch and its position in the epoch."""
 
     labels: LabelledBatch
+    """The structures of this process's share."""
     edges: EdgeList
+    """Their edges."""
     position: int
+    """Structures of the epoch used up to and including this batch, over all processes."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TrainingBatch:
         """Return the batch on another device and in another precision."""

@@ -161,10 +161,8 @@ def bytes_per_structure(dataset: Dataset, indices: Indices) -> npt.NDArray[np.in
 
     Parameters
     ----------
-    dataset
-        The data set.
-    indices
-        Indices of the structures, shape (n_structures,).
+    dataset, indices
+        The data set, and the indices of its structures, shape (n_structures,).
     """
     per_atom = 3 * 4 + 3 * 4 + 1 + (4 if dataset.has("atom_energies") else 0)
     per_system = 8 + 8 + 8 + 4 * dataset.has("weight") + 36 * dataset.has("stress") + 39 * dataset.has("cell")

@@ -54,33 +54,22 @@ class Kinds:
 
 @dataclass(frozen=True)
 class GenerateConfig(LabelSettings):
-    """Settings of a generated data set; see :class:`~mlff_core.data.label_settings.LabelSettings` for the labels.
-
-    Parameters
-    ----------
-    seed
-        The same seed gives the same structures, on any number of processes.
-    conformers
-        Conformers for each SMILES.
-    batch_molecules
-        Molecules kept in one file until the end: the most that a killed run loses.
-    max_atoms
-        Larger starts are left out; 0 keeps all.
-    clash
-        Geometries with a distance below this times the sum of the covalent radii are left out.
-    solvents
-        SMILES of the solvents of clusters.
-    kinds
-        The strategies.
-    """
+    """Settings of a generated data set; see :class:`~mlff_core.data.label_settings.LabelSettings` for the labels."""
 
     seed: int = 0
+    """The same seed gives the same structures, on any number of processes."""
     conformers: int = 2
+    """Conformers for each SMILES."""
     batch_molecules: int = 8
+    """Molecules kept in one file until the end: the most that a killed run loses."""
     max_atoms: int = 0
+    """Larger starts are left out; 0 keeps all."""
     clash: float = 0.65
+    """Geometries with a distance below this times the sum of the covalent radii are left out."""
     solvents: tuple[str, ...] = SOLVENTS
+    """SMILES of the solvents of clusters."""
     kinds: Kinds = field(default_factory=Kinds)
+    """The strategies."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,94 +22,64 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a run.
-
-    Parameters
-    ----------
-    n_done, n_batches
-        Number of batches, including those of an earlier run that was killed.
-    n_resumed
-        Batches that were done already.
-    n_structures
-        Structures so far.
-    n_failed_inputs, n_inputs
-        Inputs that failed in whole or in part, and all inputs so far.
-    """
+    """Progress of a run."""
 
     n_done: int
     n_batches: int
+    """Number of batches, including those of an earlier run that was killed."""
     n_resumed: int
+    """Batches that were done already."""
     n_structures: int
+    """Structures so far."""
     n_failed_inputs: int
     n_inputs: int
+    """Inputs that failed in whole or in part, and all inputs so far."""
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """Result of a run.
-
-    Parameters
-    ----------
-    path
-        The data set.
-    n_structures
-        Number of structures in it.
-    n_inputs, n_failed_inputs
-        Molecules or frames, and those that failed in whole or in part.
-    n_resumed, n_batches
-        Batches reused from a run that was killed, and all batches.
-    dropped
-        Number of geometries that each rule left out.
-    skipped
-        The file that lists failures and their reasons; None if there were none.
-    """
+    """Result of a run."""
 
     path: Path
+    """The data set."""
     n_structures: int
+    """Number of structures in it."""
     n_inputs: int
     n_failed_inputs: int
+    """Molecules or frames, and those that failed in whole or in part."""
     n_resumed: int
     n_batches: int
+    """Batches reused from a run that was killed, and all batches."""
     dropped: Mapping[str, int]
+    """Number of geometries that each rule left out."""
     skipped: Path | None
+    """The file that lists failures and their reasons; None if there were none."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """The work of a run and its output.
-
-    Parameters
-    ----------
-    task
-        The work, in batches.
-    n_batches, n_inputs
-        Numbers of batches and of inputs.
-    output
-        The data set file.
-    identity
-        Everything that determines the result (settings, hash of the input, teacher), JSON; a run is resumed only if it
-        is the same.
-    max_failed_share
-        The run stops when more than this share of its inputs has failed.
-    teacher, created, license
-        Attributes of the file.
-    smiles
-        One SMILES per molecule; None to gather them from the structures.
-    kinds
-        Names in the order of their codes; names that do not occur are left out, others are appended.
-    """
+    """The work of a run and its output."""
 
     task: Task
+    """The work, in batches."""
     n_batches: int
     n_inputs: int
+    """Numbers of batches and of inputs."""
     output: Path
+    """The data set file."""
     identity: Mapping[str, Any]
+    """Everything that determines the result (settings, hash of the input, teacher), JSON; a run is resumed only if it
+    is the same."""
     max_failed_share: float
+    """The run stops when more than this share of its inputs has failed."""
     teacher: Mapping[str, Any]
     created: Mapping[str, Any]
     license: str = ""
+    """Attributes of the file."""
     smiles: Sequence[str] | None = None
+    """One SMILES per molecule; None to gather them from the structures."""
     kinds: Sequence[str] = ()
+    """Names in the order of their codes; names that do not occur are left out, others are appended."""
 
     @property
     def folder(self) -> Path:

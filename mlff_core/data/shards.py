@@ -23,47 +23,31 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True)
 class Failure:
-    """A failure and its reason.
-
-    Parameters
-    ----------
-    source
-        The input: file and line, or frame.
-    kind
-        The kind of geometry that failed; empty where the input itself did.
-    reason
-        Text of the error.
-    count
-        Number of geometries of this input and kind that are missing.
-    """
+    """A failure and its reason."""
 
     source: str
+    """The input: file and line, or frame."""
     kind: str
+    """The kind of geometry that failed; empty where the input itself did."""
     reason: str
+    """Text of the error."""
     count: int = 1
+    """Number of geometries of this input and kind that are missing."""
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Result of one batch.
-
-    Parameters
-    ----------
-    structures
-        Structures in the order of the data set.
-    n_inputs, n_failed_inputs
-        Molecules or frames of the batch, and those that failed in whole or in part.
-    failures
-        The failures.
-    dropped
-        Number of geometries that each rule left out (clash, largest force …); not failures.
-    """
+    """Result of one batch."""
 
     structures: Sequence[LabelledStructure]
+    """Structures in the order of the data set."""
     n_inputs: int
     n_failed_inputs: int
+    """Molecules or frames of the batch, and those that failed in whole or in part."""
     failures: Sequence[Failure] = ()
+    """The failures."""
     dropped: Mapping[str, int] = field(default_factory=dict)
+    """Number of geometries that each rule left out (clash, largest force …); not failures."""
 
 
 @dataclass(frozen=True)

@@ -19,29 +19,20 @@ from mlff_core.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Contents of a restart file.
-
-    Parameters
-    ----------
-    state
-        State when it was written; energies and forces are computed again.
-    random
-        State of the random numbers.
-    log_bytes
-        Length of the log at that time.
-    n_frames, trajectory_bytes
-        Number of frames in the trajectory, and its length in bytes.
-    last_frame, last_row
-        Steps of the last frame and of the last line of the log.
-    """
+    """Contents of a restart file."""
 
     state: MDState[Array]
+    """State when it was written; energies and forces are computed again."""
     random: Mapping[str, Any]
+    """State of the random numbers."""
     log_bytes: int
+    """Length of the log at that time."""
     n_frames: int
     trajectory_bytes: int
+    """Number of frames in the trajectory, and its length in bytes."""
     last_frame: int
     last_row: int
+    """Steps of the last frame and of the last line of the log."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

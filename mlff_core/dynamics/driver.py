@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
@@ -136,6 +136,17 @@ class Run(ABC, Generic[Numbers]):
             self.surface.forget()
             state = self._computed(state)
         return state
+
+
+@dataclass(frozen=True)
+class RunSpan:
+    """The part of a run that one call has done."""
+
+    folder: Path
+    """Folder of the files."""
+    first_step: int
+    last_step: int
+    """First and last step of the call."""
 
 
 def record_of(

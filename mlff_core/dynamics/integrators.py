@@ -61,12 +61,8 @@ class Langevin(Generic[Numbers]):
 
     Parameters
     ----------
-    surface
-        Energies and forces.
-    masses
-        Shape (n_atoms, 1), amu.
-    timestep
-        Å·√(amu/eV).
+    surface, masses, timestep
+        See :class:`VelocityVerlet`.
     thermal_energy
         k·T, eV; one number, or one for each atom, shape (n_atoms, 1).
     friction

@@ -24,31 +24,21 @@ OPTIMIZERS = {"bfgs": "BFGS", "lbfgs": "LBFGS", "fire": "FIRE"}
 
 @dataclass(frozen=True, eq=False)
 class Relaxation:
-    """Result of a relaxation.
-
-    Parameters
-    ----------
-    atoms
-        The structure with its results attached.
-    converged
-        Whether the largest force fell below the threshold.
-    n_steps
-        Number of steps.
-    energy_before, energy
-        eV.
-    max_force
-        Norm of the largest force on an atom that may move, eV/Å.
-    max_stress
-        Largest component of the stress, eV/Å³; None unless the cell was relaxed.
-    """
+    """Result of a relaxation."""
 
     atoms: Atoms
+    """The structure with its results attached."""
     converged: bool
+    """Whether the largest force fell below the threshold."""
     n_steps: int
+    """Number of steps."""
     energy_before: float
     energy: float
+    """eV."""
     max_force: float
+    """Norm of the largest force on an atom that may move, eV/Å."""
     max_stress: float | None = None
+    """Largest component of the stress, eV/Å³; None unless the cell was relaxed."""
 
 
 class _Bridge(Calculator):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from mlff_core.dynamics.driver import Run, drive, record_of, summarise
+from mlff_core.dynamics.driver import Run, RunSpan, drive, record_of, summarise
 from mlff_core.dynamics.files import COLUMNS, LOG, RunFolder
 from mlff_core.dynamics.settings import MDSettings
 from mlff_core.dynamics.state import Array
@@ -27,26 +27,13 @@ REPLICA_COLUMNS = (COLUMNS[0], "replica", *COLUMNS[1:])
 
 
 @dataclass(frozen=True)
-class ReplicasReport:
-    """Results of a run of many structures.
+class ReplicasReport(RunSpan):
+    """Results of a run of many structures."""
 
-    Parameters
-    ----------
-    folder
-        Folder of the files.
-    first_step, last_step
-        First and last step of this call.
-    temperatures_kelvin
-        Mean temperature of each structure over the rows of the log in the second half of the whole run, kelvin.
-    conserved_drifts
-        Change of each structure's conserved energy from the first row of the log to the last, eV.
-    """
-
-    folder: Path
-    first_step: int
-    last_step: int
     temperatures_kelvin: tuple[float, ...]
+    """Mean temperature of each structure over the rows of the log in the second half of the whole run, kelvin."""
     conserved_drifts: tuple[float, ...]
+    """Change of each structure's conserved energy from the first row of the log to the last, eV."""
 
 
 def run_replicas(
@@ -74,12 +61,8 @@ def run_replicas(
         Starting structures; ``[atoms] * 64`` for copies.
     settings
         Ensemble (``"nve"`` or ``"nvt"``), length, intervals.
-    folder
-        Path; made if it does not exist.
-    restart
-        Continue from the folder's last restart file; start at step 0 if there is none.
-    model_sha256
-        Hash of the model file, so that a run is not continued with another model.
+    folder, restart, model_sha256
+        See :func:`~mlff_core.dynamics.simulation.run_md`.
     on_step
         Called with the number of steps done after every step, and with the first one.
 

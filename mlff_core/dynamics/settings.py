@@ -16,32 +16,6 @@ TRAJECTORY_SUFFIXES = (".extxyz", ".xyz", ".traj")
 class MDSettings:
     """Settings of a run.
 
-    Parameters
-    ----------
-    ensemble
-        ``"nve"``, ``"nvt"`` or ``"npt"``.
-    n_steps
-        Length of the whole run, steps.
-    timestep_fs
-        fs.
-    temperature_kelvin
-        Temperature of the bath and of the starting velocities, kelvin; None (only with ``"nve"``) starts with the
-        velocities of the structure.
-    friction_per_ps
-        Coupling to the Langevin thermostat, 1/ps.
-    pressure_gpa
-        Pressure of the barostat, GPa; 0.0001 GPa is 1 bar.
-    full_cell
-        Whether the barostat changes the shape of the cell too, not only the volume.
-    barostat_time_fs
-        Relaxation time of the volume of a liquid like water; stiffer materials relax faster.
-    seed
-        Seed of starting velocities, thermostat and barostat.
-    log_every, frame_every, checkpoint_every
-        Steps between rows of the log, frames of the trajectory and restart files.
-    trajectory
-        Name of the trajectory in the run's folder; its ending chooses the format.
-
     Raises
     ------
     InputError
@@ -49,18 +23,30 @@ class MDSettings:
     """
 
     ensemble: str
+    """``"nve"``, ``"nvt"`` or ``"npt"``."""
     n_steps: int
+    """Length of the whole run, steps."""
     timestep_fs: float = 0.5
+    """fs."""
     temperature_kelvin: float | None = None
+    """Temperature of the bath and of the starting velocities, kelvin; None (only with ``"nve"``) starts with the
+    velocities of the structure."""
     friction_per_ps: float = 1.0
+    """Coupling to the Langevin thermostat, 1/ps."""
     pressure_gpa: float = 1.0e-4
+    """Pressure of the barostat, GPa; 0.0001 GPa is 1 bar."""
     full_cell: bool = False
+    """Whether the barostat changes the shape of the cell too, not only the volume."""
     barostat_time_fs: float = 1000.0
+    """Relaxation time of the volume of a liquid like water; stiffer materials relax faster."""
     seed: int = 0
+    """Seed of starting velocities, thermostat and barostat."""
     log_every: int = 10
     frame_every: int = 100
     checkpoint_every: int = 1000
+    """Steps between rows of the log, frames of the trajectory and restart files."""
     trajectory: str = "trajectory.extxyz"
+    """Name of the trajectory in the run's folder; its ending chooses the format."""
 
     def __post_init__(self) -> None:
         if self.ensemble not in ENSEMBLES:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_core.dynamics.barostat import LangevinBarostat
-from mlff_core.dynamics.driver import Run, drive, record_of, summarise
+from mlff_core.dynamics.driver import Run, RunSpan, drive, record_of, summarise
 from mlff_core.dynamics.files import LOG, RunFolder
 from mlff_core.dynamics.integrators import Integrator, Langevin
 from mlff_core.dynamics.settings import MDSettings
@@ -23,26 +23,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MDReport:
-    """Results of a run.
+class MDReport(RunSpan):
+    """Results of a run."""
 
-    Parameters
-    ----------
-    folder
-        Folder of the files.
-    first_step, last_step
-        First and last step of this call.
-    temperature_kelvin
-        Mean temperature over the rows of the log in the second half of the whole run, kelvin.
-    conserved_drift
-        Change of the conserved energy from the first row of the log to the last, eV.
-    """
-
-    folder: Path
-    first_step: int
-    last_step: int
     temperature_kelvin: float
+    """Mean temperature over the rows of the log in the second half of the whole run, kelvin."""
     conserved_drift: float
+    """Change of the conserved energy from the first row of the log to the last, eV."""
 
 
 def run_md(

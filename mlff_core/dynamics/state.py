@@ -27,35 +27,24 @@ class MDState(Generic[Numbers]):
 
     Integrators return a new state, so a step that fails leaves the last good one intact. The arrays of a state are
     never changed.
-
-    Parameters
-    ----------
-    step
-        Steps done.
-    positions
-        Shape (n_atoms, 3), Å.
-    velocities
-        Shape (n_atoms, 3), Å per Å·√(amu/eV).
-    cell
-        Shape (n_systems, 3, 3), Å, rows are lattice vectors.
-    energies
-        Potential energy of each structure, shape (n_systems,), eV.
-    forces
-        Shape (n_atoms, 3), eV/Å; zero on atoms that are held.
-    stresses
-        Shape (n_systems, 3, 3), eV/Å³, positive under tension; None if they were not computed.
-    bath_energies
-        Energy that thermostat and barostat have added to each structure since the start, shape (n_systems,), eV.
     """
 
     step: int
+    """Steps done."""
     positions: Numbers
+    """Shape (n_atoms, 3), Å."""
     velocities: Numbers
+    """Shape (n_atoms, 3), Å per Å·√(amu/eV)."""
     cell: Numbers
+    """Shape (n_systems, 3, 3), Å, rows are lattice vectors."""
     energies: Numbers
+    """Potential energy of each structure, shape (n_systems,), eV."""
     forces: Numbers
+    """Shape (n_atoms, 3), eV/Å; zero on atoms that are held."""
     stresses: Numbers | None
+    """Shape (n_systems, 3, 3), eV/Å³, positive under tension; None if they were not computed."""
     bath_energies: Numbers
+    """Energy that thermostat and barostat have added to each structure since the start, shape (n_systems,), eV."""
 
     @property
     def energy(self) -> float:
@@ -91,12 +80,8 @@ def first_state(positions: Array, velocities: Array, cell: Array) -> MDState[Arr
 
     Parameters
     ----------
-    positions
-        Shape (n_atoms, 3), Å.
-    velocities
-        Shape (n_atoms, 3), Å per Å·√(amu/eV).
-    cell
-        Shape (n_systems, 3, 3), Å, rows are lattice vectors.
+    positions, velocities, cell
+        Shapes (n_atoms, 3), Å, (n_atoms, 3), Å per Å·√(amu/eV), and (n_systems, 3, 3), Å, see :class:`MDState`.
     """
     n_systems = len(cell)
     unknown = np.full(n_systems, np.nan)

@@ -27,21 +27,14 @@ SHORTEST_REPEAT_S = 0.1
 
 @dataclass(frozen=True)
 class StepTime:
-    """Measured time of MD steps.
-
-    Parameters
-    ----------
-    repeats_ms
-        Mean time of a step in each repeat, ms.
-    steps_per_repeat
-        Number of steps in each repeat.
-    neighbour_searches_per_step
-        Neighbour searches per step; the other steps use the list with its skin.
-    """
+    """Measured time of MD steps."""
 
     repeats_ms: tuple[float, ...]
+    """Mean time of a step in each repeat, ms."""
     steps_per_repeat: int
+    """Number of steps in each repeat."""
     neighbour_searches_per_step: float
+    """Neighbour searches per step; the other steps use the list with its skin."""
 
     @property
     def median_ms(self) -> float:

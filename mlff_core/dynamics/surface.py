@@ -46,10 +46,8 @@ class Surface(ABC, Generic[Numbers]):
 
         Parameters
         ----------
-        positions
-            Shape (n_atoms, 3), Å.
-        cell
-            Shape (n_systems, 3, 3), Å, rows are lattice vectors.
+        positions, cell
+            Shapes (n_atoms, 3) and (n_systems, 3, 3), Å; rows of cells are lattice vectors.
         want_stress
             Whether to compute the stresses too.
 

@@ -26,39 +26,26 @@ BY_KIND = (*BY_ELEMENT, "energy_mae_mev_per_atom", "relative_energy_mae_mev_per_
 
 @dataclass(frozen=True, eq=False)
 class StructureTable:
-    """A row for each evaluated structure, in the order of the data set.
-
-    Parameters
-    ----------
-    index
-        Index in the data set, shape (n_structures,).
-    n_atoms
-        Number of atoms, shape (n_structures,).
-    molecule
-        Number of the molecule, shape (n_structures,).
-    group
-        Group of structures with the same molecule and composition, shape (n_structures,).
-    kind
-        Code of the kind of geometry, shape (n_structures,).
-    energy
-        Reference energy, shape (n_structures,), eV.
-    energy_error
-        Predicted minus reference energy, shape (n_structures,), eV.
-    energy_std
-        Predicted standard deviation, shape (n_structures,), eV; None where the potential gives none.
-    sums
-        Force and energy sums, shape (n_structures, n_columns), see :data:`mlff_core.judging.metrics.COLUMNS`.
-    """
+    """A row for each evaluated structure, in the order of the data set."""
 
     index: npt.NDArray[np.int64]
+    """Index in the data set, shape (n_structures,)."""
     n_atoms: npt.NDArray[np.int64]
+    """Number of atoms, shape (n_structures,)."""
     molecule: npt.NDArray[np.int64]
+    """Number of the molecule, shape (n_structures,)."""
     group: npt.NDArray[np.int64]
+    """Group of structures with the same molecule and composition, shape (n_structures,)."""
     kind: npt.NDArray[np.int64]
+    """Code of the kind of geometry, shape (n_structures,)."""
     energy: Array
+    """Reference energy, shape (n_structures,), eV."""
     energy_error: Array
+    """Predicted minus reference energy, shape (n_structures,), eV."""
     sums: Array
+    """Force and energy sums, shape (n_structures, n_columns), see :data:`mlff_core.judging.metrics.COLUMNS`."""
     energy_std: Array | None = None
+    """Predicted standard deviation, shape (n_structures,), eV; None where the potential gives none."""
 
     def energy_above_lowest(self) -> Array:
         """Return the reference energy above the lowest of the group, shape (n_structures,), eV/atom.
@@ -74,62 +61,41 @@ class StructureTable:
 
 @dataclass(frozen=True, eq=False)
 class AtomSample:
-    """A uniform random sample of all evaluated atoms, for plots.
-
-    Parameters
-    ----------
-    reference, predicted
-        Forces, shape (n, 3), eV/Å.
-    atomic_numbers
-        Shape (n,).
-    row
-        Row of the atom's structure in the table, shape (n,).
-    forces_std
-        Predicted standard deviation, shape (n, 3), eV/Å; None where the potential gives none.
-    """
+    """A uniform random sample of all evaluated atoms, for plots."""
 
     reference: Array
     predicted: Array
+    """Forces, shape (n, 3), eV/Å."""
     atomic_numbers: npt.NDArray[np.int64]
+    """Shape (n,)."""
     row: npt.NDArray[np.int64]
+    """Row of the atom's structure in the table, shape (n,)."""
     forces_std: Array | None = None
+    """Predicted standard deviation, shape (n, 3), eV/Å; None where the potential gives none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Errors of one potential on one data set, and the metrics computed from them.
-
-    Parameters
-    ----------
-    card
-        Card of the potential.
-    data
-        ``file``, ``sha256``, ``split``, ``teacher``, ``licence`` of the data set.
-    kinds
-        Names of the kinds of geometry by code.
-    table
-        A row for each structure.
-    element_sums
-        Force sums of each atomic number, shape (119, n_columns).
-    angles
-        Histogram of angular errors, see :func:`mlff_core.judging.metrics.angle_histogram`.
-    sample
-        Sample of atoms for plots.
-    skipped
-        Number of structures that could not be evaluated, by reason.
-    seconds
-        Wall time of reading and predicting.
-    """
+    """Errors of one potential on one data set, and the metrics computed from them."""
 
     card: ModelCard
+    """Card of the potential."""
     data: Mapping[str, Any]
+    """``file``, ``sha256``, ``split``, ``teacher``, ``licence`` of the data set."""
     kinds: tuple[str, ...]
+    """Names of the kinds of geometry by code."""
     table: StructureTable
+    """A row for each structure."""
     element_sums: Array
+    """Force sums of each atomic number, shape (119, n_columns)."""
     angles: npt.NDArray[np.int64]
+    """Histogram of angular errors, see :func:`mlff_core.judging.metrics.angle_histogram`."""
     sample: AtomSample
+    """Sample of atoms for plots."""
     skipped: Mapping[str, int] = field(default_factory=dict)
+    """Number of structures that could not be evaluated, by reason."""
     seconds: float = 0.0
+    """Wall time of reading and predicting."""
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:

@@ -31,29 +31,22 @@ Kind = Literal["huber", "mse", "mae"]
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Settings of the loss.
-
-    Parameters
-    ----------
-    kind
-        ``"huber"``, ``"mse"`` or ``"mae"``; see :func:`penalty`.
-    energy_weight, forces_weight, stress_weight, atom_energies_weight, hessian_weight
-        Weight of each term, non-negative; 0 leaves it out.
-    energy_delta, forces_delta, stress_delta, atom_energies_delta, hessian_delta
-        Error at which Huber's penalty changes from square to linear: eV/atom, eV/Å, eV/Å³, eV, eV/Å².
-    """
+    """Settings of the loss."""
 
     kind: Kind = "huber"
+    """``"huber"``, ``"mse"`` or ``"mae"``; see :func:`penalty`."""
     energy_weight: float = 10.0
     forces_weight: float = 1.0
     stress_weight: float = 0.0
     atom_energies_weight: float = 0.0
     hessian_weight: float = 0.0
+    """Weight of each term, non-negative; 0 leaves it out."""
     energy_delta: float = 0.02
     forces_delta: float = 0.2
     stress_delta: float = 0.01
     atom_energies_delta: float = 0.1
     hessian_delta: float = 1.0
+    """Error at which Huber's penalty changes from square to linear: eV/atom, eV/Å, eV/Å³, eV, eV/Å²."""
 
     def __post_init__(self) -> None:
         weights = [getattr(self, f"{name}_weight") for name in TERMS]
@@ -72,27 +65,18 @@ TERMS = ("energy", "forces", "stress", "atom_energies", "hessian")
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """Predictions of a student for a batch that a loss uses.
-
-    Parameters
-    ----------
-    energy
-        Shape (n_systems,), eV.
-    forces
-        Shape (n_atoms, 3), eV/Å.
-    stress
-        Shape (n_systems, 3, 3), eV/Å³; None if not needed.
-    atom_energies
-        Shape (n_atoms,), eV.
-    hessian
-        H·v of the labelled rows, shape (n_row_atoms, 3), eV/Å²; None if not needed.
-    """
+    """Predictions of a student for a batch that a loss uses."""
 
     energy: Tensor
+    """Shape (n_systems,), eV."""
     forces: Tensor
+    """Shape (n_atoms, 3), eV/Å."""
     stress: Tensor | None
+    """Shape (n_systems, 3, 3), eV/Å³; None if not needed."""
     atom_energies: Tensor
+    """Shape (n_atoms,), eV."""
     hessian: Tensor | None = None
+    """H·v of the labelled rows, shape (n_row_atoms, 3), eV/Å²; None if not needed."""
 
 
 def penalty(error: Tensor, kind: Kind, delta: float) -> Tensor:

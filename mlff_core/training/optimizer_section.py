@@ -14,40 +14,28 @@ BETAS = {"adamw": (0.9, 0.999), "soap": (0.95, 0.95), "muon": (0.95, 0.999)}
 
 @dataclass(frozen=True)
 class OptimizerSection:
-    """Settings of the optimizer; see :mod:`mlff_core.training.optimizers`.
-
-    Parameters
-    ----------
-    kind
-        ``"adamw"`` (I. Loshchilov, F. Hutter, ICLR 2019, arXiv:1711.05101), ``"soap"`` (N. Vyas et al., ICLR 2025,
-        arXiv:2409.11321) or ``"muon"`` (K. Jordan et al., 2024).
-    lr
-        Learning rate before the schedule's factor.
-    weight_decay
-        Weight decay, decoupled from the gradient in all three.
-    betas
-        Decay rates of the gradient's mean and of its square; the first is also Muon's momentum. The defaults are in
-        :data:`BETAS`.
-    precondition_every
-        SOAP: steps between two updates of its eigenbases.
-    block
-        SOAP: longest side of a matrix with eigenbases. Larger matrices are cut into equal blocks of at most this
-        side, each with its own bases.
-    clip
-        Largest 2-norm of the gradient; larger ones are scaled down. 0 turns clipping off.
-    ema_decay
-        Decay of the moving average of weights that is validated and saved; 0 keeps none. It is smaller at first:
-        min(decay, (1 + step)/(10 + step)).
-    """
+    """Settings of the optimizer; see :mod:`mlff_core.training.optimizers`."""
 
     kind: Literal["adamw", "soap", "muon"] = "adamw"
+    """``"adamw"`` (I. Loshchilov, F. Hutter, ICLR 2019, arXiv:1711.05101), ``"soap"`` (N. Vyas et al., ICLR 2025,
+    arXiv:2409.11321) or ``"muon"`` (K. Jordan et al., 2024)."""
     lr: float = 1e-3
+    """Learning rate before the schedule's factor."""
     weight_decay: float = 0.0
+    """Weight decay, decoupled from the gradient in all three."""
     betas: tuple[float, float] | None = None
+    """Decay rates of the gradient's mean and of its square; the first is also Muon's momentum. The defaults are in
+    :data:`BETAS`."""
     precondition_every: int = 10
+    """SOAP: steps between two updates of its eigenbases."""
     block: int = 128
+    """SOAP: longest side of a matrix with eigenbases. Larger matrices are cut into equal blocks of at most this side,
+    each with its own bases."""
     clip: float = 10.0
+    """Largest 2-norm of the gradient; larger ones are scaled down. 0 turns clipping off."""
     ema_decay: float = 0.999
+    """Decay of the moving average of weights that is validated and saved; 0 keeps none. It is smaller at first:
+    min(decay, (1 + step)/(10 + step))."""
 
     def __post_init__(self) -> None:
         check_bounds(self, {"lr": 0, "weight_decay": 0, "clip": 0}, open_end=("lr",))

@@ -18,10 +18,8 @@ def composition(dataset: Dataset, indices: Indices, elements: tuple[int, ...]) -
 
     Parameters
     ----------
-    dataset
-        The data set.
-    indices
-        Indices of the structures, shape (n_structures,).
+    dataset, indices
+        The data set, and the indices of its structures, shape (n_structures,).
     elements
         Atomic numbers, ascending.
 

@@ -11,27 +11,19 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Settings of the schedule.
-
-    Parameters
-    ----------
-    kind
-        ``"cosine"``: falling to ``final_factor`` along half a cosine over the whole run (I. Loshchilov, F. Hutter, ICLR
-        2017, arXiv:1608.03983, without restarts). ``"plateau"``: multiplied by ``plateau_factor`` when validation has
-        not improved for ``plateau_patience`` validations. ``"constant"``: neither.
-    warmup_steps
-        Steps over which the rate rises linearly from zero.
-    final_factor
-        Smallest rate, as a fraction of the full rate.
-    plateau_factor, plateau_patience
-        See ``kind``.
-    """
+    """Settings of the schedule."""
 
     kind: Literal["cosine", "plateau", "constant"] = "cosine"
+    """``"cosine"``: falling to ``final_factor`` along half a cosine over the whole run (I. Loshchilov, F. Hutter, ICLR
+    2017, arXiv:1608.03983, without restarts). ``"plateau"``: multiplied by ``plateau_factor`` when validation has not
+    improved for ``plateau_patience`` validations. ``"constant"``: neither."""
     warmup_steps: int = 100
+    """Steps over which the rate rises linearly from zero."""
     final_factor: float = 0.01
+    """Smallest rate, as a fraction of the full rate."""
     plateau_factor: float = 0.5
     plateau_patience: int = 5
+    """See ``kind``."""
 
     def __post_init__(self) -> None:
         if self.warmup_steps < 0:

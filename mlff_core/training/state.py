@@ -29,33 +29,23 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Place:
-    """Progress of a run; saved between steps only.
-
-    Parameters
-    ----------
-    step
-        Number of steps done.
-    epoch, position
-        Epochs done, and structures of the current epoch done.
-    replay_epoch, replay_position
-        The same of the replay set.
-    best, waited
-        Best validation loss, and validations since.
-    minutes
-        Time spent so far, in all calls together.
-    is_finished
-        Whether the run has finished.
-    """
+    """Progress of a run; saved between steps only."""
 
     step: int = 0
+    """Number of steps done."""
     epoch: int = 0
     position: int = 0
+    """Epochs done, and structures of the current epoch done."""
     replay_epoch: int = 0
     replay_position: int = 0
+    """The same of the replay set."""
     best: float = math.inf
     waited: int = 0
+    """Best validation loss, and validations since."""
     minutes: float = 0.0
+    """Time spent so far, in all calls together."""
     is_finished: bool = False
+    """Whether the run has finished."""
 
 
 class Learner:

@@ -24,7 +24,8 @@ class NormalMode(Displacement):
     """Thermal normal-mode displacements from a teacher's Hessian; off by default, since a Hessian is expensive.
 
     A mode of frequency ω gets a normally distributed displacement of variance k_B T/ω² in mass-weighted coordinates.
-    Curvatures below ``softest``, including negative ones, are replaced by it: the start need not be the teacher's minimum.
+    Curvatures below ``softest``, including negative ones, are replaced by it: the start need not be the teacher's
+    minimum.
     """
 
     kind: ClassVar[str] = "normal_mode"

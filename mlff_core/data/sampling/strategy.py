@@ -26,21 +26,14 @@ Limits = tuple[tuple[str, float, float], ...]
 
 @dataclass(frozen=True)
 class SamplingContext:
-    """Resources of a strategy beside the structure it starts from.
-
-    Parameters
-    ----------
-    teacher
-        Gives forces and Hessians; None if geometries are made without a teacher.
-    partner
-        Returns a random other molecule, for dimers.
-    solvent
-        Returns a random solvent molecule, for clusters.
-    """
+    """Resources of a strategy beside the structure it starts from."""
 
     teacher: Potential | None = None
+    """Gives forces and Hessians; None if geometries are made without a teacher."""
     partner: Callable[[np.random.Generator], LabelledStructure] | None = None
+    """Returns a random other molecule, for dimers."""
     solvent: Callable[[np.random.Generator], LabelledStructure] | None = None
+    """Returns a random solvent molecule, for clusters."""
 
 
 @dataclass(frozen=True)
@@ -138,37 +131,19 @@ def at(start: LabelledStructure, positions: Array, kind: str, cell: Array | None
 
 
 def check_range(low_name: str, high_name: str, low: float, high: float, least: float) -> None:
-    """Check that a pair of settings is a range.
-
-    Raises
-    ------
-    InputError
-        ``low`` is above ``high``, or below ``least``.
-    """
+    """Raise ``InputError`` unless ``least`` ≤ ``low`` ≤ ``high``."""
     if not least <= low <= high:
         raise InputError(f"{low_name} and {high_name} must satisfy {least:g} ≤ min ≤ max, got {low:g} and {high:g}")
 
 
 def check_limits(name: str, value: float, least: float, most: float = inf) -> None:
-    """Check that a setting lies between ``least`` and ``most``, both allowed.
-
-    Raises
-    ------
-    InputError
-        The value lies outside.
-    """
+    """Raise ``InputError`` unless a setting lies between ``least`` and ``most``, both allowed."""
     if not least <= value <= most:
         wanted = f"be at least {least:g}" if most == inf else f"lie between {least:g} and {most:g}"
         raise InputError(f"{name} must {wanted}, got {value:g}")
 
 
 def check_strain(strain: float) -> None:
-    """Check the standard deviation of a deformation, which keeps its shape below 0.3.
-
-    Raises
-    ------
-    InputError
-        The value lies outside 0 to 0.3.
-    """
+    """Raise ``InputError`` unless the standard deviation of a deformation lies between 0 and 0.3."""
     if not 0 <= strain < 0.3:
         raise InputError(f"strain must lie in 0…0.3, got {strain:g}")

@@ -19,24 +19,16 @@ CORE = 0.7
 
 @dataclass(frozen=True, eq=False)
 class DimerCurve:
-    """Energy and force of a pair of atoms as functions of distance.
-
-    Parameters
-    ----------
-    numbers
-        Both atomic numbers.
-    distances
-        Ascending, shape (n,), Å.
-    energy
-        Energy relative to the largest distance, shape (n,), eV.
-    force
-        Force, repulsion positive, shape (n,), eV/Å.
-    """
+    """Energy and force of a pair of atoms as functions of distance."""
 
     numbers: tuple[int, int]
+    """Both atomic numbers."""
     distances: Array
+    """Ascending, shape (n,), Å."""
     energy: Array
+    """Energy relative to the largest distance, shape (n,), eV."""
     force: Array
+    """Force, repulsion positive, shape (n,), eV/Å."""
 
     @property
     def symbols(self) -> str:

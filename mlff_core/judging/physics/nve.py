@@ -17,39 +17,26 @@ from mlff_core.units import EV_PER_KELVIN
 
 @dataclass(frozen=True, eq=False)
 class EnergyDrift:
-    """Conservation of the total energy E = potential + kinetic in one run.
-
-    Parameters
-    ----------
-    drift_mev_per_atom_per_ps
-        Gradient of a straight line fitted to E(t) by least squares, over the number of atoms.
-    max_deviation_mev_per_atom
-        Largest deviation of E(t) from E(0), over the number of atoms; it includes the fluctuation of the integrator.
-    score
-        |Gradient of the line| × length of the run / standard deviation of the kinetic energy over the run, the ratio
-        of mlipaudit 0.1.8; below 1 the drift is smaller than the exchange between potential and kinetic
-        energy.
-    drift_percent_of_total
-        100 × |(E(end) − E(0)) / E(0)|, the older convention. It depends on the zero of energy: with atomic
-        energies of 10⁴ eV in E, any run looks perfect.
-    length_ps
-        Length of the run, ps.
-    temperature
-        Mean temperature of the run, K.
-    times_ps
-        Shape (n_records,), ps.
-    deviation_mev_per_atom
-        E(t) − E(0) over the number of atoms, shape (n_records,), meV/atom.
-    """
+    """Conservation of the total energy E = potential + kinetic in one run."""
 
     drift_mev_per_atom_per_ps: float
+    """Gradient of a straight line fitted to E(t) by least squares, over the number of atoms."""
     max_deviation_mev_per_atom: float
+    """Largest deviation of E(t) from E(0), over the number of atoms; it includes the fluctuation of the integrator."""
     score: float
+    """|Gradient of the line| × length of the run / standard deviation of the kinetic energy over the run, the ratio of
+    mlipaudit 0.1.8; below 1 the drift is smaller than the exchange between potential and kinetic energy."""
     drift_percent_of_total: float
+    """100 × |(E(end) − E(0)) / E(0)|, the older convention. It depends on the zero of energy: with atomic energies of
+    10⁴ eV in E, any run looks perfect."""
     length_ps: float
+    """Length of the run, ps."""
     temperature: float
+    """Mean temperature of the run, K."""
     times_ps: Array
+    """Shape (n_records,), ps."""
     deviation_mev_per_atom: Array
+    """E(t) − E(0) over the number of atoms, shape (n_records,), meV/atom."""
 
 
 def energy_drift(times_ps: Array, potential_energy: Array, kinetic_energy: Array, n_atoms: int) -> EnergyDrift:

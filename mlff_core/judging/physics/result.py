@@ -14,27 +14,18 @@ from mlff_core.judging.physics.trajectory import Array
 
 @dataclass(frozen=True)
 class Check:
-    """One value of the suite.
-
-    Parameters
-    ----------
-    name
-        Name of the check.
-    value
-        The measured value; None if the check failed with an error.
-    unit
-        Unit of the value.
-    limit
-        Largest absolute value that passes; None for a value that is reported only.
-    definition
-        Definition of the value, or the error.
-    """
+    """One value of the suite."""
 
     name: str
+    """Name of the check."""
     value: float | None
+    """The measured value; None if the check failed with an error."""
     unit: str
+    """Unit of the value."""
     limit: float | None
+    """Largest absolute value that passes; None for a value that is reported only."""
     definition: str
+    """Definition of the value, or the error."""
 
     @property
     def passed(self) -> bool | None:
@@ -56,27 +47,18 @@ class NVERun:
 
 @dataclass(eq=False)
 class PhysicsReport:
-    """Results of the suite.
-
-    Parameters
-    ----------
-    checks
-        The checked values.
-    runs
-        Energy-conservation runs.
-    frequencies
-        By molecule: (the potential's, the reference's), 1/cm; the latter is empty without a reference.
-    torsions
-        Torsion scans by molecule and bond.
-    dimers
-        Curve of each pair of elements.
-    """
+    """Results of the suite."""
 
     checks: list[Check] = field(default_factory=list)
+    """The checked values."""
     runs: list[NVERun] = field(default_factory=list)
+    """Energy-conservation runs."""
     frequencies: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+    """By molecule: (the potential's, the reference's), 1/cm; the latter is empty without a reference."""
     torsions: dict[str, TorsionScan] = field(default_factory=dict)
+    """Torsion scans by molecule and bond."""
     dimers: list[DimerCurve] = field(default_factory=list)
+    """Curve of each pair of elements."""
 
     @property
     def passed(self) -> bool:

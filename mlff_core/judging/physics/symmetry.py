@@ -19,18 +19,12 @@ from mlff_core.structures.prediction import Prediction
 
 @dataclass(frozen=True)
 class Deviation:
-    """Largest violation of a property that should hold exactly.
-
-    Parameters
-    ----------
-    energy
-        eV/atom for an invariance, eV for a jump.
-    forces
-        Largest component of the forces, eV/Å.
-    """
+    """Largest violation of a property that should hold exactly."""
 
     energy: float
+    """eV/atom for an invariance, eV for a jump."""
     forces: float
+    """Largest component of the forces, eV/Å."""
 
 
 def invariances(

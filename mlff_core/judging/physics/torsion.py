@@ -24,22 +24,15 @@ such an energy is not a torsion energy."""
 
 @dataclass(frozen=True, eq=False)
 class TorsionScan:
-    """Energies along one rigid scan.
-
-    Parameters
-    ----------
-    atoms
-        The two atoms of the bond.
-    angles_deg
-        Rotations from the given structure, shape (n,), degrees; those without clashes.
-    energy, reference
-        Relative to their means, shape (n,), eV.
-    """
+    """Energies along one rigid scan."""
 
     atoms: tuple[int, int]
+    """The two atoms of the bond."""
     angles_deg: Array
+    """Rotations from the given structure, shape (n,), degrees; those without clashes."""
     energy: Array
     reference: Array
+    """Relative to their means, shape (n,), eV."""
 
     @property
     def mae_mev(self) -> float:

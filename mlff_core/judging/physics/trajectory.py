@@ -50,25 +50,17 @@ def thermal_velocities(batch: AtomicBatch, temperature: float, generator: torch.
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """The end of a run, and its energies.
-
-    Parameters
-    ----------
-    batch
-        The structures at the end, float64 positions.
-    velocities
-        Velocities at the end, shape (n_atoms, 3), Å/Å√(amu/eV).
-    times_ps
-        Time of each record, shape (n_records,), ps.
-    potential_energy, kinetic_energy
-        Shape (n_records, n_systems), eV.
-    """
+    """The end of a run, and its energies."""
 
     batch: AtomicBatch
+    """The structures at the end, float64 positions."""
     velocities: Tensor
+    """Velocities at the end, shape (n_atoms, 3), Å/Å√(amu/eV)."""
     times_ps: Array
+    """Time of each record, shape (n_records,), ps."""
     potential_energy: Array
     kinetic_energy: Array
+    """Shape (n_records, n_systems), eV."""
 
     def split(self) -> list[Trajectory]:
         """Return one trajectory for each structure."""

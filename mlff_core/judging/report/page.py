@@ -25,21 +25,14 @@ TILES = ("force_mae", "force_rmse", "force_r2", "force_angle_median_deg", "relat
 
 @dataclass(frozen=True, eq=False)
 class ReportedModel:
-    """Results of one model for the page.
-
-    Parameters
-    ----------
-    evaluation
-        Errors on the data set.
-    worst
-        From :func:`mlff_core.judging.report.worst.worst_structures`.
-    physics
-        Physics checks, if they were run.
-    """
+    """Results of one model for the page."""
 
     evaluation: Evaluation
+    """Errors on the data set."""
     worst: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    """From :func:`mlff_core.judging.report.worst.worst_structures`."""
     physics: PhysicsReport | None = None
+    """Physics checks, if they were run."""
 
     @cached_property
     def force_png(self) -> bytes:

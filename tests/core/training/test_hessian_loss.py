@@ -137,25 +137,18 @@ def test_rows_of_replayed_structures_follow_their_structures(example):
     assert merged(none, none, 1.0).labels.hessian is None
 
 
-def test_a_student_trained_on_rows_has_the_curvature_of_its_teacher(with_rows, tmp_path):
+def test_a_student_trained_on_rows_has_the_curvature_of_its_teacher(with_rows, settings):
     data = Dataset(with_rows)
     labels = data.read(data.indices("validation"))
     item = TrainingBatch(labels, find_edges(labels.batch, 5.0), 0).to(torch.device("cpu"), torch.float64)
-    settings = {
-        "name": "small",
-        "out": str(tmp_path / "run"),
-        "device": "cpu",
-        "step": "kernel",
-        "model": {"preset": "ultra-tiny", "hidden": 8},
-        "data": {"path": str(with_rows)},
-        "batch": {"atoms": 60},
-        "loss": {"kind": "mse", "forces_weight": 0.1, "hessian_weight": 1.0},
-        "optimizer": {"lr": 0.01, "ema_decay": 0.9},
-        "schedule": {"warmup_steps": 5},
-        "stop": {"max_steps": 120},
-        "log": {"validate_every_steps": 120, "every_steps": 10},
-    }
-    result = Trainer(from_dict(TrainConfig, settings)).fit()
+    config = settings(
+        step="kernel",
+        data={"path": str(with_rows)},
+        loss={"kind": "mse", "forces_weight": 0.1, "hessian_weight": 1.0},
+        stop={"max_steps": 120},
+        log={"validate_every_steps": 120},
+    )
+    result = Trainer(config).fit()
     losses = [row["loss_hessian"] for row in result.history if "loss_hessian" in row]
     assert losses[-1] < 0.5 * losses[0], losses
     # Also on molecules outside the training set: better than a student without curvature.

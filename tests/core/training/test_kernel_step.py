@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlff_core.config import from_dict, load_config
+from mlff_core.config import load_config
 from mlff_core.data.edges import find_edges
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.loader import BatchConfig, BatchLoader, TrainingBatch
@@ -127,34 +127,23 @@ def test_validation_by_the_kernel_finds_the_same_errors(example, morse_set):
     assert fast == pytest.approx(slow, rel=1e-3)
 
 
-@pytest.fixture
-def settings(morse_set, tmp_path):
+@pytest.fixture(name="kernel_settings")
+def fixture_kernel_settings(settings):
     """Make the settings of a short run by the kernel, with changes."""
 
     def make(**changes):
-        plain = {
-            "out": str(tmp_path / "run"),
-            "device": "cpu",
-            "step": "kernel",
-            "model": {"preset": "ultra-tiny", "hidden": 8},
-            "data": {"path": str(morse_set)},
-            "batch": {"atoms": 60},
-            "optimizer": {"lr": 0.01, "ema_decay": 0.9},
-            "schedule": {"warmup_steps": 5},
-            "stop": {"max_steps": 30},
-            "log": {"every_steps": 10, "validate_every_steps": 15},
-        }
-        return from_dict(TrainConfig, {**plain, **changes})
+        log = {"every_steps": 10, "validate_every_steps": 15}
+        return settings(**{"step": "kernel", "stop": {"max_steps": 30}, "log": log, **changes})
 
     return make
 
 
-def test_the_loss_falls_as_it_does_by_double_backward(settings, tmp_path):
+def test_the_loss_falls_as_it_does_by_double_backward(kernel_settings, tmp_path):
     curves = {}
     for step, precision in (("double-backward", "float64"), ("kernel", "float64"), ("kernel", "float32")):
         more = {"stop": {"max_steps": 200}, "log": {"every_steps": 1, "validate_every_steps": 50}}
         out = str(tmp_path / f"{step}-{precision}")
-        rows = Trainer(settings(step=step, precision=precision, out=out, **more)).fit().history
+        rows = Trainer(kernel_settings(step=step, precision=precision, out=out, **more)).fit().history
         curves[step, precision] = [[row[key] for row in rows if key in row] for key in ("loss", "val_loss")]
     losses, validation = curves["double-backward", "float64"]
     assert validation[-1] < 0.1 * losses[0]
@@ -168,7 +157,7 @@ def test_the_loss_falls_as_it_does_by_double_backward(settings, tmp_path):
     assert short_validation[-1] < 0.1 * losses[0]
 
 
-def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(settings, tmp_path):
+def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(kernel_settings, tmp_path):
     class Stopper(Reporter):
         def step(self, step, progress, values, rate, seconds_left):
             if step == 13:
@@ -178,38 +167,38 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(settings, 
         state = read_state(out / "state.pt")
         return torch.cat([value.reshape(-1).double() for key in ("model", "average") for value in state[key].values()])
 
-    alone = Trainer(settings(out=str(tmp_path / "alone"))).fit()
-    trainer = Trainer(settings(), Stopper())
+    alone = Trainer(kernel_settings(out=str(tmp_path / "alone"))).fit()
+    trainer = Trainer(kernel_settings(), Stopper())
     assert trainer.fit().steps == 13
-    resumed = Trainer(settings()).fit(resume=True)
+    resumed = Trainer(kernel_settings()).fit(resume=True)
     assert resumed.steps == alone.steps == 30
     assert torch.equal(weights(alone.out), weights(resumed.out))
 
 
-def test_training_in_float64_works(settings):
-    result = Trainer(settings(precision="float64")).fit()
+def test_training_in_float64_works(kernel_settings):
+    result = Trainer(kernel_settings(precision="float64")).fit()
     assert math.isfinite(result.metrics["loss"])
 
 
-def test_precisions_and_devices_without_the_kernel_are_refused(settings):
+def test_precisions_and_devices_without_the_kernel_are_refused(kernel_settings):
     with pytest.raises(InputError, match="precision must be float32 or float64 with step = 'kernel', got 'bf16'"):
-        settings(precision="bf16")
+        kernel_settings(precision="bf16")
     with pytest.raises(InputError, match="step = 'kernel' needs device = 'cpu', got meta"):
-        Trainer(settings(device="meta"))
+        Trainer(kernel_settings(device="meta"))
 
 
 @pytest.mark.parametrize(
     ("precision", "kind"), [("float32", "kernel"), ("float64", "kernel"), ("bf16", "double-backward")]
 )
-def test_by_default_a_run_uses_the_kernel_if_it_supports_the_precision(settings, precision, kind):
+def test_by_default_a_run_uses_the_kernel_if_it_supports_the_precision(kernel_settings, precision, kind):
     assert TrainConfig.__dataclass_fields__["step"].default == "auto"
-    result = Trainer(settings(step="auto", precision=precision, stop={"max_steps": 3})).fit()
+    result = Trainer(kernel_settings(step="auto", precision=precision, stop={"max_steps": 3})).fit()
     _, card = load_checkpoint(result.model)
     assert card.training["step"] == kind
     assert load_config(TrainConfig, result.out / "config.toml").step == "auto"
 
 
-def test_a_run_without_the_kernel_reports_why_and_ends_with_a_model(settings, monkeypatch, tmp_path):
+def test_a_run_without_the_kernel_reports_why_and_ends_with_a_model(kernel_settings, monkeypatch, tmp_path):
     class Listener(Reporter):
         heard = ()
 
@@ -220,12 +209,12 @@ def test_a_run_without_the_kernel_reports_why_and_ends_with_a_model(settings, mo
     monkeypatch.setenv("MLFF_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("CXX", "no-such-compiler")
     listener = Listener()
-    result = Trainer(settings(step="auto", stop={"max_steps": 3}), listener).fit()
+    result = Trainer(kernel_settings(step="auto", stop={"max_steps": 3}), listener).fit()
     assert load_checkpoint(result.model)[1].training["step"] == "double-backward"
     assert len(listener.heard) == 1
     assert "several times as long as with the CPU kernel: no C++ compiler was found" in listener.heard[0]
     with pytest.raises(MissingDependencyError, match=r"no C\+\+ compiler was found"):
-        Trainer(settings(step="kernel")).fit(resume=False)
+        Trainer(kernel_settings(step="kernel")).fit(resume=False)
 
 
 def test_the_smallest_gradient_gives_finite_displacements(example):

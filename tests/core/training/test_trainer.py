@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mlff_core import load
-from mlff_core.config import from_dict, load_config, to_dict
+from mlff_core.config import load_config, to_dict
 from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.models.checkpoint import file_sha256, load_checkpoint
@@ -19,30 +19,6 @@ from mlff_core.training.progress import Reporter
 from mlff_core.training.settings import ModelSection
 from mlff_core.training.state import check_same_run, read_state
 from mlff_core.training.trainer import TrainConfig, Trainer
-
-
-@pytest.fixture
-def settings(morse_set, tmp_path):
-    """Make the settings of a run of a second or two, with changes to its tables."""
-
-    def make(**changes):
-        plain = {
-            "name": "small",
-            "out": str(tmp_path / "run"),
-            "device": "cpu",
-            "model": {"preset": "ultra-tiny", "hidden": 8},
-            "data": {"path": str(morse_set)},
-            "batch": {"atoms": 60},
-            "optimizer": {"lr": 0.01, "ema_decay": 0.9},
-            "schedule": {"warmup_steps": 5},
-            "stop": {"max_steps": 40},
-            "log": {"every_steps": 10, "validate_every_steps": 20},
-        }
-        for key, value in changes.items():
-            plain[key] = {**plain.get(key, {}), **value} if isinstance(value, dict) else value
-        return from_dict(TrainConfig, plain)
-
-    return make
 
 
 def test_training_learns_the_forces_of_its_teacher(settings):
