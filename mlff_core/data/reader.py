@@ -1,6 +1,6 @@
 """Reading a data set file: lazily, in blocks, from any process.
 
-It is one file because all of it reads through one open HDF5 file.
+It is in one file because all of it reads through one open HDF5 file.
 """
 
 from __future__ import annotations
