@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.command import use_threads, write
-from benchmarks.training.equal_cost import FIGURES, draw, learned, n_steps, options_of, settings, step_costs, write_test
+from benchmarks.training.equal_cost import METRICS, draw, learned, n_steps, options_of, settings, step_costs, write_test
 from mlff_core import load
 from mlff_core.cli.data_run import load_teacher
 from mlff_core.data.hdf5 import Dataset, write_dataset
@@ -96,8 +96,8 @@ def main() -> None:
         }
         with Dataset(folder / "test.h5") as test:
             if arguments.original:
-                found = evaluate(load(arguments.original, device="cpu"), test).figures
-                result["original"] = {key: found[key] for key in FIGURES}
+                found = evaluate(load(arguments.original, device="cpu"), test).metrics
+                result["original"] = {key: found[key] for key in METRICS}
             for seed in range(arguments.seeds):
                 for way, (file, loss) in ways.items():
                     steps = n_steps(arguments, seconds[way])

@@ -24,7 +24,7 @@ from mlff_core.judging.evaluate import evaluate
 from mlff_core.potentials.ensemble import Ensemble
 from mlff_core.training.trainer import TrainConfig, Trainer
 
-FIGURES = ("force_mae", "force_rmse", "energy_mae_mev_per_atom")
+METRICS = ("force_mae", "force_rmse", "energy_mae_mev_per_atom")
 
 
 def write_part(source: Path, target: Path, n: int, n_validation: int) -> None:
@@ -106,7 +106,7 @@ def main() -> None:
             "seeds": arguments.seeds,
             "steps": arguments.steps,
             "factors": asdict(committee.calibration),
-            "figures": {name: found.figures[name] for name in FIGURES},
+            "figures": {name: found.metrics[name] for name in METRICS},
             "coverage": found.reliability,
         }
     print(json.dumps(report, indent=1))

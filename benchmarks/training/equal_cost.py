@@ -22,7 +22,7 @@ from mlff_core.training.start import starting_model
 from mlff_core.training.step import GradientStep
 from mlff_core.training.trainer import TrainConfig, Trainer
 
-FIGURES = ("force_mae", "force_rmse", "force_r2", "energy_mae_mev_per_atom", "relative_energy_mae_mev_per_atom")
+METRICS = ("force_mae", "force_rmse", "force_r2", "energy_mae_mev_per_atom", "relative_energy_mae_mev_per_atom")
 
 
 def options_of(doc: str | None, result: str) -> argparse.ArgumentParser:
@@ -122,12 +122,12 @@ def step_costs(configs: dict[str, TrainConfig]) -> dict[str, float]:
 
 
 def learned(config: TrainConfig, test: Dataset) -> tuple[float, dict[str, Any]]:
-    """Return the CPU seconds of a training, and its errors on a test set by the names in ``FIGURES``."""
+    """Return the CPU seconds of a training, and its errors on a test set by the names in ``METRICS``."""
     start = time.process_time()
     run = Trainer(config).fit(resume=False)
     seconds = time.process_time() - start
-    found = evaluate(load(run.model, device="cpu"), test).figures
-    return seconds, {key: found[key] for key in FIGURES}
+    found = evaluate(load(run.model, device="cpu"), test).metrics
+    return seconds, {key: found[key] for key in METRICS}
 
 
 def n_steps(arguments: argparse.Namespace, seconds: float) -> int:

@@ -25,7 +25,7 @@ from mlff_core.data.hdf5 import Dataset, write_dataset
 from mlff_core.judging.evaluate import evaluate
 from mlff_core.training.trainer import TrainConfig, Trainer
 
-FIGURES = ("force_mae", "force_r2", "energy_mae_mev_per_atom", "relative_energy_mae_mev_per_atom")
+METRICS = ("force_mae", "force_r2", "energy_mae_mev_per_atom", "relative_energy_mae_mev_per_atom")
 
 
 def write_parts(source: Path, folder: Path, n_molecules: int, n_labels: int, n_others: int) -> dict[str, int]:
@@ -101,7 +101,7 @@ def main() -> None:
             for part in ("same", "others"):
                 with Dataset(folder / f"{part}.h5") as data:
                     found = evaluate(load(model, device="cpu"), data).to_json()
-                row[part] = {figure: found[figure] for figure in FIGURES}
+                row[part] = {figure: found[figure] for figure in METRICS}
             rows.append(row)
             print(json.dumps(row), flush=True)
     about = {"student": arguments.student, "steps": arguments.steps, "structures": counts}

@@ -22,7 +22,7 @@ from mlff_core.data.hdf5 import Dataset, write_dataset
 from mlff_core.judging.evaluate import evaluate
 
 UNSEEN = ROOT / "docs" / "students"
-FIGURES = ("force_r2", "force_mae", "energy_mae_mev_per_atom")
+METRICS = ("force_r2", "force_mae", "energy_mae_mev_per_atom")
 
 
 def draw(path: Path, n_molecules: int, to: Path) -> int:
@@ -37,7 +37,7 @@ def draw(path: Path, n_molecules: int, to: Path) -> int:
 def metrics_of(found: dict[str, Any], kinds: list[str]) -> dict[str, Any]:
     """Return the compared metrics: of all structures, and the force MAE by kind of geometry, eV/Å."""
     by_kind = {kind: found["by_kind"][kind]["force_mae"] for kind in kinds}
-    return {**{key: found[key] for key in FIGURES}, "force_mae_by_kind": by_kind}
+    return {**{key: found[key] for key in METRICS}, "force_mae_by_kind": by_kind}
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mlff_core.judging.definitions import FIGURES, OLDER, measured, number
+from mlff_core.judging.definitions import METRICS, OLDER, measured, number
 
 if TYPE_CHECKING:
     from mlff_core.judging.outcome import Evaluation
@@ -32,8 +32,8 @@ def evaluation_tables(evaluation: Evaluation) -> None:
         low, high = found["intervals"].get(name, (None, None))
         overall.add_row(label, number(found[name]), "" if low is None else f"{number(low)} to {number(high)}", unit)
     console.print(overall)
-    older = [metric for metric in FIGURES.values() if metric.unit == OLDER]
-    for label, unit, definition in (FIGURES["force_r2"], *older):
+    older = [metric for metric in METRICS.values() if metric.unit == OLDER]
+    for label, unit, definition in (METRICS["force_r2"], *older):
         _define(console, f"{label}, {unit}" if unit else label, definition)
     console.print()
     for title, rows in (("by element", found["by_element"]), ("by kind of geometry", found["by_kind"])):
@@ -54,8 +54,8 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> None:
     table = new_table(title, "", *(evaluation.card.name for evaluation in evaluations), "unit")
     counts = [evaluation.card.n_parameters or None for evaluation in evaluations]
     table.add_row("parameters", *("–" if count is None else f"{count:,}" for count in counts), "")
-    for name, (label, unit, _) in measured(*(evaluation.figures for evaluation in evaluations)):
-        table.add_row(label, *(number(evaluation.figures[name]) for evaluation in evaluations), unit)
+    for name, (label, unit, _) in measured(*(evaluation.metrics for evaluation in evaluations)):
+        table.add_row(label, *(number(evaluation.metrics[name]) for evaluation in evaluations), unit)
     if any(evaluation.skipped for evaluation in evaluations):
         table.add_row(
             "not judged", *(str(sum(evaluation.skipped.values())) for evaluation in evaluations), "structures"
@@ -98,9 +98,9 @@ def stdout_console() -> Console:
 
 
 def _header(column: str) -> str:
-    if column not in FIGURES:
+    if column not in METRICS:
         return column.removeprefix("n_")
-    label, unit, _ = FIGURES[column]
+    label, unit, _ = METRICS[column]
     return f"{label}\n{unit}" if unit else label
 
 

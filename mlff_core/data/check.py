@@ -1,4 +1,4 @@
-"""The rules of the data set file: those that are cheap, checked at every opening, and those that read all values."""
+"""Checks of a data set file: cheap ones of the layout at every opening, and ones that read all values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_layout(file: Any, path: str) -> None:
-    """Refuse an open HDF5 file that breaks a rule which can be seen without reading atoms.
+    """Check the layout of an open HDF5 file, without reading values of atoms.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def check_layout(file: Any, path: str) -> None:
     if offsets.ndim != 1 or offsets.dtype.kind != "i" or len(offsets) < 2:
         refuse(
             "data set 'offsets'",
-            f"must be whole numbers, one a structure and one more, got {offsets.dtype} of shape {offsets.shape}",
+            f"must be integers, one per structure and one more, got {offsets.dtype} of shape {offsets.shape}",
         )
     bounds = offsets[:]
     n_structures, n_atoms = len(bounds) - 1, len(file["atomic_numbers"])
@@ -46,7 +46,7 @@ def check_layout(file: Any, path: str) -> None:
     falling = np.flatnonzero(np.diff(bounds) <= 0)
     if len(falling):
         refuse("data set 'offsets'", f"must rise, but structure {falling[0]} has {np.diff(bounds)[falling[0]]} atoms")
-    if bounds[-1] != n_atoms or bounds.max() > n_atoms:  # differences of absurd numbers may overflow
+    if bounds[-1] != n_atoms or bounds.max() > n_atoms:  # differences of damaged values may overflow
         refuse("data set 'offsets'", f"must end at the number of atoms, {n_atoms}, ends at {bounds[-1]}")
     for name, column in COLUMNS.items():
         if name not in file:
@@ -60,7 +60,7 @@ def check_layout(file: Any, path: str) -> None:
     if "hessian" in file:
         _check_hessian(file["hessian"], np.diff(bounds), refuse)
     if ("cell" in file) != ("pbc" in file):
-        refuse("data sets 'cell' and 'pbc'", "must both be there or both be absent")
+        refuse("data sets 'cell' and 'pbc'", "must both be present or both be absent")
     kind, n_kinds = file["kind"][:], len(file.json("kinds"))
     if not 0 <= int(kind.min()) <= int(kind.max()) < n_kinds:
         code = int(kind.min()) if int(kind.min()) < 0 else int(kind.max())
@@ -68,7 +68,7 @@ def check_layout(file: Any, path: str) -> None:
     if "smiles" in file:
         smiles = file["smiles"]
         if smiles.ndim != 1 or not smiles.is_text:
-            refuse("data set 'smiles'", f"must be text, one a molecule, is {smiles.dtype} of shape {smiles.shape}")
+            refuse("data set 'smiles'", f"must be text, one per molecule, is {smiles.dtype} of shape {smiles.shape}")
         if "molecule_id" in file:
             molecules = file["molecule_id"][:]
             row = int(molecules.min()) if int(molecules.min()) < 0 else int(molecules.max())
@@ -77,13 +77,13 @@ def check_layout(file: Any, path: str) -> None:
 
 
 def _check_hessian(group: Any, atoms: Array, refuse: Any) -> None:
-    """Refuse rows of Hessians that fit no structure; ``atoms`` is their number in each, shape (n_structures,)."""
+    """Check that rows of Hessians fit their structures; ``atoms`` counts each structure's atoms, (n_structures,)."""
     for name in HESSIAN:
         if name not in group:
             refuse(f"data set 'hessian/{name}'", "is missing; the group has structure, offsets, direction and product")
     for name in ("structure", "offsets"):
         if group[name].ndim != 1 or group[name].dtype.kind not in "iu":
-            refuse(f"data set 'hessian/{name}'", f"must be whole numbers, is {group[name].dtype}, {group[name].shape}")
+            refuse(f"data set 'hessian/{name}'", f"must be integers, is {group[name].dtype}, {group[name].shape}")
     structure, bounds = group["structure"][:].astype(np.int64), group["offsets"][:].astype(np.int64)
     if len(bounds) != len(structure) + 1 or bounds[0] != 0 or bounds.min() < 0:
         refuse(
@@ -106,8 +106,8 @@ def _check_hessian(group: Any, atoms: Array, refuse: Any) -> None:
 
 def _check_attributes(file: Any, refuse: Any) -> None:
     for name, wanted, remedy in (
-        ("format", FORMAT, "this is another file"),
-        ("version", VERSION, "use a version that knows it"),
+        ("format", FORMAT, "this is another kind of file"),
+        ("version", VERSION, "use a version of mlff-hub that reads it"),
         ("length_unit", LENGTH_UNIT, "convert the values"),
         ("energy_unit", ENERGY_UNIT, "convert the values"),
     ):
@@ -122,7 +122,7 @@ def _check_attributes(file: Any, refuse: Any) -> None:
 
 
 def check_labels(dataset: OpenSet) -> None:
-    """Refuse a data set with a value that cannot be right; reads all of it, in blocks.
+    """Check every value of a data set; all of it is read, in blocks.
 
     Raises
     ------
@@ -152,18 +152,18 @@ def check_labels(dataset: OpenSet) -> None:
 
 
 def check_values(dataset: OpenSet, name: str, values: Array, wanted: Indices) -> None:
-    """Refuse values that cannot be right.
+    """Check values of some structures.
 
     Parameters
     ----------
     dataset
-        Where they come from.
+        The data set they come from.
     name
-        Of the HDF5 data set.
+        Name of the HDF5 data set.
     values
-        Its rows of the wanted structures, shape (n_structures, …) or (n_atoms, …), in the layout's unit.
+        Its rows for the wanted structures, shape (n_structures, …) or (n_atoms, …), in the layout's unit.
     wanted
-        Which structures these are, shape (n_structures,), no unit.
+        Indices of these structures, shape (n_structures,).
 
     Raises
     ------
@@ -180,16 +180,16 @@ def check_values(dataset: OpenSet, name: str, values: Array, wanted: Indices) ->
 
 
 def check_hessian_values(dataset: OpenSet, rows: HessianRows, wanted: Indices) -> None:
-    """Refuse rows of Hessians that are not finite.
+    """Check that rows of Hessians are finite.
 
     Parameters
     ----------
     dataset
-        Where they come from.
+        The data set they come from.
     rows
-        Of the wanted structures.
+        Rows of the wanted structures.
     wanted
-        Which structures these are, shape (n_structures,), no unit.
+        Indices of these structures, shape (n_structures,).
 
     Raises
     ------
@@ -209,7 +209,7 @@ def check_hessian_values(dataset: OpenSet, rows: HessianRows, wanted: Indices) -
 def _refuse_value(dataset: OpenSet, name: str, rule: str, structure: int, value: Array) -> NoReturn:
     raise InputError(
         f"{dataset.path}: data set {name!r}: {rule}, but structure {structure} holds {np.asarray(value).tolist()}; "
-        "drop or label it again"
+        "remove this structure or label it again"
     )
 
 
@@ -230,14 +230,14 @@ def _broken(name: str, values: Array) -> tuple[Array, str]:
 
 
 def check_split(split: Array, molecule_id: Array, path: str) -> None:
-    """Refuse a split that a molecule straddles.
+    """Check that all structures of a molecule are in the same split.
 
     Parameters
     ----------
     split, molecule_id
-        Of each structure, shape (n_structures,), no unit.
+        Split code and molecule of each structure, shape (n_structures,).
     path
-        For the message.
+        File, for the message.
 
     Raises
     ------
@@ -249,6 +249,6 @@ def check_split(split: Array, molecule_id: Array, path: str) -> None:
     torn = np.flatnonzero(same & (np.diff(split[order].astype(np.int64)) != 0))
     if len(torn):
         raise InputError(
-            f"{path}: data set 'split': structures of a molecule never straddle a split, but those of molecule "
-            f"{int(molecule_id[order][torn[0]])} do; split again with `mlff data split`"
+            f"{path}: data set 'split': all structures of a molecule must be in the same split, but those of molecule "
+            f"{int(molecule_id[order][torn[0]])} are not; split again with `mlff data split`"
         )

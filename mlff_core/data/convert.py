@@ -26,31 +26,31 @@ _INFO = ("charge", "spin_multiplicity", "weight", "molecule_id", "kind", "smiles
 
 
 OTHER_NAMES = {"total_charge", "net_charge", "multiplicity", "spin", "total_spin"}
-"""What charge and multiplicity are called elsewhere, with meanings that differ; refused rather than passed over."""
+"""Other names of charge and multiplicity, with meanings that differ; an error rather than ignored."""
 
 
 def structures_from_atoms(
     frames: Iterable[Atoms], labels: Labels | None = None, *, geometries_only: bool = False
 ) -> Iterator[LabelledStructure]:
-    """Yield structures with whatever labels ASE's frames carry.
+    """Yield structures with the labels that ASE's frames have.
 
     Charge, multiplicity, weight, kind, SMILES and split come from ``atoms.info``. Frames without a ``molecule_id`` or
-    SMILES count as one molecule where their composition is the same, so that the frames of a trajectory never straddle
-    a split. Where atoms are far from the origin the structure is moved to it, since the file holds float32.
+    SMILES count as one molecule where their composition is the same, so that all frames of a trajectory go to
+    one split. Where atoms are far from the origin the structure is moved to it, since the file holds float32.
 
     Parameters
     ----------
     frames
         Structures.
     labels
-        Finds labels by their names, and counts what is not taken; those with the usual names if None.
+        Finds labels by their names, and counts entries that are not used; the usual names if None.
     geometries_only
-        Leave the labels out.
+        Whether to leave out the labels.
 
     Raises
     ------
     InputError
-        ``atoms.info`` holds something that is no number where one is wanted, or labels that contradict one another.
+        ``atoms.info`` holds something other than a number where one is needed, or labels that contradict one another.
     """
     labels = labels or Labels()
     molecules: dict[str, int] = {}
@@ -66,7 +66,8 @@ def structures_from_atoms(
         try:
             if strange := OTHER_NAMES & frame.info.keys():
                 raise InputError(
-                    f"info has {', '.join(sorted(strange))}; say charge (e) and spin_multiplicity (2S + 1)"
+                    f"info has {', '.join(sorted(strange))}, which is not read; use charge (e) and "
+                    "spin_multiplicity (2S + 1)"
                 )
             found = {} if geometries_only else labels.of(frame, taken)
             yield LabelledStructure(
@@ -86,13 +87,13 @@ def structures_from_atoms(
                 **{name: value.astype(np.float32) for name, value in found.items() if name != "energy"},
             )
         except (TypeError, ValueError) as error:
-            raise InputError(f"frame {k}: {error}; mend atoms.info or the labels of this frame") from error
+            raise InputError(f"frame {k}: {error}; correct atoms.info or the labels of this frame") from error
 
 
 def _whole(name: str, value: Any) -> int:
     number = float(value)
     if number != round(number):
-        raise InputError(f"{name} must be a whole number, got {number:g}")
+        raise InputError(f"{name} must be an integer, got {number:g}")
     return round(number)
 
 
@@ -142,21 +143,22 @@ def convert(source: str | Path, output: str | Path, license: str = "", labels: L
     source
         A data set (HDF5), or any structure file that ASE reads.
     output
-        ``.h5`` or ``.hdf5`` makes a data set; ``.extxyz``, ``.xyz`` or any ending that ASE writes makes that.
+        ``.h5`` or ``.hdf5`` makes a data set; ``.extxyz``, ``.xyz`` or another ending that ASE writes makes a file of
+        that format.
     license
-        Of the labels, where a data set is made.
+        Licence of the labels, where a data set is made.
     labels
-        Finds the labels of a structure file by their names, and counts what is not taken.
+        Finds the labels of a structure file by their names, and counts entries that are not used.
 
     Raises
     ------
     InputError
-        The source cannot be read, neither is a data set, the output's ending means nothing to ASE, or another process
+        The source cannot be read, neither file is a data set, ASE does not know the output's ending, or another process
         writes the output.
     """
     source, output = Path(source), Path(output)
     if labels is not None and labels.keys != LabelKeys() and is_hdf5(source):
-        raise InputError(f"names of labels are for structure files, {source} is a data set; leave them out")
+        raise InputError(f"names of labels apply to structure files only, but {source} is a data set; leave them out")
     if output.suffix in (".h5", ".hdf5"):
         frames = (
             Dataset(source).structures() if is_hdf5(source) else structures_from_atoms(read_structures(source), labels)
@@ -170,7 +172,7 @@ def convert(source: str | Path, output: str | Path, license: str = "", labels: L
             )
     if not is_hdf5(source):
         raise InputError(
-            f"{source.name} is no data set and {output.name} would be none; "
+            f"{source.name} is not a data set and {output.name} would not be one; "
             f"give {output.name} the ending .h5 to make one"
         )
     with one_writer(output), Dataset(source) as dataset:
@@ -205,7 +207,7 @@ def is_hdf5(path: str | Path) -> bool:
 
 
 def as_dataset(source: Path, folder: Path) -> Dataset:
-    """Return a data set of the geometries of any file, one that is no HDF5 copied into ``folder`` as such.
+    """Return a data set of the geometries of any file; a file that is not HDF5 is converted into ``folder``.
 
     Raises
     ------

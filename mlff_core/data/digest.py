@@ -1,4 +1,4 @@
-"""Fingerprints of files."""
+"""Hashes of files."""
 
 from __future__ import annotations
 

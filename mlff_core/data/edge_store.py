@@ -1,4 +1,4 @@
-"""Edges of structures held in memory, searched once in a run, from which those of batches are put together."""
+"""Edges of structures kept in memory: searched once in a run, then combined into the edges of batches."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mlff_core.structures.neighbors import EdgeList
 
 
 class EdgeStore:
-    """Edges of structures, in few bytes each: ends count the atoms of their structure.
+    """Edges of structures in few bytes each: an edge's atoms are counted within their structure.
 
     Parameters
     ----------
     room
-        Most memory to take, bytes.
+        Most memory to use, bytes.
     has_cells
         Whether edges may go to periodic images.
     """
@@ -30,14 +30,14 @@ class EdgeStore:
         self._offsets: Indices = np.zeros(1, dtype=np.int64)
 
     def add(self, batch: AtomicBatch, edges: EdgeList, counts: Indices) -> bool:
-        """Keep the edges of further structures, and return whether there was room.
+        """Keep the edges of further structures, and return whether there was memory for them.
 
         Parameters
         ----------
         batch, edges
             The structures and their edges, structure by structure.
         counts
-            Edges of each structure, shape (n_systems,), no unit.
+            Edges of each structure, shape (n_systems,).
         """
         sizes = torch.bincount(batch.system_idx, minlength=batch.n_systems)
         first = (sizes.cumsum(0) - sizes)[batch.system_idx[edges.centers]]
@@ -54,19 +54,19 @@ class EdgeStore:
         return self._left >= 0
 
     def close(self) -> None:
-        """Put together what was added, after the last of it."""
+        """Join everything that was added; call it after the last :meth:`add`."""
         for name in self._names:
             self._whole[name] = torch.cat(self._parts.pop(name))
         self._offsets = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))])
         self._counts.clear()
 
     def gather(self, rows: Indices, batch: AtomicBatch) -> EdgeList:
-        """Return the edges of the structures at ``rows``, counted as they were added, in that order.
+        """Return the edges of the structures at ``rows``, in that order.
 
         Parameters
         ----------
         rows
-            Which structures, shape (n_systems,), no unit.
+            Indices of the structures in the order they were added, shape (n_systems,).
         batch
             The same structures.
         """

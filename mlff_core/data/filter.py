@@ -1,4 +1,4 @@
-"""The structures of a data set that a student or a purpose can use, as a set of their own."""
+"""A new data set with those structures of another that keep some rules."""
 
 from __future__ import annotations
 
@@ -18,34 +18,24 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True)
 class Filter:
-    """What a structure must be to be kept; a rule that is None leaves nothing out.
-
-    Parameters
-    ----------
-    charge
-        Total charge, e.
-    spin_multiplicity
-        2S + 1.
-    elements
-        Atomic numbers; structures with any other are left out.
-    max_force
-        Largest component of a force, eV/Å.
-    kinds
-        Kinds of geometry.
-    energy_window
-        Largest energy above the lowest of the same composition and charge in the set, eV.
-    """
+    """The rules a structure must keep to stay in the set; a rule that is None leaves nothing out."""
 
     charge: int | None = None
+    """Total charge, e."""
     spin_multiplicity: int | None = None
+    """2S + 1."""
     elements: tuple[int, ...] | None = None
+    """Atomic numbers; structures with any other are left out."""
     max_force: float | None = None
+    """Largest component of a force, eV/Å."""
     kinds: tuple[str, ...] | None = None
+    """Kinds of geometry."""
     energy_window: float | None = None
+    """Largest energy above the lowest of the same composition and charge in the set, eV."""
 
     def __post_init__(self) -> None:
         if all(value is None for value in asdict(self).values()):
-            raise InputError("nothing to filter by; give at least one rule, such as --charge 0")
+            raise InputError("at least one rule is needed to filter, got none; give one, such as --charge 0")
         for name in ("max_force", "energy_window"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -54,23 +44,17 @@ class Filter:
 
 @dataclass(frozen=True)
 class Filtered:
-    """What a filter left.
-
-    Parameters
-    ----------
-    n_structures, n_before
-        In the new set and in the old one.
-    left_out
-        How many structures each rule left out; a structure counts for the first rule that it breaks.
-    """
+    """Result of a filter."""
 
     n_structures: int
     n_before: int
+    """Number of structures in the new set and in the old one."""
     left_out: dict[str, int]
+    """How many structures each rule left out; a structure counts for the first rule that it breaks."""
 
 
 def filter_dataset(source: str | Path, output: str | Path, rules: Filter) -> Filtered:
-    """Write the structures of a data set that keep the rules as another, labels and splits with them.
+    """Write the structures of a data set that keep the rules as a new data set, with their labels and splits.
 
     Parameters
     ----------
@@ -88,7 +72,7 @@ def filter_dataset(source: str | Path, output: str | Path, rules: Filter) -> Fil
     """
     source, output = Path(source), Path(output)
     if output.exists() and output.samefile(source):
-        raise InputError(f"{output} is the set to filter, and what is left out would be lost; give another name")
+        raise InputError(f"{output} is the set to filter, and the structures left out would be lost; give another name")
     with one_writer(output), Dataset(source) as dataset:
         check_rules(dataset, rules)
         lowest = _lowest_energies(dataset) if rules.energy_window is not None else {}
@@ -99,7 +83,7 @@ def filter_dataset(source: str | Path, output: str | Path, rules: Filter) -> Fil
                 if broken := _broken_rule(structure, rules, lowest):
                     left_out[broken] += 1
                 else:
-                    # SMILES are joined again by molecule_id.
+                    # SMILES are restored by molecule_id.
                     yield structure if structure.molecule_id is None else replace(structure, smiles=None)
 
         try:
@@ -125,19 +109,19 @@ def filter_dataset(source: str | Path, output: str | Path, rules: Filter) -> Fil
 
 
 def check_rules(dataset: Dataset, rules: Filter) -> None:
-    """Refuse rules that have no meaning for a data set.
+    """Check that the rules can be applied to a data set.
 
     Raises
     ------
     InputError
-        A kind that does not occur, or labels that the set has not.
+        A kind that does not occur, or labels that the set does not have.
     """
     unknown = sorted(set(rules.kinds or ()) - set(dataset.kinds))
     if unknown:
-        raise InputError(f"{dataset.path} has no kind {', '.join(unknown)}; it has {', '.join(dataset.kinds)}")
+        raise InputError(f"{dataset.path} has no kind {', '.join(unknown)}; its kinds are {', '.join(dataset.kinds)}")
     for rule, label in (("max_force", "forces"), ("energy_window", "energy")):
         if getattr(rules, rule) is not None and not dataset.has(label):
-            raise InputError(f"{rule} needs the labels {label!r}, which {dataset.path} has not; label it first")
+            raise InputError(f"{rule} needs the labels {label!r}, which {dataset.path} does not have; label it first")
 
 
 def _composition(structure: LabelledStructure) -> tuple[bytes, int]:
@@ -154,7 +138,7 @@ def _lowest_energies(dataset: Dataset) -> dict[tuple[bytes, int], float]:
 
 
 def _broken_rule(structure: LabelledStructure, rules: Filter, lowest: dict[tuple[bytes, int], float]) -> str:
-    """Return the first rule that a structure breaks, or an empty text."""
+    """Return the first rule that a structure breaks, or an empty string."""
     if rules.charge is not None and structure.charge != rules.charge:
         return "charge"
     if rules.spin_multiplicity is not None and structure.spin_multiplicity != rules.spin_multiplicity:
@@ -163,7 +147,7 @@ def _broken_rule(structure: LabelledStructure, rules: Filter, lowest: dict[tuple
         return "elements"
     if rules.kinds is not None and structure.kind not in rules.kinds:
         return "kind"
-    # Written so that what is no number is left out too.
+    # Written so that NaN is left out too.
     if rules.max_force is not None and not float(np.abs(structure.forces).max()) <= rules.max_force:  # type: ignore[arg-type]
         return "max force"
     if rules.energy_window is not None:

@@ -1,4 +1,4 @@
-"""Geometries from molecules or structures by the strategies switched on, labelled where there is a teacher."""
+"""Geometries from molecules or structures by the enabled strategies, labelled where there is a teacher."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _Miss = tuple[int, str, str]
 
 @dataclass
 class _Start:
-    """A structure to start from, with where it came from."""
+    """A structure to start from, and the input it came from."""
 
     input: int
     conformer: int
@@ -64,7 +64,7 @@ class _GenerateTask:
                 found = self.source.starts(i, config.conformers, seed_of(config.seed, i))
             except MissingDependencyError:
                 raise
-            except Exception as error:  # RDKit raises what it likes for odd molecules; one must not end the run
+            except Exception as error:  # RDKit raises many kinds of errors; one molecule must not end the run
                 failures.append((i, "", first_line(error)))
                 continue
             if refusal := _refusal(teacher, found[0]):
@@ -115,7 +115,7 @@ class _GenerateTask:
     def _apply(
         self, strategy: Strategy, starts: list[_Start], context: SamplingContext, failures: list[_Miss]
     ) -> list[tuple[_Start, list[LabelledStructure]]]:
-        """Sample all starts together; where that fails, find out one by one which of them it was."""
+        """Sample all starts together; if that fails, sample one by one to find which start failed."""
         if not starts:
             return []
         # Each start and kind has its own random numbers: switching a kind off changes no other, nor does a batch size.
@@ -127,7 +127,7 @@ class _GenerateTask:
             found = strategy.sample_many([start.structure for start in starts], rngs, context)
         except MissingDependencyError:
             raise
-        except Exception as error:  # force fields and teachers are other people's code
+        except Exception as error:  # force fields and teachers may raise anything
             if len(starts) == 1:
                 failures.append((starts[0].input, strategy.kind, first_line(error)))
                 return []
@@ -162,7 +162,7 @@ def _first_conformer(source: Source, i: int, seed: int) -> LabelledStructure:
 
 
 def _refusal(teacher: Potential | None, structure: LabelledStructure) -> str:
-    """Return why the teacher does not serve this structure (an element, a charge), or an empty text."""
+    """Return why the teacher does not support this structure (an element, a charge), or an empty string."""
     if teacher is None:
         return ""
     try:
@@ -173,7 +173,7 @@ def _refusal(teacher: Potential | None, structure: LabelledStructure) -> str:
 
 
 def _owned(structure: LabelledStructure, start: LabelledStructure) -> LabelledStructure:
-    """Return the structure with the molecule it belongs to: told by its SMILES, or else the start's."""
+    """Return the structure with its molecule: that of its SMILES, or else that of its start."""
     if structure.smiles is not None and start.smiles is not None:
         return replace(structure, molecule_id=None, split=None)
     return replace(structure, molecule_id=start.molecule_id, smiles=None, split=None)
@@ -190,33 +190,31 @@ def generate(
     scheduler: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunReport:
-    """Make a data set from molecules or structures; killed and started again, it goes on.
+    """Make a data set from molecules or structures; a run that was killed and is started again continues.
 
     Parameters
     ----------
     source
         A file of SMILES, an SDF, a data set, or any structure file that ASE reads.
     output
-        The data set file to make. Until it is whole, batches are kept beside it in ``<output>.parts``.
+        The data set file to make. Until it is complete, batches are kept beside it in ``<output>.parts``.
     config
         Settings; the defaults if None.
     teacher
-        Labels the geometries, and drives the kinds that need one: a potential, or a picklable factory where several
-        processes work. None makes geometries alone, to be labelled later.
+        Labels the geometries, and gives forces to the kinds that need them: a potential, or a picklable factory where
+        several processes work. None makes geometries without labels, to be labelled later.
     limit
         Use the first inputs only.
-    processes, scheduler
-        See :func:`~mlff_core.data.workers.run_batches`.
-    on_progress
-        Called after each batch.
+    processes, scheduler, on_progress
+        See :func:`~mlff_core.data.sharded_run.run_job`.
 
     Raises
     ------
     InputError
-        The source cannot be read, the output is another run's or is being written by another process, a kind needs a
-        teacher, or too many inputs failed.
+        The source cannot be read, the output belongs to another run or is being written by another process, a kind
+        needs a teacher, or too many inputs failed.
     MissingDependencyError
-        A kind that is switched on needs a package that is not installed.
+        An enabled kind needs a package that is not installed.
     """
     config = config or GenerateConfig()
     source, output = Path(source), Path(output)
@@ -244,8 +242,8 @@ def _check_kinds(config: GenerateConfig, teacher: Potential | None) -> None:
         needy = [strategy.kind for strategy in enabled if strategy.needs_teacher]
         if needy:
             raise InputError(
-                f"the kind {' and '.join(needy)} needs a teacher: name one, or switch it off "
+                f"the kind {' and '.join(needy)} needs a teacher: give one, or disable it "
                 f"({', '.join(f'--set kinds.{kind}.enabled=false' for kind in needy)})"
             )
     if any(isinstance(strategy, GfnffMd | Cluster) for strategy in enabled):
-        require("the kinds md and cluster", ("gfnff>=0.3",), f"{INSTALL}, or switch them off")
+        require("the kinds md and cluster", ("gfnff>=0.3",), f"{INSTALL}, or disable them")

@@ -1,4 +1,4 @@
-"""The data set file in one place: :class:`Dataset` reads it, :func:`write_dataset` writes it."""
+"""Reading and writing the data set file: :class:`Dataset` reads it, :func:`write_dataset` writes it."""
 
 from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledBatch, LabelledStructure, batch_from_structures

@@ -1,7 +1,7 @@
-"""Rows of a Hessian: products of the energy's second derivatives with a direction, by differences of forces.
+"""Rows of a Hessian: products of the energy's second derivatives with a direction, by finite differences of forces.
 
-H·v = −[F(x + t v) − F(x − t v)] / 2t. The step t is the same for whoever is asked, the teacher or a student, so that
-what the difference neglects is the same on both sides and cancels between them.
+H·v = −[F(x + t v) − F(x − t v)] / 2t. The step t is the same for the teacher and for a student, so that
+the error of the finite difference is the same on both sides and cancels between them.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList
 
 LARGEST_DISPLACEMENT = 0.01
-"""Largest change of a coordinate in the difference, Å: ten thousand times the rounding of a float32 position."""
+"""Largest change of a coordinate in the finite difference, Å: ten thousand times the rounding of a float32 position."""
 
 DIRECTIONS = ("random", "coordinate")
-"""Unit vectors over all coordinates of a structure, drawn evenly; or one coordinate of one atom."""
+"""Unit vectors over all coordinates of a structure, uniformly distributed; or one coordinate of one atom."""
 
 
 def directions(structure: LabelledStructure, n_rows: int, kind: str, seed: int = 0) -> Array:
-    """Return directions for a structure, shape (n_rows, n_atoms, 3), no unit; the same for the same positions and seed.
+    """Return directions for a structure, shape (n_rows, n_atoms, 3); the same for the same positions and seed.
 
     Parameters
     ----------
     structure
-        Whose.
+        The structure.
     n_rows
         How many.
     kind
         One of :data:`DIRECTIONS`.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
     """
     positions = np.ascontiguousarray(structure.positions, dtype=np.float32)
     rng = np.random.default_rng((seed, zlib.crc32(positions.tobytes())))
@@ -53,9 +53,9 @@ def directions(structure: LabelledStructure, n_rows: int, kind: str, seed: int =
 
 
 def displaced_copies(batch: AtomicBatch, edges: EdgeList, rows: HessianRows) -> tuple[AtomicBatch, EdgeList]:
-    """Return a batch with its edges, followed by the structure of each row moved forth, then by each moved back.
+    """Return a batch with its edges, followed by each row's structure moved forwards, then by each moved backwards.
 
-    Copies have the edges of what they are copied from: a pair that comes into reach by a hundredth of an ångström has
+    Copies have the edges of their original: a pair that comes within the cutoff by a hundredth of an ångström has
     no force yet.
 
     Parameters
@@ -63,7 +63,7 @@ def displaced_copies(batch: AtomicBatch, edges: EdgeList, rows: HessianRows) -> 
     batch, edges
         The structures.
     rows
-        Whose ``system`` counts the structures of the batch.
+        Rows whose ``system`` is an index into the structures of the batch.
     """
     n_atoms, n_systems, n_rows = batch.n_atoms, batch.n_systems, len(rows.system)
     owner = batch.system_idx
@@ -100,25 +100,25 @@ def products(forces: Tensor, rows: HessianRows, row: Tensor) -> Tensor:
     Parameters
     ----------
     forces
-        On the copies moved forth, then on those moved back, shape (2 n_row_atoms, 3), eV/Å.
+        On the copies moved forwards, then on those moved backwards, shape (2 n_row_atoms, 3), eV/Å.
     rows
         The rows.
     row
-        The row of each of their atoms, shape (n_row_atoms,), no unit.
+        The row of each atom, shape (n_row_atoms,).
     """
     forth, back = forces.chunk(2)
     return (back - forth) / (2.0 * step_lengths(rows, row)[row, None])
 
 
 def step_lengths(rows: HessianRows, row: Tensor) -> Tensor:
-    """Return t of each row, shape (n_rows,), Å; ``row`` is that of each atom, shape (n_row_atoms,), no unit."""
+    """Return t of each row, shape (n_rows,), Å; ``row`` is that of each atom, shape (n_row_atoms,)."""
     longest = rows.direction.new_zeros(len(rows.system))
     longest = longest.scatter_reduce(0, row, rows.direction.abs().amax(dim=1), "amax")
     return LARGEST_DISPLACEMENT / longest.clamp(min=1e-12)
 
 
 def rows_of_atoms(batch: AtomicBatch, rows: HessianRows) -> Tensor:
-    """Return the row that each atom of the rows belongs to, shape (n_row_atoms,), no unit."""
+    """Return the row that each atom of the rows belongs to, shape (n_row_atoms,)."""
     return _members(batch.system_idx, rows.system, batch.n_systems)[1]
 
 
@@ -128,9 +128,9 @@ def _members(owner: Tensor, systems: Tensor, n_systems: int) -> tuple[Tensor, Te
     Parameters
     ----------
     owner
-        The system of each member, shape (n,), not falling, no unit.
+        The system of each member, shape (n,), non-decreasing.
     systems
-        Which systems, repeats allowed, shape (n_rows,), no unit.
+        Indices of systems, repeats allowed, shape (n_rows,).
     n_systems
         Number of systems.
     """

@@ -1,4 +1,4 @@
-"""Where the rows of a data set's Hessians lie, and reading them."""
+"""Finding and reading the rows of a data set's Hessians."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class HessianTable:
     group
         The HDF5 group.
     n_structures
-        Of the data set.
+        Number of structures in the data set.
     """
 
     def __init__(self, group: Any, n_structures: int) -> None:
@@ -32,20 +32,20 @@ class HessianTable:
 
     @property
     def rows_per_structure(self) -> npt.NDArray[np.int64]:
-        """Rows of each structure, shape (n_structures,), no unit."""
+        """Number of rows of each structure, shape (n_structures,)."""
         return np.diff(self._first)
 
     def read(self, group: Any, wanted: npt.NDArray[np.int64], dtype: torch.dtype) -> HessianRows:
-        """Return the rows of structures, ``system`` counting these.
+        """Return the rows of some structures; ``system`` is an index into these.
 
         Parameters
         ----------
         group
             The HDF5 group, as this process has it open.
         wanted
-            Which structures, shape (n_systems,), no unit.
+            Indices of the structures, shape (n_systems,).
         dtype
-            Of directions and products.
+            Type of directions and products.
         """
         counts = self._first[wanted + 1] - self._first[wanted]
         row = np.arange(int(counts.sum())) + np.repeat(self._first[wanted] - (np.cumsum(counts) - counts), counts)
@@ -59,7 +59,7 @@ class HessianTable:
         return HessianRows(torch.from_numpy(system), atoms("direction"), atoms("product"))
 
     def of_structure(self, group: Any, k: int) -> dict[str, Array]:
-        """Return ``hessian_direction`` and ``hessian_product`` of structure k, (n_rows, n_atoms, 3); or nothing."""
+        """Return ``hessian_direction`` and ``hessian_product`` of structure k, (n_rows, n_atoms, 3), or no entry."""
         rows = self.read(group, np.array([k]), torch.float32)
         if len(rows.system) == 0:
             return {}

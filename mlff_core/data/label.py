@@ -26,15 +26,10 @@ from mlff_core.potentials.interface import Potential
 
 @dataclass(frozen=True)
 class LabelConfig(LabelSettings):
-    """How the structures of a file are labelled; see :class:`~mlff_core.data.label_settings.LabelSettings` too.
-
-    Parameters
-    ----------
-    batch_structures
-        Structures kept in one file until the end: what a killed run loses.
-    """
+    """How the structures of a file are labelled; see :class:`~mlff_core.data.label_settings.LabelSettings` too."""
 
     batch_structures: int = 256
+    """Structures kept in one file until the end: the most that a killed run loses."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,21 +39,14 @@ class LabelConfig(LabelSettings):
 
 @dataclass(frozen=True)
 class Labelled:
-    """What a teacher made of some structures.
-
-    Parameters
-    ----------
-    structures
-        With labels; None for those that failed or were left out.
-    failures
-        Position of each structure that failed, and the reason.
-    dropped
-        How many were left out because of ``"force"``.
-    """
+    """Structures labelled by a teacher."""
 
     structures: list[LabelledStructure | None]
+    """With labels; None for those that failed or were left out."""
     failures: dict[int, str]
+    """Index of each structure that failed, and the reason."""
     dropped: Counter[str]
+    """How many were left out because of ``"force"``."""
 
 
 def label_structures(
@@ -67,23 +55,23 @@ def label_structures(
     settings: LabelSettings | None = None,
     **changes: Any,
 ) -> Labelled:
-    """Return structures with the teacher's labels; one that fails costs no other its label.
+    """Return structures with the teacher's labels; one failure does not affect other structures.
 
     Parameters
     ----------
     teacher
         Gives energies and forces; stresses of periodic structures where it can.
     structures
-        Any; older labels are replaced.
+        Structures; older labels are replaced.
     settings
-        How; the defaults if None.
+        Settings; the defaults if None.
     changes
-        Settings that differ from those.
+        Settings to change from those.
 
     Raises
     ------
     MissingDependencyError
-        The teacher lacks a package.
+        The teacher needs a package that is not installed.
     """
     settings = replace(settings or LabelSettings(), **changes)
     rows, most = settings.hessian_rows, settings.max_force
@@ -99,7 +87,7 @@ def label_structures(
                 results = with_hessian_rows(teacher, results, rows, settings.hessian_directions, settings.batch_atoms)
         except MissingDependencyError:
             raise
-        except Exception as error:  # teachers are other people's code: any exception is a structure that failed
+        except Exception as error:  # teachers may raise anything: any exception is a structure that failed
             if len(indices) == 1:
                 failures[indices[0]] = f"{teacher.card.name} failed: {first_line(error)}"
                 return
@@ -129,7 +117,7 @@ def _evaluate(
         want.add("stress")
     if atom_energies:
         want.add("atom_energies")
-    # Positions as the file keeps them, so that labels belong to exactly those.
+    # Positions as rounded in the file, so that labels belong to exactly those.
     kept = [replace(s, positions=np.asarray(s.positions, dtype=np.float32)) for s in structures]
     prediction = teacher.predict(batch_from_structures(kept, dtype=torch.float64), want=sorted(want))
     counts = [s.n_atoms for s in structures]
@@ -176,11 +164,11 @@ class _LabelTask:
     def __call__(self, k: int) -> BatchResult:
         teacher = teacher_here(self.teacher)
         if teacher is None:
-            raise InputError("labelling needs a teacher")
+            raise InputError("labelling needs a teacher, got none; give a potential or a factory of one")
         config = self.config
         start = k * config.batch_structures
         indices = range(start, min(start + config.batch_structures, len(self.source)))
-        # SMILES are joined again at the end, by molecule_id.
+        # SMILES are restored at the end, by molecule_id.
         structures = [replace(structure, smiles=None) for structure in self.source.structures(indices)]
         result = label_structures(teacher, structures, config)
         return BatchResult(
@@ -202,34 +190,28 @@ def label(
     scheduler: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunReport:
-    """Label every structure of a file and write them as a data set; killed and started again, it goes on.
+    """Label every structure of a file and write a data set; a run that was killed and is started again continues.
 
     Parameters
     ----------
     source
         A data set, labelled or not, or any structure file that ASE reads.
-    output
-        The data set file to make. Until it is whole, batches are kept beside it in ``<output>.parts``.
     teacher
         A potential, or a picklable factory of one where several processes work.
-    config
-        Settings; the defaults if None.
-    processes, scheduler
-        See :func:`~mlff_core.data.workers.run_batches`.
-    on_progress
-        Called after each batch.
+    output, config, processes, scheduler, on_progress
+        See :func:`~mlff_core.data.generate.generate`.
 
     Raises
     ------
     InputError
-        The source cannot be read, the output is another run's or is being written by another process, or too many
+        The source cannot be read, the output belongs to another run or is being written by another process, or too many
         structures failed.
     """
     config = config or LabelConfig()
     source, output = Path(source), Path(output)
     potential = teacher_here(teacher)
     if potential is None:
-        raise InputError("labelling needs a teacher")
+        raise InputError("labelling needs a teacher, got none; give a potential or a factory of one")
     with one_writer(output), as_dataset(source, output.with_name(f"{output.name}.parts")) as dataset:
         job = make_job(
             "label",

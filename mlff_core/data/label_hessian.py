@@ -1,4 +1,4 @@
-"""Rows of Hessians from a teacher: differences of its forces, many copies at once."""
+"""Rows of Hessians from a teacher: finite differences of its forces, many displaced copies at once."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mlff_core.potentials.interface import Potential
 def with_hessian_rows(
     teacher: Potential, structures: Sequence[LabelledStructure], n_rows: int, kind: str, batch_atoms: int
 ) -> list[LabelledStructure]:
-    """Return labelled structures with rows of their Hessians, by forces on copies moved forth and back.
+    """Return labelled structures with rows of their Hessians, from forces on copies moved forwards and backwards.
 
     Parameters
     ----------
     teacher
         Gives forces.
     structures
-        Labelled, of whatever sizes; all with a cell or all without.
+        Labelled, of any sizes; all with a cell or all without.
     n_rows, kind
-        How many rows of each, and along what: see :func:`mlff_core.data.hessian.directions`.
+        Number of rows of each structure, and the kind of directions: see :func:`mlff_core.data.hessian.directions`.
     batch_atoms
-        Atoms given to the teacher at once.
+        Atoms evaluated by the teacher at once.
 
     Raises
     ------

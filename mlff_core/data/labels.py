@@ -1,4 +1,4 @@
-"""Labels of ASE's frames, under whatever names files give them, in the units and signs of this project.
+"""Labels of ASE's frames, found under the names that files use, in the units and signs of this project.
 
 Energies are eV, forces eV/Å, stresses eV/Å³ and positive under tension, virials eV with the sign of QUIP, GAP and MACE:
 virial = −volume × stress.
@@ -27,62 +27,51 @@ NAMES = {
     "virial": ("virial", "virials"),
     "atom_energies": ("energies",),
 }
-"""Names that labels go by, without capitals; the first that a frame has is taken."""
+"""Usual names of labels, in lower case; the first that a frame has is used."""
 
 PREFIXES = ("", "ref_", "dft_")
-"""What files put before these names."""
+"""Prefixes of these names in files."""
 
 GEOMETRY = ("numbers", "positions", "cell", "pbc")
 TOLERANCE = 1e-4
-"""eV, eV/Å or eV/Å³: by how much two values of one label may differ that must be the same."""
+"""Largest difference between two values of the same label, eV, eV/Å or eV/Å³."""
 
 
 @dataclass(frozen=True)
 class LabelKeys:
-    """The names that labels have in a structure file, where they are not among those that are found by themselves.
-
-    Parameters
-    ----------
-    energy, forces, stress, virial
-        Keys of ``atoms.info`` or ``atoms.arrays``, or results of the calculator, spelt as in the file; None to look for
-        the usual ones.
-    """
+    """Names of labels in a structure file, where they are not among the usual ones."""
 
     energy: str | None = None
     forces: str | None = None
     stress: str | None = None
     virial: str | None = None
+    """Keys of ``atoms.info`` or ``atoms.arrays``, or results of the calculator, spelt as in the file; None to look for
+    the usual names."""
 
 
 @dataclass
 class Labels:
-    """Finds the labels of frame after frame, and counts what it does not take.
-
-    Parameters
-    ----------
-    keys
-        Names that were given.
-    not_taken
-        How many frames hold each entry that was left out.
-    """
+    """Finds the labels of each frame, and counts the entries that it does not use."""
 
     keys: LabelKeys = field(default_factory=LabelKeys)
+    """Names given by the user."""
     not_taken: Counter[str] = field(default_factory=Counter)
+    """Number of frames with each entry that was not used."""
 
     def of(self, frame: Atoms, taken: set[str]) -> dict[str, Any]:
-        """Return ``energy``, ``forces``, ``stress`` and ``atom_energies`` of a frame, those that it has.
+        """Return ``energy``, ``forces``, ``stress`` and ``atom_energies`` of a frame, as far as it has them.
 
         Parameters
         ----------
         frame
             With labels in its calculator, ``info`` or ``arrays``.
         taken
-            Entries that are taken as something else.
+            Entries that are already used for something else.
 
         Raises
         ------
         InputError
-            A key that was given is missing, a label has the wrong shape, or two that must be the same differ.
+            A key that was given is missing, a label has the wrong shape, or two values of the same label differ.
         """
         entries: dict[str, Any] = {**frame.arrays, **frame.info, **(frame.calc.results if frame.calc else {})}
         entries = {str(name): value for name, value in entries.items() if value is not None and name not in GEOMETRY}
@@ -103,14 +92,14 @@ class Labels:
                 _check_equal("stress", "−virial/volume", stress, virial)
             found["stress"] = virial if stress is None else stress
         elif any(key in entries for key in (self.keys.stress, self.keys.virial)):
-            raise InputError("a stress or virial needs a periodic cell, which this frame has not; set cell and pbc")
+            raise InputError("a stress or virial needs a periodic cell, but this frame has none; set cell and pbc")
         self.not_taken.update(name for name in entries if name not in used and name not in taken)
         return {label: value for label, value in found.items() if value is not None}
 
     def _one(
         self, label: str, entries: dict[str, Any], used: set[str], read: Callable[[str, Any], Array]
     ) -> Array | None:
-        """Return the label under the first of its names, the same under the others of that name."""
+        """Return the label under the first of its names; other entries with the same name must have the same value."""
         if (key := getattr(self.keys, label, None)) is not None:
             if key not in entries:
                 raise InputError(f"there is no {label} {key!r}; there are {', '.join(sorted(entries)) or 'no labels'}")
@@ -119,14 +108,14 @@ class Labels:
         best: Array | None = None
         for name in NAMES[label]:
             keys = [key for prefix in PREFIXES for key in entries if key.lower() == f"{prefix}{name}"]
-            if best is not None:  # a free energy beside an energy: not taken, unless it is the same
+            if best is not None:  # a free energy beside an energy: not used, unless it is the same
                 used.update(key for key in keys if _difference(best, read(key, entries[key])) <= TOLERANCE)
                 continue
             used.update(keys)
             for key in keys:
                 value = read(key, entries[key])
                 if best is not None:
-                    _check_equal(keys[0], key, best, value, f"; name the one to take with --{label}-key")
+                    _check_equal(keys[0], key, best, value, f"; name the one to use with --{label}-key")
                 else:
                     best = value
         return best
@@ -138,7 +127,7 @@ def _difference(one: Array, other: Array) -> float:
 
 def _check_equal(one: str, other: str, first: Array, second: Array, remedy: str = "; leave one of them out") -> None:
     if not (difference := _difference(first, second)) <= TOLERANCE:
-        raise InputError(f"{one} and {other} are not the same, they differ by up to {difference:.3g}{remedy}")
+        raise InputError(f"{one} and {other} must be the same, but differ by up to {difference:.3g}{remedy}")
 
 
 def _energy(name: str, value: Any) -> Array:

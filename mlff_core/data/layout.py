@@ -16,24 +16,16 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Column:
-    """One HDF5 data set with a row for each atom or structure.
-
-    Parameters
-    ----------
-    per
-        ``"atom"`` or ``"structure"``.
-    shape
-        Of one row.
-    dtype
-        As written; a reader takes any type of the same sort.
-    default
-        What stands for a structure that has no value of its own; None where there is no such value.
-    """
+    """One HDF5 data set with a row for each atom or structure."""
 
     per: str
+    """``"atom"`` or ``"structure"``."""
     shape: tuple[int, ...]
+    """Shape of one row."""
     dtype: type
+    """Type as written; a reader accepts any type of the same kind."""
     default: float | None = None
+    """Value for a structure that has none of its own; None where there is no default."""
 
 
 COLUMNS: dict[str, Column] = {
@@ -52,7 +44,7 @@ COLUMNS: dict[str, Column] = {
     "weight": Column("structure", (), np.float32, 1.0),
     "atom_energies": Column("atom", (), np.float32),
 }
-"""Every data set but ``offsets`` and ``smiles``."""
+"""Every HDF5 data set except ``offsets`` and ``smiles``."""
 
 HESSIAN: dict[str, type] = {
     "structure": np.int64,
@@ -60,9 +52,9 @@ HESSIAN: dict[str, type] = {
     "direction": np.float32,
     "product": np.float32,
 }
-"""The group ``hessian``: the structure of each row, where its atoms begin, v (no unit) and H·v (eV/Å²) of each atom."""
+"""The group ``hessian``: the structure of each row, where its atoms begin, v and H·v (eV/Å²) of each atom."""
 
 REQUIRED = ("atomic_numbers", "positions", "kind")
-"""What a set of geometries has; a labelled one has ``energy`` and ``forces`` too."""
+"""Columns that every data set has; a labelled one has ``energy`` and ``forces`` too."""
 
 LABELS = ("energy", "forces", "stress", "atom_energies")

@@ -1,9 +1,9 @@
 """Batches for training: packed by atoms and edges, in an order fixed by a seed, from a data set of any size.
 
-What fits into ``cache_mib`` is read once and shuffled as a whole, and its edges are searched once where they fit too. A
-larger set is cut into blocks of neighbouring structures; each epoch draws the blocks in a new order, reads as many as
-fit into a quarter of the cache, and shuffles those while a thread reads the next ones: memory stays bounded, and any
-two structures may still meet in a batch.
+A set that fits into ``cache_mib`` is read once and shuffled as a whole, and its edges are searched once if they fit
+too. A larger set is cut into blocks of neighbouring structures; each epoch draws the blocks in a new order, reads as
+many as fit into a quarter of the cache, and shuffles those while a thread reads the next ones: memory stays bounded,
+and any two structures may still be in one batch.
 """
 
 from __future__ import annotations
@@ -31,27 +31,20 @@ T = TypeVar("T")
 BLOCK_ATOMS = 65_536
 """Atoms of a block: a few HDF5 chunks, so that reading one decompresses little else."""
 COUNT_ATOMS = 16_384
-"""Atoms whose edges are counted at a time."""
+"""Atoms whose edges are counted at once."""
 
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How large a batch is, and how much memory loading may take.
-
-    Parameters
-    ----------
-    atoms, edges
-        Most atoms and most directed edges of a batch; a structure larger than that is a batch of its own.
-    cache_mib
-        Memory for structures, and for their edges where both fit, MiB.
-    prefetch
-        Batches made ahead in a thread; 0 makes each when it is asked for.
-    """
+    """Settings of batches: their size, and the memory that loading may use."""
 
     atoms: int = 512
     edges: int = 12_288
+    """Largest number of atoms and of directed edges in a batch; a larger structure is a batch of its own."""
     cache_mib: int = 512
+    """Memory for structures, and for their edges where both fit, MiB."""
     prefetch: int = 4
+    """Batches made ahead in a thread; 0 makes each batch when it is needed."""
 
     def __post_init__(self) -> None:
         for name, least in (("atoms", 1), ("edges", 1), ("cache_mib", 1), ("prefetch", 0)):
@@ -61,21 +54,14 @@ class BatchConfig:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """A batch and where it stands in its epoch.
-
-    Parameters
-    ----------
-    labels
-        The structures of this process's share.
-    edges
-        Their edges.
-    position
-        Structures of the epoch that are gone by after this batch, over all processes.
-    """
+    """A batch and its position in the epoch."""
 
     labels: LabelledBatch
+    """The structures of this process's share."""
     edges: EdgeList
+    """Their edges."""
     position: int
+    """Structures of the epoch used up to and including this batch, over all processes."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TrainingBatch:
         """Return the batch on another device and in another precision."""
@@ -83,25 +69,26 @@ class TrainingBatch:
 
 
 class BatchLoader:
-    """Batches of some structures of a data set, epoch after epoch.
+    """Batches of some structures of a data set for any number of epochs.
 
-    The same seed gives the same batches, wherever an epoch is entered. With several processes each batch is packed to
-    ``world`` times the limits and dealt out, so that all together take the steps of one process with that batch.
+    The same seed gives the same batches, also when an epoch is entered in the middle. With several processes each batch
+    is packed to ``world`` times the limits and dealt out, so that all processes together take the same steps as one
+    process with that batch.
 
     Parameters
     ----------
     dataset
-        The labelled set.
+        A labelled set.
     indices
-        Which structures, shape (n_structures,), no unit.
+        Indices of the structures, shape (n_structures,).
     cutoff
-        Of the edges, Å.
+        Cutoff of the edges, Å.
     config
-        Limits.
+        Limits of a batch.
     seed
-        Of the order; None keeps the order of the file.
+        Seed of the order; None keeps the order of the file.
     rank, world
-        This process among how many.
+        Number of this process, and of all processes.
 
     Raises
     ------
@@ -123,7 +110,7 @@ class BatchLoader:
         if len(indices) == 0:
             raise InputError(f"{dataset.path} has no structures to load: the split is empty")
         self.dataset = dataset
-        # Arrays of one row a structure are most of the memory of a large set: none is kept that can be had again.
+        # Arrays with one row per structure are most of the memory of a large set: none is kept that can be read again.
         self.indices = np.asarray(indices, dtype=np.int64)
         if (self.indices[1:] < self.indices[:-1]).any():
             self.indices = np.sort(self.indices)
@@ -141,17 +128,17 @@ class BatchLoader:
 
     @cached_property
     def room(self) -> int:
-        """What all structures leave of the memory for them, bytes; negative where they do not fit."""
+        """Memory left when all structures are loaded, bytes; negative where they do not fit."""
         size = int(bytes_per_structure(self.dataset, self.indices).sum(dtype=np.int64))
         return (self.config.cache_mib << 20) - size
 
     @property
     def fits(self) -> bool:
-        """True if all structures are kept in memory."""
+        """Whether all structures fit into memory."""
         return self.room >= 0
 
     def epoch(self, epoch: int, position: int = 0) -> Generator[TrainingBatch, None, None]:
-        """Yield the batches of an epoch, from the one after ``position`` structures on."""
+        """Yield the batches of an epoch, beginning after ``position`` structures."""
         batches = self._batches(epoch, position)
         yield from batches if self.config.prefetch == 0 else ahead(batches, self.config.prefetch)
 
@@ -176,7 +163,7 @@ class BatchLoader:
                 group = np.concatenate([np.arange(start, stop) for start, stop in ranges])
                 yield number, begin, group, self._rows(group)
 
-        # One group ahead, so that memory holds two quarters of the cache, and what reading them takes besides.
+        # One group ahead, so that memory holds two quarters of the cache, and the buffers of reading.
         source = loaded() if self.fits else ahead(loaded(), 1)
         for number, begin, group, rows in source:
             self._count_edges(group, rows)
@@ -196,7 +183,7 @@ class BatchLoader:
         return find_edges(batch, self.cutoff)
 
     def groups(self, epoch: int) -> list[list[tuple[int, int]]]:
-        """Return ranges of ``indices`` that are held in memory together, each group's rising, in this epoch's order."""
+        """Return ranges of ``indices`` grouped by what is in memory together, groups in the order of the epoch."""
         if self.fits:
             return [[(0, len(self.indices))]]
         blocks = np.cumsum(self.dataset.n_atoms_of(self.indices)) // BLOCK_ATOMS
@@ -219,7 +206,7 @@ class BatchLoader:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether all structures are kept in memory by now."""
+        """Whether all structures have been loaded into memory."""
         return self._whole is not None
 
     def _rows(self, group: Indices) -> Rows:
@@ -247,7 +234,7 @@ class BatchLoader:
         self._edges = store
 
     def _packed(self, group: Indices, rows: Rows, order: Indices) -> list[tuple[int, int]]:
-        """Return the ranges of ``order`` that are one batch each."""
+        """Return the ranges of ``order`` that each form a batch."""
         atoms = np.diff(rows.offsets)[order].tolist()
         edges = self._n_edges[group][order].tolist()
         most_atoms, most_edges = self.config.atoms * self.world, self.config.edges * self.world
@@ -262,14 +249,14 @@ class BatchLoader:
 
 
 def ahead(source: Iterator[T], depth: int) -> Iterator[T]:
-    """Yield what ``source`` yields, made ahead of time in a thread.
+    """Yield the items of ``source``, made in advance in a thread.
 
     Parameters
     ----------
     source
-        Anything to iterate; it runs in the thread.
+        An iterator; it runs in the thread.
     depth
-        How many items exist besides the one in use.
+        Number of items made in advance.
     """
     items: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
     room = threading.Semaphore(depth)
@@ -289,7 +276,7 @@ def ahead(source: Iterator[T], depth: int) -> Iterator[T]:
                     return
                 items.put(("item", item))
                 del item
-        except BaseException as error:  # handed to the consumer, which raises it
+        except BaseException as error:  # passed to the consumer, which raises it
             items.put(("error", error))
 
     thread = threading.Thread(target=work, name="mlff-loader", daemon=True)

@@ -1,4 +1,4 @@
-"""Labelled structures held in memory, one after the other, from which batches are gathered."""
+"""Labelled structures in memory, from which batches are gathered."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mlff_core.structures.batch import AtomicBatch
 
 Indices = npt.NDArray[np.int64]
 PIECE_ATOMS = 65_536
-"""Atoms read from the file at a time."""
+"""Atoms read from the file at once."""
 
 
 def pieces(dataset: Dataset, indices: Indices) -> Iterator[Indices]:
-    """Yield ``indices``, shape (n,), no unit, in runs of about :data:`PIECE_ATOMS` atoms."""
+    """Yield ``indices``, shape (n,), in runs of about :data:`PIECE_ATOMS` atoms."""
     ends = np.cumsum(dataset.n_atoms_of(indices))
     start = 0
     while start < len(indices):
@@ -30,14 +30,14 @@ def pieces(dataset: Dataset, indices: Indices) -> Iterator[Indices]:
 
 
 def check_rows(dataset: Dataset, indices: Indices) -> None:
-    """Read structures, and refuse labels that cannot be right before hours are spent on the others.
+    """Read structures and check their labels, before hours are spent on training.
 
     Parameters
     ----------
     dataset
-        Where they are read from.
+        The data set to read.
     indices
-        Which structures, shape (n,), no unit.
+        Indices of the structures, shape (n,).
 
     Raises
     ------
@@ -54,9 +54,9 @@ class Rows:
     Parameters
     ----------
     dataset
-        Where they are read from.
+        The data set to read.
     indices
-        Which structures, shape (n_structures,), no unit, rising.
+        Indices of the structures, shape (n_structures,), ascending.
     """
 
     def __init__(self, dataset: Dataset, indices: Indices) -> None:
@@ -109,7 +109,7 @@ class Rows:
         return len(self.index)
 
     def gather(self, rows: Indices) -> LabelledBatch:
-        """Return the structures at ``rows``, shape (n_systems,), no unit, of these in memory, in that order."""
+        """Return the structures at ``rows``, shape (n_systems,), in that order."""
         counts = self.offsets[rows + 1] - self.offsets[rows]
         atoms = ranges(self.offsets, rows)
         systems = torch.from_numpy(rows)
@@ -141,7 +141,7 @@ class Rows:
         )
 
     def _hessian(self, rows: Indices) -> HessianRows:
-        """Return the rows of the Hessians of the structures at ``rows``, shape (n_systems,), no unit."""
+        """Return the rows of the Hessians of the structures at ``rows``, shape (n_systems,)."""
         system = np.repeat(np.arange(len(rows)), self._first_row[rows + 1] - self._first_row[rows])
         atoms = ranges(self._row_offsets, ranges(self._first_row, rows).numpy())
         return HessianRows(
@@ -150,21 +150,19 @@ class Rows:
 
 
 def ranges(bounds: Indices, members: Indices) -> torch.Tensor:
-    """Return all whole numbers from bounds[k] to bounds[k + 1] for k in ``members``, shape (n,), no unit."""
+    """Return all integers from bounds[k] to bounds[k + 1] for k in ``members``, shape (n,)."""
     counts = bounds[members + 1] - bounds[members]
     begin = np.cumsum(counts) - counts
     return torch.from_numpy(np.arange(int(counts.sum())) + np.repeat(bounds[members] - begin, counts))
 
 
 def bytes_per_structure(dataset: Dataset, indices: Indices) -> npt.NDArray[np.int32]:
-    """Return the memory each structure takes in :class:`Rows`, shape (n_structures,), bytes.
+    """Return the memory that each structure needs in :class:`Rows`, shape (n_structures,), bytes.
 
     Parameters
     ----------
-    dataset
-        The data set.
-    indices
-        Which structures, shape (n_structures,), no unit.
+    dataset, indices
+        The data set, and the indices of its structures, shape (n_structures,).
     """
     per_atom = 3 * 4 + 3 * 4 + 1 + (4 if dataset.has("atom_energies") else 0)
     per_system = 8 + 8 + 8 + 4 * dataset.has("weight") + 36 * dataset.has("stress") + 39 * dataset.has("cell")

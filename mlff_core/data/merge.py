@@ -1,4 +1,4 @@
-"""Several data sets as one."""
+"""Merging several data sets into one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlff_core.errors import InputError
 def merge(
     sources: Sequence[str | Path], output: str | Path, weights: Mapping[str, float] | Mapping[Path, float] | None = None
 ) -> int:
-    """Write all structures of several data sets as one, and return how many there are.
+    """Write all structures of several data sets as one data set, and return their number.
 
     Molecules with the same SMILES become one; those without stay apart. A split is not carried over, since a molecule
     may be for training in one set and for testing in the other.
@@ -24,22 +24,22 @@ def merge(
     Parameters
     ----------
     sources
-        Data sets, all labelled by one teacher or none labelled.
+        Data sets, all labelled by the same teacher or none labelled.
     output
         The data set to make.
     weights
-        By source: what the weights of its structures in a loss are multiplied by, no unit; 1 unless told otherwise.
+        Factor on the weights in a loss of each source's structures, by source; 1 by default.
 
     Raises
     ------
     InputError
         Fewer than two sets, the same one twice, an output that is one of them, sets of different teachers, or a weight
-        that is not above 0 or of no source.
+        that is not above 0 or for a set that is not a source.
     """
     factors = {Path(source): weight for source, weight in (weights or {}).items()}
     for source, weight in factors.items():
         if source not in map(Path, sources):
-            raise InputError(f"a weight is given for {source}, which is none of the data sets to merge")
+            raise InputError(f"a weight is given for {source}, which is not among the sets to merge; correct its name")
         if not 0 < weight < float("inf"):
             raise InputError(f"weights must be above 0, got {weight:g} for {source}")
     if len(sources) < 2:
@@ -51,7 +51,7 @@ def merge(
         if other.teacher != first.teacher or other.is_labelled != first.is_labelled:
             raise InputError(
                 f"{first.path} and {other.path} have labels of different teachers "
-                f"({_name(first)} and {_name(other)}), whose energies do not compare; label one of them again"
+                f"({_name(first)} and {_name(other)}), whose energies are not comparable; label one of them again"
             )
     table: dict[str, int] = {}
     smiles: list[str] = []
@@ -110,7 +110,7 @@ def merge(
 
 
 def _check_apart(datasets: Sequence[Dataset], output: Path) -> None:
-    """Refuse a set that would count twice, under whatever name, and an output that is one of the sets."""
+    """Check that no set is given twice, under whatever name, and that the output is not one of the sets."""
     seen: dict[Path, Path] = {}
     for dataset in datasets:
         before = seen.setdefault(dataset.path.resolve(), dataset.path)

@@ -1,4 +1,4 @@
-"""An open data set file as its checks see it."""
+"""The interface of an open data set file that the checks use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class OpenSet(Protocol):
-    """What is checked: an open data set file, :class:`mlff_core.data.reader.Dataset`."""
+    """An open data set file to check, such as :class:`mlff_core.data.reader.Dataset`."""
 
     path: Path
 
@@ -27,24 +27,24 @@ class OpenSet(Protocol):
 
     @property
     def offsets(self) -> Array:
-        """Where the atoms of each structure begin, shape (n_structures + 1,), no unit."""
+        """Where the atoms of each structure begin, shape (n_structures + 1,)."""
 
     @property
     def split(self) -> Array | None:
-        """The part of each structure, shape (n_structures,), no unit."""
+        """The split of each structure, shape (n_structures,)."""
 
     @property
     def molecule_id(self) -> Array:
-        """The molecule of each structure, shape (n_structures,), no unit."""
+        """The molecule of each structure, shape (n_structures,)."""
 
     def has(self, name: str) -> bool:
-        """Return whether a column is there."""
+        """Return whether the file has a column."""
 
     def n_atoms_of(self, indices: Indices) -> Indices:
-        """Return the atoms of each structure, shape (n_structures,), no unit."""
+        """Return the number of atoms of each structure, shape (n_structures,)."""
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """Yield first and end of pieces that fit into memory."""
+        """Yield ranges (start, stop) of structures that fit into memory."""
 
     def column(self, name: str, start: int, stop: int) -> Array:
         """Return rows of a column, shape (n, …), in the layout's unit."""

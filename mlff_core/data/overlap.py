@@ -1,4 +1,4 @@
-"""Two atoms at one place, which no label can be right for."""
+"""Check that no two atoms are at the same place, where no label can be right."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mlff_core.data.structure import Array
 from mlff_core.errors import InputError
 
 SAME_PLACE = 0.1
-"""Å; less than half of what two hydrogen atoms pushed into each other keep."""
+"""Distance, Å; less than half of the shortest distance of two hydrogen atoms in a collision."""
 
 
 def check_apart(dataset: OpenSet, start: int, stop: int) -> None:
-    """Refuse two atoms at one place, periodic images included, in structures start … stop − 1.
+    """Check that no two atoms, periodic images included, are at the same place in structures start … stop − 1.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def check_apart(dataset: OpenSet, start: int, stop: int) -> None:
     bounds = dataset.offsets[start : stop + 1] - dataset.offsets[start]
     owner = np.repeat(np.arange(stop - start), np.diff(bounds))
     positions = dataset.column("positions", start, stop).astype(np.float64)
-    # Structures lie apart along a fourth coordinate, so that one search serves all.
+    # Structures are separated along a fourth coordinate, so that one search covers all.
     near = _pairs(np.column_stack([positions, owner]), SAME_PLACE)
     if dataset.has("pbc"):
         pbc, cells = dataset.column("pbc", start, stop).astype(bool), dataset.column("cell", start, stop)
@@ -38,17 +38,18 @@ def check_apart(dataset: OpenSet, start: int, stop: int) -> None:
         structure = int(owner[first])
         one, other = sorted((int(first - bounds[structure]), int(second - bounds[structure])))
         raise InputError(
-            f"{dataset.path}: data set 'positions': two atoms must not be at one place, but atoms {one} and {other} of "
-            f"structure {start + structure} are less than {SAME_PLACE:g} Å apart; drop it or make it again"
+            f"{dataset.path}: data set 'positions': two atoms must not be at the same place, but atoms {one} and "
+            f"{other} of structure {start + structure} are less than {SAME_PLACE:g} Å apart; remove the structure or "
+            "make it again"
         )
 
 
 def _images_at_one_place(positions: Array, cell: Array, pbc: Array) -> Array:
-    """Return pairs of atoms of which an image of one is where the other is, shape (n_pairs, 2), no unit."""
+    """Return pairs of atoms where a periodic image of one is at the place of the other, shape (n_pairs, 2)."""
     periodic = np.flatnonzero(pbc)
     to_fractions = np.linalg.pinv(cell[periodic])
     fractions = positions @ to_fractions
-    across = positions - fractions @ cell[periodic]  # what no lattice vector moves
+    across = positions - fractions @ cell[periodic]  # the part outside the span of the lattice vectors
     # A distance d changes a fraction by at most d times the norm of its column.
     scale = 1.0 / np.linalg.norm(to_fractions, axis=0)
     box = np.concatenate([scale, np.zeros(3)])
@@ -61,14 +62,14 @@ def _images_at_one_place(positions: Array, cell: Array, pbc: Array) -> Array:
 
 
 def _pairs(points: Array, distance: float, box: Array | None = None) -> Array:
-    """Return each point with one that is nearer than ``distance``, shape (n_pairs, 2), no unit."""
+    """Return each point that has another nearer than ``distance``, with that other, shape (n_pairs, 2)."""
     tree = cKDTree(points, boxsize=box)
     # Counted first: listing all pairs of a structure whose atoms all lie at one place would take all memory.
     if tree.count_neighbors(tree, distance) == len(points):
         return np.empty((0, 2), dtype=np.int64)
     distances, nearest = tree.query(points, k=2, distance_upper_bound=distance)
     itself = np.arange(len(points))
-    # Of points at exactly one place either may come first.
+    # For points at exactly the same place either may come first.
     other = np.where(nearest[:, 0] == itself, nearest[:, 1], nearest[:, 0])
     near = np.isfinite(distances[:, 1])
     return np.asarray(np.column_stack([itself, other])[near])

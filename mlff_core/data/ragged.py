@@ -1,4 +1,4 @@
-"""Rows of an HDF5 data set that belong to some structures, with as few reads as may be."""
+"""Rows of an HDF5 data set that belong to some structures, in as few reads as possible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mlff_core.data.structure import Array
 
 GAP = 2048
-"""Rows between two wanted ones that are read along rather than skipped: about half an HDF5 chunk."""
+"""Largest gap, in rows, between two wanted rows that are read together: about half an HDF5 chunk."""
 
 
 def read_rows(source: Any, wanted: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64] | None) -> Array:
@@ -21,9 +21,9 @@ def read_rows(source: Any, wanted: npt.NDArray[np.int64], offsets: npt.NDArray[n
     source
         The HDF5 data set.
     wanted
-        Structures, any order, repeats allowed, shape (n_wanted,), no unit.
+        Indices of structures, in any order, repeats allowed, shape (n_wanted,).
     offsets
-        Where the atoms of each structure begin, shape (n_structures + 1,), no unit; None for a row a structure.
+        Where the atoms of each structure begin, shape (n_structures + 1,); None for one row per structure.
     """
     rising, inverse = np.unique(wanted, return_inverse=True)
     starts, stops = (rising, rising + 1) if offsets is None else (offsets[rising], offsets[rising + 1])
@@ -42,7 +42,7 @@ def read_rows(source: Any, wanted: npt.NDArray[np.int64], offsets: npt.NDArray[n
 
 
 def _ranges(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return all whole numbers of several half-open ranges, one range after the other."""
+    """Return all integers of several half-open ranges, one range after the other."""
     lengths = stops - starts
     shift = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
     return np.asarray(np.arange(int(lengths.sum())) + shift)

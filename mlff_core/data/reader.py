@@ -31,8 +31,8 @@ from mlff_core.structures.batch import AtomicBatch
 class Dataset:
     """A data set file, opened for reading.
 
-    Only what has a row for each structure is kept in memory; atoms are read when asked for. May be pickled and used
-    after a fork: each process opens the file for itself.
+    Only columns with one row per structure are kept in memory; atoms are read when needed. It can be pickled and used
+    after a fork: each process opens its own file.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Dataset:
     Raises
     ------
     InputError
-        There is no such file, it is no HDF5, or it breaks the layout; the message names the data set and the rule.
+        The file does not exist, is not HDF5, or breaks the layout; the message names the data set and the rule.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -93,21 +93,21 @@ class Dataset:
 
     @property
     def n_atoms(self) -> int:
-        """Atoms of all structures together."""
+        """Number of atoms of all structures together."""
         return int(self.offsets[-1])
 
     @property
     def atoms_per_structure(self) -> npt.NDArray[np.int64]:
-        """Atoms of each structure, shape (n_structures,), no unit."""
+        """Number of atoms of each structure, shape (n_structures,)."""
         return np.diff(self.offsets)
 
     def n_atoms_of(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the atoms of some structures, shape (n,), no unit.
+        """Return the number of atoms of some structures, shape (n,).
 
         Parameters
         ----------
         indices
-            Which structures, shape (n,), no unit.
+            Indices of the structures, shape (n,).
         """
         counts = self.offsets[indices + 1]
         counts -= self.offsets[indices]
@@ -124,7 +124,7 @@ class Dataset:
 
     @cached_property
     def molecule_id(self) -> Array:
-        """The molecule of each structure, shape (n_structures,), no unit; each its own where the file says nothing."""
+        """The molecule of each structure, shape (n_structures,); a molecule per structure where the file has none."""
         if self.has("molecule_id"):
             return np.asarray(self._file["molecule_id"][:])
         return np.arange(len(self), dtype=np.int32)
@@ -136,7 +136,7 @@ class Dataset:
 
     @cached_property
     def split(self) -> Array | None:
-        """Split of each structure, shape (n_structures,), no unit: 0 train, 1 validation, 2 test; None if not split."""
+        """Split of each structure, shape (n_structures,): 0 train, 1 validation, 2 test; None if not split."""
         return self._sound_rows("split", np.arange(len(self))) if self.has("split") else None
 
     @cached_property
@@ -151,24 +151,24 @@ class Dataset:
         return np.asarray(self._labels("energy")[:])
 
     def energy_of(self, indices: Sequence[int] | Array) -> Array:
-        """Return the teacher's energies of some structures, shape (n,), eV; unlike :attr:`energy`, none is kept.
+        """Return the teacher's energies of some structures, shape (n,), eV; unlike :attr:`energy`, they are not cached.
 
         Parameters
         ----------
         indices
-            Which structures, shape (n,), no unit.
+            Indices of the structures, shape (n,).
 
         Raises
         ------
         InputError
-            The set is not labelled, or one of the energies is not finite.
+            The set is not labelled, or an energy is not finite.
         """
         self._labels("energy")
         return self._sound_rows("energy", self._checked(indices))
 
     @cached_property
     def elements(self) -> tuple[int, ...]:
-        """Atomic numbers that occur, rising."""
+        """Atomic numbers that occur, ascending."""
         found: set[int] = set()
         for start, stop in self.blocks():
             found.update(np.unique(self._file["atomic_numbers"][self.offsets[start] : self.offsets[stop]]).tolist())
@@ -176,7 +176,7 @@ class Dataset:
 
     @property
     def teacher(self) -> dict[str, Any]:
-        """Who labelled it: name, method, package, version, sha256 of the weights, licence."""
+        """The teacher that labelled it: name, method, package, version, sha256 of the weights, licence."""
         return self._json("teacher")
 
     @property
@@ -199,12 +199,12 @@ class Dataset:
         return self._file[name]
 
     def indices(self, split: str | None = None) -> npt.NDArray[np.int64]:
-        """Return the structures of a split, shape (n,), no unit, rising; all of them if None.
+        """Return the structures of a split, shape (n,), ascending; all of them if None.
 
         Raises
         ------
         InputError
-            Unknown split, or the file has none.
+            The split is unknown, or the file has no splits.
         """
         if split is None:
             return np.arange(len(self))
@@ -224,12 +224,12 @@ class Dataset:
             start = stop
 
     def structure(self, k: int) -> LabelledStructure:
-        """Return one structure with all that is known of it."""
+        """Return one structure with all its labels."""
         (only,) = self.structures([k])
         return only
 
     def structures(self, indices: Iterable[int] | None = None) -> Iterator[LabelledStructure]:
-        """Yield structures in the order asked for (all by default), read in blocks of bounded memory."""
+        """Yield structures in the given order (all by default), read in blocks of bounded memory."""
         if indices is None:
             for start, stop in self.blocks():
                 yield from self._build(np.arange(start, stop))
@@ -240,7 +240,7 @@ class Dataset:
 
     def _build(self, indices: npt.NDArray[np.int64]) -> Iterator[LabelledStructure]:
         rows = {
-            # A damaged label may be read, to be made anew; a code that names nothing may not.
+            # A damaged label may be read, to be computed again; an invalid code may not.
             name: self._rows(name, indices)
             if column.dtype in (np.float32, np.float64)
             else self._sound_rows(name, indices)
@@ -272,19 +272,19 @@ class Dataset:
     def read(self, indices: Sequence[int] | Array, dtype: torch.dtype = torch.float32) -> LabelledBatch:
         """Return structures with their labels as tensors on the CPU, in the order of ``indices``.
 
-        Rising indices that lie together are read in one go; scattered ones cost a chunk of decompression each.
+        Ascending indices close together are read at once; scattered ones cost decompressing a chunk each.
 
         Parameters
         ----------
         indices
-            Which structures, shape (n_systems,), no unit.
+            Indices of the structures, shape (n_systems,).
         dtype
-            Of every floating tensor but the energy.
+            Type of every floating-point tensor except the energy.
 
         Raises
         ------
         InputError
-            An index outside the set, no index at all, a set without labels, or values that cannot be right, such as a
+            An index is outside the set, no index is given, the set has no labels, or a value is invalid, such as a
             label that is not finite; the message names the data set and the structure.
         """
         wanted = self._checked(indices)
@@ -325,18 +325,18 @@ class Dataset:
 
     @property
     def hessian_rows_per_structure(self) -> npt.NDArray[np.int64]:
-        """Rows of the Hessian of each structure, shape (n_structures,), no unit."""
+        """Number of rows of the Hessian of each structure, shape (n_structures,)."""
         return self._hessian.rows_per_structure if self.has("hessian") else np.zeros(len(self), dtype=np.int64)
 
     def hessian_rows(self, indices: Sequence[int] | Array, dtype: torch.dtype = torch.float32) -> HessianRows:
-        """Return the rows of the Hessians of some structures, ``system`` counting these; none where there are none.
+        """Return the rows of the Hessians of some structures; ``system`` is an index into these.
 
         Parameters
         ----------
         indices
-            Which structures, shape (n_systems,), no unit.
+            Indices of the structures, shape (n_systems,).
         dtype
-            Of directions and products.
+            Type of directions and products.
 
         Raises
         ------
@@ -353,10 +353,10 @@ class Dataset:
     def _checked(self, indices: Sequence[int] | Array) -> npt.NDArray[np.int64]:
         wanted = np.asarray(indices)
         if wanted.ndim != 1 or len(wanted) == 0 or not np.issubdtype(wanted.dtype, np.integer):
-            raise InputError(f"indices must be a list of at least one whole number, got {indices!r}")
+            raise InputError(f"indices must be a list of at least one integer, got {indices!r}")
         if wanted.min() < 0 or wanted.max() >= len(self):
             raise InputError(
-                f"{self.path} has structures 0 to {len(self) - 1}, asked for {wanted.min()} to {wanted.max()}"
+                f"{self.path} has structures 0 to {len(self) - 1}, got indices {wanted.min()} to {wanted.max()}"
             )
         return wanted.astype(np.int64)
 
@@ -370,7 +370,7 @@ class Dataset:
         return rows
 
     def validate(self) -> None:
-        """Read everything and check every value; the layout itself is checked when the file is opened.
+        """Read and check every value; the layout is checked when the file is opened.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The settings of a generated data set: which kinds of geometry, how many, how far."""
+"""The settings of a generated data set: kinds of geometry, their numbers and displacements."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SOLVENTS = (
     "O", "CO", "CCO", "CC(C)O", "CC#N", "CC(C)=O", "CS(C)=O", "CN(C)C=O", "C1CCOC1", "CCOCC", "CCOC(C)=O", "ClCCl",
     "ClC(Cl)Cl", "c1ccccc1", "Cc1ccccc1", "c1ccncc1", "CC(=O)O", "C1COCCO1", "CCCCCC", "C1CCCCC1", "NC=O", "OCCO",
 )  # fmt: skip
-"""What clusters of a solvent are made of by default."""
+"""Solvents of clusters by default."""
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """The strategies and their settings; each is a table that can be switched on and off."""
+    """The strategies and their settings; each is a table that can be enabled and disabled."""
 
     minimum: Minimum = field(default_factory=Minimum)
     rattle: Rattle = field(default_factory=Rattle)
@@ -48,39 +48,28 @@ class Kinds:
     collision: Collision = field(default_factory=Collision)
 
     def enabled(self) -> list[Strategy]:
-        """Return the strategies that are switched on."""
+        """Return the enabled strategies."""
         return [strategy for entry in fields(self) if (strategy := getattr(self, entry.name)).enabled]
 
 
 @dataclass(frozen=True)
 class GenerateConfig(LabelSettings):
-    """How a data set is generated; see :class:`~mlff_core.data.label_settings.LabelSettings` for the labels.
-
-    Parameters
-    ----------
-    seed
-        The same seed gives the same structures, on however many processes.
-    conformers
-        For each SMILES.
-    batch_molecules
-        Molecules kept in one file until the end: what a killed run loses.
-    max_atoms
-        Larger starts are left out; 0 keeps all.
-    clash
-        Geometries with a distance below this times the sum of the covalent radii are left out.
-    solvents
-        SMILES of which clusters are made.
-    kinds
-        The strategies.
-    """
+    """Settings of a generated data set; see :class:`~mlff_core.data.label_settings.LabelSettings` for the labels."""
 
     seed: int = 0
+    """The same seed gives the same structures, on any number of processes."""
     conformers: int = 2
+    """Conformers for each SMILES."""
     batch_molecules: int = 8
+    """Molecules kept in one file until the end: the most that a killed run loses."""
     max_atoms: int = 0
+    """Larger starts are left out; 0 keeps all."""
     clash: float = 0.65
+    """Geometries with a distance below this times the sum of the covalent radii are left out."""
     solvents: tuple[str, ...] = SOLVENTS
+    """SMILES of the solvents of clusters."""
     kinds: Kinds = field(default_factory=Kinds)
+    """The strategies."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,4 +81,4 @@ class GenerateConfig(LabelSettings):
         if not 0 <= self.clash < 1:
             raise InputError(f"clash must lie in 0…1 (times the sum of the covalent radii), got {self.clash:g}")
         if not self.kinds.enabled():
-            raise InputError(f"no kind of geometry is switched on; there are {', '.join(STRATEGIES)}")
+            raise InputError(f"at least one kind of geometry must be enabled; there are {', '.join(STRATEGIES)}")

@@ -1,4 +1,4 @@
-"""A run over batches from start to finished data set: resumed, watched, merged."""
+"""A run over batches that makes a data set: it is resumed, reports progress and joins the batches."""
 
 from __future__ import annotations
 
@@ -22,102 +22,73 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
-
-    Parameters
-    ----------
-    n_done, n_batches
-        Batches, those of an earlier run that was killed included.
-    n_resumed
-        Batches that were there already.
-    n_structures
-        Structures so far.
-    n_failed_inputs, n_inputs
-        Inputs of which something was skipped, and all so far.
-    """
+    """Progress of a run."""
 
     n_done: int
     n_batches: int
+    """Number of batches, including those of an earlier run that was killed."""
     n_resumed: int
+    """Batches that were done already."""
     n_structures: int
+    """Structures so far."""
     n_failed_inputs: int
     n_inputs: int
+    """Inputs that failed in whole or in part, and all inputs so far."""
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run made.
-
-    Parameters
-    ----------
-    path
-        The data set.
-    n_structures
-        In it.
-    n_inputs, n_failed_inputs
-        Molecules or frames, and those of which something was skipped.
-    n_resumed, n_batches
-        Batches taken over from a run that was killed, and all.
-    dropped
-        How many geometries each rule left out.
-    skipped
-        The file that says what was skipped and why; None if nothing was.
-    """
+    """Result of a run."""
 
     path: Path
+    """The data set."""
     n_structures: int
+    """Number of structures in it."""
     n_inputs: int
     n_failed_inputs: int
+    """Molecules or frames, and those that failed in whole or in part."""
     n_resumed: int
     n_batches: int
+    """Batches reused from a run that was killed, and all batches."""
     dropped: Mapping[str, int]
+    """Number of geometries that each rule left out."""
     skipped: Path | None
+    """The file that lists failures and their reasons; None if there were none."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a run computes and where it puts it.
-
-    Parameters
-    ----------
-    task
-        The work, in batches.
-    n_batches, n_inputs
-        How many there are.
-    output
-        The data set file.
-    identity
-        What decides the result (settings, input's hash, teacher), JSON; a run goes on only where it is the same.
-    max_failed_share
-        The run stops when more than this share of its inputs has failed.
-    teacher, created, license
-        For the file's attributes.
-    smiles
-        One for each molecule; None to gather them from the structures.
-    kinds
-        Names in the order of their codes; those that do not occur are left out, others follow.
-    """
+    """The work of a run and its output."""
 
     task: Task
+    """The work, in batches."""
     n_batches: int
     n_inputs: int
+    """Numbers of batches and of inputs."""
     output: Path
+    """The data set file."""
     identity: Mapping[str, Any]
+    """Everything that determines the result (settings, hash of the input, teacher), JSON; a run is resumed only if it
+    is the same."""
     max_failed_share: float
+    """The run stops when more than this share of its inputs has failed."""
     teacher: Mapping[str, Any]
     created: Mapping[str, Any]
     license: str = ""
+    """Attributes of the file."""
     smiles: Sequence[str] | None = None
+    """One SMILES per molecule; None to gather them from the structures."""
     kinds: Sequence[str] = ()
+    """Names in the order of their codes; names that do not occur are left out, others are appended."""
 
     @property
     def folder(self) -> Path:
-        """Where batches are kept until the data set is whole."""
+        """Folder of the batches until the data set is complete."""
         return self.output.with_name(f"{self.output.name}.parts")
 
     @property
     def skipped(self) -> Path:
-        """Where it is written what was skipped."""
+        """File that lists the failures."""
         return self.output.with_name(f"{self.output.name}.skipped.jsonl")
 
 
@@ -139,17 +110,17 @@ def make_job(
     Parameters
     ----------
     command
-        Its name, for the file's attributes.
+        Name of the command, for the file's attributes.
     task
         The work, in batches.
     settings
-        All of them decide the result but the share of failures that is allowed.
+        Settings; all of them determine the result except the allowed share of failures.
     source, output
-        Files.
+        Paths of the files.
     teacher
-        Who labels; None where nobody does.
+        The teacher that labels; None for geometries without labels.
     n_inputs, n_per_batch
-        Inputs, and those of one batch.
+        Number of inputs, and of those in one batch.
     smiles, kinds
         See :class:`Job`.
     """
@@ -189,7 +160,7 @@ def run_job(
     Raises
     ------
     InputError
-        The output is there already and is another run's, too many inputs failed, or nothing came out.
+        The output exists and belongs to another run, too many inputs failed, or no structure was made.
     """
     identity = {**job.identity, "n_inputs": job.n_inputs}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -214,8 +185,8 @@ def run_job(
         tally.check(shards)
     n_failures = shards.write_failures(job.skipped, job.n_batches)
     if tally.n_structures == 0:
-        reasons = _words(shards.common_reasons(job.n_batches)) or f"left out: {dict(tally.dropped)}"
-        raise InputError(f"no structure came out of {job.n_inputs} inputs: {reasons}")
+        reasons = _joined(shards.common_reasons(job.n_batches)) or f"left out: {dict(tally.dropped)}"
+        raise InputError(f"no structure was made from {job.n_inputs} inputs: {reasons}")
     present = shards.kinds(job.n_batches)
     write_dataset(
         job.output,
@@ -233,10 +204,10 @@ def run_job(
         license=job.license,
     )
     with Dataset(job.output) as written:
-        # The batches go only once what was counted is what can be read.
+        # The batches are removed only when the data set holds as many structures as were counted.
         if len(written) != tally.n_structures:
             raise InputError(
-                f"{job.output} holds {len(written)} structures instead of {tally.n_structures}; remove it and run "
+                f"{job.output} must hold {tally.n_structures} structures, holds {len(written)}; remove it and run "
                 f"again: the batches are kept in {job.folder}"
             )
     shards.remove()
@@ -266,8 +237,8 @@ class _Tally:
             raise InputError(
                 f"{self.n_failed} of {self.n_inputs} inputs so far failed, more than the {self.job.max_failed_share:g} "
                 f"of all {self.job.n_inputs} that max_failed_share allows: "
-                f"{_words(shards.common_reasons(self.job.n_batches))}. Each is listed in {self.job.skipped}; mend the "
-                "input, or raise max_failed_share and run again: it goes on from here"
+                f"{_joined(shards.common_reasons(self.job.n_batches))}. All are listed in {self.job.skipped}; correct "
+                "the input, or raise max_failed_share and run again: the run continues from here"
             )
 
     def progress(self) -> Progress:
@@ -289,12 +260,12 @@ class _Tally:
 
 
 def _finished_earlier(job: Job, digest: str) -> RunReport:
-    """Return the report of a run that was done before, killed at the very end perhaps."""
+    """Return the report of a run that was finished before, perhaps killed at the very end."""
     with Dataset(job.output) as dataset:
         if dataset.created.get("run") != digest:
             raise InputError(
-                f"{job.output} is there already and was made with other settings; "
-                "give another name, or remove it to make it anew"
+                f"{job.output} exists already and was made with other settings; "
+                "give another name, or remove it to make it again"
             )
         n_structures, created = len(dataset), dataset.created
     if job.folder.exists():
@@ -311,5 +282,5 @@ def _finished_earlier(job: Job, digest: str) -> RunReport:
     )
 
 
-def _words(reasons: Sequence[tuple[str, int]]) -> str:
+def _joined(reasons: Sequence[tuple[str, int]]) -> str:
     return "; ".join(f"{reason} ({count}×)" for reason, count in reasons)

@@ -1,7 +1,7 @@
-"""Long work in batches that survives being killed: one file a batch, each there whole or not at all.
+"""Long work in batches that can be killed and resumed: one file per batch, each complete or absent.
 
-A batch is done when its ``.json`` is there, which is written after its ``.h5``; both get their names by rename. A run
-that is killed loses the batches it was working on and nothing else, and one begun again goes on after those it finds.
+A batch is done when its ``.json`` exists, which is written after its ``.h5``; both get their names by rename. A run
+that is killed loses only the batches it was working on, and a run started again continues after those it finds.
 """
 
 from __future__ import annotations
@@ -23,52 +23,36 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that was skipped, and why.
-
-    Parameters
-    ----------
-    source
-        Which input: file and line, or frame.
-    kind
-        The kind of geometry that failed; empty where the input itself did.
-    reason
-        In words.
-    count
-        How many geometries of this input and kind it took.
-    """
+    """A failure and its reason."""
 
     source: str
+    """The input: file and line, or frame."""
     kind: str
+    """The kind of geometry that failed; empty where the input itself did."""
     reason: str
+    """Text of the error."""
     count: int = 1
+    """Number of geometries of this input and kind that are missing."""
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What one batch gave.
-
-    Parameters
-    ----------
-    structures
-        In the order of the data set.
-    n_inputs, n_failed_inputs
-        Molecules or frames it was asked for, and those of which something was skipped.
-    failures
-        What was skipped.
-    dropped
-        How many geometries a rule left out (clash, force ceiling …); not failures.
-    """
+    """Result of one batch."""
 
     structures: Sequence[LabelledStructure]
+    """Structures in the order of the data set."""
     n_inputs: int
     n_failed_inputs: int
+    """Molecules or frames of the batch, and those that failed in whole or in part."""
     failures: Sequence[Failure] = ()
+    """The failures."""
     dropped: Mapping[str, int] = field(default_factory=dict)
+    """Number of geometries that each rule left out (clash, largest force …); not failures."""
 
 
 @dataclass(frozen=True)
 class BatchRecord:
-    """What is kept of a batch beside its structures; JSON."""
+    """Numbers and failures of a batch, kept as JSON beside its structures."""
 
     n_structures: int
     n_inputs: int
@@ -83,9 +67,9 @@ class Shards:
     Parameters
     ----------
     folder
-        Made if it is not there.
+        Path; made if it does not exist.
     job
-        What the run computes, JSON; batches made for another job are refused.
+        Description of the run's work, JSON; batches made for another job are an error.
 
     Raises
     ------
@@ -105,13 +89,13 @@ class Shards:
             if different:
                 raise InputError(
                     f"{folder} holds the batches of a run with another {', '.join(different)}; "
-                    "go on with the settings of that run, or remove the folder to start afresh"
+                    "continue with the settings of that run, or remove the folder to start again"
                 )
         else:
             _write_text(path, json.dumps(wanted, indent=1))
 
     def record(self, k: int) -> BatchRecord | None:
-        """Return what is known of batch k, None if it is not done."""
+        """Return the record of batch k, None if it is not done."""
         return kept(self.folder, k)
 
     def structures(self, n_batches: int) -> Iterator[LabelledStructure]:
@@ -120,22 +104,22 @@ class Shards:
         Raises
         ------
         InputError
-            A batch is missing, or holds another number of structures than was noted when it was kept.
+            A batch is missing, or holds another number of structures than its record says.
         """
         for k in range(n_batches):
             record, path = self.record(k), self._path(k, "h5")
             n_kept = 0 if record is None else record.n_structures
             if record is None or (n_kept and not path.exists()):
-                raise InputError(f"batch {k} of {n_batches} is missing in {self.folder}; run again to make it anew")
+                raise InputError(f"batch {k} of {n_batches} is missing in {self.folder}; run again to make it again")
             if n_kept:
                 with Dataset(path) as shard:
                     if len(shard) != n_kept:
                         raise InputError(
-                            f"{path} holds {len(shard)} structures instead of {n_kept}; remove it and its .json, and "
-                            "run again to make it anew"
+                            f"{path} must hold {n_kept} structures, holds {len(shard)}; remove it and its .json, and "
+                            "run again to make it again"
                         )
                     for structure in shard.structures():
-                        # Numbers of molecules begin anew in each batch where they come from SMILES.
+                        # Numbers of molecules begin at 0 in each batch where they come from SMILES.
                         yield replace(structure, molecule_id=None) if structure.smiles else structure
 
     def kinds(self, n_batches: int) -> list[str]:
@@ -149,13 +133,13 @@ class Shards:
         return list(found)
 
     def failures(self, n_batches: int) -> Iterator[dict[str, Any]]:
-        """Yield what was skipped, in order."""
+        """Yield the failures, in order."""
         for k in range(n_batches):
             if (record := self.record(k)) is not None:
                 yield from record.failures
 
     def write_failures(self, path: Path, n_batches: int) -> int:
-        """Write what was skipped, a JSON object a line, and return how many there were; no file for none."""
+        """Write the failures, one JSON object per line, and return their number; no file if there are none."""
         lines = [json.dumps(failure, ensure_ascii=False) for failure in self.failures(n_batches)]
         if lines:
             _write_text(path, "\n".join(lines) + "\n")
@@ -164,7 +148,7 @@ class Shards:
         return len(lines)
 
     def common_reasons(self, n_batches: int, n: int = 3) -> list[tuple[str, int]]:
-        """Return the most frequent reasons and how often each was met."""
+        """Return the most frequent reasons and how often each occurred."""
         counts: Counter[str] = Counter()
         for failure in self.failures(n_batches):
             counts[failure["reason"]] += failure["count"]
@@ -187,7 +171,7 @@ def kept(folder: Path, k: int) -> BatchRecord | None:
 
 
 def commit(folder: Path, k: int, result: BatchResult) -> BatchRecord:
-    """Keep a batch that is done, from whatever process."""
+    """Save a batch that is done; called in any process."""
     record = BatchRecord(
         n_structures=len(result.structures),
         n_inputs=result.n_inputs,

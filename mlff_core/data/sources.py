@@ -24,7 +24,7 @@ SMILES_ENDINGS = (".smi", ".smiles", ".txt", ".csv", ".ism")
 
 
 class Source(ABC):
-    """Numbered inputs, each of which gives structures to start from. Picklable: what was read is read again."""
+    """Numbered inputs that give structures to start from; picklable, the file is read again in another process."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class Source(ABC):
 
     @abstractmethod
     def name(self, k: int) -> str:
-        """Return where input k stands, for messages."""
+        """Return the position of input k in its file, for messages."""
 
     @abstractmethod
     def starts(self, k: int, n_conformers: int, seed: int) -> list[LabelledStructure]:
@@ -41,31 +41,31 @@ class Source(ABC):
         Raises
         ------
         InputError
-            It gives none; the message says why.
+            It gives none; the message has the reason.
         """
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields alone, without what was cached."""
+        """Return the fields without cached values."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_cached")}
 
 
 def open_source(path: str | Path, folder: Path, limit: int | None = None) -> Source:
-    """Return the inputs of a file, told by its ending.
+    """Return the inputs of a file; its ending decides the format.
 
     Parameters
     ----------
     path
-        SMILES (``.smi``, ``.smiles``, ``.txt``, ``.csv``, one a line), ``.sdf``, either ``.gz`` too, a data set, or any
-        structure file that ASE reads.
+        SMILES (``.smi``, ``.smiles``, ``.txt``, ``.csv``, one per line), ``.sdf``, both also as ``.gz``, a data set, or
+        any structure file that ASE reads.
     folder
-        Where structures of other formats are copied as a data set.
+        Folder in which structures of other formats are converted to a data set.
     limit
         Use the first inputs only.
 
     Raises
     ------
     InputError
-        The file is missing, or holds nothing.
+        The file is missing or empty.
     """
     path = Path(path)
     if not path.is_file():
@@ -80,13 +80,13 @@ def open_source(path: str | Path, folder: Path, limit: int | None = None) -> Sou
     else:
         source = Structures(as_dataset(path, folder), path.name, limit)
     if len(source) == 0:
-        raise InputError(f"{path} holds no molecules; give one a line")
+        raise InputError(f"{path} holds no molecules; give one per line")
     return source
 
 
 @dataclass(frozen=True)
 class SmilesFile(Source):
-    """A SMILES a line, a name after it; in a ``.csv``, the column called SMILES."""
+    """One SMILES per line, then a name; in a ``.csv``, the column called SMILES."""
 
     path: Path
     limit: int | None = None
@@ -149,7 +149,7 @@ class SdfFile(Source):
         with rdBase.BlockLogs():
             molecule = chem.MolFromMolBlock(self._cached[k], removeHs=False)
         if molecule is None:
-            raise InputError("no molecule that RDKit can read")
+            raise InputError("RDKit cannot read this molecule; correct or remove its entry")
         if molecule.GetNumConformers() and molecule.GetConformer().Is3D():
             molecule = chem.AddHs(molecule, addCoords=True)
             smiles = chem.MolToSmiles(chem.RemoveHs(molecule))
@@ -178,5 +178,5 @@ class Structures(Source):
 
 
 def seed_of(*parts: int) -> int:
-    """Return one seed out of several numbers."""
+    """Return one seed made of several numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])

@@ -38,7 +38,7 @@ def split_dataset(
     by
         ``"molecule"``, or ``"scaffold"`` (G. W. Bemis, M. A. Murcko, J. Med. Chem. 39, 2887 (1996),
         doi:10.1021/jm9602928: rings and what links them; a molecule without rings is its own scaffold). A pair or a
-        cluster goes with its largest molecule.
+        cluster belongs to the group of its largest molecule.
     validation, test
         Shares of the structures.
     seed
@@ -47,7 +47,8 @@ def split_dataset(
     Raises
     ------
     InputError
-        Impossible shares, no SMILES where scaffolds are asked for, or too few molecules for three parts.
+        The shares are impossible, scaffolds need SMILES that are missing, or there are too few molecules for three
+        parts.
     MissingDependencyError
         Scaffolds need RDKit.
     """
@@ -69,20 +70,20 @@ def split_dataset(
 
 
 def groups(molecule_id: Array, smiles: Sequence[str] | None, by: str) -> Array:
-    """Return the group of each structure, shape (n_structures,), no unit, none of which a split may tear.
+    """Return the group of each structure, shape (n_structures,); a split keeps groups whole.
 
     Parameters
     ----------
     molecule_id
-        Of each structure, shape (n_structures,), no unit.
+        Molecule of each structure, shape (n_structures,).
     smiles
-        One for each molecule, or None.
+        One SMILES per molecule, or None.
     by
         ``"molecule"`` or ``"scaffold"``.
     """
     if smiles is None:
         if by == "scaffold":
-            raise InputError("a split by scaffold needs SMILES in the data set; split it by molecule")
+            raise InputError("a split by scaffold needs SMILES, which the data set does not have; split it by molecule")
         return np.unique(molecule_id, return_inverse=True)[1]
     keys: dict[str, int] = {}
     of_molecule = np.full(len(smiles), -1, dtype=np.int64)
@@ -90,13 +91,13 @@ def groups(molecule_id: Array, smiles: Sequence[str] | None, by: str) -> Array:
         largest = max(smiles[molecule].split("."), key=lambda part: (len(part), part))
         if by == "scaffold":
             largest = scaffold(largest)
-        # A molecule without SMILES stands for itself.
+        # A molecule without SMILES is its own group.
         of_molecule[molecule] = keys.setdefault(largest or f"#{molecule}", len(keys))
     return np.asarray(of_molecule[molecule_id])
 
 
 def scaffold(smiles: str) -> str:
-    """Return the SMILES of the rings of a molecule and what links them; of the whole molecule where it has no ring.
+    """Return the SMILES of a molecule's rings and the chains that link them; of the whole molecule if it has no ring.
 
     Raises
     ------
@@ -118,14 +119,14 @@ def scaffold(smiles: str) -> str:
 
 
 def assign(group: Array, validation: float, test: float, seed: int) -> Array:
-    """Return the split code of each structure, shape (n_structures,), uint8, no unit.
+    """Return the split code of each structure, shape (n_structures,), uint8.
 
     Groups are drawn in random order; the test part is filled first, then validation, each up to its share.
 
     Raises
     ------
     InputError
-        A part that was asked for stays empty, or nothing is left for training.
+        A part with a share above 0 stays empty, or nothing is left for training.
     """
     sizes = np.bincount(group)
     order = np.random.default_rng(seed).permutation(len(sizes))
@@ -133,7 +134,7 @@ def assign(group: Array, validation: float, test: float, seed: int) -> Array:
     for code, share in ((2, test), (1, validation)):
         wanted, filled = share * len(group), 0
         for g in order:
-            # The first group always, then those that do not overshoot by more than they undershoot.
+            # The first group always, then those that bring the part closer to its share.
             if of_group[g] == 0 and sizes[g] and (filled == 0 or filled + sizes[g] / 2 <= wanted) and filled < wanted:
                 of_group[g] = code
                 filled += int(sizes[g])

@@ -1,8 +1,8 @@
-"""An open HDF5 file, read with distrust.
+"""Safe reading of an HDF5 file that may be damaged or hostile.
 
-A data set stands alone: what a file links to, stores outside itself or computes from other files is refused. Declared
-sizes are compared with the bytes that are stored before anything is allocated, and whatever the HDF5 library meets in
-a damaged file comes out as one line.
+A data set is one file: links, external storage and virtual data sets are errors. Declared
+sizes are compared with the stored bytes before anything is allocated, and any error of the HDF5 library in
+a damaged file becomes a message of one line.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from mlff_core.data.structure import Array
 from mlff_core.errors import InputError
 
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
-"""What data sets may be stored with: none loads code, or inflates bytes more than :data:`MAX_INFLATION` times."""
+"""Allowed filters: none loads code, or expands bytes more than :data:`MAX_INFLATION` times."""
 
 MAX_INFLATION = 1100
-"""Deflate makes at most 1032 bytes of one."""
+"""Deflate expands one byte to at most 1032."""
 
 SLACK = 1 << 16
-"""Bytes that a data set may have in any case."""
+"""Size that a data set may always have, bytes."""
 
 MAX_CHUNK_BYTES = 1 << 28
-"""A chunk is read as a whole, however little of it is wanted."""
+"""Largest chunk: it is always read as a whole."""
 
 
 class StoredColumn:
@@ -39,11 +39,11 @@ class StoredColumn:
     Parameters
     ----------
     dataset
-        As h5py has it.
+        The object of h5py.
     name
-        For messages.
+        Name for messages.
     path
-        Of the file.
+        Path of the file.
     """
 
     def __init__(self, dataset: Any, name: str, path: Path) -> None:
@@ -57,26 +57,26 @@ class StoredColumn:
         dataset = self._dataset
         if dataset.is_virtual or dataset.external:
             raise InputError(
-                f"{self._what}: its values lie in other files, which a data set must not read; copy them in"
+                f"{self._what}: its values are in other files, which a data set must not read; copy them into this file"
             )
         properties = dataset.id.get_create_plist()
         filters = [properties.get_filter(k)[0] for k in range(properties.get_nfilters())]
         if len(set(filters)) < len(filters) or not set(filters) <= set(FILTERS):
             raise InputError(
-                f"{self._what}: its filters must be among {', '.join(FILTERS.values())}, each once, got numbers "
+                f"{self._what}: its filters must be among {', '.join(FILTERS.values())}, each once, got filters "
                 f"{', '.join(map(str, filters))}; write it with gzip"
             )
         if dataset.chunks and int(np.prod(dataset.chunks, dtype=object)) * self.dtype.itemsize > MAX_CHUNK_BYTES:
             raise InputError(f"{self._what}: its chunks must be smaller than {MAX_CHUNK_BYTES >> 20} MiB")
         column = COLUMNS.get(name)
         if column is not None and column.default is not None:
-            return  # rows that have the default need not be stored; their number is that of the others
+            return  # rows with the default value need not be stored; their number is that of the others
         declared = int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
         stored = min(dataset.id.get_storage_size(), file_bytes)
         if declared > MAX_INFLATION * stored + SLACK:
             raise InputError(
-                f"{self._what}: says that it has shape {self.shape}, of which only {stored} bytes are stored; the file "
-                "is damaged: copy or make it anew"
+                f"{self._what}: has shape {self.shape}, but only {stored} bytes are stored; the file "
+                "is damaged: copy or make it again"
             )
 
     @property
@@ -108,11 +108,11 @@ class StoredGroup:
     Parameters
     ----------
     group
-        As h5py has it.
+        The object of h5py.
     path
-        Of the file.
+        Path of the file.
     prefix
-        Where the group lies in it.
+        Path of the group in the file.
     """
 
     def __init__(self, group: Any, path: Path, prefix: str = "") -> None:
@@ -124,7 +124,7 @@ class StoredGroup:
             return bool(self._group.id.links.exists(name.encode()))
 
     def __getitem__(self, name: str) -> Any:
-        """Return a :class:`StoredColumn`, or a :class:`StoredGroup` where that is what lies there."""
+        """Return a :class:`StoredColumn`, or a :class:`StoredGroup` if it is a group."""
         if name not in self._members:
             self._members[name] = self._open(name)
         return self._members[name]
@@ -134,7 +134,7 @@ class StoredGroup:
         with readable(f"{self._path}: {full!r}"):
             if self._group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
                 raise InputError(
-                    f"{self._path}: {full!r} is a link, which a data set must not hold; copy what it names"
+                    f"{self._path}: {full!r} is a link, which a data set must not hold; copy its target into this file"
                 )
             member = self._group[name]
         wanted: type = h5py.Group if full == "hessian" else h5py.Dataset
@@ -153,12 +153,12 @@ class StoredGroup:
         return value.item() if isinstance(value, np.generic) else value
 
     def json(self, name: str) -> Any:
-        """Return what an attribute says in JSON, None if there is no such attribute.
+        """Return the value of a JSON attribute, None if there is no such attribute.
 
         Raises
         ------
         InputError
-            It is no JSON.
+            It is not JSON.
         """
         value = self.attribute(name)
         if value is None:
@@ -179,24 +179,24 @@ def open_stored(path: Path) -> StoredGroup:
     Raises
     ------
     InputError
-        It is no HDF5, or cut short.
+        It is not HDF5, or truncated.
     """
     try:
         return StoredGroup(h5py.File(path, "r", locking="best-effort"), path)
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be opened as HDF5: {_first_line(error)}; it may be cut short: write or copy it anew"
+            f"{path} cannot be opened as HDF5: {_first_line(error)}; it may be truncated: write or copy it again"
         ) from error
 
 
 @contextlib.contextmanager
 def readable(what: str) -> Iterator[None]:
-    """Turn whatever h5py raises on damaged bytes into one line.
+    """Turn any error of h5py on damaged bytes into a message of one line.
 
     Raises
     ------
     InputError
-        Says what cannot be read.
+        Names what cannot be read.
     """
     try:
         yield
@@ -204,7 +204,7 @@ def readable(what: str) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise InputError(
-            f"{what}: cannot be read: {_first_line(error)}; the file is damaged: copy or make it anew"
+            f"{what}: cannot be read: {_first_line(error)}; the file is damaged: copy or make it again"
         ) from error
 
 

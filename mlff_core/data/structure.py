@@ -1,4 +1,4 @@
-"""A labelled structure, and many of them as tensors."""
+"""A labelled structure, and batches of them as tensors."""
 
 from __future__ import annotations
 
@@ -21,42 +21,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class LabelledStructure:
-    """One geometry, how it was made, and what the teacher says of it.
-
-    Parameters
-    ----------
-    atomic_numbers
-        Proton numbers, shape (n_atoms,), no unit.
-    positions
-        Shape (n_atoms, 3), Å.
-    energy
-        eV; None while not labelled.
-    forces
-        Shape (n_atoms, 3), eV/Å; None while not labelled.
-    cell
-        Shape (3, 3), Å, rows are lattice vectors; None for no cell.
-    pbc
-        Periodic along each lattice vector, shape (3,), bool, no unit; None for not periodic.
-    stress
-        Shape (3, 3), eV/Å³, positive under tension.
-    charge
-        Total charge, e.
-    spin_multiplicity
-        2S + 1.
-    weight
-        Weight of the structure in a loss, no unit.
-    atom_energies
-        Shape (n_atoms,), eV.
-    hessian_direction, hessian_product
-        Directions v and the rows H·v of the Hessian, shape (n_rows, n_atoms, 3), no unit and eV/Å²; None for no rows.
-    molecule_id
-        Structures of one molecule share it; None where each structure is its own.
-    kind
-        How the geometry was made, such as ``"rattle"``.
-    smiles
-        Of the molecule, ``A.B`` for a pair.
-    split
-        ``"train"``, ``"validation"``, ``"test"`` or None.
+    """One geometry, how it was made, and the teacher's labels.
 
     Raises
     ------
@@ -65,22 +30,39 @@ class LabelledStructure:
     """
 
     atomic_numbers: Array
+    """Proton numbers, shape (n_atoms,)."""
     positions: Array
+    """Shape (n_atoms, 3), Å."""
     energy: float | None = None
+    """eV; None while not labelled."""
     forces: Array | None = None
+    """Shape (n_atoms, 3), eV/Å; None while not labelled."""
     cell: Array | None = None
+    """Shape (3, 3), Å, rows are lattice vectors; None for no cell."""
     pbc: Array | None = None
+    """Periodic along each lattice vector, shape (3,), bool; None for not periodic."""
     stress: Array | None = None
+    """Shape (3, 3), eV/Å³, positive under tension."""
     charge: int = 0
+    """Total charge, e."""
     spin_multiplicity: int = 1
+    """2S + 1."""
     weight: float = 1.0
+    """Weight of the structure in a loss."""
     atom_energies: Array | None = None
+    """Shape (n_atoms,), eV."""
     hessian_direction: Array | None = None
     hessian_product: Array | None = None
+    """Directions v and the rows H·v of the Hessian, shape (n_rows, n_atoms, 3), v dimensionless and H·v in eV/Å²; None
+    for no rows."""
     molecule_id: int | None = None
+    """The same for all structures of a molecule; None where each structure is a molecule of its own."""
     kind: str = "given"
+    """How the geometry was made, such as ``"rattle"``."""
     smiles: str | None = None
+    """SMILES of the molecule, ``A.B`` for a pair."""
     split: str | None = None
+    """``"train"``, ``"validation"``, ``"test"`` or None."""
 
     def __post_init__(self) -> None:
         n_atoms = len(self.atomic_numbers)
@@ -120,36 +102,24 @@ class LabelledStructure:
 
 @dataclass(frozen=True, eq=False)
 class LabelledBatch:
-    """Structures of a data set with their labels, as tensors.
-
-    Parameters
-    ----------
-    batch
-        The structures.
-    energy
-        Shape (n_systems,), eV, float64.
-    forces
-        Shape (n_atoms, 3), eV/Å.
-    index
-        Where each structure stands in the data set, shape (n_systems,), int64, no unit.
-    stress
-        Shape (n_systems, 3, 3), eV/Å³; None where the data set has none. Zero for structures with no periodic cell.
-    weight
-        Weight of each structure in a loss, shape (n_systems,), no unit; None where all weigh 1.
-    atom_energies
-        Shape (n_atoms,), eV; None where the data set has none.
-    hessian
-        Rows of Hessians of some of the structures; None where the data set has none.
-    """
+    """Structures of a data set with their labels, as tensors."""
 
     batch: AtomicBatch
+    """The structures."""
     energy: Tensor
+    """Shape (n_systems,), eV, float64."""
     forces: Tensor
+    """Shape (n_atoms, 3), eV/Å."""
     index: Tensor
+    """Index of each structure in the data set, shape (n_systems,), int64."""
     stress: Tensor | None = None
+    """Shape (n_systems, 3, 3), eV/Å³; None where the data set has none. Zero for structures with no periodic cell."""
     weight: Tensor | None = None
+    """Weight of each structure in a loss, shape (n_systems,); None where all are 1."""
     atom_energies: Tensor | None = None
+    """Shape (n_atoms,), eV; None where the data set has none."""
     hessian: HessianRows | None = None
+    """Rows of Hessians of some of the structures; None where the data set has none."""
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LabelledBatch:
         """Return the batch on another device or in another precision; the energy stays float64."""
@@ -177,7 +147,7 @@ def batch_from_structures(
 ) -> AtomicBatch:
     """Return the geometries of several structures as one batch, labels left out.
 
-    Charges and multiplicities are given only where one differs from neutral and singlet.
+    Charges and multiplicities are set only if a structure is charged or not a singlet.
 
     Raises
     ------
@@ -209,7 +179,7 @@ def batch_from_structures(
 
 
 def packed_by_atoms(structures: Sequence[LabelledStructure], batch_atoms: int) -> Iterator[list[int]]:
-    """Yield groups of neighbouring structures of about ``batch_atoms`` atoms, all with a cell or all without."""
+    """Yield groups of consecutive structures of about ``batch_atoms`` atoms, all with a cell or all without."""
     group: list[int] = []
     n_atoms = 0
     for k, structure in enumerate(structures):

@@ -1,4 +1,4 @@
-"""What is in a data set, in numbers."""
+"""Counts and statistics of a data set."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mlff_core.data.reader import Dataset
 
 
 def label_counts(dataset: Dataset) -> dict[str, int]:
-    """Return how many structures have each label, those that none has left out."""
+    """Return how many structures have each label; labels that none has are left out."""
     counts = {name: len(dataset) for name in LABELS if name != "stress" and dataset.has(name)}
-    if dataset.has("stress"):  # zero, and no label, where nothing is periodic
+    if dataset.has("stress"):  # zero, not a label, where nothing is periodic
         counts["stress"] = int(dataset.column("pbc", 0, len(dataset)).any(axis=1).sum()) if dataset.has("pbc") else 0
     if rows := int((dataset.hessian_rows_per_structure > 0).sum()):
         counts["hessian"] = rows

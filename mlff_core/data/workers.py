@@ -1,4 +1,4 @@
-"""Batches handed to this process, to several, or to a Dask cluster: the same work, wherever it runs."""
+"""Running batches in this process, in several, or on a Dask cluster, with the same results."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from mlff_core.potentials.interface import Potential
 TeacherFactory = Callable[[], Potential]
 
 MAX_DEATHS = 3
-"""Times a worker may die before the run gives up: a batch that kills its worker would do so for ever."""
+"""Worker deaths before the run gives up: a batch that kills its worker would do so for ever."""
 
 
 _DEATHS = (
-    "workers died {n} times, the last while {what}: most often memory runs out; use fewer processes or smaller batches "
-    "and run again, it goes on from here"
+    "workers died {n} times, the last while {what}: usually memory runs out; use fewer processes or smaller batches "
+    "and run again: the run continues from here"
 )
 
 
@@ -34,7 +34,7 @@ class Task(Protocol):
     """Work that can be done in batches, in any order and in any process; picklable."""
 
     def __call__(self, k: int) -> BatchResult:
-        """Return the result of batch k, the same whenever and wherever it is asked for."""
+        """Return the result of batch k, the same in any order and in any process."""
         ...
 
 
@@ -48,11 +48,11 @@ def run_batches(
     task
         The work.
     folder
-        Where batches are kept; every worker must see it.
+        Folder of the batches; every worker must have access to it.
     batches
-        Numbers of those to do.
+        Numbers of the batches to do.
     processes
-        On this machine; 1 works in this process.
+        Number of processes on this machine; 1 works in this process.
     scheduler
         Address of a Dask scheduler, such as ``"tcp://host:8786"``; its workers do the work instead.
 
@@ -61,7 +61,7 @@ def run_batches(
     MissingDependencyError
         Dask is not installed.
     InputError
-        The task cannot be sent to another process, or no scheduler answers.
+        The task cannot be sent to another process, or the scheduler does not respond.
     MlffError
         Workers died again and again.
     """
@@ -77,7 +77,7 @@ def run_batches(
 
 
 def work(task: Task, folder: Path, k: int) -> BatchRecord:
-    """Do one batch and keep it; called in whatever process."""
+    """Do one batch and save it; called in any process."""
     return commit(folder, k, task(k))
 
 
@@ -117,7 +117,7 @@ def _in_processes(
                 pending.remove(k)
         except BrokenProcessPool:
             deaths += 1
-            # What was kept just before the death is taken as it is, so that nothing is done twice.
+            # Batches saved just before the death are kept, so that nothing is done twice.
             if deaths >= MAX_DEATHS:
                 raise MlffError(_DEATHS.format(n=deaths, what=f"{len(pending)} batches were left")) from None
             for k in list(pending):
@@ -148,14 +148,14 @@ def _completed(
 
 
 def _start_worker(parent: int, threads: int) -> None:
-    """Prepare a worker's process: its share of the cores, and an end when its parent has ended."""
+    """Prepare a worker process: its share of the cores, and its exit when its parent has ended."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     import torch
 
     torch.set_num_threads(threads)
 
     def watch() -> None:
-        # A parent that was killed cannot tell its workers; without this they would wait for work for ever.
+        # A parent that was killed cannot stop its workers; without this they would wait for work for ever.
         while os.getppid() == parent:
             time.sleep(0.2)
         os._exit(1)
@@ -174,7 +174,7 @@ def _in_dask(task: Task, folder: Path, batches: Sequence[int], scheduler: str) -
     try:
         client = Client(scheduler, timeout=20)
     except (OSError, ValueError, TimeoutError) as error:
-        raise InputError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+        raise InputError(f"no Dask scheduler responds at {scheduler}: {error}; check the address") from error
     with client:
         futures = {
             client.submit(_work_in_dask, task, folder.resolve(), k, pure=False, retries=MAX_DEATHS): k for k in batches
@@ -187,7 +187,7 @@ def _in_dask(task: Task, folder: Path, batches: Sequence[int], scheduler: str) -
 
 
 def _work_in_dask(task: Task, folder: Path, k: int) -> BatchRecord:
-    # A worker that died after it had kept its batch is asked again: that batch is done.
+    # Dask repeats a task whose worker died after saving its batch: that batch is done.
     return kept(folder, k) or work(task, folder, k)
 
 
@@ -196,6 +196,6 @@ def _check_picklable(task: Any) -> None:
         pickle.dumps(task)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InputError(
-            f"the work cannot be sent to other processes: {error}; give the teacher as a picklable factory "
+            f"the work cannot be pickled for other processes: {error}; give the teacher as a picklable factory "
             "(a function of a module, or functools.partial of one), or use one process"
         ) from error

@@ -1,4 +1,4 @@
-"""Writing a data set file: streamed, and there under its name only when it is whole."""
+"""Writing a data set file: streamed, and renamed to its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def write_dataset(
     created: Mapping[str, Any] | None = None,
     license: str = "",  # the layout's name for it
 ) -> int:
-    """Write structures to a data set file and return how many there were.
+    """Write structures to a data set file and return their number.
 
-    The iterable is consumed in blocks, so memory stays bounded. The file appears under its name when it is complete;
+    The iterable is consumed in blocks, so memory stays bounded. The file gets its name when it is complete;
     an older one is replaced then.
 
     Parameters
@@ -47,13 +47,13 @@ def write_dataset(
     path
         The file.
     structures
-        Labelled, or none of them labelled.
+        Structures, all labelled or none labelled.
     teacher
-        Who labelled: name, method, package, version, sha256, licence.
+        The teacher: name, method, package, version, sha256, licence.
     kinds
         Names for the codes in ``kind``; by default those that occur, in order of appearance.
     smiles
-        One for each molecule, row = ``molecule_id``; by default gathered from the structures.
+        One SMILES per molecule, row = ``molecule_id``; by default gathered from the structures.
     created
         The command and its settings.
     license
@@ -62,12 +62,12 @@ def write_dataset(
     Raises
     ------
     InputError
-        No structures, a kind that ``kinds`` lacks, a property that some structures have and others lack, or a place
-        where nothing can be written.
+        There are no structures, ``kinds`` lacks a kind, some structures have a property that others lack, or the path
+        cannot be written.
     """
     path = Path(path)
     make_folder(path.parent)
-    # The part is locked already, by a descriptor of its own.
+    # The partial file is locked already, by its own descriptor.
     with part_beside(path) as part, h5py.File(part, "w", locking=False) as file:
         writer = _Writer(file, kinds, smiles)
         block: list[LabelledStructure] = []
@@ -92,7 +92,7 @@ def write_dataset(
 
 
 class _Writer:
-    """Appends blocks of structures to an open file and keeps the ragged columns in step."""
+    """Appends blocks of structures to an open file and keeps the ragged columns consistent."""
 
     def __init__(self, file: Any, kinds: Sequence[str] | None, smiles: Sequence[str] | None) -> None:
         self.file = file
@@ -133,12 +133,12 @@ class _Writer:
             if "molecule_id" in self.file and int(self.file["molecule_id"][:].max()) >= len(self.smiles):
                 raise InputError(
                     f"molecule_id goes up to {int(self.file['molecule_id'][:].max())}, "
-                    f"but there are {len(self.smiles)} SMILES; give one for each molecule"
+                    f"but there are {len(self.smiles)} SMILES; give one SMILES per molecule"
                 )
             self.file.create_dataset("smiles", data=self.smiles, dtype=h5py.string_dtype())
 
     def _values(self, s: LabelledStructure) -> dict[str, Any]:
-        """Return what a structure puts into each column, None where it has nothing of its own to say."""
+        """Return a structure's value for each column, None where the default applies."""
         molecule = s.molecule_id
         if s.smiles is not None:
             if molecule is None:
@@ -196,13 +196,13 @@ class _Writer:
     def _code(self, kind: str) -> int:
         if kind not in self.kinds:
             if self.kinds_fixed:
-                raise InputError(f"kind {kind!r} is none of the data set's kinds: {', '.join(self.kinds)}")
+                raise InputError(f"kind {kind!r} is not among the data set's kinds: {', '.join(self.kinds)}")
             self.kinds.append(kind)
         return self.kinds.index(kind)
 
     def _check_complete(self, name: str, given: list[bool], block: Sequence[LabelledStructure]) -> None:
-        """Refuse a property without a default that only some structures have."""
-        if name == "stress":  # zero where there is no cell, and demanded where there is one
+        """Check that a property without a default is in all structures or in none."""
+        if name == "stress":  # zero without a cell, required with one
             missing = [k for k, structure in enumerate(block) if structure.is_periodic and not given[k]]
             begun_late = (
                 name not in self.file and "pbc" in self.file and bool(self.file["pbc"][: self.n_structures].any())

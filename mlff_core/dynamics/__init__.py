@@ -1,4 +1,4 @@
-"""Molecular dynamics with any potential: NVE, NVT and NPT, with files from which a killed run goes on."""
+"""Molecular dynamics with any potential: NVE, NVT and NPT, with files from which a killed run can be continued."""
 
 from mlff_core.dynamics.replicas import ReplicasReport, run_replicas
 from mlff_core.dynamics.settings import MDSettings

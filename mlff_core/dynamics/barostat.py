@@ -1,4 +1,4 @@
-"""A barostat on top of Langevin dynamics: each structure of a batch has a cell, and moves of it, of its own."""
+"""A barostat on top of Langevin dynamics; each structure of a batch has its own cell and its own cell moves."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mlff_core.dynamics.state import Array, MDState
 from mlff_core.errors import InputError
 
 COMPRESSIBILITY = 72.0
-"""Of water, 0.45 GPa⁻¹, in Å³/eV. It fixes how fast the volume relaxes, never which volumes are visited."""
+"""Compressibility of water, 0.45 GPa⁻¹, in Å³/eV. It sets how fast the volume relaxes, not the sampled volumes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Move:
-    """A strain drawn for one structure, and what the decision about it needs."""
+    """A strain drawn for one structure, and the values that its acceptance needs."""
 
     state: MDState[Array]
     strain: Array
@@ -28,17 +28,17 @@ class _Move:
 
 
 class LangevinBarostat:
-    """Constant temperature and pressure: Langevin steps, and now and then a move of the cell that obeys the ensemble.
+    """Constant temperature and pressure: Langevin steps, and every few steps a Monte Carlo move of the cell.
 
-    A move multiplies cell and positions by exp(ε) and velocities by its inverse, which leaves the phase-space volume as
-    it is. ε is drawn from one step of Brownian motion along the gradient of the enthalpy, as in stochastic cell
+    A move multiplies cell and positions by exp(ε) and velocities by its inverse, which conserves the phase-space
+    volume. ε is drawn from one step of Brownian motion along the gradient of the enthalpy, as in stochastic cell
     rescaling (M. Bernetti, G. Bussi, J. Chem. Phys. 153, 114107 (2020), doi:10.1063/5.0020514), and is then accepted
     with the Metropolis–Hastings probability (G. O. Roberts, R. L. Tweedie, Bernoulli 2, 341 (1996),
-    doi:10.2307/3318418), so that the volumes visited are those of the ensemble however long the move. Their density is
-    V · exp(−(K + U + P·V)/kT) with respect to the invariant measure of exp(ε), for the volume alone and for the full
-    cell alike (G. J. Martyna, D. J. Tobias, M. L. Klein, J. Chem. Phys. 101, 4177 (1994), doi:10.1063/1.467468).
-    Between moves nothing but positions, velocities and cell is remembered. The structures of a batch are moved
-    together, and each is accepted or not by itself; where a move makes atoms overlap, all stay as they are.
+    doi:10.2307/3318418), so that the sampled volumes are those of the ensemble for any length of the move. Their
+    density is V · exp(−(K + U + P·V)/kT) with respect to the invariant measure of exp(ε), both for the volume alone and
+    for the full cell (G. J. Martyna, D. J. Tobias, M. L. Klein, J. Chem. Phys. 101, 4177 (1994), doi:10.1063/1.467468).
+    Between moves only positions, velocities and cells are kept. The structures of a batch are moved together, and each
+    is accepted or rejected separately; if a move makes atoms overlap, no structure is moved.
 
     Parameters
     ----------
@@ -49,11 +49,11 @@ class LangevinBarostat:
     thermal_energy
         k·T, eV.
     relaxation_time
-        Of the volume, for a material as soft as water, Å·√(amu/eV).
+        Relaxation time of the volume of a material as soft as water, Å·√(amu/eV).
     generators
         Sources of random numbers, one for each structure.
     full_cell
-        Move all six strains, else the volume alone.
+        Move all six strains instead of the volume alone.
     every
         Steps between moves.
     """
@@ -95,7 +95,7 @@ class LangevinBarostat:
         try:
             moved = self.surface.refresh(moved, want_stress=True)
         except InputError:
-            return state  # atoms overlap there: a state of no weight
+            return state  # atoms overlap there: a state of zero weight
         after = [
             self._decided(one, move, moved.one(k, own), masses)
             for k, (one, move, own, masses) in enumerate(
@@ -109,7 +109,7 @@ class LangevinBarostat:
         width = self._width(state)
         mean = width * self._gradient(state, masses)
         strain = mean + np.sqrt(2 * width) * self._noise(random)
-        # Drawn before the outcome is known, so that every path takes the same number of random numbers.
+        # Drawn before the outcome is known, so that every path uses the same number of random numbers.
         chance = random.random()
         stretch = expm(strain)
         moved = replace(
@@ -121,7 +121,7 @@ class LangevinBarostat:
         return _Move(moved, strain, mean, width, chance)
 
     def _decided(self, state: MDState[Array], move: _Move, moved: MDState[Array], masses: Array) -> MDState[Array]:
-        """Return the structure where its move has brought it, or ``state`` itself where the move is not accepted."""
+        """Return the moved structure, or ``state`` itself if the move is rejected."""
         width_back = self._width(moved)
         mean_back = width_back * self._gradient(moved, masses)
         log_ratio = (
@@ -136,13 +136,13 @@ class LangevinBarostat:
         return replace(moved, bath_energies=state.bath_energies + work)
 
     def _width(self, state: MDState[Array]) -> float:
-        """Return half the variance of a strain in one move, such that their trace, ln V, varies as wanted."""
+        """Return half the variance of a strain in one move, such that their trace, ln V, has the wanted variance."""
         return self.mobility / (volume_of(state) * (3.0 if self.full_cell else 9.0))
 
     def _gradient(self, state: MDState[Array], masses: Array) -> Array:
         """Return the gradient of the log weight in the strain, shape (3, 3), for masses (n_atoms, 1), amu."""
         if state.stresses is None:
-            raise InputError("the barostat needs a stress, and the state has none")
+            raise InputError("the barostat needs a stress, but the state has none; evaluate it with want_stress=True")
         volume = volume_of(state)
         kinetic = (masses * state.velocities).T @ state.velocities
         virial = volume * (self.pressure * np.eye(3) + state.stresses[0]) - kinetic
@@ -157,7 +157,7 @@ class LangevinBarostat:
         return np.asarray(0.5 * (drawn + drawn.T))
 
     def _log_density(self, miss: Array, width: float) -> float:
-        """Return the log of the density of drawing a strain that misses the mean of its move by ``miss``."""
+        """Return the log of the density of drawing a strain that differs from the mean of its move by ``miss``."""
         squared = float((miss**2).sum()) if self.full_cell else float(miss[0, 0] ** 2)
         dimensions = 6 if self.full_cell else 1
         return -squared / (4 * width) - 0.5 * dimensions * float(np.log(width))

@@ -1,4 +1,4 @@
-"""The restart file of a run: where it was, its random numbers, and how much of its log and trajectory is good."""
+"""The restart file of a run: state, random numbers, and the lengths of the log and trajectory that belong to it."""
 
 from __future__ import annotations
 
@@ -19,33 +19,24 @@ from mlff_core.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a restart file holds.
-
-    Parameters
-    ----------
-    state
-        The moment it was written; energies and forces are computed anew.
-    random
-        State of the random numbers.
-    log_bytes
-        Length of the log at that moment.
-    n_frames, trajectory_bytes
-        Frames in the trajectory, and its length.
-    last_frame, last_row
-        Steps of the last frame and of the last line of the log.
-    """
+    """Contents of a restart file."""
 
     state: MDState[Array]
+    """State when it was written; energies and forces are computed again."""
     random: Mapping[str, Any]
+    """State of the random numbers."""
     log_bytes: int
+    """Length of the log at that time."""
     n_frames: int
     trajectory_bytes: int
+    """Number of frames in the trajectory, and its length in bytes."""
     last_frame: int
     last_row: int
+    """Steps of the last frame and of the last line of the log."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Return what a restart file holds.
+    """Return the contents of a restart file.
 
     Raises
     ------
@@ -53,7 +44,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         It is damaged.
     """
     try:
-        # Opened here: numpy leaves the file open where it is no archive.
+        # Opened here: numpy leaves the file open if it is not an archive.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             numbers = json.loads(str(arrays["numbers"]))
             state = replace(
@@ -71,7 +62,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             numbers["last_row"],
         )
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} is damaged: {error}; start the run anew in another folder") from error
+        raise CheckpointError(f"{path} is damaged: {error}; start the run again in another folder") from error
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -1,11 +1,11 @@
-"""What single runs and replicas share: structures under an integrator, their files, and going on after a kill."""
+"""The part of a run that single runs and replicas share: integration, files, and continuing after a kill."""
 
 from __future__ import annotations
 
 import csv
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
@@ -25,7 +25,7 @@ from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
 
 
 class Run(ABC, Generic[Numbers]):
-    """Structures under one integrator, and how their states are written.
+    """Structures moved by one integrator, and the writing of their states.
 
     Parameters
     ----------
@@ -34,11 +34,11 @@ class Run(ABC, Generic[Numbers]):
     settings
         Ensemble, length, intervals.
     surface
-        On which they move, in the order of ``systems``.
+        Surface on which they move, in the order of ``systems``.
     """
 
     remark: ClassVar[str] = ""
-    """What the message about a run that stopped says besides."""
+    """Text added to the message about a run that stopped."""
 
     def __init__(self, systems: Sequence[System], settings: MDSettings, surface: PotentialSurface[Numbers]) -> None:
         self.systems = systems
@@ -66,11 +66,11 @@ class Run(ABC, Generic[Numbers]):
 
     @abstractmethod
     def _random(self) -> Mapping[str, Any]:
-        """Return the state of the random numbers as the restart file has it."""
+        """Return the state of the random numbers for the restart file."""
 
     @abstractmethod
     def _resume_random(self, random: Mapping[str, Any]) -> None:
-        """Go on with the random numbers of a restart file."""
+        """Restore the random numbers of a restart file."""
 
     def start(self) -> MDState[Numbers]:
         """Return the first state."""
@@ -83,18 +83,18 @@ class Run(ABC, Generic[Numbers]):
         return self._computed(self.surface.placed(state))
 
     def _cells(self, cells: Sequence[Array]) -> Array:
-        """Return the cells that the run begins with, shape (n_systems, 3, 3), Å, of those of the structures."""
+        """Return the cells at the start of the run, shape (n_systems, 3, 3), Å, from those of the structures."""
         return joined(cells)
 
     def resume(self, files: RunFolder) -> MDState[Numbers]:
-        """Return the state of the last checkpoint, computed anew."""
+        """Return the state of the last checkpoint, with energies and forces computed again."""
         checkpoint = files.resume()
         state = checkpoint.state
         n_atoms = sum(len(system.atoms) for system in self.systems)
         if state.positions.shape != (n_atoms, 3) or len(state.bath_energies) != len(self.systems):
             raise InputError(
                 f"{files.folder} holds a run of {len(state.bath_energies)} structures with {len(state.positions)} "
-                f"atoms, and {len(self.systems)} with {n_atoms} were given; give those the run was begun with"
+                f"atoms, but got {len(self.systems)} with {n_atoms}; give the structures the run was started with"
             )
         self._resume_random(checkpoint.random)
         return self._computed(self.surface.placed(state))
@@ -111,7 +111,7 @@ class Run(ABC, Generic[Numbers]):
         return self.has_pressure and (step % self.settings.log_every == 0 or step >= self.settings.n_steps)
 
     def write(self, files: RunFolder, state: MDState[Numbers], *, last: bool = False) -> MDState[Numbers]:
-        """Write what is due at this step; return the state as a process that reads the files would have it."""
+        """Write the outputs due at this step; return the state as it would be read back from the files."""
         settings = self.settings
         last = last or state.step >= settings.n_steps
         rows_are_due = (last or state.step % settings.log_every == 0) and files.last_row != state.step
@@ -132,16 +132,27 @@ class Run(ABC, Generic[Numbers]):
                 files.append_frame(atoms, state.step)
         if checkpoint_is_due:
             files.write_checkpoint(here, self._random())
-            # A resumed run has no neighbours under a skin, whose order decides the last bit of every sum; nor has this.
+            # A resumed run has no neighbour list, whose order decides the last bit of every sum: drop it here too.
             self.surface.forget()
             state = self._computed(state)
         return state
 
 
+@dataclass(frozen=True)
+class RunSpan:
+    """The part of a run that one call has done."""
+
+    folder: Path
+    """Folder of the files."""
+    first_step: int
+    last_step: int
+    """First and last step of the call."""
+
+
 def record_of(
     potential: Potential, model_sha256: str, systems: Sequence[System], settings: MDSettings, *, single: bool
 ) -> dict[str, Any]:
-    """Return what ``run.json`` says of a run, by which a continued one is compared with it."""
+    """Return the contents of ``run.json``, with which a continued run is compared."""
     identities = [identity(system.atoms) for system in systems]
     return {
         "model": potential.card.name,
@@ -159,25 +170,25 @@ def drive(
     restart: bool,
     on_step: Callable[[MDState[Numbers]], None] | None,
 ) -> tuple[int, int]:
-    """Run to the end and return the steps where this call began and ended.
+    """Run to the end and return the first and the last step of this call.
 
     Parameters
     ----------
     run
-        What moves.
+        The run.
     files
-        Where it is written.
+        Files to write.
     record
-        What the run is begun with; a run that is continued must have the same.
+        Description of the run; a continued run must have the same.
     restart
-        Go on from the last restart file; begin where there is none.
+        Continue from the last restart file; start at step 0 if there is none.
     on_step
         Called with the state after every step, and with the first one.
 
     Raises
     ------
     InputError
-        The folder holds a run, another process writes it, or a structure became unphysical.
+        The folder already holds a run, another process writes it, or a structure became unphysical.
     CheckpointError
         The files of the run to be continued are damaged.
     """
@@ -224,5 +235,5 @@ def summarise(log: Path, n_systems: int) -> tuple[tuple[float, ...], tuple[float
 
 
 def joined(arrays: Sequence[Array]) -> Array:
-    """Return arrays of all structures, one after the other, any unit; a single one itself."""
+    """Return arrays of all structures, concatenated, any unit; a single array is returned itself."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -1,4 +1,4 @@
-"""The files of a run: log, trajectory and restart file, and the record of what the run was begun with."""
+"""The files of a run: log, trajectory and restart file, and the record of its settings and structures."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ COLUMNS = (
     "pressure_gpa",
     "volume",
 )
-"""Of the log; energies in eV, volume in Å³; pressure and volume are empty where there is no periodic cell."""
+"""Columns of the log; energies in eV, volume in Å³; pressure and volume are empty where there is no periodic cell."""
 
 FREE_TO_CHANGE = ("n_steps", "log_every", "frame_every")
-"""Settings in which a continued run may differ from what it was begun with."""
+"""Settings that may change when a run is continued."""
 
 NAMED_DIFFERENCES = 3
-"""Differences that a message names; of a thousand structures a thousand may differ."""
+"""Largest number of differences named in a message; a thousand structures may all differ."""
 
 
 class RunFolder:
-    """Writes the files of a run; what a kill leaves beyond the last restart file is cut off by :meth:`resume`.
+    """Writes the files of a run; :meth:`resume` cuts off output later than the last restart file.
 
     Parameters
     ----------
     folder
-        Made if it is not there.
+        Path; made if it does not exist.
     trajectory
         File name; ``.traj`` is ASE's binary format, anything else extended xyz.
     columns
-        Of the log.
+        Columns of the log.
     """
 
     def __init__(self, folder: Path, trajectory: str, columns: Sequence[str] = COLUMNS) -> None:
@@ -67,16 +67,16 @@ class RunFolder:
 
     @property
     def holds_restart(self) -> bool:
-        """True if a run can go on from here."""
+        """Whether a run can be continued from here."""
         return (self.folder / RESTART).exists()
 
     def check_unused(self) -> None:
-        """Refuse to write over files that are there.
+        """Check that no file of a run would be overwritten.
 
         Raises
         ------
         InputError
-            Names the file.
+            The message names the file.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file; give a folder for the run")
@@ -88,7 +88,7 @@ class RunFolder:
                 )
 
     def begin(self, record: Mapping[str, Any]) -> None:
-        """Start empty files, and write the record of the run."""
+        """Create empty files, and write the record of the run."""
         make_folder(self.folder)
         write_atomically(self.folder / RECORD, (json.dumps(record, indent=2) + "\n").encode())
         self.trajectory.unlink(missing_ok=True)
@@ -110,16 +110,16 @@ class RunFolder:
         try:
             content = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} is damaged: {error}; start the run anew in another folder") from error
+            raise CheckpointError(f"{path} is damaged: {error}; start the run again in another folder") from error
         return content if isinstance(content, dict) else {}
 
     def check_same(self, record: Mapping[str, Any]) -> None:
-        """Refuse to continue a run with another model or other settings than it was begun with.
+        """Check that a run is continued with the model and settings it was started with.
 
         Raises
         ------
         InputError
-            Names what differs.
+            The message names the differences.
         """
         before, now = _flat(self.read_record()), _flat(json.loads(json.dumps(record)))
         differences = [
@@ -132,16 +132,16 @@ class RunFolder:
             more = f"; and {len(differences) - NAMED_DIFFERENCES} more" if len(differences) > NAMED_DIFFERENCES else ""
             raise InputError(
                 f"the run in {self.folder} cannot be continued: {named}{more}. "
-                "Give what it was begun with, or start another run in another folder"
+                "Give the same as at its start, or start another run in another folder"
             )
 
     def resume(self) -> Checkpoint:
-        """Return the last checkpoint, with log and trajectory cut back to it and open at their ends.
+        """Return the last checkpoint, with log and trajectory truncated to it and open for appending.
 
         Raises
         ------
         CheckpointError
-            The restart file is damaged, or log or trajectory are shorter than it says.
+            The restart file is damaged, or log or trajectory are shorter than it records.
         """
         checkpoint = read_checkpoint(self.folder / RESTART)
         log = self.folder / LOG
@@ -157,7 +157,7 @@ class RunFolder:
         return checkpoint
 
     def append_row(self, row: Mapping[str, float | int | None]) -> None:
-        """Write a line of the log; None leaves its column empty."""
+        """Write a row of the log; None leaves its column empty."""
         if self._log is None:
             raise RuntimeError("the run's files are not open")
         cells = ("" if row[name] is None else repr(row[name]) for name in self.columns)
@@ -180,12 +180,12 @@ class RunFolder:
         self.last_frame = step
 
     def write_checkpoint(self, state: MDState[Array], random: Mapping[str, Any]) -> None:
-        """Write the restart file by rename, after what it counts on is on the disk.
+        """Write the restart file by rename, after log and trajectory are on the disk.
 
         Parameters
         ----------
         state
-            What is to go on.
+            The state to continue from.
         random
             State of the random numbers.
         """
@@ -221,7 +221,7 @@ class RunFolder:
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with its settings beside the rest, and one entry for each structure of several."""
+    """Return a record without nesting: settings beside the rest, and one entry for each of several structures."""
     found = {**record, **record.get("settings", {}), "settings": None}
     if isinstance(structures := found.pop("structures", None), list):
         found["n_structures"] = len(structures)
@@ -233,15 +233,15 @@ def _cut(path: Path, length: int) -> None:
     size = path.stat().st_size if path.exists() else -1
     if size < length:
         raise CheckpointError(
-            f"{path} is shorter than the restart file says ({size} of {length} bytes): it was changed or lost; "
-            "start the run anew in another folder"
+            f"{path} is shorter than the restart file records ({size} of {length} bytes): it was changed or lost; "
+            "start the run again in another folder"
         )
     with path.open("r+b") as stream:
         stream.truncate(length)
 
 
 def _cut_traj(path: Path, n_frames: int) -> None:
-    """Keep the first frames; ASE's binary format has its index in place, so the good part is copied."""
+    """Keep the first frames; the index of ASE's binary format cannot be truncated, so the frames are copied."""
     from ase.io.trajectory import TrajectoryReader, TrajectoryWriter
 
     temporary = path.with_name(f".{path.name}.cut")
@@ -249,13 +249,13 @@ def _cut_traj(path: Path, n_frames: int) -> None:
         with TrajectoryReader(str(path)) as old, TrajectoryWriter(str(temporary)) as cut:
             if len(old) < n_frames:
                 raise CheckpointError(
-                    f"{path} is shorter than the restart file says ({len(old)} of {n_frames} frames): it was changed "
-                    "or lost; start the run anew in another folder"
+                    f"{path} is shorter than the restart file records ({len(old)} of {n_frames} frames): it was "
+                    "changed or lost; start the run again in another folder"
                 )
             for k in range(n_frames):
                 cut.write(old[k])
         temporary.replace(path)
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be continued: {error}; start the run anew in another folder") from error
+        raise CheckpointError(f"{path} cannot be continued: {error}; start the run again in another folder") from error
     finally:
         temporary.unlink(missing_ok=True)

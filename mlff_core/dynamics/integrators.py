@@ -1,9 +1,9 @@
 """One step of molecular dynamics of a batch of structures: velocity Verlet and Langevin.
 
-Single runs, replicas, sampling and the physics checks take their steps from here; moves of the cell are in
+Single runs, replicas, sampling and the physics checks use these integrators; moves of the cell are in
 :mod:`mlff_core.dynamics.barostat`. Units are eV, Å and amu; time is in Å·√(amu/eV), see
-:data:`mlff_core.units.FS_PER_TIME_UNIT`. The numbers are NumPy arrays or tensors, as the surface has them; the
-operators below mean the same for both.
+:data:`mlff_core.units.FS_PER_TIME_UNIT`. The numbers are NumPy arrays or tensors, as given by the surface; the
+operators below work for both.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mlff_core.dynamics.surface import Surface
 from mlff_core.errors import InputError
 
 LONGEST_JUMP = 1.0
-"""An atom that moves by more than this in one step, in Å, has left physics."""
+"""Largest displacement of an atom in one step, Å; a larger one is unphysical."""
 
 
 class Integrator(Protocol[Numbers]):
-    """What the driver needs of an integrator."""
+    """The interface of an integrator."""
 
     def advance(self, state: MDState[Numbers], *, want_stress: bool) -> MDState[Numbers]:
         """Return the state one step later."""
@@ -55,25 +55,21 @@ class VelocityVerlet(Generic[Numbers]):
 
 
 class Langevin(Generic[Numbers]):
-    """Constant temperature by the splitting BAOAB, whose error in averages over positions is the smallest known.
+    """Constant temperature by the splitting BAOAB, with the smallest known error in averages over positions.
 
     B. Leimkuhler, C. Matthews, J. Chem. Phys. 138, 174102 (2013), doi:10.1063/1.4802990.
 
     Parameters
     ----------
-    surface
-        Energies and forces.
-    masses
-        Shape (n_atoms, 1), amu.
-    timestep
-        Å·√(amu/eV).
+    surface, masses, timestep
+        See :class:`VelocityVerlet`.
     thermal_energy
         k·T, eV; one number, or one for each atom, shape (n_atoms, 1).
     friction
         1/(Å·√(amu/eV)).
     draw
-        Returns the standard normal numbers of one step, shape (n_atoms, 3), each structure's from a source of its own
-        where it is to be independent of the others.
+        Returns the standard normal numbers of one step, shape (n_atoms, 3), each structure's from its own source
+        where it is independent of the others.
     """
 
     def __init__(
@@ -121,7 +117,7 @@ def _arrived(
 
 
 def check_jump(before: Numbers, after: Numbers) -> None:
-    """Refuse a step in which an atom moves by more than :data:`LONGEST_JUMP`.
+    """Check that no atom moves by more than :data:`LONGEST_JUMP` in a step.
 
     Parameters
     ----------
@@ -131,13 +127,13 @@ def check_jump(before: Numbers, after: Numbers) -> None:
     Raises
     ------
     InputError
-        Names the atom and how far it went.
+        The message names the atom and its displacement.
     """
     squared = ((after - before) ** 2).sum(1)
     if not squared.max() <= LONGEST_JUMP**2:  # `not <=` so that NaN counts as a jump
         lengths = squared.cpu().numpy() if isinstance(squared, Tensor) else squared
         atom = int(np.argmax(np.where(np.isnan(lengths), np.inf, lengths)))
         raise InputError(
-            f"atom {atom} moved by {float(lengths[atom]) ** 0.5:.3g} Å in one step, at most {LONGEST_JUMP} Å is sane; "
-            "shorten the time step, relax the structure first, or use a model made for it"
+            f"atom {atom} moved by {float(lengths[atom]) ** 0.5:.3g} Å in one step, the most is {LONGEST_JUMP} Å; "
+            "shorten the time step, relax the structure first, or use a model trained for such structures"
         )

@@ -1,4 +1,4 @@
-"""Random numbers of a batch of structures, each structure's from a generator of its own."""
+"""Random numbers of a batch of structures, each structure's from its own generator."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from mlff_core.dynamics.state import Array, Numbers
 
 AHEAD = 16
-"""Steps drawn at once: a call for each structure and step would cost more than its numbers, and so would their way to a
-GPU."""
+"""Steps drawn at once: a call, and a copy to the GPU, for each structure and step would cost more than the numbers
+themselves."""
 
 
 class Noise(Generic[Numbers]):
-    """Standard normal numbers; structure k gets those that its generator would give it step by step.
+    """Standard normal numbers; structure k gets the numbers that its generator gives step by step.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class Noise(Generic[Numbers]):
     counts
         Atoms of each structure.
     place
-        Brings an array of the host where the numbers are wanted.
+        Copies an array of the host to where the numbers are used.
     ahead
-        Steps drawn at once; 1 where the generators have other users too, whose numbers come in between.
+        Steps drawn at once; 1 where other code draws from the generators between the steps.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Noise(Generic[Numbers]):
         return drawn
 
     def states(self) -> list[Mapping[str, Any]]:
-        """Return the generators' states after the numbers that were used; none is drawn ahead any more."""
+        """Return the generators' states after the numbers used so far; numbers drawn ahead are dropped."""
         if self._n_used < self._n_drawn:
             for generator, count, state in zip(self.generators, self.counts, self._states_before, strict=True):
                 generator.bit_generator.state = dict(state)
@@ -64,7 +64,7 @@ class Noise(Generic[Numbers]):
         return self._states()
 
     def resume(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from what :meth:`states` gave."""
+        """Continue from states that :meth:`states` returned."""
         for generator, state in zip(self.generators, states, strict=True):
             generator.bit_generator.state = dict(state)
         self._n_drawn = self._n_used = 0

@@ -1,4 +1,4 @@
-"""Relaxation: structures brought to a minimum of the energy with ASE's optimisers."""
+"""Relaxation of structures to a minimum of the energy with ASE's optimisers."""
 
 from __future__ import annotations
 
@@ -19,40 +19,30 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 OPTIMIZERS = {"bfgs": "BFGS", "lbfgs": "LBFGS", "fire": "FIRE"}
-"""Our names of ASE's optimisers."""
+"""ASE's optimisers by our names."""
 
 
 @dataclass(frozen=True, eq=False)
 class Relaxation:
-    """What became of one structure.
-
-    Parameters
-    ----------
-    atoms
-        The structure with its results attached.
-    converged
-        True if the largest force fell below the threshold.
-    n_steps
-        Steps taken.
-    energy_before, energy
-        eV.
-    max_force
-        Length of the largest force on an atom that may move, eV/Å.
-    max_stress
-        Largest component of the stress, eV/Å³; None unless the cell was relaxed.
-    """
+    """Result of a relaxation."""
 
     atoms: Atoms
+    """The structure with its results attached."""
     converged: bool
+    """Whether the largest force fell below the threshold."""
     n_steps: int
+    """Number of steps."""
     energy_before: float
     energy: float
+    """eV."""
     max_force: float
+    """Norm of the largest force on an atom that may move, eV/Å."""
     max_stress: float | None = None
+    """Largest component of the stress, eV/Å³; None unless the cell was relaxed."""
 
 
 class _Bridge(Calculator):
-    """The few lines that ASE's optimisers and cell filters need of a potential."""
+    """A minimal ASE calculator for ASE's optimisers and cell filters."""
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
@@ -88,44 +78,44 @@ def relax(
     cell: bool = False,
     on_step: Callable[[int], None] | None = None,
 ) -> Relaxation:
-    """Return the structure at a minimum of the energy nearby; the one given stays as it is.
+    """Return the structure at a nearby minimum of the energy; the given structure is not changed.
 
     Parameters
     ----------
     potential
         Gives energy, forces, and stress if the cell is to relax.
     atoms
-        Where to begin; ASE's constraints are obeyed.
+        Starting structure; ASE's constraints are respected.
     fmax
         Largest force allowed at the end, eV/Å (with the cell: also the largest force on it, as ASE's
         ``FrechetCellFilter`` counts it).
     max_steps
-        Steps after which to give up.
+        Largest number of steps.
     optimizer
-        Out of :data:`OPTIMIZERS`.
+        One of :data:`OPTIMIZERS`.
     cell
-        Relax shape and volume of the cell too.
+        Whether to relax shape and volume of the cell too.
     on_step
         Called with the number of steps done.
 
     Raises
     ------
     InputError
-        A wrong option, a structure that cannot be used, or atoms that overlap on the way.
+        An option or the structure is invalid, or atoms overlap during the relaxation.
     UnsupportedError
-        An element or charge the potential does not know, or a cell to be relaxed without a stress.
+        The potential does not support an element or the charge, or gives no stress to relax a cell with.
     """
     import ase.optimize
     from ase.filters import FrechetCellFilter
 
     if optimizer not in OPTIMIZERS:
-        raise InputError(f"no optimiser is called {optimizer!r}; there are {', '.join(OPTIMIZERS)}")
+        raise InputError(f"there is no optimiser {optimizer!r}; choose from {', '.join(OPTIMIZERS)}")
     if not (np.isfinite(fmax) and fmax > 0):
         raise InputError(f"fmax must be positive, in eV/Å, got {fmax}")
     if max_steps < 1:
         raise InputError(f"max_steps must be at least 1, got {max_steps}")
     if cell and not atoms.pbc.all():
-        raise InputError(f"a cell to be relaxed must be periodic in all directions, got pbc {atoms.pbc.tolist()}")
+        raise InputError(f"to relax the cell it must be periodic in all directions, got pbc {atoms.pbc.tolist()}")
     if "forces" not in potential.supports or (cell and "stress" not in potential.supports):
         raise UnsupportedError(f"{potential.card.name} gives no {'stress' if cell else 'forces'}, which relaxing needs")
     batch_from_atoms(atoms).validate_values()

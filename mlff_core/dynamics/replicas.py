@@ -1,4 +1,4 @@
-"""Many structures run at once: copies with velocities of their own, or different structures, in one batch."""
+"""Many structures run at once in one batch: copies with different velocities, or different structures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from mlff_core.dynamics.driver import Run, drive, record_of, summarise
+from mlff_core.dynamics.driver import Run, RunSpan, drive, record_of, summarise
 from mlff_core.dynamics.files import COLUMNS, LOG, RunFolder
 from mlff_core.dynamics.settings import MDSettings
 from mlff_core.dynamics.state import Array
@@ -27,26 +27,13 @@ REPLICA_COLUMNS = (COLUMNS[0], "replica", *COLUMNS[1:])
 
 
 @dataclass(frozen=True)
-class ReplicasReport:
-    """Results of a run of many structures.
+class ReplicasReport(RunSpan):
+    """Results of a run of many structures."""
 
-    Parameters
-    ----------
-    folder
-        Where its files are.
-    first_step, last_step
-        Where this call began and ended.
-    temperatures_kelvin
-        Of each structure, mean over the log's lines of the second half of the whole run, kelvin.
-    conserved_drifts
-        Of each structure, change of the conserved energy from the first line of the log to the last, eV.
-    """
-
-    folder: Path
-    first_step: int
-    last_step: int
     temperatures_kelvin: tuple[float, ...]
+    """Mean temperature of each structure over the rows of the log in the second half of the whole run, kelvin."""
     conserved_drifts: tuple[float, ...]
+    """Change of each structure's conserved energy from the first row of the log to the last, eV."""
 
 
 def run_replicas(
@@ -62,23 +49,20 @@ def run_replicas(
     """Run molecular dynamics of all structures at once and return the results.
 
     Structure k runs as :func:`~mlff_core.dynamics.simulation.run_md` would run it with the seed ``settings.seed + k``;
-    they do not see each other. The files are those of ``run_md``, with a column ``replica`` in the log and, in the
-    trajectory, a frame of each at ``frame_every`` steps, ``info["replica"]`` being k; ``restart=True`` goes on exactly.
+    they do not interact. The files are those of ``run_md``, with a column ``replica`` in the log and, in the
+    trajectory, a frame of each at ``frame_every`` steps, ``info["replica"]`` being k; ``restart=True`` continues
+    exactly.
 
     Parameters
     ----------
     potential
-        What moves the atoms.
+        Gives the forces.
     frames
-        Where they start; ``[atoms] * 64`` for copies.
+        Starting structures; ``[atoms] * 64`` for copies.
     settings
         Ensemble (``"nve"`` or ``"nvt"``), length, intervals.
-    folder
-        Made if it is not there.
-    restart
-        Go on from the folder's last restart file; begin where there is none.
-    model_sha256
-        Hash of the model file, so that a run is not continued with another model.
+    folder, restart, model_sha256
+        See :func:`~mlff_core.dynamics.simulation.run_md`.
     on_step
         Called with the number of steps done after every step, and with the first one.
 
@@ -86,16 +70,16 @@ def run_replicas(
     ------
     InputError
         A structure or the settings cannot be used, the folder is in use, or one structure became unphysical, which
-        stops all. The last good step is then in trajectory and restart file.
+        stops the whole run. The last good step is then in trajectory and restart file.
     UnsupportedError
         ``"npt"``, or an element, charge or property that the potential does not have.
     CheckpointError
         The files of the run to be continued are damaged.
     """
     if not frames:
-        raise InputError("no structures to run: the list is empty")
+        raise InputError("at least one structure is needed to run, got none")
     if settings.ensemble == "npt":
-        raise UnsupportedError("many structures at once run in nve or nvt, not in npt; run them one by one")
+        raise UnsupportedError("many structures at once can run in nve or nvt, not in npt; run them one by one")
     systems = [System(potential, atoms, replace(settings, seed=settings.seed + k)) for k, atoms in enumerate(frames)]
     run = _ReplicasRun(potential, systems, settings)
     files = RunFolder(Path(folder), settings.trajectory, REPLICA_COLUMNS)
@@ -108,9 +92,9 @@ def run_replicas(
 
 
 class _ReplicasRun(Run[Tensor]):
-    """All structures in one batch, where the potential computes."""
+    """All structures in one batch, on the potential's device."""
 
-    remark = "Atoms are counted through all structures. "
+    remark = "Atoms are numbered through all structures. "
 
     def __init__(self, potential: Potential, systems: Sequence[System], settings: MDSettings) -> None:
         mobile = None
@@ -122,7 +106,7 @@ class _ReplicasRun(Run[Tensor]):
         super().__init__(systems, settings, surface)
 
     def _cells(self, cells: Sequence[Array]) -> Array:
-        """Return the cells in the potential's precision, so that volumes and pressures are those it computes with."""
+        """Return the cells in the potential's precision, so that volumes and pressures use the same numbers."""
         return self.surface.batch.cell.double().cpu().numpy()
 
     def _random(self) -> Mapping[str, Any]:

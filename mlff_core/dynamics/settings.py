@@ -1,4 +1,4 @@
-"""What fixes a run of molecular dynamics."""
+"""Settings of molecular dynamics."""
 
 from __future__ import annotations
 
@@ -16,51 +16,37 @@ TRAJECTORY_SUFFIXES = (".extxyz", ".xyz", ".traj")
 class MDSettings:
     """Settings of a run.
 
-    Parameters
-    ----------
-    ensemble
-        ``"nve"``, ``"nvt"`` or ``"npt"``.
-    n_steps
-        Length of the whole run, steps.
-    timestep_fs
-        fs.
-    temperature_kelvin
-        Of the bath, and of the starting velocities; None (only with ``"nve"``) starts with the velocities that the
-        structure has.
-    friction_per_ps
-        Coupling to the Langevin thermostat, 1/ps.
-    pressure_gpa
-        Of the barostat, GPa; 0.0001 GPa is 1 bar.
-    full_cell
-        Let the barostat change the shape of the cell too, not the volume alone.
-    barostat_time_fs
-        Relaxation time of the volume of a liquid like water; stiffer materials follow faster.
-    seed
-        Of starting velocities, thermostat and barostat.
-    log_every, frame_every, checkpoint_every
-        Steps between lines of the log, frames of the trajectory and restart files.
-    trajectory
-        Name of the trajectory in the run's folder; its ending chooses the format.
-
     Raises
     ------
     InputError
-        A value makes no sense.
+        A value is out of range.
     """
 
     ensemble: str
+    """``"nve"``, ``"nvt"`` or ``"npt"``."""
     n_steps: int
+    """Length of the whole run, steps."""
     timestep_fs: float = 0.5
+    """fs."""
     temperature_kelvin: float | None = None
+    """Temperature of the bath and of the starting velocities, kelvin; None (only with ``"nve"``) starts with the
+    velocities of the structure."""
     friction_per_ps: float = 1.0
+    """Coupling to the Langevin thermostat, 1/ps."""
     pressure_gpa: float = 1.0e-4
+    """Pressure of the barostat, GPa; 0.0001 GPa is 1 bar."""
     full_cell: bool = False
+    """Whether the barostat changes the shape of the cell too, not only the volume."""
     barostat_time_fs: float = 1000.0
+    """Relaxation time of the volume of a liquid like water; stiffer materials relax faster."""
     seed: int = 0
+    """Seed of starting velocities, thermostat and barostat."""
     log_every: int = 10
     frame_every: int = 100
     checkpoint_every: int = 1000
+    """Steps between rows of the log, frames of the trajectory and restart files."""
     trajectory: str = "trajectory.extxyz"
+    """Name of the trajectory in the run's folder; its ending chooses the format."""
 
     def __post_init__(self) -> None:
         if self.ensemble not in ENSEMBLES:
@@ -70,7 +56,7 @@ class MDSettings:
                 f"an {self.ensemble} run needs a temperature, got none; give temperature_kelvin (--temperature-kelvin)"
             )
         if self.full_cell and self.ensemble != "npt":
-            raise InputError(f"only npt changes the cell, but the full cell was asked for with {self.ensemble}")
+            raise InputError(f"full_cell needs npt, the only ensemble that changes the cell, got {self.ensemble}")
         for name in ("timestep_fs", "friction_per_ps", "barostat_time_fs"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):

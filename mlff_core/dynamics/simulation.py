@@ -1,4 +1,4 @@
-"""Molecular dynamics of one structure: from it and the settings to log, trajectory and restart file."""
+"""Molecular dynamics of one structure, with log, trajectory and restart file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_core.dynamics.barostat import LangevinBarostat
-from mlff_core.dynamics.driver import Run, drive, record_of, summarise
+from mlff_core.dynamics.driver import Run, RunSpan, drive, record_of, summarise
 from mlff_core.dynamics.files import LOG, RunFolder
 from mlff_core.dynamics.integrators import Integrator, Langevin
 from mlff_core.dynamics.settings import MDSettings
@@ -23,26 +23,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MDReport:
-    """Results of a run.
+class MDReport(RunSpan):
+    """Results of a run."""
 
-    Parameters
-    ----------
-    folder
-        Where its files are.
-    first_step, last_step
-        Where this call began and ended.
-    temperature_kelvin
-        Mean over the log's lines of the second half of the whole run, kelvin.
-    conserved_drift
-        Change of the conserved energy from the first line of the log to the last, eV.
-    """
-
-    folder: Path
-    first_step: int
-    last_step: int
     temperature_kelvin: float
+    """Mean temperature over the rows of the log in the second half of the whole run, kelvin."""
     conserved_drift: float
+    """Change of the conserved energy from the first row of the log to the last, eV."""
 
 
 def run_md(
@@ -58,21 +45,21 @@ def run_md(
     """Run molecular dynamics and return its results.
 
     ``folder`` gets ``log.csv``, the trajectory, ``run.json`` (settings and model) and ``restart.npz``, replaced by
-    rename every ``checkpoint_every`` steps: a run that is killed at any moment goes on from there with ``restart=True``
-    and ends with the same numbers as one that was left alone.
+    rename every ``checkpoint_every`` steps: a run that is killed at any time continues from there with
+    ``restart=True`` and ends with the same numbers as an uninterrupted run.
 
     Parameters
     ----------
     potential
-        What moves the atoms.
+        Gives the forces.
     atoms
-        Where they start; atoms held by ASE's ``FixAtoms`` stay where they are (not with ``"npt"``).
+        Starting structure; atoms held by ASE's ``FixAtoms`` do not move (not with ``"npt"``).
     settings
         Ensemble, length, intervals.
     folder
-        Made if it is not there.
+        Path; made if it does not exist.
     restart
-        Go on from the folder's last restart file; begin where there is none.
+        Continue from the folder's last restart file; start at step 0 if there is none.
     model_sha256
         Hash of the model file, so that a run is not continued with another model.
     on_step
@@ -82,8 +69,8 @@ def run_md(
     ------
     InputError
         The structure or settings cannot be used, the folder holds a run or another process writes it, or the run became
-        unphysical: atoms that overlap, fly apart or are nowhere. The last good step is then in trajectory and restart
-        file.
+        unphysical: atoms that overlap, jump or have positions that are not finite. The last good step is then in
+        trajectory and restart file.
     UnsupportedError
         An element, charge or property that the potential does not have.
     CheckpointError

@@ -1,4 +1,4 @@
-"""What moves: the state of a run, which of its atoms may move, and the velocities it starts with."""
+"""The state of a run, the atoms that may move, and the starting velocities."""
 
 from __future__ import annotations
 
@@ -18,44 +18,33 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Numbers = TypeVar("Numbers", Array, Tensor)
-"""NumPy arrays, which are fastest for one small structure, or tensors, which may lie on a GPU."""
+"""NumPy arrays, which are fastest for one small structure, or tensors, which may be on a GPU."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MDState(Generic[Numbers]):
-    """One moment of a batch of structures, their atoms one after the other; one structure is a batch of one.
+    """State of a batch of structures at one step, their atoms concatenated; one structure is a batch of one.
 
-    Integrators return another state, so a step that fails leaves the last good one whole. Nothing writes into the
-    arrays of a state.
-
-    Parameters
-    ----------
-    step
-        Steps done.
-    positions
-        Shape (n_atoms, 3), Å.
-    velocities
-        Shape (n_atoms, 3), Å per Å·√(amu/eV).
-    cell
-        Shape (n_systems, 3, 3), Å, rows are lattice vectors.
-    energies
-        Potential energy of each structure, shape (n_systems,), eV.
-    forces
-        Shape (n_atoms, 3), eV/Å; zero on atoms that are held.
-    stresses
-        Shape (n_systems, 3, 3), eV/Å³, positive under tension; None where they were not asked for.
-    bath_energies
-        Energy that thermostat and barostat have put into each structure since the start, shape (n_systems,), eV.
+    Integrators return a new state, so a step that fails leaves the last good one intact. The arrays of a state are
+    never changed.
     """
 
     step: int
+    """Steps done."""
     positions: Numbers
+    """Shape (n_atoms, 3), Å."""
     velocities: Numbers
+    """Shape (n_atoms, 3), Å per Å·√(amu/eV)."""
     cell: Numbers
+    """Shape (n_systems, 3, 3), Å, rows are lattice vectors."""
     energies: Numbers
+    """Potential energy of each structure, shape (n_systems,), eV."""
     forces: Numbers
+    """Shape (n_atoms, 3), eV/Å; zero on atoms that are held."""
     stresses: Numbers | None
+    """Shape (n_systems, 3, 3), eV/Å³, positive under tension; None if they were not computed."""
     bath_energies: Numbers
+    """Energy that thermostat and barostat have added to each structure since the start, shape (n_systems,), eV."""
 
     @property
     def energy(self) -> float:
@@ -64,7 +53,7 @@ class MDState(Generic[Numbers]):
 
     @property
     def bath_energy(self) -> float:
-        """Energy that thermostats and barostats have put in since the start, all structures together, eV."""
+        """Energy that thermostats and barostats have added since the start, all structures together, eV."""
         return float(self.bath_energies.sum())
 
     def kinetic_energy(self, masses: Numbers) -> float:
@@ -72,7 +61,7 @@ class MDState(Generic[Numbers]):
         return float(0.5 * (masses * self.velocities**2).sum())
 
     def one(self, k: int, atoms: slice) -> MDState[Numbers]:
-        """Return the state of structure ``k`` alone, whose atoms are those of the slice."""
+        """Return the state of structure ``k`` alone; ``atoms`` is the slice of its atoms."""
         own = slice(k, k + 1)
         return MDState(
             self.step,
@@ -91,12 +80,8 @@ def first_state(positions: Array, velocities: Array, cell: Array) -> MDState[Arr
 
     Parameters
     ----------
-    positions
-        Shape (n_atoms, 3), Å.
-    velocities
-        Shape (n_atoms, 3), Å per Å·√(amu/eV).
-    cell
-        Shape (n_systems, 3, 3), Å, rows are lattice vectors.
+    positions, velocities, cell
+        Shapes (n_atoms, 3), Å, (n_atoms, 3), Å per Å·√(amu/eV), and (n_systems, 3, 3), Å, see :class:`MDState`.
     """
     n_systems = len(cell)
     unknown = np.full(n_systems, np.nan)
@@ -104,12 +89,12 @@ def first_state(positions: Array, velocities: Array, cell: Array) -> MDState[Arr
 
 
 def mobile_atoms(atoms: Atoms, ensemble: str) -> Mask | None:
-    """Return which atoms move, shape (n_atoms, 1), or None where all do.
+    """Return which atoms move, shape (n_atoms, 1), or None if all do.
 
     Raises
     ------
     UnsupportedError
-        A constraint other than ``FixAtoms``, or that one with ``"npt"``.
+        There is a constraint other than ``FixAtoms``, or ``FixAtoms`` with ``"npt"``.
     InputError
         Every atom is held.
     """
@@ -121,14 +106,14 @@ def mobile_atoms(atoms: Atoms, ensemble: str) -> Mask | None:
     if other or ensemble == "npt":
         names = ", ".join(other) or "FixAtoms"
         raise UnsupportedError(
-            f"the structure has the constraint {names}; molecular dynamics knows FixAtoms, and none of them with npt. "
-            "Remove it from the structure"
+            f"the structure has the constraint {names}; molecular dynamics supports FixAtoms only, and no constraint "
+            "with npt; remove it from the structure"
         )
     mobile = np.ones((len(atoms), 1), dtype=bool)
     for constraint in atoms.constraints:
         mobile[constraint.get_indices()] = False
     if not mobile.any():
-        raise InputError("every atom of the structure is held by FixAtoms, so nothing can move")
+        raise InputError("every atom of the structure is held by FixAtoms, so nothing can move; release some atoms")
     return mobile
 
 
@@ -155,7 +140,7 @@ def without_drift(velocities: Array, masses: Array) -> Array:
 
 
 def without_rotation(velocities: Array, positions: Array, masses: Array) -> tuple[Array, int]:
-    """Return velocities with no angular momentum, and how many rotations there were to remove (3, 2 or 0).
+    """Return velocities with no angular momentum, and the number of rotations removed (3, 2 or 0).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How long an MD step takes: moving atoms, neighbour search included, never the same structure twice."""
+"""Time of an MD step with moving atoms, including the neighbour search, never the same structure twice."""
 
 from __future__ import annotations
 
@@ -27,21 +27,14 @@ SHORTEST_REPEAT_S = 0.1
 
 @dataclass(frozen=True)
 class StepTime:
-    """How long the steps of a run took.
-
-    Parameters
-    ----------
-    repeats_ms
-        Mean time of a step in each repeat, ms.
-    steps_per_repeat
-        Steps of each repeat.
-    neighbour_searches_per_step
-        The other steps used the list under the skin.
-    """
+    """Measured time of MD steps."""
 
     repeats_ms: tuple[float, ...]
+    """Mean time of a step in each repeat, ms."""
     steps_per_repeat: int
+    """Number of steps in each repeat."""
     neighbour_searches_per_step: float
+    """Neighbour searches per step; the other steps use the list with its skin."""
 
     @property
     def median_ms(self) -> float:
@@ -56,28 +49,28 @@ def time_steps(
     n_repeats: int = 5,
     clock: Callable[[], float] = time.perf_counter,
 ) -> StepTime:
-    """Return how long steps of velocity Verlet at 300 K take, energy, forces and neighbours included.
+    """Return the time of velocity Verlet steps at 300 K, including energy, forces and neighbours.
 
-    One trajectory runs through warm-up and repeats, so that every step has positions of its own and neighbour searches
+    One trajectory runs through warm-up and repeats, so that every step has new positions and neighbour searches
     are as frequent as in a simulation.
 
     Parameters
     ----------
     potential
-        What is timed.
+        The potential to time.
     frames
         The structures, run together as one batch.
     n_repeats
-        Of at least 0.1 s and 10 steps each.
+        Number of repeats, each of at least 0.1 s and 10 steps.
     clock
-        Seconds.
+        Returns the time, s.
 
     Raises
     ------
     InputError
-        ``n_repeats`` is not positive, or the structures fall apart.
+        ``n_repeats`` is not positive, or the run became unphysical.
     UnsupportedError
-        The potential cannot serve the structures.
+        The potential does not support the structures.
     """
     if n_repeats < 1:
         raise InputError(f"n_repeats must be at least 1, got {n_repeats}")
@@ -88,7 +81,7 @@ def time_steps(
     state = surface.refresh(_start(batch, masses), want_stress=False)
     state, seconds = _steps(stepper, state, 10, potential.device, clock)
     n_steps = max(10, int(np.ceil(SHORTEST_REPEAT_S / max(seconds / 10, 1e-9))))
-    # The first calls of a compiled or tuned kernel take longer, so the length is found again after them.
+    # The first calls of a compiled or tuned kernel take longer, so the number of steps is chosen again after them.
     state, seconds = _steps(stepper, state, n_steps, potential.device, clock)
     n_steps = max(10, int(np.ceil(SHORTEST_REPEAT_S / max(seconds / n_steps, 1e-9))))
     builds = surface.n_builds

@@ -1,4 +1,4 @@
-"""The surface on which a batch of structures moves: energies, forces and stresses at any positions and cells."""
+"""The energy surface of a batch of structures: energies, forces and stresses at any positions and cells."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ STRESS = FORCES | {"stress"}
 
 
 class Surface(ABC, Generic[Numbers]):
-    """What an integrator needs of whatever moves the structures.
+    """The interface from which an integrator gets energies and forces.
 
     Attributes
     ----------
     mobile
-        1 for atoms that move and 0 for the others, which feel no force; shape (n_atoms, 1), None where all move.
+        1 for atoms that move and 0 for the others, whose force is zero; shape (n_atoms, 1), None if all move.
     atoms
-        The atoms of each structure.
+        Slice of the atoms of each structure.
     """
 
     mobile: Numbers | None = None
@@ -46,17 +46,15 @@ class Surface(ABC, Generic[Numbers]):
 
         Parameters
         ----------
-        positions
-            Shape (n_atoms, 3), Å.
-        cell
-            Shape (n_systems, 3, 3), Å, rows are lattice vectors.
+        positions, cell
+            Shapes (n_atoms, 3) and (n_systems, 3, 3), Å; rows of cells are lattice vectors.
         want_stress
-            Compute the stresses too.
+            Whether to compute the stresses too.
 
         Raises
         ------
         InputError
-            Positions or results that are not finite, or overlapping atoms.
+            Positions or results are not finite, or atoms overlap.
         UnsupportedError
             The potential gives no forces.
         """
@@ -66,29 +64,29 @@ class Surface(ABC, Generic[Numbers]):
     def _evaluate(
         self, positions: Numbers, cell: Numbers, want_stress: bool
     ) -> tuple[Numbers, Numbers, Numbers | None]:
-        """Return what :meth:`evaluate` gives."""
+        """Return the values of :meth:`evaluate`."""
 
     @abstractmethod
     def sums(self, values: Numbers) -> Numbers:
         """Return the sums of ``values``, (n_atoms, 3), any unit, over each structure, shape (n_systems,)."""
 
     def refresh(self, state: MDState[Numbers], *, want_stress: bool) -> MDState[Numbers]:
-        """Return the state with energies, forces and stresses computed anew."""
+        """Return the state with energies, forces and stresses computed again."""
         energies, forces, stresses = self.evaluate(state.positions, state.cell, want_stress=want_stress)
         return replace(state, energies=energies, forces=forces, stresses=stresses)
 
 
 class PotentialSurface(Surface[Numbers]):
-    """The surface of a potential, with neighbours kept under a skin.
+    """The surface of a potential, with a Verlet neighbour list.
 
     Parameters
     ----------
     potential
-        What computes.
+        Gives energies, forces and stresses.
     batch
-        The structures, whose atoms stay the same while positions and cells change.
+        The structures; positions and cells change later, the atoms do not.
     mobile
-        True for atoms that move, shape (n_atoms, 1); None for all. The others feel no force.
+        True for atoms that move, shape (n_atoms, 1); None for all. The force on the others is zero.
     """
 
     def __init__(self, potential: Potential, batch: AtomicBatch, mobile: Mask | None = None) -> None:
@@ -101,7 +99,7 @@ class PotentialSurface(Surface[Numbers]):
         self._cell: Numbers | None = None
 
     def forget(self) -> None:
-        """Drop the neighbours, so that the next evaluation is made as in a process that has just begun."""
+        """Drop the neighbour list, so that the next evaluation is the same as in a new process."""
         self._verlet = VerletPotential(self.potential)
 
     @property
@@ -111,15 +109,15 @@ class PotentialSurface(Surface[Numbers]):
 
     @abstractmethod
     def array(self, values: npt.NDArray[Any]) -> Numbers:
-        """Return numbers of the host, of any shape and any unit, where this surface wants them."""
+        """Return numbers of the host, of any shape and any unit, as arrays or tensors of this surface."""
 
     @abstractmethod
     def given(self, values: Tensor) -> Numbers:
-        """Return a tensor of the potential, any shape and any unit, in float64 where this surface has its numbers."""
+        """Return a tensor of the potential, any shape and any unit, as float64 numbers of this surface."""
 
     @abstractmethod
     def placed(self, state: MDState[Array]) -> MDState[Numbers]:
-        """Return a state in the host's memory where this surface wants it."""
+        """Return a state of the host as a state of this surface."""
 
     @abstractmethod
     def on_host(self, state: MDState[Numbers]) -> MDState[Array]:
@@ -130,24 +128,24 @@ class PotentialSurface(Surface[Numbers]):
     ) -> tuple[Numbers, Numbers, Numbers | None]:
         """Return energies, forces and stresses."""
         batch = self.batch
-        if cell is not self._cell:  # a cell that stays is the same object from step to step
+        if cell is not self._cell:  # an unchanged cell is the same object from step to step
             batch = replace(batch, cell=torch.as_tensor(cell, dtype=batch.dtype, device=batch.device))
             self.batch, self._cell = batch, cell
         moved = batch.with_positions(torch.as_tensor(positions, dtype=batch.dtype, device=batch.device))
         prediction = self._verlet.predict(moved, want=STRESS if want_stress else FORCES)
         if prediction.forces is None:
-            raise UnsupportedError(f"{self.potential.card.name} gives no forces, so nothing can move under it")
+            raise UnsupportedError(f"{self.potential.card.name} gives no forces, which moving atoms needs")
         energies, forces = self.given(prediction.energy), self.given(prediction.forces)
-        # A sum is finite only if all it sums is.
+        # A sum is finite only if all its terms are.
         if not math.isfinite(float(energies.sum() + forces.sum())):
-            raise InputError(f"{self.potential.card.name} gave an energy or a force that is not a finite number")
+            raise InputError(f"{self.potential.card.name} gave an energy or a force that is not finite")
         if self.mobile is not None:
             forces = forces * self.mobile
         return energies, forces, None if prediction.stress is None else self.given(prediction.stress)
 
 
 class HostSurface(PotentialSurface[Array]):
-    """A potential's surface for NumPy arrays, whose few small operations a step cost least."""
+    """A potential's surface for NumPy arrays, whose small operations are cheapest."""
 
     def array(self, values: npt.NDArray[Any]) -> Array:
         """Return the numbers themselves, of any shape and any unit."""
@@ -216,7 +214,7 @@ class DeviceSurface(PotentialSurface[Tensor]):
 
     def sums(self, values: Tensor) -> Tensor:
         """Return the sums of ``values``, (n_atoms, 3), any unit, over each structure, shape (n_systems,)."""
-        # Not index_add, whose order, and so its last bit, is another one at every call on a GPU.
+        # Not index_add, whose order of summation, and so the last bit, differs between calls on a GPU.
         return torch.segment_reduce(values.sum(dim=1), "sum", lengths=self._counts, unsafe=True)
 
 

@@ -1,4 +1,4 @@
-"""One structure of a run: what of it stays the same, where it starts, and how its states are written."""
+"""One structure of a run: its constant properties, its start, and the rows and frames of its states."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 
 class System:
-    """A structure that the settings of a run suit.
+    """A structure of a run, checked against the run's settings.
 
     Parameters
     ----------
     potential
-        What moves the atoms.
+        Gives the forces.
     atoms
-        Where they start.
+        Starting structure.
     settings
-        Of the run; the seed is this structure's own.
+        Settings of the run; the seed is this structure's own.
 
     Raises
     ------
     InputError
-        The structure and the settings do not go together, or a mass is not positive.
+        The structure does not fit the settings, or a mass is not positive.
     UnsupportedError
-        A constraint, or an ensemble that needs a stress the potential does not give.
+        A constraint is not supported, or the ensemble needs a stress that the potential does not give.
     """
 
     def __init__(self, potential: Potential, atoms: Atoms, settings: MDSettings) -> None:
@@ -84,7 +84,7 @@ class System:
                 )
             velocities = self.atoms.get_velocities()
             if not np.isfinite(velocities).all():
-                raise InputError("the structure's velocities must be finite; give a temperature to draw others")
+                raise InputError("the structure's velocities must be finite; give a temperature to draw new ones")
         else:
             velocities = thermal_velocities(self.masses, self.settings.temperature_kelvin, self.random)
         if self.mobile is not None:
@@ -94,7 +94,7 @@ class System:
         return first_state(positions, velocities, cell)
 
     def _still(self, velocities: Array, positions: Array) -> tuple[Array, int, int]:
-        """Return velocities without overall motion, and the number of translations and rotations taken out."""
+        """Return velocities without overall motion, and the number of removed translations and rotations."""
         if self.mobile is not None:
             return velocities, 0, 0
         velocities = without_drift(velocities, self.masses)
@@ -104,9 +104,9 @@ class System:
         return velocities, 3, rotations
 
     def row(self, state: MDState[Array]) -> dict[str, float | int | None]:
-        """Return a line of the log.
+        """Return a row of the log.
 
-        The conserved energy is what an exact integrator would keep: the total energy less what the baths put in.
+        The conserved energy is constant for an exact integrator: the total energy minus the energy added by the baths.
         """
         kinetic = state.kinetic_energy(self.masses)
         energy = state.energy
@@ -147,7 +147,7 @@ class System:
 
 
 def identity(atoms: Atoms) -> str:
-    """Return a description of what stays the same in a run: the atoms in their order, and the periodic directions."""
+    """Return a description of the constant properties: the atoms in their order and the periodic directions."""
     order = hashlib.sha256(np.asarray(atoms.numbers, dtype="<i8").tobytes()).hexdigest()[:12]
     axes = "".join(axis for axis, periodic in zip("xyz", atoms.pbc, strict=True) if periodic)
     return f"{atoms.get_chemical_formula()} (order {order}), periodic in {axes or 'no direction'}"

@@ -1,1 +1,1 @@
-"""Judging a potential: errors against labels, physics checks, and reports."""
+"""Evaluating a potential: errors against labels, physics checks, and reports."""

@@ -1,4 +1,4 @@
-"""Scale the spread of an ensemble to its errors on held-out structures."""
+"""Scaling the standard deviations of an ensemble to its errors on held-out structures."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def calibrate(
     Parameters
     ----------
     ensemble
-        Whatever calibration it has is ignored.
+        The ensemble; any calibration it has is ignored.
     dataset, split
         Structures that no member was trained on.
     progress
-        Called with (structures done, structures in all).
+        Called with (structures done, number of structures).
 
     Raises
     ------
     InputError
-        The split is empty, or the members agree where they are wrong.
+        The split is empty, or the members have the same error.
     """
     bare = ensemble.with_calibration(Calibration())
     found = evaluate(bare, dataset, split, progress=progress)
     forces_std, energy_std = found.sample.forces_std, found.table.energy_std
     if forces_std is None or energy_std is None:
-        raise InputError(f"{ensemble.card.name} gives no deviations, so there is nothing to calibrate")
+        raise InputError(f"{ensemble.card.name} gives no standard deviations, which calibration needs; use an ensemble")
     errors = (found.sample.predicted - found.sample.reference).reshape(-1)
     return ensemble.with_calibration(
         Calibration(

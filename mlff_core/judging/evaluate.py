@@ -1,4 +1,4 @@
-"""Judge a potential on a labelled data set."""
+"""Evaluation of a potential on a labelled data set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlff_core.potentials.interface import DEVIATIONS, Potential
 from mlff_core.structures.batch import split as singles
 
 ATOMS_PER_BATCH = {"cpu": 512, "cuda": 8192}
-"""A student of 417,425 parameters needs about half a megabyte an atom to differentiate itself."""
+"""Atoms in a batch: a student of 417,425 parameters needs about half a megabyte per atom for its gradient."""
 
 SAMPLE_SIZE = 100_000
 _COMPOSITION_KEYS = np.random.default_rng(0).integers(1 << 62, size=119)
@@ -38,30 +38,30 @@ def evaluate(
 ) -> Evaluation:
     """Return the errors of a potential against the labels of a data set.
 
-    Reads and predicts in batches; what is kept is about 200 bytes a structure and a sample of atoms.
+    Reads and predicts in batches; about 200 bytes per structure and a sample of atoms are kept.
 
     Parameters
     ----------
     potential
-        What is judged.
+        The potential to evaluate.
     dataset
         Labelled structures.
     split
         ``"train"``, ``"validation"``, ``"test"``, or None for all.
     progress
-        Called with (structures done, structures in all) after each batch.
+        Called with (structures done, number of structures) after each batch.
     atoms_per_batch
-        Atoms predicted together, more only where one structure has more.
+        Atoms predicted together; more only if a single structure has more.
 
     Raises
     ------
     InputError
-        The split is empty, a label of it cannot be right, or no structure of it could be judged.
+        The split is empty, one of its labels is invalid, or none of its structures could be predicted.
     """
     started = time.perf_counter()
     indices = dataset.indices(split)
     if len(indices) == 0:
-        raise InputError(f"{dataset.path} has no structures in split {split!r}; nothing can be judged")
+        raise InputError(f"{dataset.path} has no structures in split {split!r}; choose another split")
     check_rows(dataset, indices)
     limit = atoms_per_batch or ATOMS_PER_BATCH.get(potential.device.type, ATOMS_PER_BATCH["cpu"])
     collected = _Collected(skipped=Counter())
@@ -76,7 +76,7 @@ def evaluate(
             progress(n_done, len(indices))
     if not collected.rows:
         reason = collected.skipped.most_common(1)[0][0]
-        raise InputError(f"{potential.card.name} could judge none of the {len(indices)} structures: {reason}")
+        raise InputError(f"{potential.card.name} could predict none of the {len(indices)} structures: {reason}")
     table = collected.table(dataset)
     return Evaluation(
         card=potential.card,
@@ -100,7 +100,7 @@ def evaluate(
 def _chunks(
     indices: npt.NDArray[np.int64], n_atoms: npt.NDArray[np.int64], limit: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield runs of structures with at most ``limit`` atoms together, or one structure that has more."""
+    """Yield consecutive structures with at most ``limit`` atoms together, or one structure that has more."""
     start, atoms = 0, 0
     for k, count in enumerate(n_atoms):
         if k > start and atoms + count > limit:
@@ -112,7 +112,7 @@ def _chunks(
 
 @dataclass(frozen=True, eq=False)
 class _Predicted:
-    """Predictions of a batch as arrays: (n_systems,) eV and (n_atoms, 3) eV/Å, and what else there is."""
+    """Predictions of a batch as arrays: (n_systems,) eV and (n_atoms, 3) eV/Å, and further outputs."""
 
     energy: Array
     forces: Array
@@ -130,7 +130,7 @@ class _Predicted:
 def _predict(
     potential: Potential, labelled: LabelledBatch, skipped: Counter[str]
 ) -> tuple[npt.NDArray[np.bool_], _Predicted | None]:
-    """Return which systems could be judged, shape (n_systems,), and the prediction of those that were predicted."""
+    """Return which systems have a valid prediction, shape (n_systems,), and the predictions there are."""
     batch = labelled.batch
     owner = batch.system_idx.numpy()
     try:
@@ -141,7 +141,7 @@ def _predict(
             return np.zeros(1, dtype=bool), None
         found = None
     if found is None:
-        # One structure is to blame, or some have a stress: judge them one by one, so that each counts as it should.
+        # One structure failed, or only some have a stress: predict one by one, so that one failure costs no other.
         parts = [_predict(potential, _only(labelled, k), skipped) for k in range(batch.n_systems)]
         kept = np.concatenate([part[0] for part in parts])
         sizes = batch.atoms_per_system()
@@ -168,7 +168,7 @@ def _is_mixed(labelled: LabelledBatch) -> bool:
 
 
 def _joined(parts: list[_Predicted | None], sizes: list[int]) -> _Predicted | None:
-    """Return predictions one after the other, NaN where there is none; None if there are none at all."""
+    """Return predictions concatenated, NaN where one is missing; None if all are missing."""
     if all(part is None for part in parts):
         return None
 
@@ -193,7 +193,7 @@ def _arrays(potential: Potential, labelled: LabelledBatch) -> _Predicted:
     if labelled.stress is not None and bool(labelled.batch.pbc.any()):
         want |= {"stress"} & potential.supports
     prediction = potential.predict(labelled.batch, want=want)
-    forces = prediction.need("forces", potential.card.name, "so they cannot be judged")
+    forces = prediction.need("forces", potential.card.name, "which the evaluation needs")
     others = (prediction.stress, prediction.energy_std, prediction.forces_std)
     return _Predicted(
         _array(prediction.energy), _array(forces), *(None if tensor is None else _array(tensor) for tensor in others)
@@ -207,7 +207,7 @@ def _array(tensor: Tensor) -> Array:
 
 @dataclass
 class _Collected:
-    """What is gathered batch by batch."""
+    """Results gathered batch by batch."""
 
     skipped: Counter[str]
     rows: list[dict[str, npt.NDArray[Any]]] = field(default_factory=list)
@@ -252,11 +252,11 @@ class _Collected:
         self.n_rows += int(kept.sum())
 
     def _draw(self, atoms: dict[str, npt.NDArray[Any]]) -> None:
-        """Keep the atoms with the smallest random keys: an even sample of all atoms in one pass."""
+        """Keep the atoms with the smallest random keys: a uniform sample of all atoms in one pass."""
         drawn = {"key": self.rng.random(len(atoms["row"])), **atoms}
         if self.pool:
             drawn = {name: np.concatenate([self.pool[name], values]) for name, values in drawn.items()}
-        # Sorting at twice the size instead of at every batch keeps the cost linear.
+        # Sorting only at twice the size, not at every batch, keeps the cost linear.
         self.pool = drawn if len(drawn["key"]) < 2 * SAMPLE_SIZE else _smallest(drawn)
 
     def sample(self) -> AtomSample:
@@ -271,7 +271,7 @@ class _Collected:
         n_atoms = dataset.atoms_per_structure[index]
         molecule = np.asarray(dataset.molecule_id)[index].astype(np.int64)
         _, group = np.unique(np.stack([molecule, joined["composition"]], axis=1), axis=0, return_inverse=True)
-        group = np.asarray(group).reshape(-1)  # numpy 2.0 alone gives it two dimensions
+        group = np.asarray(group).reshape(-1)  # only numpy 2.0 gives it two dimensions
         return StructureTable(
             index=index,
             n_atoms=n_atoms,

@@ -1,17 +1,18 @@
-"""How far predicted labels are from reference labels: every figure defined once, as sums that can be added up.
+"""Metrics of the errors of predicted labels, each defined once, from sums that can be added.
 
-Errors are first summed for each owner (a structure, an element, …), then figures are made of the sums: the same code
-gives the figure of a data set read in pieces, of one kind of geometry, and of a bootstrap resample. Definitions, with
-y the reference, ŷ the prediction, e = ŷ − y:
+Errors are first summed for each owner (a structure, an element, …), then metrics are computed from the sums: the same
+code gives the metric of a data set read in pieces, of one kind of geometry, and of a bootstrap resample. Definitions,
+with y the reference, ŷ the prediction, e = ŷ − y:
 
 - ``force_r2``: 1 − Σe² / Σ(y − ȳ)² over all Cartesian components of all atoms, ȳ one mean over all of them.
 - ``force_mae``, ``force_rmse``: mean of |e|, root of the mean of e², over components, eV/Å.
-- ``force_r2_magnitude``: the same R² over the lengths |F|: blind to direction, kept for comparison with older figures.
+- ``force_r2_magnitude``: the same R² over the norms |F|: independent of direction, kept for comparison with older
+results.
 - ``force_angle_mean_deg``, ``force_angle_median_deg``: angle between ŷ and y over atoms whose reference force is above
-  :data:`ANGLE_THRESHOLD`; a predicted force of zero counts 90°.
+  :data:`ANGLE_THRESHOLD`; a predicted force of zero counts as 90°.
 - ``energy_mae_mev_per_atom``, ``energy_rmse_mev_per_atom``: over structures, of e / n_atoms.
 - ``relative_energy_mae_mev_per_atom``: mean of |e − ē| / n_atoms, ē the mean error over the structures of the same
-  molecule and composition, which frees the zero of energy; molecules with one structure do not count.
+  molecule and composition, so that it does not depend on the zero of energy; molecules with one structure do not count.
 - ``stress_mae``: mean of |e| over components, eV/Å³, of periodic structures whose stress is known.
 - ``pressure_error_mean_bar``: mean of P̂ − P over the same, P = −tr(stress)/3 without the atoms' motion, bar.
 """
@@ -29,7 +30,7 @@ from mlff_core.units import BAR_PER_EV_PER_ANGSTROM3
 Array = npt.NDArray[np.float64]
 
 ANGLE_THRESHOLD = 0.1
-"""Least reference force of an atom whose angular error counts, eV/Å: smaller ones have no direction to speak of."""
+"""Least reference force of an atom whose angular error counts, eV/Å: smaller ones have no meaningful direction."""
 
 COLUMNS = (
     "n_atoms",
@@ -50,7 +51,7 @@ COLUMNS = (
     "stress_abs_errors",
     "pressure_errors",
 )
-"""What is summed: forces in eV/Å and its powers, angles in degrees, energies in eV/atom and its powers, stresses in
+"""Names of the sums: forces in eV/Å and its powers, angles in degrees, energies in eV/atom and its powers, stresses in
 eV/Å³."""
 
 N_FORCE_COLUMNS = COLUMNS.index("n_structures")
@@ -58,7 +59,7 @@ ANGLE_BIN_DEG = 0.01
 
 
 def angles_deg(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> Array:
-    """Return the angle between two vectors of each atom, shape (n_atoms,), degrees; 90° where one of them is zero.
+    """Return the angle between the two vectors of each atom, shape (n_atoms,), degrees; 90° if one of them is zero.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def angles_deg(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> Array:
     """
     y, p = np.asarray(reference, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     sine, cosine = np.linalg.norm(np.cross(y, p), axis=1), np.einsum("ij,ij->i", y, p)
-    # arctan2 is exact for small angles, where an arccos loses half the digits.
+    # arctan2 is accurate for small angles, where arccos loses half the digits.
     angles: Array = np.degrees(np.arctan2(sine, cosine))
     angles[(sine == 0) & (cosine == 0)] = 90.0
     return angles
@@ -88,7 +89,7 @@ def force_sums(
     reference, predicted
         Forces, shape (n_atoms, 3), eV/Å.
     owners
-        The owner of each atom, shape (n_atoms,), no unit; None: one owner.
+        The owner of each atom, shape (n_atoms,); None: one owner.
     n_owners
         Number of owners.
     """
@@ -121,12 +122,12 @@ def energy_sums(errors: npt.ArrayLike, n_atoms: npt.ArrayLike, groups: npt.Array
     Parameters
     ----------
     errors
-        Predicted less reference energy, shape (n_structures,), eV.
+        Predicted minus reference energy, shape (n_structures,), eV.
     n_atoms
-        Atoms of each structure, shape (n_structures,), no unit.
+        Atoms of each structure, shape (n_structures,).
     groups
         Structures whose energies may be compared (same molecule, same composition) share a number, shape
-        (n_structures,), no unit; None: each stands alone.
+        (n_structures,); None: each is its own group.
     """
     per_atom = np.asarray(errors, dtype=np.float64) / np.asarray(n_atoms, dtype=np.float64)
     sums = np.zeros((len(per_atom), len(COLUMNS)))
@@ -148,7 +149,7 @@ def stress_sums(errors: npt.ArrayLike) -> Array:
     Parameters
     ----------
     errors
-        Predicted less reference stress, shape (n_structures, 3, 3), eV/Å³; NaN where there is none.
+        Predicted minus reference stress, shape (n_structures, 3, 3), eV/Å³; NaN where there is none.
     """
     error = np.asarray(errors, dtype=np.float64)
     known = np.isfinite(error).all(axis=(1, 2))
@@ -159,17 +160,17 @@ def stress_sums(errors: npt.ArrayLike) -> Array:
     return sums
 
 
-def figures(sums: npt.ArrayLike) -> dict[str, Any]:
-    """Return every figure but the median angle from sums; NaN where nothing was counted.
+def metrics_of(sums: npt.ArrayLike) -> dict[str, Any]:
+    """Return every metric except the median angle from sums; NaN where nothing was counted.
 
     Parameters
     ----------
     sums
-        Shape (…, n_columns), units as in :data:`COLUMNS` (eV, eV/Å and their squares); each figure then has shape (…).
+        Shape (…, n_columns), units as in :data:`COLUMNS` (eV, eV/Å and their squares); each metric then has shape (…).
 
     Examples
     --------
-    >>> got = figures(force_sums([[3.0, 0, 0], [-3.0, 0, 0]], [[2.0, 0, 0], [-3.0, 0, 0]])[0])
+    >>> got = metrics_of(force_sums([[3.0, 0, 0], [-3.0, 0, 0]], [[2.0, 0, 0], [-3.0, 0, 0]])[0])
     >>> round(float(got["force_mae"]), 4), round(float(got["force_r2"]), 4)
     (0.1667, 0.9444)
     """
@@ -212,12 +213,12 @@ def r_squared(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
 
 def _r2(squared_errors: Array, squares: Array, total: Array, n: Array) -> Array:
     spread = squares - total**2 / n
-    # A spread that is rounding alone (all forces equal) would give a meaningless number.
+    # A variance that is only rounding error (all forces equal) would give a meaningless number.
     return np.where(spread > 1e-12 * squares, 1.0 - squared_errors / spread, np.nan)
 
 
 def force_metrics(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, float]:
-    """Return the force figures of one set of atoms, the median angle too.
+    """Return the force metrics of one set of atoms, including the median angle.
 
     Parameters
     ----------
@@ -225,7 +226,7 @@ def force_metrics(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[st
         Forces, shape (n_atoms, 3), eV/Å.
     """
     y = np.asarray(reference, dtype=np.float64)
-    found = {name: float(value) for name, value in figures(force_sums(y, predicted)[0]).items() if "force" in name}
+    found = {name: float(value) for name, value in metrics_of(force_sums(y, predicted)[0]).items() if "force" in name}
     counted = np.linalg.norm(y, axis=1) > ANGLE_THRESHOLD
     angles = angles_deg(y, predicted)[counted]
     found["force_angle_median_deg"] = float(np.median(angles)) if len(angles) else float("nan")
@@ -233,7 +234,7 @@ def force_metrics(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[st
 
 
 def angle_histogram(reference: npt.ArrayLike, predicted: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return how many atoms above the threshold lie in each bin of :data:`ANGLE_BIN_DEG` from 0 to 180 degrees.
+    """Return how many atoms above the threshold are in each bin of :data:`ANGLE_BIN_DEG` from 0 to 180 degrees.
 
     Parameters
     ----------
@@ -258,11 +259,11 @@ def histogram_median_deg(counts: npt.NDArray[np.int64]) -> float:
 def bootstrap_intervals(
     sums: npt.ArrayLike, *, n_resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Return the percentile interval of every figure when whole molecules are drawn again with replacement.
+    """Return the percentile interval of every metric when whole molecules are resampled with replacement.
 
     NaN for a single molecule, which has no interval.
 
-    Structures of a molecule resemble each other, so intervals over structures or atoms would be too narrow.
+    Structures of a molecule are correlated, so intervals over structures or atoms would be too narrow.
     B. Efron, R. Tibshirani, *An Introduction to the Bootstrap* (1993), ch. 13.
 
     Parameters
@@ -270,11 +271,11 @@ def bootstrap_intervals(
     sums
         One row for each molecule, shape (n_molecules, n_columns), units as in :data:`COLUMNS` (eV, eV/Å and squares).
     n_resamples
-        How many times to draw.
+        Number of resamples.
     level
         Share of the resamples inside the interval.
     seed
-        Of the draws.
+        Seed of the resampling.
     """
     rows = np.asarray(sums, dtype=np.float64)
     rng = np.random.default_rng(seed)
@@ -284,16 +285,16 @@ def bootstrap_intervals(
         drawn[k] = np.bincount(rng.integers(n, size=n), minlength=n) @ rows
     tails = [50.0 * (1.0 - level), 50.0 * (1.0 + level)]
     intervals = {}
-    for name, values in figures(drawn).items():
+    for name, values in metrics_of(drawn).items():
         finite = values[np.isfinite(values)]
-        # One molecule drawn again is the same molecule: it says nothing about others.
+        # Resampling one molecule gives the same molecule: there is no variance to estimate.
         low, high = np.percentile(finite, tails) if len(finite) and n > 1 else (np.nan, np.nan)
         intervals[name] = (float(low), float(high))
     return intervals
 
 
 def rounded(values: Mapping[str, Any], digits: int = 6) -> dict[str, float | None]:
-    """Return numbers ready for JSON, with ``digits`` significant digits; None for what is not finite."""
+    """Return numbers ready for JSON, with ``digits`` significant digits; None for numbers that are not finite."""
     return {name: _number(value, digits) for name, value in values.items()}
 
 

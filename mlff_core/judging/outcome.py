@@ -1,4 +1,4 @@
-"""What judging a potential on a data set found."""
+"""The result of evaluating a potential on a data set."""
 
 from __future__ import annotations
 
@@ -26,44 +26,31 @@ BY_KIND = (*BY_ELEMENT, "energy_mae_mev_per_atom", "relative_energy_mae_mev_per_
 
 @dataclass(frozen=True, eq=False)
 class StructureTable:
-    """A row for each judged structure, in the order of the data set.
-
-    Parameters
-    ----------
-    index
-        Where it stands in the data set, shape (n_structures,), no unit.
-    n_atoms
-        Its atoms, shape (n_structures,), no unit.
-    molecule
-        The molecule it shows, shape (n_structures,), no unit.
-    group
-        Shared by structures of the same molecule and composition, shape (n_structures,), no unit.
-    kind
-        Code of how the geometry was made, shape (n_structures,), no unit.
-    energy
-        Reference, shape (n_structures,), eV.
-    energy_error
-        Predicted less reference, shape (n_structures,), eV.
-    energy_std
-        Predicted standard deviation, shape (n_structures,), eV; None where the potential gives none.
-    sums
-        Force and energy sums, shape (n_structures, n_columns), see :data:`mlff_core.judging.metrics.COLUMNS`.
-    """
+    """A row for each evaluated structure, in the order of the data set."""
 
     index: npt.NDArray[np.int64]
+    """Index in the data set, shape (n_structures,)."""
     n_atoms: npt.NDArray[np.int64]
+    """Number of atoms, shape (n_structures,)."""
     molecule: npt.NDArray[np.int64]
+    """Number of the molecule, shape (n_structures,)."""
     group: npt.NDArray[np.int64]
+    """Group of structures with the same molecule and composition, shape (n_structures,)."""
     kind: npt.NDArray[np.int64]
+    """Code of the kind of geometry, shape (n_structures,)."""
     energy: Array
+    """Reference energy, shape (n_structures,), eV."""
     energy_error: Array
+    """Predicted minus reference energy, shape (n_structures,), eV."""
     sums: Array
+    """Force and energy sums, shape (n_structures, n_columns), see :data:`mlff_core.judging.metrics.COLUMNS`."""
     energy_std: Array | None = None
+    """Predicted standard deviation, shape (n_structures,), eV; None where the potential gives none."""
 
     def energy_above_lowest(self) -> Array:
         """Return the reference energy above the lowest of the group, shape (n_structures,), eV/atom.
 
-        A distance from equilibrium that needs no alignment; NaN where a group has one structure.
+        A measure of the distance from equilibrium without alignment; NaN where a group has one structure.
         """
         _, group, counts = np.unique(self.group, return_inverse=True, return_counts=True)
         lowest = np.full(len(counts), np.inf)
@@ -74,73 +61,52 @@ class StructureTable:
 
 @dataclass(frozen=True, eq=False)
 class AtomSample:
-    """Atoms drawn evenly from all judged ones, for figures.
-
-    Parameters
-    ----------
-    reference, predicted
-        Forces, shape (n, 3), eV/Å.
-    atomic_numbers
-        Shape (n,), no unit.
-    row
-        Row of the atom's structure in the table, shape (n,), no unit.
-    forces_std
-        Predicted standard deviation, shape (n, 3), eV/Å; None where the potential gives none.
-    """
+    """A uniform random sample of all evaluated atoms, for plots."""
 
     reference: Array
     predicted: Array
+    """Forces, shape (n, 3), eV/Å."""
     atomic_numbers: npt.NDArray[np.int64]
+    """Shape (n,)."""
     row: npt.NDArray[np.int64]
+    """Row of the atom's structure in the table, shape (n,)."""
     forces_std: Array | None = None
+    """Predicted standard deviation, shape (n, 3), eV/Å; None where the potential gives none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Errors of one potential on one data set, and every figure made of them.
-
-    Parameters
-    ----------
-    card
-        The potential's.
-    data
-        ``file``, ``sha256``, ``split``, ``teacher``, ``licence`` of the data set.
-    kinds
-        Names of the codes of kinds.
-    table
-        A row for each structure.
-    element_sums
-        Force sums of each atomic number, shape (119, n_columns).
-    angles
-        Histogram of angular errors, see :func:`mlff_core.judging.metrics.angle_histogram`.
-    sample
-        Atoms for figures.
-    skipped
-        How many structures could not be judged, by reason.
-    seconds
-        Wall time of reading and predicting.
-    """
+    """Errors of one potential on one data set, and the metrics computed from them."""
 
     card: ModelCard
+    """Card of the potential."""
     data: Mapping[str, Any]
+    """``file``, ``sha256``, ``split``, ``teacher``, ``licence`` of the data set."""
     kinds: tuple[str, ...]
+    """Names of the kinds of geometry by code."""
     table: StructureTable
+    """A row for each structure."""
     element_sums: Array
+    """Force sums of each atomic number, shape (119, n_columns)."""
     angles: npt.NDArray[np.int64]
+    """Histogram of angular errors, see :func:`mlff_core.judging.metrics.angle_histogram`."""
     sample: AtomSample
+    """Sample of atoms for plots."""
     skipped: Mapping[str, int] = field(default_factory=dict)
+    """Number of structures that could not be evaluated, by reason."""
     seconds: float = 0.0
+    """Wall time of reading and predicting."""
 
     @cached_property
-    def figures(self) -> dict[str, float | None]:
-        """Every figure over all structures, units in the names (none: eV/Å for errors, none for R²)."""
-        found = dict(metrics.figures(self.table.sums.sum(axis=0)))
+    def metrics(self) -> dict[str, float | None]:
+        """Every metric over all structures; units are in the names, force errors without one are in eV/Å."""
+        found = dict(metrics.metrics_of(self.table.sums.sum(axis=0)))
         found["force_angle_median_deg"] = metrics.histogram_median_deg(self.angles)
         return metrics.rounded(found)
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float | None, float | None]]:
-        """95 % interval of every figure but the median angle, by bootstrap over molecules."""
+        """95 % interval of every metric except the median angle, by bootstrap over molecules."""
         _, molecule = np.unique(self.table.molecule, return_inverse=True)
         sums = np.stack([np.bincount(molecule, weights=column) for column in self.table.sums.T], axis=1)
         found = metrics.bootstrap_intervals(sums)
@@ -150,7 +116,7 @@ class Evaluation:
 
     @cached_property
     def by_element(self) -> dict[str, dict[str, float | int | None]]:
-        """Force figures of each element that occurs, by chemical symbol."""
+        """Force metrics of each element that occurs, by chemical symbol."""
         counts = self.element_sums[:, metrics.COLUMNS.index("n_atoms")].astype(int)
         return {
             chemical_symbols[z]: {"n_atoms": int(counts[z]), **_chosen(self.element_sums[z], BY_ELEMENT)}
@@ -159,7 +125,7 @@ class Evaluation:
 
     @cached_property
     def by_kind(self) -> dict[str, dict[str, float | int | None]]:
-        """Figures of each kind of geometry that occurs, by its name."""
+        """Metrics of each kind of geometry that occurs, by its name."""
         return {
             self.kinds[code]: {
                 "n_structures": int((self.table.kind == code).sum()),
@@ -181,13 +147,13 @@ class Evaluation:
 
     def worst_rows(self, n: int = N_WORST) -> npt.NDArray[np.int64]:
         """Return the rows of the structures with the largest force RMSE, worst first."""
-        rmse = metrics.figures(self.table.sums)["force_rmse"]
+        rmse = metrics.metrics_of(self.table.sums)["force_rmse"]
         return np.argsort(-rmse, kind="stable")[:n]
 
     @cached_property
     def worst(self) -> list[dict[str, Any]]:
-        """The structures with the largest force RMSE: ``index`` in the data set, ``kind``, figures."""
-        rmse = metrics.figures(self.table.sums)["force_rmse"]
+        """The structures with the largest force RMSE: ``index`` in the data set, ``kind`` and metrics."""
+        rmse = metrics.metrics_of(self.table.sums)["force_rmse"]
         return [
             {
                 "index": int(self.table.index[row]),
@@ -204,7 +170,7 @@ class Evaluation:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return all figures as plain dicts, lists, strings and numbers."""
+        """Return all metrics as plain dicts, lists, strings and numbers."""
         return {
             "model": {
                 "name": self.card.name,
@@ -219,7 +185,7 @@ class Evaluation:
             "n_molecules": len(np.unique(self.table.molecule)),
             "n_skipped": sum(self.skipped.values()),
             "skipped": dict(self.skipped),
-            **self.figures,
+            **self.metrics,
             "intervals": {name: list(interval) for name, interval in self.intervals.items()},
             "interval_definition": "95 % percentile bootstrap over molecules",
             "by_element": self.by_element,
@@ -236,5 +202,5 @@ def _reliability(errors: Array, stds: Array) -> dict[str, float]:
 
 
 def _chosen(sums: Array, names: tuple[str, ...]) -> dict[str, float | None]:
-    found = metrics.figures(sums)
+    found = metrics.metrics_of(sums)
     return metrics.rounded({name: found[name] for name in names})

@@ -1,4 +1,4 @@
-"""Bounds that settings must keep."""
+"""Checks of the bounds of settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlff_core.errors import InputError
 
 
 def check_bounds(config: Any, least: dict[str, float], *, open_end: tuple[str, ...] = ()) -> None:
-    """Refuse settings below their least value; those in ``open_end`` must be above it."""
+    """Check that settings are not below their least value; those in ``open_end`` must be above it."""
     for name, bound in least.items():
         value = getattr(config, name)
         if value is None:

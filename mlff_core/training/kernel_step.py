@@ -1,12 +1,12 @@
-"""The gradient of a loss by the fused CPU kernel, which knows first derivatives only.
+"""The gradient of a loss by the fused CPU kernel, which computes first derivatives only.
 
 A loss L of forces F and virials W = −dE/d(strain) has the gradient ∇_θ L = (∂L/∂F)·∇_θ F + (∂L/∂W)·∇_θ W, which is the
 derivative of ∇_θ E as positions move along −∂L/∂F and systems are strained along −∂L/∂W: a central difference of
-∇_θ E gives it with an error of order ε². The derivatives a_i = ∂L/∂e_i in the atoms' energies ride along:
+∇_θ E gives it with an error of order ε². The derivatives a_i = ∂L/∂e_i in the atoms' energies are included:
 ∇_θ L ≈ ∇_θ Σ_i [(a_i/2 + 1/2ε) e_i(+ε) + (a_i/2 − 1/2ε) e_i(−ε)].
 
-Both displacements of a structure follow each other in one batch, so that in a sum over atoms what cancels meets early
-and float32 keeps its digits; and each structure has an ε of its own, since their forces differ.
+Both displacements of a structure are neighbours in the batch, so that terms that cancel are close in a sum over atoms
+and float32 keeps its digits; each structure has its own ε, since their forces differ.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from mlff_core.training.loss import Outputs
 
 LARGEST_DISPLACEMENT = {torch.float32: 3e-4, torch.float64: 1e-5}
 """Largest change of a coordinate in the finite difference, Å, and largest strain. With ten times as much the gradient
-of a trained network, whose curvature is larger than that of a fresh one, is up to 4 % off; in float32 rounding and
-curvature are about equal with this, 3e-4 to 1e-3 of the gradient."""
+of a trained network, whose curvature is larger than that of a new one, has an error of up to 4 %; in float32 the errors
+of rounding and of curvature are about equal with this value, 3e-4 to 1e-3 of the gradient."""
 
 
 class KernelGradient:
-    """Outputs of a network by the CPU kernel, and the gradient of a loss that reads them.
+    """Outputs of a network by the CPU kernel, and the gradient of a loss of them.
 
     Parameters
     ----------
@@ -40,20 +40,20 @@ class KernelGradient:
     Raises
     ------
     UnsupportedError
-        The model is none that the kernel computes.
+        The kernel does not support the model.
     BuildError
-        The kernel cannot be built here.
+        The kernel cannot be built on this machine.
     """
 
     def __init__(self, model: Student) -> None:
         self.kernel = CPUGradientKernel(model)
 
     def refresh(self) -> None:
-        """Take the model's weights as they are now; needed before each gradient."""
+        """Copy the model's current weights; needed before each gradient."""
         self.kernel.refresh()
 
     def outputs(self, item: TrainingBatch, *, stress: bool) -> tuple[Outputs, list[Tensor]]:
-        """Return what a loss reads, and the leaves it is to be differentiated in.
+        """Return the inputs of a loss, and the leaves in which the loss is differentiated.
 
         The leaves are the atoms' energies (n_atoms,), eV, the forces (n_atoms, 3), eV/Å, and with ``stress`` the
         virials (n_systems, 3, 3), eV.
@@ -63,36 +63,36 @@ class KernelGradient:
         leaves = [leaf.requires_grad_() for leaf in (energies, forces, virial) if leaf is not None]
         sigma = None
         if virial is not None:
-            # Systems without a cell get a unit one: their stress has weight zero, and must not be 0/0.
+            # Systems without a cell get a unit cell: their stress has weight zero, and must not be 0/0.
             eye = torch.eye(3, dtype=batch.dtype)
             sigma = stress_from_virial(virial, torch.where(batch.pbc.all(dim=1)[:, None, None], batch.cell, eye))
         total = sum_over_systems(energies, batch.system_idx, batch.n_systems)
         return Outputs(energy=total, forces=forces, stress=sigma, atom_energies=energies), leaves
 
-    def add_gradient(self, item: TrainingBatch, slopes: list[Tensor]) -> None:
+    def add_gradient(self, item: TrainingBatch, gradients: list[Tensor]) -> None:
         """Add ∇_θ L to the parameters' ``grad``, once after each :meth:`refresh`.
 
         Parameters
         ----------
         item
             The batch.
-        slopes
-            ∂L in each of the leaves: shape (n_atoms,), 1/eV; (n_atoms, 3), Å/eV; (n_systems, 3, 3), 1/eV.
+        gradients
+            Derivatives of L in each of the leaves: shape (n_atoms,), 1/eV; (n_atoms, 3), Å/eV; (n_systems, 3, 3), 1/eV.
         """
         batch, edges = item.labels.batch, item.edges
-        a, u = slopes[:2]
+        a, u = gradients[:2]
         owner = batch.system_idx
         moves, strains = -u, torch.zeros_like(batch.cell)
         farthest = torch.zeros(batch.n_systems, dtype=u.dtype).scatter_reduce(0, owner, u.abs().amax(dim=1), "amax")
-        if len(slopes) > 2:
-            strain = -slopes[2]
+        if len(gradients) > 2:
+            strain = -gradients[2]
             moves = moves + torch.einsum("na,nab->nb", batch.positions, strain[owner])
             strains = batch.cell @ strain
             farthest = torch.maximum(farthest, strain.abs().amax(dim=(1, 2)))
         largest = LARGEST_DISPLACEMENT[batch.dtype]
-        # 1/ε is zero, and so is the displacement, where nothing pulls at a structure.
+        # 1/ε and the displacement are zero where the gradient of a structure is zero.
         inverse = farthest.double() / largest
-        # In float64, whose range holds the inverse of the smallest float32 too.
+        # In float64, whose range includes the inverse of the smallest float32.
         epsilon = torch.where(farthest > 0, largest / farthest.double(), 0.0)
         moves = (epsilon[owner, None] * moves).to(u.dtype)
         strains = (epsilon[:, None, None] * strains).to(u.dtype)
@@ -115,20 +115,20 @@ class KernelGradient:
 
 
 def _twice(owner: Tensor, n_systems: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return how to lay out the members of each system twice in a row, each system beside its copy.
+    """Return the layout in which each system is followed by a copy of itself.
 
     Parameters
     ----------
     owner
-        The system of each member, shape (n,), not falling, no unit.
+        The system of each member, shape (n,), non-decreasing.
     n_systems
         Number of systems.
 
     Returns
     -------
     tuple of Tensor
-        Of each of the 2n places the member that stands there, shape (2n,), and the sign of its displacement, ±1.0,
-        float64; and the places of each member's two copies, shape (2, n).
+        The member at each of the 2n places, shape (2n,); the sign of its displacement, ±1.0, float64; and the places of
+        each member's two copies, shape (2, n).
     """
     n = len(owner)
     counts = torch.bincount(owner, minlength=n_systems)

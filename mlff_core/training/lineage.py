@@ -1,4 +1,4 @@
-"""The card of a trained model: where it comes from, what it was measured to do, and its limits."""
+"""The card of a trained model: its origin, its validation errors, and its limits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mlff_core.training.state import Place
 
 LIMITS = (
     "Neutral, closed-shell structures only.",
-    "Interactions beyond the reach of the message passing, such as long-range Coulomb forces, are not represented.",
+    "Interactions beyond the range of the message passing, such as long-range Coulomb forces, are not represented.",
 )
-"""True of every student."""
+"""Limits of every student."""
 
 
 def model_card(
@@ -31,24 +31,24 @@ def model_card(
     metrics: dict[str, float],
     n_validation: int,
 ) -> ModelCard:
-    """Return the card of a model as it stands in a run.
+    """Return the card of a model at the current step of a run.
 
     Parameters
     ----------
     config
         The run's settings.
     model
-        The network that is saved.
+        The network to save.
     dataset, replay
-        What it learned from.
+        Training sets.
     parent
         SHA-256 of the model file it started from, or "".
     place
-        Where the run stands.
+        Progress of the run.
     metrics
         Validation errors.
     n_validation
-        Structures they were measured on.
+        Number of validation structures.
     """
     training = {
         **config.for_card(),
@@ -84,5 +84,5 @@ def _about(dataset: Dataset) -> dict[str, object]:
 
 @lru_cache(maxsize=4)
 def _sha256(path: Path, changed: int) -> str:
-    """Return the hash of a data set file, read once a run; ``changed`` tells a rewritten file from the old one."""
+    """Return the hash of a data set file, read once per run; a new time of change ``changed`` reads it again."""
     return Dataset(path).sha256()

@@ -1,4 +1,4 @@
-"""What a run writes about itself: a CSV file, and TensorBoard events where wanted."""
+"""The log of a run: a CSV file, and optional TensorBoard events."""
 
 from __future__ import annotations
 
@@ -30,25 +30,26 @@ COLUMNS = (
     "val_stress_mae",
 )
 """Columns of ``log.csv``: losses of the training batch in the units of :mod:`mlff_core.training.loss`, validation
-errors as :func:`mlff_core.training.monitor.validate` names them. A row has either the former or the latter."""
+errors as :func:`mlff_core.training.monitor.validate` names them. A row has either losses or validation errors."""
 
 
 class TrainingLog:
-    """Rows of ``log.csv``, each also a set of TensorBoard scalars if wanted.
+    """Rows of ``log.csv``, optionally also as TensorBoard scalars.
 
     Parameters
     ----------
     folder
-        Where ``log.csv`` is, or will be.
+        Folder of ``log.csv``.
     last_step
-        Rows of later steps, which a killed run wrote after its last saved state, are dropped: they come again.
+        Rows of later steps, which a killed run wrote after its last saved state, are dropped: they will be written
+        again.
     tensorboard
-        Write events into ``folder/tensorboard``.
+        Whether to write events into ``folder/tensorboard``.
 
     Raises
     ------
     MissingDependencyError
-        TensorBoard is wanted and not installed.
+        TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, last_step: int = 0, *, tensorboard: bool = False) -> None:
@@ -81,7 +82,7 @@ class TrainingLog:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a ``log.csv``, empty cells left out; a last line cut short by a kill is dropped."""
+    """Return the rows of a ``log.csv``, empty cells left out; an incomplete last line, left by a kill, is dropped."""
     if not path.exists():
         return []
     rows = []

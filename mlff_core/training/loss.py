@@ -1,17 +1,17 @@
-"""What a student is told is wrong: the loss over energies, forces, stresses and atomic energies.
+"""The loss of energies, forces, stresses, atomic energies and rows of Hessians.
 
 With ω_s the weight of structure s, n_s its atoms, and ρ the penalty of :func:`penalty`, each term is a weighted mean:
 
-- energy: Σ_s ω_s ρ((E_s − Ê_s)/n_s) / Σ_s ω_s, the error in eV an atom;
-- forces: Σ_i ω_s(i) Σ_c ρ(F_ic − F̂_ic) / (3 Σ_i ω_s(i)), each Cartesian component by itself, in eV/Å;
-- stress: Σ_s ω_s Σ_ab ρ(σ_ab − σ̂_ab) / (9 Σ_s ω_s), over the structures that have a volume, in eV/Å³;
+- energy: Σ_s ω_s ρ((E_s − Ê_s)/n_s) / Σ_s ω_s, the error in eV/atom;
+- forces: Σ_i ω_s(i) Σ_c ρ(F_ic − F̂_ic) / (3 Σ_i ω_s(i)), over single Cartesian components, in eV/Å;
+- stress: Σ_s ω_s Σ_ab ρ(σ_ab − σ̂_ab) / (9 Σ_s ω_s), over structures with a volume, in eV/Å³;
 - atom_energies: Σ_i ω_s(i) ρ(e_i − ê_i) / Σ_i ω_s(i), in eV (S. Matin et al., J. Chem. Theory Comput. 21, 2025,
-  arXiv:2503.10538: a teacher's atomic energies say where in a molecule the energy sits);
-- hessian: Σ_r ω_s(r) Σ_ic ρ((H v)_ic − (Ĥ v)_ic) over the rows r of Hessians that are labelled, divided by their
+  arXiv:2503.10538: a teacher's atomic energies give the distribution of the energy in a molecule);
+- hessian: Σ_r ω_s(r) Σ_ic ρ((H v)_ic − (Ĥ v)_ic) over the labelled rows r of Hessians, divided by their
   weighted number of components, in eV/Å² (I. Amin et al., ICLR 2025, arXiv:2501.09009: a few rows of the teacher's
-  Hessian say how its forces change nearby).
+  Hessian give the change of its forces nearby).
 
-The loss is the sum of the terms, each times its weight in the settings.
+The loss is the sum of the terms, each multiplied by its weight in the settings.
 """
 
 from __future__ import annotations
@@ -31,29 +31,22 @@ Kind = Literal["huber", "mse", "mae"]
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Which errors count, and how much.
-
-    Parameters
-    ----------
-    kind
-        ``"huber"``, ``"mse"`` or ``"mae"``; see :func:`penalty`.
-    energy_weight, forces_weight, stress_weight, atom_energies_weight, hessian_weight
-        Weight of each term, not negative; 0 leaves it out.
-    energy_delta, forces_delta, stress_delta, atom_energies_delta, hessian_delta
-        Where Huber's penalty turns from square to straight: eV an atom, eV/Å, eV/Å³, eV, eV/Å².
-    """
+    """Settings of the loss."""
 
     kind: Kind = "huber"
+    """``"huber"``, ``"mse"`` or ``"mae"``; see :func:`penalty`."""
     energy_weight: float = 10.0
     forces_weight: float = 1.0
     stress_weight: float = 0.0
     atom_energies_weight: float = 0.0
     hessian_weight: float = 0.0
+    """Weight of each term, non-negative; 0 leaves it out."""
     energy_delta: float = 0.02
     forces_delta: float = 0.2
     stress_delta: float = 0.01
     atom_energies_delta: float = 0.1
     hessian_delta: float = 1.0
+    """Error at which Huber's penalty changes from square to linear: eV/atom, eV/Å, eV/Å³, eV, eV/Å²."""
 
     def __post_init__(self) -> None:
         weights = [getattr(self, f"{name}_weight") for name in TERMS]
@@ -72,34 +65,25 @@ TERMS = ("energy", "forces", "stress", "atom_energies", "hessian")
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a student says of a batch, as far as a loss reads it.
-
-    Parameters
-    ----------
-    energy
-        Shape (n_systems,), eV.
-    forces
-        Shape (n_atoms, 3), eV/Å.
-    stress
-        Shape (n_systems, 3, 3), eV/Å³; None where not wanted.
-    atom_energies
-        Shape (n_atoms,), eV.
-    hessian
-        H·v of the labelled rows, shape (n_row_atoms, 3), eV/Å²; None where not wanted.
-    """
+    """Predictions of a student for a batch that a loss uses."""
 
     energy: Tensor
+    """Shape (n_systems,), eV."""
     forces: Tensor
+    """Shape (n_atoms, 3), eV/Å."""
     stress: Tensor | None
+    """Shape (n_systems, 3, 3), eV/Å³; None if not needed."""
     atom_energies: Tensor
+    """Shape (n_atoms,), eV."""
     hessian: Tensor | None = None
+    """H·v of the labelled rows, shape (n_row_atoms, 3), eV/Å²; None if not needed."""
 
 
 def penalty(error: Tensor, kind: Kind, delta: float) -> Tensor:
     """Return ρ of each error, same shape as ``error`` (shape (n, …), any unit), in its unit (``mae``) or its square.
 
     ``mse``: x². ``mae``: |x|. ``huber``: x² up to ``delta`` and 2δ|x| − δ² beyond (P. J. Huber, Ann. Math. Statist.
-    35, 73 (1964), doi:10.1214/aoms/1177703732, times two, so that small errors count as in ``mse``).
+    35, 73 (1964), doi:10.1214/aoms/1177703732, multiplied by two, so that small errors count as in ``mse``).
     """
     if kind == "mse":
         return error.square()
@@ -111,11 +95,11 @@ def penalty(error: Tensor, kind: Kind, delta: float) -> Tensor:
 
 
 def errors(outputs: Outputs, labels: LabelledBatch) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return for each term with labels the errors and the weights of their rows.
+    """Return the errors and the weights of their rows for each term with labels.
 
-    Errors have shape (n_systems,), eV an atom, for the energy; (n_atoms, 3), eV/Å, for forces; (n_systems, 3, 3),
+    Errors have shape (n_systems,), eV/atom, for the energy; (n_atoms, 3), eV/Å, for forces; (n_systems, 3, 3),
     eV/Å³, for the stress; (n_atoms,), eV, for atomic energies; (n_row_atoms, 3), eV/Å², for rows of Hessians. Weights
-    have no unit and the errors' first dimension.
+    are dimensionless and have the errors' first dimension.
     """
     batch = labels.batch
     weight = labels.weight
@@ -140,9 +124,9 @@ def errors(outputs: Outputs, labels: LabelledBatch) -> dict[str, tuple[Tensor, T
 
 
 def loss_sums(outputs: Outputs, labels: LabelledBatch, config: LossConfig) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return for each term that counts its weighted sum of penalties and the sum of weights, both of shape ().
+    """Return the weighted sum of penalties and the sum of weights of each term in use, both of shape ().
 
-    The term is the quotient of the two; apart they can be summed over processes first.
+    The term is the quotient of the two; they are separate so that each can be summed over processes first.
     """
     sums = {}
     for name, (error, weight) in errors(outputs, labels).items():

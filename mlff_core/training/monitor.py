@@ -1,4 +1,4 @@
-"""Errors of a student on held-out structures, summed up batch by batch while it is trained."""
+"""Errors of a student on held-out structures, summed batch by batch during training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.data.loader import TrainingBatch
-from mlff_core.judging.metrics import COLUMNS, figures
+from mlff_core.judging.metrics import COLUMNS, metrics_of
 from mlff_core.model.derivatives import energies_and_edge_gradients
 from mlff_core.model.student import Student
 from mlff_core.structures.neighbors import edge_vectors
@@ -18,7 +18,7 @@ from mlff_core.training.loss import errors as errors_of
 from mlff_core.training.step import outputs_of
 
 METRICS = ("energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "force_mae", "force_rmse", "force_r2")
-"""Those of :mod:`mlff_core.judging.metrics` that a validation gives; with stresses also ``stress_mae``."""
+"""Metrics of :mod:`mlff_core.judging.metrics` in a validation; with stresses also ``stress_mae``."""
 
 Reduce = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -33,8 +33,8 @@ def validate(
 ) -> dict[str, float]:
     """Return the loss and the errors of a model.
 
-    Keys: ``loss`` (of the settings), :data:`METRICS`, and ``stress_mae`` where there are stresses; all but the loss as
-    :mod:`mlff_core.judging.metrics` defines them.
+    Keys: ``loss`` (of the settings), :data:`METRICS`, and ``stress_mae`` where there are stresses; all except the loss
+    as defined in :mod:`mlff_core.judging.metrics`.
 
     Parameters
     ----------
@@ -45,9 +45,9 @@ def validate(
     config
         The loss.
     reduce
-        Adds up sums over the processes that share the structures.
+        Sums values over the processes that share the structures.
     by_kernel
-        Evaluate by the CPU kernel, which is some ten times faster.
+        Whether to evaluate by the CPU kernel, which is about ten times faster.
     """
     kernel = KernelGradient(model) if by_kernel else None
     sums: dict[str, Tensor] = {}
@@ -65,7 +65,7 @@ def validate(
                 add(f"{name}_total", total)
                 add(f"{name}_weight", weight)
             found = {name: error.double() for name, (error, _) in errors_of(outputs, labels).items()}
-            # In the columns of the metrics; on the model's device, whose processes add them up.
+            # Sums in the columns of the metrics; on the model's device, where processes add them up.
             add("n_structures", torch.tensor(batch.n_systems))
             add("energy_abs_errors", found["energy"].abs().sum())
             add("energy_squared_errors", found["energy"].square().sum())
@@ -83,11 +83,11 @@ def validate(
 def _outputs(model: Student, item: TrainingBatch) -> Outputs:
     labels, edges = item.labels, item.edges
     vectors = edge_vectors(labels.batch, edges)
-    energies, slopes = energies_and_edge_gradients(
+    energies, gradients = energies_and_edge_gradients(
         model, labels.batch.atomic_numbers, vectors, edges.centers, edges.neighbors
     )
     with torch.no_grad():
-        return outputs_of(energies, slopes, vectors, edges, labels, stress=labels.stress is not None)
+        return outputs_of(energies, gradients, vectors, edges, labels, stress=labels.stress is not None)
 
 
 def _summary(sums: dict[str, float], config: LossConfig) -> dict[str, float]:
@@ -96,6 +96,6 @@ def _summary(sums: dict[str, float], config: LossConfig) -> dict[str, float]:
         if f"{name}_total" in sums:
             weight = getattr(config, f"{name}_weight")
             loss += weight * sums[f"{name}_total"] / max(sums[f"{name}_weight"], 1e-12)
-    found = figures([sums.get(column, 0.0) for column in COLUMNS])
+    found = metrics_of([sums.get(column, 0.0) for column in COLUMNS])
     names = (*METRICS, "stress_mae") if sums.get("n_stresses") else METRICS
     return {"loss": loss, **{name: float(found[name]) for name in names}}

@@ -1,8 +1,8 @@
-"""What changes the weights: AdamW, SOAP or Muon, each from a kept library.
+"""The optimizers AdamW, SOAP and Muon, each from a maintained library.
 
 SOAP (N. Vyas et al., ICLR 2025, arXiv:2409.11321) is Adam in the eigenbases of a matrix's two gradient covariances. It
-is taken from pytorch-optimizer. Muon (K. Jordan et al., 2024) orthogonalizes the momentum of each matrix. It is
-torch's own; AdamW changes everything that is not a matrix of at least eight rows and columns.
+comes from pytorch-optimizer. Muon (K. Jordan et al., 2024) orthogonalizes the momentum of each matrix. It comes
+from torch; AdamW updates everything except matrices of at least eight rows and columns.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from mlff_core.requirements import require
 from mlff_core.training.optimizer_section import BETAS, OptimizerSection
 
 SMALLEST_MATRIX = 8
-"""Rows and columns that a matrix needs for Muon; smaller ones, and the embedding, are left to AdamW."""
+"""Least number of rows and of columns of a matrix for Muon; AdamW updates smaller ones and the embedding."""
 
 
 class Together:
-    """Several optimizers, each with parameters of its own, behind the interface of one.
+    """Several optimizers with different parameters behind the interface of one.
 
     Parameters
     ----------
@@ -35,38 +35,38 @@ class Together:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all members."""
+        """Parameter groups of all members."""
         return [group for member in self.members for group in member.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all members' parameters."""
+        """Clear the gradients of all members' parameters."""
         for member in self.members:
             member.zero_grad(set_to_none=set_to_none)
 
     def step(self) -> None:
-        """Change the weights of all members by their gradients."""
+        """Update the parameters of all members."""
         for member in self.members:
             member.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"members": [member.state_dict() for member in self.members]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Restore a saved state."""
         for member, saved in zip(self.members, state["members"], strict=True):
             member.load_state_dict(saved)
 
 
 class Blocks:
-    """An optimizer of blocks of matrices, behind the interface of one of the whole matrices.
+    """An optimizer of blocks of matrices behind the interface of an optimizer of whole matrices.
 
     The blocks are views of the parameters, so that a step on a block changes its parameter.
 
     Parameters
     ----------
     parameters
-        What changes; matrices, shape (n_rows, n_columns), are cut, anything else stays whole; any unit.
+        Parameters to update; matrices, shape (n_rows, n_columns), are cut, others stay whole; any unit.
     side
         Longest side of a block.
     make
@@ -83,11 +83,11 @@ class Blocks:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of the blocks' optimizer."""
+        """Parameter groups of the blocks' optimizer."""
         return self.optimizer.param_groups
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of the parameters."""
+        """Clear the gradients of the parameters."""
         for parameter in self._parameters:
             if set_to_none:
                 parameter.grad = None
@@ -95,22 +95,22 @@ class Blocks:
                 parameter.grad.zero_()
 
     def step(self) -> None:
-        """Change the parameters by their gradients."""
+        """Update the parameters."""
         for block, (parameter, place) in zip(self._blocks, self._places, strict=True):
             block.grad = None if parameter.grad is None else parameter.grad[place]
         self.optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Restore a saved state."""
         self.optimizer.load_state_dict(state)
 
 
 def _places(parameter: Tensor, side: int) -> list[tuple[slice, ...]]:
-    """Return where the blocks of a parameter are: of matrices equal parts no longer than ``side``, else the whole."""
+    """Return the blocks of a parameter: equal parts of a matrix no longer than ``side``, otherwise the whole."""
     if parameter.dim() != 2:
         return [(slice(None),) * parameter.dim()]
     bounds = []
@@ -122,19 +122,19 @@ def _places(parameter: Tensor, side: int) -> list[tuple[slice, ...]]:
 
 
 def build_optimizer(section: OptimizerSection, model: nn.Module) -> torch.optim.Optimizer | Together | Blocks:
-    """Return the optimizer that the settings ask for.
+    """Return the optimizer of the settings.
 
     Parameters
     ----------
     section
         The settings.
     model
-        Its parameters are those that change.
+        Model whose parameters are updated.
 
     Raises
     ------
     MissingDependencyError
-        SOAP without pytorch-optimizer, or Muon with a torch older than 2.9.
+        SOAP needs pytorch-optimizer, or Muon a torch of at least 2.9.
     """
     parameters = list(model.parameters())
     betas = section.betas or BETAS[section.kind]
@@ -167,7 +167,7 @@ def build_optimizer(section: OptimizerSection, model: nn.Module) -> torch.optim.
         others = [parameter for parameter in parameters if id(parameter) not in chosen]
         return Together(
             [
-                # Updates then have the size of AdamW's, so that one learning rate serves both.
+                # Updates then have the size of AdamW's, so that one learning rate is right for both.
                 torch.optim.Muon(
                     matrices, lr=lr, weight_decay=decay, momentum=betas[0], adjust_lr_fn="match_rms_adamw"
                 ),

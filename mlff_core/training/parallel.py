@@ -1,7 +1,7 @@
-"""Several processes that train one model: sums of weights and gradients, through torch.distributed.
+"""Training by several processes: sums of weights and gradients through torch.distributed.
 
 Each process has its share of a batch; the weights of the loss terms are summed before the backward pass, the gradients
-after it. So the step is that of one process with the whole batch, up to the order of summation.
+after it. So the step is the same as that of one process with the whole batch, up to the order of summation.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 
 class Processes:
-    """A process among those that train together.
+    """One of the processes that train together.
 
     Parameters
     ----------
     rank, world
-        Which of how many.
+        Number of this process, and of all processes.
     """
 
     def __init__(self, rank: int = 0, world: int = 1) -> None:
@@ -31,7 +31,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """True for the process that writes files."""
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     def sum_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -40,7 +40,7 @@ class Processes:
         Parameters
         ----------
         weights
-            By name, each a single number, shape (1,) or (), any unit.
+            Weights by name, each a single number, shape (1,) or (), any unit.
         """
         if self.world == 1:
             return weights
@@ -67,11 +67,11 @@ class Processes:
         return float(said[0])
 
     def agree(self, flag: bool) -> bool:
-        """Return whether any process says yes."""
+        """Return whether the flag is true in any process."""
         return self.largest(float(flag)) > 0
 
     def barrier(self) -> None:
-        """Wait for the others."""
+        """Wait for the other processes."""
         if self.world > 1:
             dist.barrier()
 
@@ -85,17 +85,17 @@ def _device() -> torch.device:
 
 
 GRACE_S = 0.2
-"""What threads of a process group are given to finish after it."""
+"""Time for the threads of a process group to finish after it, s."""
 
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Processes]:
-    """Give the processes that torchrun started, or this one alone.
+    """Yield the processes that torchrun started, or this one alone.
 
     Parameters
     ----------
     device
-        Of this process: GPUs talk through nccl, CPUs through gloo.
+        Device of this process: GPUs communicate through nccl, CPUs through gloo.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 or "MASTER_ADDR" not in os.environ:
@@ -109,6 +109,6 @@ def processes(device: torch.device) -> Iterator[Processes]:
     finally:
         if ours:
             dist.destroy_process_group()
-            # gloo's threads may still have to give back a tensor of Python's. One that asks for the interpreter while
-            # it ends is ended itself, and the process with it (pytorch/pytorch#190489).
+            # A thread of gloo that releases a Python tensor while the interpreter shuts down crashes the process
+            # (pytorch/pytorch#190489).
             time.sleep(GRACE_S)

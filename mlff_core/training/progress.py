@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live line in the terminal."""
+"""Progress of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 class Reporter:
-    """Is told how a run goes, and says nothing; the command line's says it to the terminal."""
+    """Receives the progress of a run and does nothing; the command line uses :class:`TerminalReporter`."""
 
     def step(self, step: int, progress: float, values: dict[str, float], rate: float, seconds_left: float) -> None:
-        """Take note of a step.
+        """Report a step.
 
         Parameters
         ----------
         step
-            Its number.
+            Number of the step.
         progress
-            Which part of the run is done, 0–1.
+            Fraction of the run that is done, 0–1.
         values
             Loss, its terms, ``lr``, ``epoch``.
         rate
@@ -32,10 +32,10 @@ class Reporter:
         """
 
     def validated(self, step: int, metrics: dict[str, float], is_best: bool) -> None:
-        """Take note of a validation."""
+        """Report a validation."""
 
     def message(self, text: str) -> None:
-        """Take note of something that happens once."""
+        """Report a message."""
 
     def __enter__(self) -> Reporter:
         return self
@@ -49,12 +49,12 @@ class Reporter:
 class TerminalReporter(Reporter):
     """A live line with losses, rate and time left, and a line for each validation, on standard error.
 
-    Where that is no terminal the live line is left out.
+    The live line is left out if standard error is not a terminal.
 
     Parameters
     ----------
     console
-        Another place to write than standard error.
+        Console to write to instead of standard error.
     """
 
     def __init__(self, console: Console | None = None) -> None:

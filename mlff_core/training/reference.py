@@ -1,4 +1,4 @@
-"""Where the energy of a student starts: reference energies of the elements, and the scale of what is learned."""
+"""Reference energies of the elements, and the scale of the network's outputs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ Array = npt.NDArray[np.float64]
 
 
 def composition(dataset: Dataset, indices: Indices, elements: tuple[int, ...]) -> Array:
-    """Return how many atoms of each element each structure has, shape (n_structures, n_elements), no unit.
+    """Return the number of atoms of each element in each structure, shape (n_structures, n_elements).
 
     Parameters
     ----------
-    dataset
-        The data set.
-    indices
-        Which structures, shape (n_structures,), no unit.
+    dataset, indices
+        The data set, and the indices of its structures, shape (n_structures,).
     elements
-        Atomic numbers, rising.
+        Atomic numbers, ascending.
 
     Raises
     ------
@@ -39,7 +37,7 @@ def composition(dataset: Dataset, indices: Indices, elements: tuple[int, ...]) -
         if (species < 0).any():
             number = int(batch.atomic_numbers[int(np.argmax(species < 0))])
             raise InputError(
-                f"{dataset.path} holds atomic number {number}, the model knows {elements}; add it to elements"
+                f"{dataset.path} holds atomic number {number}, but the model supports {elements}; add it to elements"
             )
         flat = batch.system_idx.numpy() * len(elements) + species
         counts.append(np.bincount(flat, minlength=len(piece) * len(elements)).reshape(len(piece), -1))
@@ -47,15 +45,15 @@ def composition(dataset: Dataset, indices: Indices, elements: tuple[int, ...]) -
 
 
 def fit_reference_energies(counts: Array, energies: Array) -> Array:
-    """Return the energy of each element that explains the energies of structures best, shape (n_elements,), eV.
+    """Return the energies of the elements that best fit the energies of structures, shape (n_elements,), eV.
 
-    Least squares of Σ_z n_sz E_z − E_s, each row divided by the structure's number of atoms. Where the compositions do
-    not decide, as for a single molecule, the solution nearest to one energy for all elements.
+    Least squares of Σ_z n_sz E_z − E_s, each row divided by the structure's number of atoms. If the compositions do
+    not determine it, as for a single molecule, the solution nearest to one energy for all elements.
 
     Parameters
     ----------
     counts
-        Atoms of each element, shape (n_structures, n_elements), no unit.
+        Number of atoms of each element, shape (n_structures, n_elements).
     energies
         Shape (n_structures,), eV.
     """
@@ -66,16 +64,16 @@ def fit_reference_energies(counts: Array, energies: Array) -> Array:
 
 
 def fit_scale(dataset: Dataset, indices: Indices) -> float:
-    """Return the usual size of a force component, eV/Å, which serves as the scale of energies too.
+    """Return the typical size of a force component, eV/Å, which is used as the scale of energies too.
 
-    The median over structures of the root mean square: a single absurd label does not change it.
+    The median over structures of the root mean square: a single wrong label does not change it.
 
     Parameters
     ----------
     dataset
         The data set.
     indices
-        Which structures, shape (n_structures,), no unit; at most 10,000 of them, evenly spread, are looked at.
+        Indices of the structures, shape (n_structures,); at most 10,000 of them, evenly spaced, are used.
     """
     chosen = indices[:: max(1, len(indices) // 10_000)]
     squares = []
@@ -91,5 +89,5 @@ def fit_scale(dataset: Dataset, indices: Indices) -> float:
 
 
 def reference_tensor(values: Array) -> torch.Tensor:
-    """Return reference energies as the model keeps them, shape (n_elements,), eV, float64."""
+    """Return reference energies as stored in the model, shape (n_elements,), eV, float64."""
     return torch.from_numpy(np.ascontiguousarray(values))

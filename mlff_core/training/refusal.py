@@ -1,4 +1,4 @@
-"""What happens to a loss that is not finite: the batch is saved, and the run ends."""
+"""Error for a loss that is not finite: the batch is saved, and the run ends."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def refuse(labels: LabelledBatch, values: dict[str, float], step: int, out: Path
     values
         Loss and terms.
     step
-        The step it was met at.
+        Number of the step.
     out
         Folder of the run.
     rank
-        Of this process: each saves its share.
+        Number of this process; each saves its share.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def refuse(labels: LabelledBatch, values: dict[str, float], step: int, out: Path
     path = out / f"bad_batch{rank or ''}.pt"
     content = {}
     for owner, prefix in ((labels.batch, ""), (labels, ""), (labels.hessian, "hessian_")):
-        # Whatever there is, so that nothing a later label brings is forgotten.
+        # All fields, so that labels added later are saved too.
         for each in fields(owner) if owner is not None else ():
             value = getattr(owner, each.name)
             if isinstance(value, Tensor):

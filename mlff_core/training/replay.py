@@ -1,4 +1,4 @@
-"""Batches of two data sets put together, so that a fine-tuned model does not forget."""
+"""Batches of two data sets joined, so that a fine-tuned model keeps its accuracy on the old data."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mlff_core.structures.neighbors import EdgeList
 
 
 def merged(own: TrainingBatch, replay: TrainingBatch, weight: float) -> TrainingBatch:
-    """Return one batch of both, the structures of ``replay`` weighing ``weight`` times as much.
+    """Return one batch of both, with the weights of the structures of ``replay`` multiplied by ``weight``.
 
-    Labels that only one of the two has are left out; a stress is none for the other if nothing in it is periodic.
+    Labels that only one of the two has are left out, except stresses if the other has no periodic structures.
     """
     first, second = own.labels, replay.labels
 
@@ -47,7 +47,7 @@ def merged(own: TrainingBatch, replay: TrainingBatch, weight: float) -> Training
 
 
 def _stresses(first: LabelledBatch, second: LabelledBatch) -> Tensor | None:
-    """Return the stresses of both, shape (n_systems, 3, 3), eV/Å³; a loss reads those of periodic structures only."""
+    """Return the stresses of both, shape (n_systems, 3, 3), eV/Å³; a loss uses those of periodic structures only."""
     if first.stress is None and second.stress is None:
         return None
     parts = []
@@ -59,7 +59,7 @@ def _stresses(first: LabelledBatch, second: LabelledBatch) -> Tensor | None:
 
 
 def _joined(first: LabelledBatch, second: LabelledBatch) -> HessianRows | None:
-    """Return the rows of Hessians of both; a structure may have none, so one of the two may lack them."""
+    """Return the rows of Hessians of both; one of the two may have none, as a structure may have none."""
     n_systems = first.batch.n_systems
     found = [
         HessianRows(labels.hessian.system + shift, labels.hessian.direction, labels.hessian.product)

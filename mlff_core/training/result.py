@@ -1,4 +1,4 @@
-"""What a call of a training run leaves behind."""
+"""The result of a call of a training run."""
 
 from __future__ import annotations
 
@@ -11,29 +11,19 @@ Status = Literal["finished", "time", "stopped"]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a call of :meth:`mlff_core.training.trainer.Trainer.fit` left behind.
-
-    Parameters
-    ----------
-    out
-        The run's folder.
-    model
-        The best model so far.
-    status
-        ``"finished"``; ``"time"`` or ``"stopped"`` where the run can be resumed.
-    metrics
-        Validation errors of that model, as :func:`mlff_core.training.monitor.validate` names them.
-    history
-        Rows of ``log.csv``.
-    steps, epochs, minutes
-        Done in all calls together.
-    """
+    """Result of a call of :meth:`mlff_core.training.trainer.Trainer.fit`."""
 
     out: Path
+    """The run's folder."""
     model: Path
+    """The best model so far."""
     status: Status
+    """``"finished"``; ``"time"`` or ``"stopped"`` if the run can be resumed."""
     metrics: dict[str, float]
+    """Validation errors of that model, as :func:`mlff_core.training.monitor.validate` names them."""
     history: list[dict[str, float]]
+    """Rows of ``log.csv``."""
     steps: int
     epochs: float
     minutes: float
+    """Totals of all calls together."""

@@ -1,4 +1,4 @@
-"""How the learning rate changes: warm-up, then constant, cosine, or falling at each plateau."""
+"""Schedule of the learning rate: warm-up, then constant, cosine, or lower at each plateau."""
 
 from __future__ import annotations
 
@@ -11,27 +11,19 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The course of the learning rate.
-
-    Parameters
-    ----------
-    kind
-        ``"cosine"``: down to ``final_factor`` along half a cosine over the whole run (I. Loshchilov, F. Hutter, ICLR
-        2017, arXiv:1608.03983, without restarts). ``"plateau"``: times ``plateau_factor`` when validation has not
-        improved for ``plateau_patience`` validations. ``"constant"``: neither.
-    warmup_steps
-        Steps over which the rate rises from zero along a straight line.
-    final_factor
-        Smallest rate, as a fraction of the full one.
-    plateau_factor, plateau_patience
-        See ``kind``.
-    """
+    """Settings of the schedule."""
 
     kind: Literal["cosine", "plateau", "constant"] = "cosine"
+    """``"cosine"``: falling to ``final_factor`` along half a cosine over the whole run (I. Loshchilov, F. Hutter, ICLR
+    2017, arXiv:1608.03983, without restarts). ``"plateau"``: multiplied by ``plateau_factor`` when validation has not
+    improved for ``plateau_patience`` validations. ``"constant"``: neither."""
     warmup_steps: int = 100
+    """Steps over which the rate rises linearly from zero."""
     final_factor: float = 0.01
+    """Smallest rate, as a fraction of the full rate."""
     plateau_factor: float = 0.5
     plateau_patience: int = 5
+    """See ``kind``."""
 
     def __post_init__(self) -> None:
         if self.warmup_steps < 0:
@@ -49,7 +41,7 @@ class Schedule:
     Parameters
     ----------
     config
-        Its settings.
+        Settings of the schedule.
     """
 
     def __init__(self, config: ScheduleConfig) -> None:
@@ -59,7 +51,7 @@ class Schedule:
         self._waited = 0
 
     def factor(self, step: int, progress: float) -> float:
-        """Return the factor for step number ``step`` (from 0), ``progress`` (0–1) of the whole run being done."""
+        """Return the factor for step number ``step`` (from 0) at ``progress`` (0–1) of the whole run."""
         config = self.config
         warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
         if config.kind == "cosine":
@@ -68,7 +60,7 @@ class Schedule:
         return warm * self._plateau
 
     def validated(self, value: float) -> None:
-        """Take note of a validation loss."""
+        """Record a validation loss."""
         if self.config.kind != "plateau":
             return
         if value < self._best:
@@ -80,9 +72,9 @@ class Schedule:
             self._waited = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"plateau": self._plateau, "best": self._best, "waited": self._waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`."""
+        """Restore a :meth:`state_dict`."""
         self._plateau, self._best, self._waited = state["plateau"], state["best"], state["waited"]

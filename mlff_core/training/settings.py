@@ -19,34 +19,23 @@ from mlff_core.training.optimizer_section import OptimizerSection
 from mlff_core.training.schedule import ScheduleConfig
 
 StepKind = Literal["auto", "double-backward", "compiled", "finite-difference", "kernel"]
-"""Ways to make the gradient of a loss; see :mod:`mlff_core.training.step`."""
+"""Ways to compute the gradient of a loss; see :mod:`mlff_core.training.step`."""
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    """Which student is trained.
-
-    Parameters
-    ----------
-    preset
-        ``"original"`` (if nothing is said), ``"tiny"`` or ``"ultra-tiny"``.
-    elements
-        Chemical symbols; empty takes those of the data set.
-    init_from
-        A ``model.pt`` whose weights to start from (fine-tuning). The network is then the file's: preset, elements and
-        the changes below need not be said, and are refused where they are others than the file's.
-    reference
-        Reference energies of a model that is fine-tuned: ``"keep"`` them, or ``"fit"`` them to the new labels, for a
-        teacher with another zero of energy. A fresh model is always fitted.
-    hidden, n_layers, n_radial, cutoff, radial_basis, shared_filters, core
-        Changes to the preset; see :class:`~mlff_core.model.painn.PaiNNConfig`. The core of ``init_from`` alone can be
-        changed, since no weight depends on it.
-    """
+    """Settings of the student."""
 
     preset: str | None = None
+    """``"original"`` (the default), ``"tiny"`` or ``"ultra-tiny"``."""
     elements: tuple[str, ...] = ()
+    """Chemical symbols; empty takes those of the data set."""
     init_from: Path | None = None
+    """A ``model.pt`` whose weights to start from (fine-tuning). The network is then the one in the file: preset,
+    elements and the changes below can be left out, and it is an error if they differ from the file's."""
     reference: Literal["keep", "fit"] = "keep"
+    """Reference energies of a model that is fine-tuned: ``"keep"`` them, or ``"fit"`` them to the new labels, for a
+    teacher with another zero of energy. A new model is always fitted."""
     hidden: int | None = None
     n_layers: int | None = None
     n_radial: int | None = None
@@ -54,6 +43,8 @@ class ModelSection:
     radial_basis: Literal["bessel", "gaussian"] | None = None
     shared_filters: bool | None = None
     core: float | None = None
+    """Changes to the preset; see :class:`~mlff_core.model.painn.PaiNNConfig`. The core of ``init_from`` alone can be
+    changed, since no weight depends on it."""
 
     def __post_init__(self) -> None:
         if self.preset is not None and self.preset not in PRESETS:
@@ -78,40 +69,28 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class DataSection:
-    """What is learned from.
-
-    Parameters
-    ----------
-    path
-        The labelled data set.
-    validation_fraction, test_fraction
-        Share of the molecules to validate on and to leave out, where the file has no split of its own. A set of a
-        single molecule is divided by structures.
-    split_seed
-        Of that division.
-    max_structures
-        Train on so many structures only, drawn at random.
-    max_validation
-        Validate on so many structures at most, drawn at random.
-    replay
-        A second data set, of which each batch has a share however small the set is: what a fine-tuned model must not
-        forget, or a few large structures beside many small ones. Labels that only one of the two has are left
-        out, but for stresses beside molecules, which have none.
-    replay_share
-        Size of that share, as a fraction of ``batch.atoms`` and ``batch.edges``.
-    replay_weight
-        Weight of its structures in the loss.
-    """
+    """Settings of the training data."""
 
     path: Path
+    """The labelled data set."""
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
+    """Share of the molecules to validate on and to leave out, if the file has no split. A set of a single molecule is
+    split by structures."""
     split_seed: int = 0
+    """Seed of this split."""
     max_structures: int | None = None
+    """Largest number of training structures, drawn at random."""
     max_validation: int = 2000
+    """Largest number of validation structures, drawn at random."""
     replay: Path | None = None
+    """A second data set with a fixed share of each batch, independent of its size: data on which a fine-tuned model
+    must stay accurate, or a few large structures beside many small ones. Labels that only one of the two has are left
+    out, except stresses beside molecules, which have none."""
     replay_share: float = 0.5
+    """Size of that share, as a fraction of ``batch.atoms`` and ``batch.edges``."""
     replay_weight: float = 1.0
+    """Weight of its structures in the loss."""
 
     def __post_init__(self) -> None:
         check_bounds(
@@ -122,61 +101,45 @@ class DataSection:
         check_bounds(self, {"max_structures": 1, "max_validation": 1, "split_seed": 0})
         if not self.validation_fraction + self.test_fraction < 1:
             raise InputError(
-                "validation_fraction and test_fraction must leave something to train on: together below 1, got "
+                "validation_fraction and test_fraction must be below 1 together, to leave structures to train on, got "
                 f"{self.validation_fraction} and {self.test_fraction}"
             )
 
 
 @dataclass(frozen=True)
 class StopSection:
-    """When a run ends; what comes first counts, and at least one of epochs, steps and a budget is needed.
-
-    Parameters
-    ----------
-    max_epochs, max_steps
-        End of the run, and of the cosine of the learning rate.
-    budget_minutes
-        Time of the whole run, over all its calls, minutes; the cosine follows it too. How many steps that is depends on
-        the machine, so such a run is not repeated to the bit.
-    max_minutes
-        Longest time of one call, minutes: the state is then saved and the run can be resumed.
-    patience
-        Validations without improvement after which the run ends; None never ends it early.
-    """
+    """Settings of the end of a run: the first limit reached ends it; epochs, steps or a budget are needed."""
 
     max_epochs: int | None = None
     max_steps: int | None = None
+    """End of the run, and of the cosine of the learning rate."""
     budget_minutes: float | None = None
+    """Time of the whole run, over all its calls, minutes; the cosine follows it too. The number of steps then depends
+    on the machine, so such a run is not reproducible to the bit."""
     max_minutes: float | None = None
+    """Longest time of one call, minutes: the state is then saved and the run can be resumed."""
     patience: int | None = None
+    """Validations without improvement after which the run ends; None disables this."""
 
     def __post_init__(self) -> None:
         check_bounds(self, {"max_epochs": 1, "max_steps": 1, "patience": 1})
         check_bounds(self, {"max_minutes": 0, "budget_minutes": 0}, open_end=("max_minutes", "budget_minutes"))
         if self.max_epochs is None and self.max_steps is None and self.budget_minutes is None:
-            raise InputError("max_epochs, max_steps or budget_minutes must be set: the run needs an end")
+            raise InputError("max_epochs, max_steps or budget_minutes must be set, so that the run ends")
 
 
 @dataclass(frozen=True)
 class LogSection:
-    """What is written while training.
-
-    Parameters
-    ----------
-    every_steps
-        Steps between rows of ``log.csv``.
-    validate_every_steps
-        Steps between validations; None validates after each epoch.
-    save_every_minutes
-        Time between saved states, minutes.
-    tensorboard
-        Write TensorBoard events, which needs the package tensorboard.
-    """
+    """Settings of the output during training."""
 
     every_steps: int = 50
+    """Steps between rows of ``log.csv``."""
     validate_every_steps: int | None = None
+    """Steps between validations; None validates after each epoch."""
     save_every_minutes: float = 2.0
+    """Time between saved states, minutes."""
     tensorboard: bool = False
+    """Whether to write TensorBoard events, which needs the package tensorboard."""
 
     def __post_init__(self) -> None:
         check_bounds(self, {"every_steps": 1, "validate_every_steps": 1, "save_every_minutes": 0})
@@ -184,56 +147,36 @@ class LogSection:
 
 @dataclass(frozen=True)
 class CardSection:
-    """What the model's card says beside what the run knows by itself.
-
-    Parameters
-    ----------
-    description
-        A sentence for people.
-    licence
-        SPDX identifier of the weights' licence; empty takes the teacher's.
-    limits
-        Known limits, a sentence each.
-    """
+    """Entries of the model's card that the run cannot fill in."""
 
     description: str = ""
+    """A short description."""
     licence: str = ""
+    """SPDX identifier of the weights' licence; empty takes the teacher's."""
     limits: tuple[str, ...] = ()
+    """Known limits, one sentence each."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run.
-
-    Parameters
-    ----------
-    data
-        What is learned from.
-    out
-        Folder for everything the run writes.
-    name
-        Of the model, on its card.
-    seed
-        Of the weights' start and the order of the batches.
-    device
-        ``"auto"``, ``"cpu"``, ``"cuda"`` …
-    precision
-        ``"float32"``, ``"float64"``, ``"tf32"`` (GPU), or ``"bf16"`` (autocast where the device has it).
-    step
-        ``"auto"``: ``"kernel"`` where it can be had, else ``"double-backward"``, which goes through the forces;
-        ``"compiled"``, the same, traced once and compiled by torch.compile; ``"finite-difference"``; or ``"kernel"``,
-        the same by the fused CPU kernel, in float32 or float64 on a CPU; see :mod:`mlff_core.training.step`.
-    model, batch, loss, optimizer, schedule, stop, log, card
-        See each section.
-    """
+    """Settings of a training run."""
 
     data: DataSection
+    """Settings of the training data."""
     out: Path = Path("run")
+    """Folder for all output of the run."""
     name: str = "student"
+    """Name of the model on its card."""
     seed: int = 0
+    """Seed of the initial weights and of the order of the batches."""
     device: str = "auto"
+    """``"auto"``, ``"cpu"``, ``"cuda"`` …"""
     precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
+    """``"float32"``, ``"float64"``, ``"tf32"`` (GPU), or ``"bf16"`` (autocast if the device supports it)."""
     step: StepKind = "auto"
+    """``"auto"``: ``"kernel"`` if it is available, else ``"double-backward"``, which differentiates the forces;
+    ``"compiled"``, the same, traced once and compiled by torch.compile; ``"finite-difference"``; or ``"kernel"``, the
+    same by the fused CPU kernel, in float32 or float64 on a CPU; see :mod:`mlff_core.training.step`."""
     model: ModelSection = field(default_factory=ModelSection)
     batch: BatchConfig = field(default_factory=BatchConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -242,6 +185,7 @@ class TrainConfig:
     stop: StopSection = field(default_factory=lambda: StopSection(max_epochs=10))
     log: LogSection = field(default_factory=LogSection)
     card: CardSection = field(default_factory=CardSection)
+    """The sections."""
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -257,7 +201,7 @@ class TrainConfig:
             raise InputError(f"precision must be float32 or float64 with step = 'kernel', got {self.precision!r}")
 
     def progress(self, step: int, epochs: float, minutes: float) -> float:
-        """Return which part of the run, 0–1, is done after so many steps, epochs and minutes."""
+        """Return the fraction of the run, 0–1, that is done after the given steps, epochs and minutes."""
         done = [
             step / self.stop.max_steps if self.stop.max_steps else 0.0,
             epochs / self.stop.max_epochs if self.stop.max_epochs else 0.0,
@@ -266,7 +210,7 @@ class TrainConfig:
         return min(max(done), 1.0)
 
     def for_card(self) -> dict[str, Any]:
-        """Return the settings as plain values without paths, which say nothing on another machine."""
+        """Return the settings as plain values without paths, which are meaningless on another machine."""
         plain = to_dict(self)
         del plain["out"], plain["card"]
         for section, key in (("data", "path"), ("data", "replay"), ("model", "init_from")):

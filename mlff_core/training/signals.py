@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill while a student is trained."""
+"""SIGINT (Ctrl-C) and SIGTERM during training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mlff_core.training.trainer import Trainer
 
 @contextmanager
 def stopped_by_signals(trainer: Trainer) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end a run after the step under way, its state saved; a second SIGINT ends it at once.
+    """Make SIGINT and SIGTERM end a run after the current step with its state saved; a second SIGINT ends it at once.
 
-    To be used in the main thread, the only one in which Python sets handlers.
+    Use it in the main thread, the only one in which Python can set handlers.
     """
 
     def stop(number: int, frame: object) -> None:

@@ -1,4 +1,4 @@
-"""The student a run starts from: a fresh one fitted to the zero of energy of its labels, or a trained one."""
+"""The student a run starts from: a new one with fitted reference energies, or a trained one."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ from mlff_core.training.reference import composition, fit_reference_energies, fi
 from mlff_core.training.settings import ModelSection
 
 INITIAL_READOUT = 0.1
-"""Factor on the last layer's weights of a fresh network."""
+"""Factor on the last layer's weights of a new network."""
 MOST_FITTED = 50_000
-"""Structures, evenly spread, that reference energies are fitted to."""
+"""Number of structures, evenly spaced, to which reference energies are fitted."""
 
 
 def starting_model(
     section: ModelSection, dataset: Dataset, train: Indices, seed: int, others: tuple[Dataset, ...] = ()
 ) -> tuple[Student, str]:
-    """Return the network, on the CPU in float32, and the SHA-256 of the model file it comes from ("" if fresh).
+    """Return the network, on the CPU in float32, and the SHA-256 of the model file it comes from ("" if new).
 
     Parameters
     ----------
     section
-        Which network.
+        Settings of the network.
     dataset
-        What it will learn from.
+        Training set.
     train
-        The structures reference energies are fitted to, shape (n,), no unit.
+        Indices of the structures for fitting reference energies, shape (n,).
     seed
-        Of a fresh network's weights.
+        Seed of a new network's weights.
     others
-        Further data sets whose elements it must know.
+        Further data sets whose elements it must support.
 
     Raises
     ------
     InputError
-        The data hold elements that the network does not know, or settings say of the network what its file does not.
+        The data hold elements that the network does not support, or settings of the network differ from its file.
     UnsupportedError
-        The data hold charges or open shells, which a student does not tell apart.
+        The data hold charges or open shells, which a student does not support.
     CheckpointError
-        ``init_from`` is no model file.
+        ``init_from`` is not a model file.
     """
     elements = tuple(sorted({number for each in (dataset, *others) for number in each.elements}))
     for each in (dataset, *others):
@@ -64,7 +64,7 @@ def starting_model(
             torch.manual_seed(seed)
             model: Student = PaiNN(section.painn(elements))
         with torch.no_grad():
-            # A network that begins near zero learns at once; one that begins at noise first unlearns its forces.
+            # A network that starts near zero learns at once; one that starts with random forces must first remove them.
             for weight in model.readout[-1].parameters():
                 weight.mul_(INITIAL_READOUT)
         parent = ""
@@ -87,7 +87,7 @@ def starting_model(
         some = train[:: max(1, len(train) // 1000)]
         counts = composition(dataset, some, model.config.elements)
         missing = dataset.energy_of(some) - _energies(model, dataset, some)
-        # Elements that do not occur keep their energy: the shortest correction for them is none.
+        # Elements that do not occur keep their energy: the least-norm correction for them is zero.
         shift = np.linalg.lstsq(counts, missing, rcond=1e-8)[0]
         model.reference_energies = model.reference_energies + reference_tensor(shift)
     return model.train().requires_grad_(True), parent
@@ -106,12 +106,12 @@ def _energies(model: Student, dataset: Dataset, indices: Indices) -> np.ndarray:
 
 
 def _check_network(section: ModelSection, held: PaiNNConfig) -> None:
-    """Refuse what is said of a network where ``init_from`` holds another one; the core can be changed."""
+    """Check that settings of the network agree with ``init_from``; only the core can be changed."""
 
     def refuse(name: str, value: object, found: str) -> NoReturn:
         raise InputError(
-            f"model.{name} = {value!r}, but {section.init_from} has {found}; with model.init_from the network is the "
-            f"file's: leave model.{name} out, or train a new one without init_from"
+            f"model.{name} = {value!r}, but {section.init_from} has {found}; model.init_from decides the network: "
+            f"leave model.{name} out, or train a new one without init_from"
         )
 
     said = {name: value for name, value in section.changes().items() if name != "core"}
@@ -131,15 +131,15 @@ def _check_elements(model: Student, elements: tuple[int, ...], dataset: Dataset)
     if missing:
         known = ", ".join(chemical_symbols[number] for number in model.config.elements)
         raise InputError(
-            f"{dataset.path} or its replay holds {', '.join(missing)}, the model knows {known}; "
+            f"{dataset.path} or its replay holds {', '.join(missing)}, but the model supports {known}; "
             "add them to model.elements, or start from another model"
         )
 
 
 def _check_neutral(dataset: Dataset) -> None:
-    for name, normal, words in (("charge", 0, "charged"), ("spin_multiplicity", 1, "open-shell")):
+    for name, normal, what in (("charge", 0, "charged"), ("spin_multiplicity", 1, "open-shell")):
         if dataset.has(name) and (dataset.column(name, 0, len(dataset)) != normal).any():
             raise UnsupportedError(
-                f"{dataset.path} holds {words} structures, which a student cannot tell from others; leave them out: "
+                f"{dataset.path} holds {what} structures, which a student does not support; leave them out: "
                 f"`mlff data filter IN OUT --{name.replace('_', '-')} {normal}`"
             )

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on as if it had never stopped."""
+"""The state from which a run is resumed with identical results."""
 
 from __future__ import annotations
 
@@ -29,37 +29,27 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Place:
-    """Where a run stands; written down between steps only.
-
-    Parameters
-    ----------
-    step
-        Steps done.
-    epoch, position
-        Epochs done, and structures of the current one.
-    replay_epoch, replay_position
-        The same of the replay set.
-    best, waited
-        Best validation loss, and validations since.
-    minutes
-        Time spent so far, in all calls together.
-    is_finished
-        True once the run has come to its end.
-    """
+    """Progress of a run; saved between steps only."""
 
     step: int = 0
+    """Number of steps done."""
     epoch: int = 0
     position: int = 0
+    """Epochs done, and structures of the current epoch done."""
     replay_epoch: int = 0
     replay_position: int = 0
+    """The same of the replay set."""
     best: float = math.inf
     waited: int = 0
+    """Best validation loss, and validations since."""
     minutes: float = 0.0
+    """Time spent so far, in all calls together."""
     is_finished: bool = False
+    """Whether the run has finished."""
 
 
 class Learner:
-    """A network with what changes it: optimizer, moving average, schedule, and the place in the run.
+    """A network with its optimizer, moving average and schedule, and the progress of the run.
 
     Parameters
     ----------
@@ -83,14 +73,14 @@ class Learner:
         self._section: OptimizerSection = section
 
     def update(self, factor: float) -> float:
-        """Change the weights by their gradients, and return the gradient's 2-norm before clipping.
+        """Update the weights by their gradients, and return the gradient's 2-norm before clipping.
 
-        Nothing is changed where the norm is not finite.
+        Nothing is changed if the norm is not finite.
 
         Parameters
         ----------
         factor
-            On the learning rate.
+            Factor on the learning rate.
         """
         limit = self._section.clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
@@ -106,7 +96,7 @@ class Learner:
         return norm
 
     def save(self, path: Path, settings: dict[str, Any]) -> None:
-        """Write everything by rename, with the settings it belongs to."""
+        """Write the state by rename, with the settings it belongs to."""
         content: dict[str, Any] = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -126,7 +116,7 @@ class Learner:
         write_by_rename(path, content)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what :func:`read_state` gave."""
+        """Restore a state that :func:`read_state` returned."""
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -140,31 +130,31 @@ def read_state(path: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        The file is damaged, foreign, or newer than this version reads.
+        The file is damaged, of another kind, or newer than this version reads.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # torch.load raises a dozen types on damaged bytes; each means the same to the user.
+        # torch.load raises a dozen types of errors on damaged bytes; all mean the same to the user.
         raise CheckpointError(
-            f"{path} cannot be read as a training state: {first_line(error)}; start afresh"
+            f"{path} cannot be read as a training state: {first_line(error)}; start again with --fresh"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(f"{path} is no training state that this version reads; start afresh with --fresh")
+        raise CheckpointError(f"{path} is not a training state that this version reads; start again with --fresh")
     return state
 
 
 def model_of(state: dict[str, Any]) -> Student:
-    """Return the network of a saved state, its weights not yet set."""
+    """Return the network of a saved state, before its weights are loaded."""
     return make_student(state.get("architecture", PaiNN.architecture), state["painn"], state.get("terms"))
 
 
 RESUMABLE = ("data", "seed", "precision", "model", "batch", "loss", "optimizer", "schedule")
-"""Settings that a resumed run must share with the run it goes on from; the others may change."""
+"""Settings that must be the same when a run is resumed; others may change."""
 
 
 def check_same_run(old: dict[str, Any], config: TrainConfig) -> None:
-    """Refuse to resume under settings that would make another run of it.
+    """Check that a run is resumed with the settings that determine its result.
 
     Raises
     ------
@@ -180,7 +170,7 @@ def check_same_run(old: dict[str, Any], config: TrainConfig) -> None:
     for section in RESUMABLE:
         before, now = old.get(section), current.get(section)
         if section in defaults and isinstance(before, dict) and isinstance(now, dict):
-            # A setting that is newer than the state had its default then; one that was written out may be left out now.
+            # A setting added after the state was saved had its default; one that was given then may be left out now.
             before, now = {**defaults[section], **before}, {**defaults[section], **now}
         if before == now:
             continue
@@ -189,5 +179,5 @@ def check_same_run(old: dict[str, Any], config: TrainConfig) -> None:
             section, before, now = f"{section}.{key}", before.get(key), now.get(key)
         raise InputError(
             f"the run in {config.out} was started with {section} = {before!r}, now it is {now!r}; "
-            "give the old value to resume, or start afresh with --fresh or another out"
+            "give the old value to resume, or start again with --fresh or another out"
         )

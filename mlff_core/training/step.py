@@ -1,22 +1,22 @@
-"""One training step: the gradient of the loss in the weights, four ways.
+"""One training step: the gradient of the loss in the weights, computed in one of four ways.
 
-All read energies e_i and the slopes g_e = ∂E/∂d_e in the edge vectors; forces and stress are sums of these.
+All use energies e_i and the gradients g_e = ∂E/∂d_e in the edge vectors; forces and stress are sums of these.
 
-``double-backward`` differentiates through the first derivative, as autograd does it.
+``double-backward`` differentiates the first derivative by autograd.
 
-``compiled`` traces energy and slopes into one graph (``make_fx``), which torch.compile fuses together with its own
-derivative. The same numbers; compiling costs minutes once a run.
+``compiled`` traces energy and gradients into one graph (``make_fx``), which torch.compile fuses with its
+derivative. The numbers are the same; compiling costs minutes once per run.
 
 ``finite-difference`` needs first derivatives only. With a = ∂L/∂e and u = ∂L/∂g held fixed,
 ∇_θ L = Σ_i a_i ∇_θ e_i + ∇_θ (u·∂E/∂d), and the directional derivative is a central difference of ∇_θ E at d ± εu:
 ∇_θ L ≈ ∇_θ Σ_i [(a_i/2 + 1/2ε) e_i(d + εu) + (a_i/2 − 1/2ε) e_i(d − εu)], with an error of order ε².
 
-Rows of Hessians (``hessian_weight``) are differences of the student's forces on displaced copies of its structures,
-which stand behind the structures in the same batch.
+Rows of Hessians (``hessian_weight``) are finite differences of the student's forces on displaced copies of its
+structures, which follow the structures in the same batch.
 
-``kernel`` is a finite difference too, by the fused CPU kernel; see :mod:`mlff_core.training.kernel_step`.
+``kernel`` is also a finite difference, by the fused CPU kernel; see :mod:`mlff_core.training.kernel_step`.
 
-``auto`` is the kernel's step where it can be had, and double backward elsewhere; see :func:`step_kind`.
+``auto`` is ``kernel`` if it is available, otherwise ``double-backward``; see :func:`step_kind`.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ from mlff_core.training.loss import LossConfig, Outputs, loss_sums
 from mlff_core.training.settings import StepKind
 
 Evaluate = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(atomic_numbers, edge_vectors, centers, neighbors) → (atom energies in eV, slopes in eV/Å)."""
+"""(atomic_numbers, edge_vectors, centers, neighbors) → (atom energies in eV, gradients in eV/Å)."""
 LARGEST_DISPLACEMENT = 3e-3
 """Largest change of an edge vector's component in a finite difference, Å."""
 
 
 def outputs_of(
-    atom_energies: Tensor, slopes: Tensor, vectors: Tensor, edges: EdgeList, labels: LabelledBatch, *, stress: bool
+    atom_energies: Tensor, gradients: Tensor, vectors: Tensor, edges: EdgeList, labels: LabelledBatch, *, stress: bool
 ) -> Outputs:
-    """Return what the loss reads.
+    """Return the outputs that the loss uses.
 
     Parameters
     ----------
     atom_energies
         Shape (n_atoms,), eV.
-    slopes
+    gradients
         ∂E/∂d of each edge, shape (n_edges, 3), eV/Å.
     vectors
         Shape (n_edges, 3), Å.
@@ -74,20 +74,20 @@ def outputs_of(
     batch = labels.batch
     sigma = None
     if stress:
-        virial = virial_from_edge_gradients(vectors, slopes, edges.centers, batch.system_idx, batch.n_systems)
-        # Systems without a cell get a unit one: their stress has weight zero, and must not be 0/0.
+        virial = virial_from_edge_gradients(vectors, gradients, edges.centers, batch.system_idx, batch.n_systems)
+        # Systems without a cell get a unit cell: their stress has weight zero, and must not be 0/0.
         eye = torch.eye(3, dtype=batch.dtype, device=batch.device)
         sigma = stress_from_virial(virial, torch.where(batch.pbc.all(dim=1)[:, None, None], batch.cell, eye))
     return Outputs(
         energy=sum_over_systems(atom_energies, batch.system_idx, batch.n_systems),
-        forces=forces_from_edge_gradients(slopes, edges.centers, edges.neighbors, batch.n_atoms),
+        forces=forces_from_edge_gradients(gradients, edges.centers, edges.neighbors, batch.n_atoms),
         stress=sigma,
         atom_energies=atom_energies,
     )
 
 
 def step_kind(wanted: StepKind, model: Student, precision: str) -> tuple[StepKind, str]:
-    """Return the kind of step that a setting means, and what keeps ``"auto"`` on a CPU from the kernel, or "".
+    """Return the kind of step of a setting, and the reason why ``"auto"`` on a CPU cannot use the kernel, or "".
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def step_kind(wanted: StepKind, model: Student, precision: str) -> tuple[StepKin
     model
         The network, on its device and in its precision.
     precision
-        The setting: in bf16 the kernel does not compute.
+        The setting ``precision``: the kernel does not support bf16.
     """
     if wanted != "auto":
         return wanted, ""
@@ -110,7 +110,7 @@ def step_kind(wanted: StepKind, model: Student, precision: str) -> tuple[StepKin
 
 
 class GradientStep:
-    """Adds the gradient of the loss of a batch to the weights' ``grad``.
+    """Adds the gradient of a batch's loss to the weights' ``grad``.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class GradientStep:
     kind
         ``"double-backward"``, ``"compiled"``, ``"finite-difference"`` or ``"kernel"``.
     autocast
-        Makes the context in which the network is evaluated.
+        Returns the context in which the network is evaluated.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class GradientStep:
         Parameters
         ----------
         item
-            The batch of this process.
+            This process's share of the batch.
         reduce_weights
             Sums the weights of the terms over all processes.
         """
@@ -159,21 +159,21 @@ class GradientStep:
             self._kernel.refresh()
             outputs, leaves = self._kernel.outputs(item, stress=stress)
             terms = self._terms(_with_rows(outputs, labels), labels, reduce_weights)
-            # Where the loss is not finite the run ends and says so; there is nowhere to displace atoms to.
+            # If the loss is not finite the run ends with an error; displacements would not be finite.
             if torch.isfinite(terms["loss"]):
-                self._kernel.add_gradient(item, _slopes(terms["loss"], leaves))
+                self._kernel.add_gradient(item, _gradients(terms["loss"], leaves))
             return {name: term.detach() for name, term in terms.items()}
         batch, edges = item.labels.batch, item.edges
         vectors = edge_vectors(batch, edges)
         first_order = self.kind == "finite-difference"
         with self.autocast():
-            energies, slopes = self._evaluate(batch.atomic_numbers, vectors, edges, first_order)
+            energies, gradients = self._evaluate(batch.atomic_numbers, vectors, edges, first_order)
         if first_order:
-            energies, slopes = energies.detach().requires_grad_(), slopes.detach().requires_grad_()
-        outputs = outputs_of(energies, slopes, vectors, edges, item.labels, stress=stress)
+            energies, gradients = energies.detach().requires_grad_(), gradients.detach().requires_grad_()
+        outputs = outputs_of(energies, gradients, vectors, edges, item.labels, stress=stress)
         terms = self._terms(_with_rows(outputs, labels), labels, reduce_weights)
         if first_order:
-            a, u = _slopes(terms["loss"], [energies, slopes])
+            a, u = _gradients(terms["loss"], [energies, gradients])
             self._central_difference(batch.atomic_numbers, vectors.detach(), edges, a, u)
         else:
             terms["loss"].backward()
@@ -185,7 +185,7 @@ class GradientStep:
         labels: LabelledBatch,
         reduce_weights: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     ) -> dict[str, Tensor]:
-        """Return the loss and its terms, each of shape (), still to be differentiated."""
+        """Return the loss and its terms, each of shape (), before differentiation."""
         sums = loss_sums(outputs, labels, self.config)
         weights = reduce_weights({name: weight.detach() for name, (_, weight) in sums.items()})
         terms = {name: total / weights[name].clamp(min=1e-12) for name, (total, _) in sums.items()}
@@ -194,7 +194,7 @@ class GradientStep:
         return {"loss": loss, **terms}
 
     def _evaluate(self, numbers: Tensor, vectors: Tensor, edges: EdgeList, first_order: bool) -> tuple[Tensor, Tensor]:
-        if self.kind == "compiled" and edges.n_edges > 1:  # a graph for no edge at all is not worth compiling
+        if self.kind == "compiled" and edges.n_edges > 1:  # a graph without edges is not worth compiling
             if self._compiled is None:
                 self._compiled = compiled_evaluation(self.model)
             return self._compiled(numbers, vectors, edges.centers, edges.neighbors)
@@ -205,7 +205,7 @@ class GradientStep:
         )
 
     def _central_difference(self, numbers: Tensor, vectors: Tensor, edges: EdgeList, a: Tensor, u: Tensor) -> None:
-        """Add ∇_θ L given a = ∂L/∂e, shape (n_atoms,), and u = ∂L/∂g, shape (n_edges, 3), of the loss L."""
+        """Add ∇_θ L from a = ∂L/∂e, shape (n_atoms,), and u = ∂L/∂g, shape (n_edges, 3), of the loss L."""
         longest = float(u.abs().max()) if u.numel() else 0.0
         if longest == 0.0:
             with self.autocast():
@@ -219,7 +219,7 @@ class GradientStep:
 
 
 def _with_rows(outputs: Outputs, labels: LabelledBatch) -> Outputs:
-    """Return the outputs of the labelled structures, and the rows of Hessians from those of the copies behind them."""
+    """Return the outputs of the labelled structures, with the rows of Hessians computed from the copies after them."""
     n_systems, n_atoms = labels.batch.n_systems, labels.batch.n_atoms
     if labels.hessian is None or len(outputs.energy) == n_systems:
         return outputs
@@ -233,26 +233,26 @@ def _with_rows(outputs: Outputs, labels: LabelledBatch) -> Outputs:
     )
 
 
-def _slopes(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
-    """Return the loss's derivative in each leaf, zero where it does not depend on it."""
+def _gradients(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """Return the derivative of the loss in each leaf, zero if the loss does not depend on it."""
     return list(torch.autograd.grad([loss], leaves, allow_unused=True, materialize_grads=True))
 
 
 def compiled_evaluation(model: Student) -> Evaluate:
-    """Return a compiled function for energies and slopes, differentiable in the weights.
+    """Return a compiled function for energies and gradients, differentiable in the weights.
 
-    torch.compile cannot differentiate a function twice; so the first derivative is traced into the graph, and what is
-    compiled is differentiated once. Atoms and edges may change their number from call to call.
+    torch.compile cannot differentiate a function twice; so the first derivative is traced into the graph, and the
+    compiled graph is differentiated once. The numbers of atoms and edges may change from call to call.
 
     Parameters
     ----------
     model
-        The network; its parameters stay where they are.
+        The network; its parameters are not copied.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
     first = next(model.parameters())
-    # The tracer takes equal sizes for the same size: these are equal to no width of any network.
+    # The tracer treats equal sizes as the same size: these differ from every width of a network.
     n_atoms, n_edges = 1_009, 4_001
     centers = torch.arange(n_edges, device=first.device) % n_atoms
     vectors = torch.linspace(1.0, 2.0, 3 * n_edges, dtype=first.dtype, device=first.device).view(n_edges, 3)
@@ -267,14 +267,14 @@ def compiled_evaluation(model: Student) -> Evaluate:
         energies = torch.func.functional_call(
             model, dict(zip(names, parameters, strict=True)), (numbers, vectors, centers, neighbors)
         )
-        (slopes,) = torch.autograd.grad([energies.sum()], [vectors], create_graph=True)
-        return energies, slopes
+        (gradients,) = torch.autograd.grad([energies.sum()], [vectors], create_graph=True)
+        return energies, gradients
 
     sample = [parameter.detach().requires_grad_() for parameter in model.parameters()]
     graph = make_fx(evaluate, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
         sample, numbers, vectors, centers, centers.flip(0)
     )
-    # The tracer marks saved tensors by `detach`, which would cut the second derivative.
+    # The tracer marks saved tensors by `detach`, which would remove the second derivative.
     for node in list(graph.graph.nodes):
         if node.target is torch.ops.aten.detach.default:
             node.replace_all_uses_with(node.args[0])
@@ -283,7 +283,7 @@ def compiled_evaluation(model: Student) -> Evaluate:
     compiled = torch.compile(graph, dynamic=True)
 
     def call(numbers: Tensor, vectors: Tensor, centers: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
-        energies, slopes = compiled(list(model.parameters()), numbers, vectors.detach(), centers, neighbors)
-        return energies, slopes
+        energies, gradients = compiled(list(model.parameters()), numbers, vectors.detach(), centers, neighbors)
+        return energies, gradients
 
     return call

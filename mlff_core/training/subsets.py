@@ -1,4 +1,4 @@
-"""Which structures of a data set a run trains on and which it validates on."""
+"""Choice of the training and validation structures of a data set."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mlff_core.training.settings import DataSection
 
 
 def training_and_validation(dataset: Dataset, config: DataSection) -> tuple[Indices, Indices]:
-    """Return the structures to train on and to validate on, shapes (n,), no unit, rising.
+    """Return the structures to train on and to validate on, shapes (n,), ascending.
 
-    The file's own split decides where it has one. Otherwise molecules are divided, whole; a set of one molecule is
-    divided by structures.
+    The split of the file is used if it has one. Otherwise whole molecules are split; a set of one molecule is
+    split by structures.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def training_and_validation(dataset: Dataset, config: DataSection) -> tuple[Indi
         train, validation = dataset.indices("train"), dataset.indices("validation")
     else:
         molecules, member = np.unique(dataset.molecule_id, return_inverse=True)
-        del dataset.molecule_id  # a number a structure, not needed again
+        del dataset.molecule_id  # one number per structure, not needed again
         if len(molecules) == 1:
             member, molecules = np.arange(len(dataset)), np.arange(len(dataset))
         order = np.random.default_rng([config.split_seed, 7]).permutation(len(molecules))

@@ -1,4 +1,4 @@
-"""Training: from a labelled data set and settings to a model file, killed and resumed at will.
+"""Training: from a labelled data set and settings to a model file; a run can be killed and resumed.
 
 The folder ``out`` holds ``config.toml`` (the settings in full), ``state.pt`` (to resume), ``model.pt`` (the best model
 so far, by validation loss, with its card), ``log.csv``, and TensorBoard events where wanted.
@@ -33,12 +33,12 @@ class Trainer:
     config
         Its settings.
     reporter
-        Is told how it goes; by default nobody is.
+        Receives the progress; by default it is not reported.
 
     Raises
     ------
     InputError
-        The device is not there, or cannot compute in the precision.
+        The device does not exist or does not support the precision.
     """
 
     def __init__(self, config: TrainConfig, reporter: Reporter | None = None) -> None:
@@ -57,22 +57,22 @@ class Trainer:
         self._stop = False
 
     def request_stop(self) -> None:
-        """Let the run save its state after the step under way, and end; safe to call from a signal handler."""
+        """Make the run save its state after the current step and end; safe to call from a signal handler."""
         self._stop = True
 
     def fit(self, *, resume: bool | None = None) -> TrainResult:
-        """Train until the end of the run or the time limit, and return what is there.
+        """Train until the end of the run or the time limit, and return the result.
 
         Parameters
         ----------
         resume
-            True goes on with the run in ``out``, if there is one; False begins anew; None refuses where there is one.
+            True continues the run in ``out`` if there is one; False starts again; None is an error if there is one.
 
         Raises
         ------
         InputError
-            Data or settings that cannot be used, a run in ``out`` that is another one or that another process is at, or
-            a loss that is not finite.
+            Data or settings are invalid, ``out`` holds another run or one that another process works on, or the loss is
+            not finite.
         """
         with (
             processes(self.device) as group,
@@ -83,5 +83,5 @@ class Trainer:
 
 
 def _alone(out: Path, group: Processes) -> contextlib.AbstractContextManager[None]:
-    """Return what keeps other runs out of the folder; of processes that train together the first one holds it."""
+    """Return the lock of the folder against other runs; the first of the processes that train together holds it."""
     return one_writer(out) if group.is_first else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""One call of a training run: from where it stands to its end, its time limit, or a request to stop."""
+"""One call of a training run: from its current step to its end, its time limit, or a request to stop."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ class Run:
     config
         The settings.
     device, dtype
-        Where and in which precision to compute.
+        Device and precision of the computation.
     group
-        This process among those that train together.
+        The processes that train together.
     reporter
-        Is told how it goes.
+        Receives the progress.
     is_stopped
-        Asked after each step whether to end.
+        Called after each step; returns whether to end.
     resume
-        As :meth:`~mlff_core.training.trainer.Trainer.fit` takes it.
+        See :meth:`~mlff_core.training.trainer.Trainer.fit`.
 
     Raises
     ------
     InputError
-        Data or settings that cannot be used, or a run in the folder that is another one.
+        Data or settings are invalid, or the folder holds another run.
     """
 
     def __init__(
@@ -77,7 +77,9 @@ class Run:
         out = config.out
         state_path = out / "state.pt"
         if resume is None and state_path.exists():
-            raise InputError(f"{out} holds a run already: --resume goes on, --fresh begins anew, or give another out")
+            raise InputError(
+                f"{out} holds a run already: --resume continues it, --fresh starts again, or give another out"
+            )
         state = read_state(state_path) if resume and state_path.exists() else None
         if state is not None:
             check_same_run(state["settings"], config)
@@ -85,7 +87,7 @@ class Run:
         self.replayed = replay = None if config.data.replay is None else Dataset(config.data.replay)
         train, held_out = training_and_validation(self.dataset, config.data)
         if state is None:
-            check_rows(self.dataset, held_out)  # the others are read at once, these after the first epoch
+            check_rows(self.dataset, held_out)  # the training set is read at once, these only after the first epoch
             others = () if replay is None else (replay,)
             model, parent = starting_model(config.model, self.dataset, train, config.seed, others)
         else:
@@ -98,7 +100,7 @@ class Run:
         self.kind, self.obstacle = step_kind(config.step, self.learner.model, config.precision)
         self.step = GradientStep(self.learner.model, config.loss, self.kind, self._autocast)
         self.loader, self.held_out, self.replay = self._loaders(train, held_out, replay)
-        group.barrier()  # nobody reads the old state any more
+        group.barrier()  # no process reads the old state any more
         if group.is_first:
             make_folder(out)
             if state is None:
@@ -111,7 +113,7 @@ class Run:
     def _loaders(
         self, train: Indices, held_out: Indices, replay: Dataset | None
     ) -> tuple[BatchLoader, BatchLoader, BatchLoader | None]:
-        """Return what to learn from, what to validate on, and what to replay."""
+        """Return the batches for training, for validation and for replay."""
         config, cutoff = self.config, self.learner.model.cutoff
         shares = {"rank": self.group.rank, "world": self.group.world}
         learned = BatchLoader(self.dataset, train, cutoff, config.batch, seed=config.seed, **shares)
@@ -130,12 +132,12 @@ class Run:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def train(self) -> TrainResult:
-        """Take steps until something ends the run."""
+        """Take steps until the run ends."""
         with self.reporter:
             if self.place.step:
                 self.reporter.message(f"resuming {self.config.out} at step {self.place.step}")
             if self.obstacle:
-                self.reporter.message(f"a step takes several times as long as by the CPU kernel: {self.obstacle}")
+                self.reporter.message(f"a step takes several times as long as with the CPU kernel: {self.obstacle}")
             status: Status = "finished"
             if not self.place.is_finished:
                 status = self._loop()
@@ -180,10 +182,10 @@ class Run:
                     return "time"
                 if time.monotonic() - self.saved > 60.0 * config.log.save_every_minutes:
                     self._save()
-        raise AssertionError("the batches never end")
+        raise AssertionError("the batches are endless")
 
     def _batches(self) -> Generator[TrainingBatch, None, None]:
-        """Yield batches without end, the place moved to just after each when the next is asked for."""
+        """Yield batches without end; the progress moves past a batch when the next is requested."""
         place, device, dtype = self.place, self.device, self.dtype
         own = self.loader.forever(place.epoch, place.position)
         replay = self.replay.forever(place.replay_epoch, place.replay_position) if self.replay else None
@@ -235,7 +237,7 @@ class Run:
                 self._save_model(metrics)
         self.reporter.validated(place.step, metrics, is_best)
         if is_best:
-            self._save()  # state and model then belong together
+            self._save()  # so that state and model belong together
         patience = self.config.stop.patience
         return patience is not None and place.waited >= patience
 
@@ -248,7 +250,7 @@ class Run:
             return validate(model, moved, self.config.loss, self.group.sum_weights, by_kernel=by_kernel)
 
     def _ensure_model(self) -> None:
-        """Leave a model file where a run is stopped before its first validation."""
+        """Write a model file if a run is stopped before its first validation."""
         if not self.group.agree(self.group.is_first and not (self.config.out / "model.pt").exists()):
             return
         metrics = self._errors()
@@ -257,7 +259,7 @@ class Run:
 
     def _save_model(self, metrics: dict[str, float]) -> None:
         model = self.learner.average if self.config.optimizer.ema_decay else self.learner.model
-        # The card says which step it was.
+        # The card records the step.
         config = replace(self.config, step=self.kind)
         sets = self.dataset, self.replayed
         card = model_card(config, model, *sets, self.learner.parent, self.place, metrics, len(self.held_out))

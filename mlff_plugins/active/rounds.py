@@ -164,9 +164,9 @@ class _Run:
                 n_added=made.get("n_added", 0),
                 n_candidates=made.get("n_candidates", 0),
                 threshold=made.get("threshold"),
-                force_mae=float(found.figures["force_mae"] or 0.0),
-                force_rmse=float(found.figures["force_rmse"] or 0.0),
-                energy_mae_mev_per_atom=float(found.figures["energy_mae_mev_per_atom"] or 0.0),
+                force_mae=float(found.metrics["force_mae"] or 0.0),
+                force_rmse=float(found.metrics["force_rmse"] or 0.0),
+                energy_mae_mev_per_atom=float(found.metrics["energy_mae_mev_per_atom"] or 0.0),
                 coverage=found.reliability["forces"]["0.9"],
             )
             write_atomically(result, (json.dumps(asdict(row), indent=2) + "\n").encode())

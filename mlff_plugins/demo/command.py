@@ -66,7 +66,7 @@ def _table(result: DemoResult) -> Table:
     """Return the table that compares teacher and student."""
     from rich.table import Table
 
-    metrics = result.evaluation.figures
+    metrics = result.evaluation.metrics
     table = Table(
         title=f"ethanol, {result.n_test} frames of trajectories that were not used in training", title_justify="left"
     )

@@ -88,7 +88,7 @@ class DemoResult:
     @property
     def is_good(self) -> bool:
         """Whether R² of the force components on test frames is at least 0.9."""
-        r2 = self.evaluation.figures["force_r2"]
+        r2 = self.evaluation.metrics["force_r2"]
         return r2 is not None and r2 >= GOOD_R2
 
 

@@ -1,4 +1,4 @@
-"""Who is bonded to whom, from distances: enough to turn and stretch bonds, and needs no chemistry package."""
+"""Bonds from distances, without a chemistry package, for rotating and stretching them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bonds(start: LabelledStructure) -> list[tuple[int, int]]:
 
 
 def side(n_atoms: int, pairs: list[tuple[int, int]], i: int, j: int) -> list[int] | None:
-    """Return the atoms on the side of j once bond i–j is cut, rising; None if the bond lies in a ring."""
+    """Return the atoms on the side of j when bond i–j is cut, ascending; None if the bond is in a ring."""
     adjacent: list[list[int]] = [[] for _ in range(n_atoms)]
     for a, b in pairs:
         if {a, b} != {i, j}:
@@ -39,7 +39,7 @@ def side(n_atoms: int, pairs: list[tuple[int, int]], i: int, j: int) -> list[int
 
 
 def closest_contact(structure: LabelledStructure) -> float:
-    """Return the smallest distance between two atoms in units of the sum of their covalent radii; images count."""
+    """Return the smallest distance between two atoms in units of the sum of their covalent radii, including images."""
     numbers = structure.atomic_numbers
     if not structure.is_periodic:
         i, j = np.triu_indices(len(numbers), 1)
@@ -58,7 +58,7 @@ def closest_contact(structure: LabelledStructure) -> float:
 
 
 def rotation(axis: Array, angle: float) -> Array:
-    """Return the matrix, shape (3, 3), no unit, that turns columns by ``angle`` rad about ``axis``, shape (3,)."""
+    """Return the matrix, shape (3, 3), that rotates column vectors by ``angle`` rad about ``axis``, shape (3,)."""
     x, y, z = axis / np.linalg.norm(axis)
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)

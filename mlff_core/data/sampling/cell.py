@@ -1,4 +1,4 @@
-"""A periodic cell stretched, sheared and rattled."""
+"""Deformations of a periodic cell with noise on the atoms."""
 
 from __future__ import annotations
 
@@ -7,28 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at
+from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at, check_strain
 from mlff_core.data.structure import LabelledStructure
-from mlff_core.errors import InputError
 
 
 @dataclass(frozen=True)
 class Cell(Strategy):
-    """Cell and atoms deformed together by a symmetric strain and a change of volume, then noise on the atoms.
-
-    Parameters
-    ----------
-    enabled
-        Whether it is used.
-    n
-        Geometries for each start.
-    strain
-        Standard deviation of the entries of the symmetric strain, no unit.
-    volume_min, volume_max
-        Range of the factor on the volume, no unit.
-    sigma_min, sigma_max
-        Range of the noise's standard deviation, Å.
-    """
+    """A symmetric strain and a change of volume of cell and atoms, then noise on the atoms."""
 
     kind: ClassVar[str] = "cell"
     molecules: ClassVar[bool] = False
@@ -36,19 +21,22 @@ class Cell(Strategy):
     ranges: ClassVar[Ranges] = (("volume_min", "volume_max", 0.3), ("sigma_min", "sigma_max", 0.0))
 
     n: int = 6
+    """Geometries for each start."""
     strain: float = 0.02
+    """Standard deviation of the entries of the symmetric strain."""
     volume_min: float = 0.92
     volume_max: float = 1.10
+    """Range of the factor on the volume."""
     sigma_min: float = 0.01
     sigma_max: float = 0.08
+    """Range of the noise's standard deviation, Å."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.strain < 0.3:
-            raise InputError(f"strain must lie in 0…0.3, got {self.strain:g}")
+        check_strain(self.strain)
 
     def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
-        """Return ``n`` deformed cells; directions without periodicity keep their length."""
+        """Return ``n`` deformed cells; vectors along directions without periodicity stay the same."""
         if start.cell is None or start.pbc is None:
             return []
         periodic = np.asarray(start.pbc, dtype=bool)

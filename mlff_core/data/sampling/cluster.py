@@ -1,41 +1,25 @@
-"""A few molecules together, warmed in GFN-FF: water, a solute in water, a solvent."""
+"""Clusters of a few molecules, equilibrated with GFN-FF: water, a solute in water, or a solvent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import ClassVar
 
 import numpy as np
 
 from mlff_core.data.sampling.dimer import beside
 from mlff_core.data.sampling.gfnff_md import GfnffMd, frames
-from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at, check_share
+from mlff_core.data.sampling.strategy import Limits, Ranges, SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import LabelledStructure
-from mlff_core.errors import InputError
 
 CONTACT = (1.8, 2.6)
-"""Å between the nearest atoms of two molecules before MD."""
+"""Range of the distance between the nearest atoms of two molecules before MD, Å."""
 
 
 @dataclass(frozen=True)
 class Cluster(Strategy):
-    """Molecules put together one by one and warmed; a third each of water, the start in water, and a random solvent.
-
-    Parameters
-    ----------
-    enabled
-        Whether it is used.
-    n
-        Frames for each cluster.
-    probability
-        Share of starts that give one.
-    molecules_min, molecules_max
-        Range of the number of solvent molecules.
-    max_atoms
-        A cluster grows no larger; a start that large is left alone.
-    temperature_min_k, temperature_max_k
-        Range from which each run draws its temperature, K.
-    """
+    """Frames of MD of clusters; a third each of water, the start in water, and a random solvent."""
 
     kind: ClassVar[str] = "cluster"
     ranges: ClassVar[Ranges] = (
@@ -43,27 +27,28 @@ class Cluster(Strategy):
         ("temperature_min_k", "temperature_max_k", 1.0),
     )
 
+    limits: ClassVar[Limits] = (("probability", 0.0, 1.0), ("max_atoms", 6, inf))  # two waters have six atoms
+
     n: int = 4
+    """Frames of each cluster."""
     probability: float = 0.12
+    """Share of starts that give a cluster."""
     molecules_min: int = 3
     molecules_max: int = 9
+    """Range of the number of solvent molecules."""
     max_atoms: int = 60
+    """Largest number of atoms of a cluster; larger starts give none."""
     temperature_min_k: float = 250.0
     temperature_max_k: float = 500.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_share("probability", self.probability)
-        if self.max_atoms < 6:
-            raise InputError(f"max_atoms must be at least 6, two waters, got {self.max_atoms}")
+    """Range of a run's temperature, K."""
 
     def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
-        """Return ``n`` frames of one cluster, or none by chance.
+        """Return ``n`` frames of one cluster, or none at random, see ``probability``.
 
         Raises
         ------
         InputError
-            GFN-FF cannot type it, or its run fell apart.
+            GFN-FF does not support a molecule, or its run became unphysical.
         MissingDependencyError
             gfnff is not installed.
         """

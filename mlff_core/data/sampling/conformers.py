@@ -11,10 +11,10 @@ from mlff_core.errors import InputError, MissingDependencyError
 from mlff_core.structures.arrays import near_origin
 
 MAX_SMILES = 5000
-"""Characters; RDKit's time grows faster than the length."""
+"""Largest length of a SMILES, characters; RDKit's time grows faster than the length."""
 
 MAX_EMBEDDED = 1000
-"""Atoms, hydrogens too; ETKDG's memory grows with their square, its time with more."""
+"""Largest molecule to embed, atoms including hydrogens; ETKDG's memory grows as their square, its time faster."""
 
 
 def rdkit() -> Any:
@@ -41,7 +41,7 @@ def parse(smiles: str) -> Any:
     Raises
     ------
     InputError
-        It is no SMILES, longer than ``MAX_SMILES``, or no molecule has these valences.
+        It is not a valid SMILES, it is longer than ``MAX_SMILES``, or its valences are impossible.
     """
     if len(smiles) > MAX_SMILES:
         raise InputError(
@@ -51,14 +51,14 @@ def parse(smiles: str) -> Any:
     chem = rdkit()
     from rdkit import rdBase
 
-    with rdBase.BlockLogs():  # RDKit writes its complaints on stderr
+    with rdBase.BlockLogs():  # RDKit writes its errors to stderr
         molecule = chem.MolFromSmiles(smiles, sanitize=False)
         if molecule is None or molecule.GetNumAtoms() == 0:
-            raise InputError(f"{smiles!r} is no SMILES")
+            raise InputError(f"{smiles!r} is not a valid SMILES")
         try:
             chem.SanitizeMol(molecule)
         except ValueError as error:
-            raise InputError(f"{smiles!r} is no possible molecule: {error}") from error
+            raise InputError(f"{smiles!r} is not a possible molecule: {error}") from error
     return molecule
 
 
@@ -70,7 +70,7 @@ def conformers(smiles: str, n: int, seed: int) -> list[LabelledStructure]:
     smiles
         A molecule, or several joined by a dot.
     n
-        How many to embed; those that fall into one minimum are not merged.
+        Number to embed; conformers in the same minimum are not merged.
     seed
         The same seed gives the same conformers.
 
@@ -92,7 +92,7 @@ def relaxed(molecule: Any, n: int, seed: int) -> list[LabelledStructure]:
 
     if (n_atoms := molecule.GetNumAtoms()) > MAX_EMBEDDED:
         raise InputError(
-            f"a molecule of {n_atoms:,} atoms is too large to be embedded, the most is {MAX_EMBEDDED:,}; give its "
+            f"a molecule of {n_atoms:,} atoms is too large to be embedded, at most {MAX_EMBEDDED:,} are; give its "
             "structure, as .sdf or .xyz"
         )
     smiles = chem.MolToSmiles(chem.RemoveHs(molecule))

@@ -1,4 +1,4 @@
-"""A few damped steps down the teacher's force: towards its own minima, which the student must find."""
+"""Damped steps along the teacher's forces, towards its minima, which the student must reproduce."""
 
 from __future__ import annotations
 
@@ -16,32 +16,20 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True)
 class Descent(Strategy):
-    """Steps x ← x + rate · F, none longer than ``longest`` for any atom.
-
-    Parameters
-    ----------
-    enabled
-        Whether it is used.
-    n
-        Steps, each a geometry.
-    rate
-        Å²/eV; 0.02 is about the inverse curvature of a bond.
-    longest
-        Å.
-    """
+    """Steps x ← x + rate · F, in which no atom moves by more than ``longest``."""
 
     kind: ClassVar[str] = "descent"
     needs_teacher: ClassVar[bool] = True
     crystals: ClassVar[bool] = True
 
-    n: int = 2
-    rate: float = 0.02
-    longest: float = 0.1
+    positive: ClassVar[tuple[str, ...]] = ("rate", "longest")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not (self.rate > 0 and self.longest > 0):
-            raise InputError(f"rate and longest must be positive, got {self.rate:g} Å²/eV and {self.longest:g} Å")
+    n: int = 2
+    """Number of steps; each gives a geometry."""
+    rate: float = 0.02
+    """Å²/eV; 0.02 is about the inverse curvature of a bond."""
+    longest: float = 0.1
+    """Largest displacement of an atom in a step, Å."""
 
     def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return the geometries after each step."""
@@ -50,7 +38,7 @@ class Descent(Strategy):
     def sample_many(
         self, starts: Sequence[LabelledStructure], rngs: Sequence[np.random.Generator], context: SamplingContext
     ) -> list[Structures]:
-        """Return the geometries after each step of each start, the teacher asked for all together.
+        """Return the geometries after each step of each start; the teacher evaluates all starts together.
 
         Raises
         ------
@@ -60,7 +48,7 @@ class Descent(Strategy):
             The teacher gives no forces.
         """
         if context.teacher is None:
-            raise InputError("the kind descent needs a teacher: name one, or switch it off")
+            raise InputError("the kind descent needs a teacher: give one, or disable it")
         current = [start.positions.astype(np.float64) for start in starts]
         made: list[list[LabelledStructure]] = [[] for _ in starts]
         batch = batch_from_structures(starts, dtype=torch.float64)
@@ -68,7 +56,7 @@ class Descent(Strategy):
         for _ in range(self.n):
             positions = torch.from_numpy(np.concatenate(current))
             found = context.teacher.predict(batch.with_positions(positions), want=("forces",))
-            forces = found.need("forces", context.teacher.card.name, "which the kind descent needs; switch it off")
+            forces = found.need("forces", context.teacher.card.name, "which the kind descent needs; disable it")
             for k, force in enumerate(np.split(forces.detach().to("cpu", torch.float64).numpy(), bounds)):
                 step = self.rate * force
                 step *= min(1.0, self.longest / max(float(np.linalg.norm(step, axis=1).max()), 1e-12))

@@ -1,4 +1,4 @@
-"""Two molecules in contact."""
+"""Pairs of molecules in contact."""
 
 from __future__ import annotations
 
@@ -7,44 +7,32 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at, check_share
+from mlff_core.data.sampling.strategy import Limits, Ranges, SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError
 
 
 @dataclass(frozen=True)
 class Dimer(Strategy):
-    """The start beside a random partner, both turned at random, their nearest atoms at a random distance.
-
-    Parameters
-    ----------
-    enabled
-        Whether it is used.
-    n
-        Geometries for each start that gets a partner.
-    probability
-        Share of starts that get one.
-    contact_min, contact_max
-        Range of the distance between the nearest atoms, Å.
-    max_atoms
-        Larger pairs are left out.
-    """
+    """The start beside a random partner in random orientation, their nearest atoms at a random distance."""
 
     kind: ClassVar[str] = "dimer"
     ranges: ClassVar[Ranges] = (("contact_min", "contact_max", 0.5),)
 
+    limits: ClassVar[Limits] = (("probability", 0.0, 1.0),)
+
     n: int = 1
+    """Geometries for each start that gets a partner."""
     probability: float = 0.35
+    """Share of starts that get a partner."""
     contact_min: float = 1.6
     contact_max: float = 4.0
+    """Range of the distance between the nearest atoms, Å."""
     max_atoms: int = 60
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_share("probability", self.probability)
+    """Largest number of atoms of a pair; larger pairs are left out."""
 
     def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
-        """Return ``n`` pairs, or none by chance, or where there is nobody to pair with."""
+        """Return ``n`` pairs, or none at random, see ``probability``, or if there is no partner."""
         if context.partner is None or rng.random() >= self.probability:
             return []
         made = []
@@ -61,24 +49,26 @@ class Dimer(Strategy):
 def beside(
     first: LabelledStructure, second: LabelledStructure, contact: float, rng: np.random.Generator
 ) -> LabelledStructure:
-    """Return both molecules in one structure, the second turned at random and brought up until it touches.
+    """Return both molecules in one structure, the second rotated at random and moved into contact.
 
     Parameters
     ----------
     first, second
-        Without periodic directions.
+        Molecules without periodic directions.
     contact
         Distance of the nearest atoms of the two, Å.
     rng
-        Where the orientation and the direction come from.
+        Source of the orientation and the direction.
 
     Raises
     ------
     InputError
-        One of them is radical, so that the multiplicity of the pair is not known.
+        Both are radicals, so that the multiplicity of the pair is not known.
     """
     if first.spin_multiplicity != 1 and second.spin_multiplicity != 1:
-        raise InputError("two radicals have no one multiplicity together; leave one out")
+        raise InputError(
+            "at most one of a pair may be a radical, got two, whose multiplicity together is not known; leave one out"
+        )
     fixed = first.positions - first.positions.mean(axis=0, dtype=np.float64)
     turned = (second.positions - second.positions.mean(axis=0, dtype=np.float64)) @ random_rotation(rng).T
     direction = rng.standard_normal(3)
@@ -89,7 +79,7 @@ def beside(
         moved = turned + distance * direction
         return float(np.linalg.norm(fixed[:, None] - moved[None], axis=2).min())
 
-    # From outside in, so that the second molecule never ends up inside a ring of the first.
+    # From the outside inwards, so that the second molecule is never inside a ring of the first.
     inner = float(far)
     while inner > 0 and nearest(inner) > contact:
         inner -= 0.1
@@ -109,7 +99,7 @@ def beside(
 
 
 def random_rotation(rng: np.random.Generator) -> Array:
-    """Return a rotation matrix, shape (3, 3), no unit, uniform over all rotations."""
+    """Return a rotation matrix, shape (3, 3), uniform over all rotations."""
     w, x, y, z = (q := rng.standard_normal(4)) / np.linalg.norm(q)
     return np.array(
         [

@@ -1,4 +1,4 @@
-"""Langevin dynamics with GFN-FF, a general force field that costs a millisecond a step.
+"""Langevin dynamics with GFN-FF, a general force field that takes a millisecond per step.
 
 S. Spicher and S. Grimme, Angew. Chem. Int. Ed. 59, 15665 (2020), doi:10.1002/anie.202004239.
 """
@@ -7,59 +7,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import numpy as np
 from ase.data import atomic_masses
 
 from mlff_core.data.sampling.langevin import langevin
-from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures, at, check_count
+from mlff_core.data.sampling.strategy import Limits, Ranges, SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError, MissingDependencyError
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 
 HEAVIEST = 86
-"""GFN-FF is parametrised up to radon."""
+"""Largest atomic number of GFN-FF, radon."""
 
 
 @dataclass(frozen=True)
 class GfnffMd(Strategy):
-    """Frames of a short hot run in GFN-FF, begun at the start.
-
-    Parameters
-    ----------
-    enabled
-        Whether it is used.
-    n
-        Frames for each start.
-    temperature_min_k, temperature_max_k
-        Range from which each run draws its temperature, K.
-    timestep_fs
-        fs.
-    steps_between
-        Steps before each frame.
-    friction_per_ps
-        1/ps.
-    """
+    """Frames of a short run with GFN-FF at high temperature from the start."""
 
     kind: ClassVar[str] = "md"
     ranges: ClassVar[Ranges] = (("temperature_min_k", "temperature_max_k", 1.0),)
 
+    positive: ClassVar[tuple[str, ...]] = ("timestep_fs",)
+    limits: ClassVar[Limits] = (("steps_between", 1, inf), ("friction_per_ps", 0.0, inf))
+
     n: int = 4
+    """Frames for each start."""
     temperature_min_k: float = 300.0
     temperature_max_k: float = 1000.0
+    """Range of a run's temperature, K."""
     timestep_fs: float = 1.0
+    """fs."""
     steps_between: int = 30
+    """Steps before each frame."""
     friction_per_ps: float = 10.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count(self.steps_between)
-        if self.timestep_fs <= 0 or self.friction_per_ps < 0:
-            raise InputError(
-                f"timestep_fs must be positive and friction_per_ps not negative, got {self.timestep_fs:g} "
-                f"and {self.friction_per_ps:g}"
-            )
+    """1/ps."""
 
     def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` frames.
@@ -67,7 +51,7 @@ class GfnffMd(Strategy):
         Raises
         ------
         InputError
-            GFN-FF cannot type the molecule, or its run fell apart.
+            GFN-FF does not support the molecule, or its run became unphysical.
         MissingDependencyError
             gfnff is not installed.
         """
@@ -98,7 +82,7 @@ def gfnff_force(start: LabelledStructure) -> Callable[[Array], Array]:
     Raises
     ------
     InputError
-        GFN-FF cannot type the molecule.
+        GFN-FF does not support the molecule.
     MissingDependencyError
         gfnff is not installed.
     """
@@ -106,17 +90,17 @@ def gfnff_force(start: LabelledStructure) -> Callable[[Array], Array]:
         from gfnff import GFNFFCalculator
     except ImportError as error:
         raise MissingDependencyError(
-            "MD in GFN-FF needs the package gfnff: pip install 'mlff-hub[data]', or switch the kinds md and cluster off"
+            "MD in GFN-FF needs the package gfnff: pip install 'mlff-hub[data]', or disable the kinds md and cluster"
         ) from error
     numbers = np.asarray(start.atomic_numbers, dtype=np.int32)
     if numbers.max() > HEAVIEST:
-        raise InputError(f"GFN-FF knows elements up to {HEAVIEST}, got {numbers.max()}")
+        raise InputError(f"GFN-FF supports elements up to {HEAVIEST}, got {numbers.max()}; leave this molecule out")
     try:
         calculator = GFNFFCalculator(
             numbers, np.ascontiguousarray(start.positions, dtype=np.float64) / ANGSTROM_PER_BOHR, charge=start.charge
         )
     except RuntimeError as error:
-        raise InputError(f"GFN-FF cannot type this molecule: {error}") from error
+        raise InputError(f"GFN-FF does not support this molecule: {error}") from error
 
     def force(positions: Array) -> Array:
         try:

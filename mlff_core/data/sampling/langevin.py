@@ -1,4 +1,4 @@
-"""Frames of Langevin dynamics with any force or potential; the steps are those of :mod:`mlff_core.dynamics`."""
+"""Frames of Langevin dynamics with any force or potential; the integrator is that of :mod:`mlff_core.dynamics`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from ase.data import atomic_masses
 
-from mlff_core.data.sampling.strategy import at, check_count
+from mlff_core.data.sampling.strategy import at, check_limits
 from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.dynamics.integrators import Langevin
 from mlff_core.dynamics.state import Array, first_state, thermal_velocities
@@ -26,7 +26,7 @@ class ForceSurface(Surface[Array]):
     force
         Returns forces, shape (n_atoms, 3), eV/Å, of positions, shape (n_atoms, 3), Å.
     n_atoms
-        Of all structures together.
+        Number of atoms of all structures together.
     """
 
     def __init__(self, force: Callable[[Array], Array], n_atoms: int) -> None:
@@ -35,7 +35,7 @@ class ForceSurface(Surface[Array]):
         self._unknown = np.full(1, np.nan)
 
     def _evaluate(self, positions: Array, cell: Array, want_stress: bool) -> tuple[Array, Array, Array | None]:
-        """Return the forces; energies are not known and stresses not given."""
+        """Return the forces; energies are NaN and stresses None."""
         return self._unknown, self.force(positions), None
 
     def sums(self, values: Array) -> Array:
@@ -62,11 +62,11 @@ def langevin(
     force
         Returns forces, shape (n_atoms, 3), eV/Å, of positions, shape (n_atoms, 3), Å.
     positions
-        Where to start, shape (n_atoms, 3), Å.
+        Starting positions, shape (n_atoms, 3), Å.
     masses
         Shape (n_atoms,), atomic mass units.
     rng
-        Where velocities and kicks come from.
+        Source of velocities and thermostat noise.
     temperature_k
         K; one number, or one for each atom.
     timestep_fs
@@ -74,12 +74,12 @@ def langevin(
     friction_per_ps
         1/ps.
     n_frames, steps_between
-        How many frames, how many steps before each.
+        Number of frames, and of steps before each.
 
     Raises
     ------
     InputError
-        An atom leaps, or its position is not a number.
+        An atom jumps, or its position is not finite.
     """
     mass = np.asarray(masses, dtype=np.float64)[:, None]
     temperatures = np.broadcast_to(temperature_k, (len(mass),))[:, None]
@@ -113,37 +113,37 @@ def langevin_md(
     friction_per_ps: float = 10.0,
     on_frame: Callable[[int], None] | None = None,
 ) -> list[list[LabelledStructure]]:
-    """Return frames of MD of every start, all run together as one batch; kind ``"md"``, not labelled.
+    """Return frames of MD of every start, run together as one batch; kind ``"md"``, not labelled.
 
     Parameters
     ----------
     potential
-        Moves the atoms.
+        Gives the forces.
     starts
         Molecules or crystals.
     rng
-        Where velocities and kicks come from.
+        Source of velocities and thermostat noise.
     temperature_k
-        K; a pair is a range from which each start draws its own.
+        K; a pair is the range of the temperatures of the starts.
     n_frames
-        For each start.
+        Number of frames for each start.
     steps_between, timestep_fs
         Steps before each frame, and their length in fs.
     friction_per_ps
-        1/ps; strong, so that a run begun at a minimum is warm after a tenth of a picosecond.
+        1/ps; strong, so that a run from a minimum is equilibrated after a tenth of a picosecond.
     on_frame
-        Called with how many frames of each start there are, after each.
+        Called after each frame with the number of frames so far.
 
     Raises
     ------
     InputError
-        No starts, an impossible temperature or count, or a run that fell apart.
+        There are no starts, a temperature or count is invalid, or the run became unphysical.
     """
     low, high = (temperature_k, temperature_k) if isinstance(temperature_k, (int, float)) else temperature_k
     if not 0 < low <= high:
-        raise InputError(f"temperature_k must be positive, or a rising pair, got {temperature_k}")
-    check_count(n_frames)
-    check_count(steps_between)
+        raise InputError(f"temperature_k must be positive, or an ascending pair, got {temperature_k}")
+    check_limits("n_frames", n_frames, 1)
+    check_limits("steps_between", steps_between, 1)
     batch = batch_from_structures(starts, dtype=torch.float64)
     counts = [start.n_atoms for start in starts]
     temperatures = np.repeat(rng.uniform(low, high, len(starts)), counts)

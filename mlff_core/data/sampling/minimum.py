@@ -1,4 +1,4 @@
-"""The structure as it came: a conformer's minimum, or a frame."""
+"""The start itself: a conformer's minimum, or a frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlff_core.data.structure import LabelledStructure
 
 @dataclass(frozen=True)
 class Minimum(Strategy):
-    """The start itself; frames of a file keep their own kind."""
+    """The start; frames of a file keep their kind."""
 
     kind: ClassVar[str] = "minimum"
     crystals: ClassVar[bool] = True

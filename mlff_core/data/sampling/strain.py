@@ -1,50 +1,43 @@
-"""A molecule stretched and sheared as a whole."""
+"""Deformations of a whole molecule by stretch and shear."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import numpy as np
 
-from mlff_core.data.sampling.strategy import SamplingContext, Strategy, Structures, at
-from mlff_core.data.structure import LabelledStructure
-from mlff_core.errors import InputError
+from mlff_core.data.sampling.strategy import Displacement, Limits, SamplingContext, check_strain
+from mlff_core.data.structure import Array, LabelledStructure
 
 
 @dataclass(frozen=True)
-class Strain(Strategy):
-    """A random affine deformation, then a little noise.
-
-    Parameters
-    ----------
-    enabled
-        Whether it is used.
-    n
-        Geometries for each start.
-    strain
-        Standard deviation of each of the nine entries of the deformation, no unit.
-    sigma
-        Standard deviation of the noise on every coordinate, Å.
-    """
+class Strain(Displacement):
+    """A random affine deformation, then a little noise."""
 
     kind: ClassVar[str] = "strain"
+    limits: ClassVar[Limits] = (("sigma", 0.0, inf),)
 
-    n: int = 1
     strain: float = 0.03
+    """Standard deviation of each of the nine entries of the deformation."""
     sigma: float = 0.03
+    """Standard deviation of the noise on every coordinate, Å."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.strain < 0.3 or self.sigma < 0:
-            raise InputError(f"strain must lie in 0…0.3 and sigma be ≥ 0 Å, got {self.strain:g} and {self.sigma:g}")
+        check_strain(self.strain)
 
-    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
-        """Return ``n`` strained geometries."""
+    def displaced(
+        self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext
+    ) -> Callable[[], Array]:
+        """Return a function that draws strained positions."""
         center = start.positions.mean(axis=0)
-        made = []
-        for _ in range(self.n):
+
+        def draw() -> Array:
             deformation = np.eye(3) + self.strain * rng.standard_normal((3, 3))
             noise = self.sigma * rng.standard_normal(start.positions.shape)
-            made.append(at(start, (start.positions - center) @ deformation + center + noise, self.kind))
-        return made
+            return np.asarray((start.positions - center) @ deformation + center + noise)
+
+        return draw

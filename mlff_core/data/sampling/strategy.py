@@ -1,10 +1,11 @@
-"""What every way of making geometries has in common."""
+"""The interface of sampling strategies, and the parts that they share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import ClassVar
 
 import numpy as np
@@ -14,87 +15,106 @@ from mlff_core.errors import InputError
 from mlff_core.potentials.interface import Potential
 
 Structures = list[LabelledStructure]
-"""What a strategy makes of one start."""
+"""Geometries made from one start."""
 
 Ranges = tuple[tuple[str, str, float], ...]
-"""Names of a lower and an upper end, and the least that either may be."""
+"""Names of the lower and the upper end of each range, and the least value allowed."""
+
+Limits = tuple[tuple[str, float, float], ...]
+"""Names of settings with the least and the largest value allowed."""
 
 
 @dataclass(frozen=True)
 class SamplingContext:
-    """What a strategy may need beside the structure it starts from.
-
-    Parameters
-    ----------
-    teacher
-        Gives forces and Hessians; None where geometries are made without a teacher.
-    partner
-        Returns a random other molecule, for dimers.
-    solvent
-        Returns a random solvent molecule, for clusters.
-    """
+    """Resources of a strategy beside the structure it starts from."""
 
     teacher: Potential | None = None
+    """Gives forces and Hessians; None if geometries are made without a teacher."""
     partner: Callable[[np.random.Generator], LabelledStructure] | None = None
+    """Returns a random other molecule, for dimers."""
     solvent: Callable[[np.random.Generator], LabelledStructure] | None = None
+    """Returns a random solvent molecule, for clusters."""
 
 
 @dataclass(frozen=True)
 class Strategy(ABC):
-    """A way to make geometries from a structure; its fields are its settings.
-
-    Parameters
-    ----------
-    enabled
-        Whether it is used.
-    """
+    """A way to make geometries from a structure; its fields are its settings."""
 
     kind: ClassVar[str]
     """Name in the data set."""
     needs_teacher: ClassVar[bool] = False
     molecules: ClassVar[bool] = True
-    """Serves structures without a periodic direction."""
+    """Whether it is used for structures without a periodic direction."""
     crystals: ClassVar[bool] = False
-    """Serves periodic structures."""
+    """Whether it is used for periodic structures."""
     ranges: ClassVar[Ranges] = ()
-    """Which settings are the ends of a range."""
+    """Settings that are the ends of a range."""
+    positive: ClassVar[tuple[str, ...]] = ()
+    """Settings that must be above 0."""
+    limits: ClassVar[Limits] = ()
+    """Other limits of settings."""
 
     enabled: bool = True
+    """Whether the strategy is used."""
 
     def __post_init__(self) -> None:
-        if (n := getattr(self, "n", None)) is not None:
-            check_count(n)
+        if (n := getattr(self, "n", 1)) < 1:
+            raise InputError(f"n must be at least 1, got {n}; to make none, set enabled = false")
         for low, high, least in self.ranges:
             check_range(low, high, getattr(self, low), getattr(self, high), least)
+        for name in self.positive:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name):g}")
+        for name, least, most in self.limits:
+            check_limits(name, getattr(self, name), least, most)
 
     def serves(self, start: LabelledStructure) -> bool:
-        """Return whether the strategy has a meaning for this structure."""
+        """Return whether the strategy can be used for this structure."""
         return self.crystals if start.is_periodic else self.molecules
 
     @abstractmethod
     def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
-        """Return geometries made from ``start``, a structure near a minimum; none where there is nothing to vary."""
+        """Return geometries made from ``start``, a structure near a minimum; none if there is nothing to vary."""
 
     def sample_many(
         self, starts: Sequence[LabelledStructure], rngs: Sequence[np.random.Generator], context: SamplingContext
     ) -> list[Structures]:
-        """Return what :meth:`sample` gives for each start; strategies that ask a teacher ask for all at once."""
+        """Return the result of :meth:`sample` for each start; strategies with a teacher evaluate all starts at once."""
         return [self.sample(start, rng, context) for start, rng in zip(starts, rngs, strict=True)]
 
 
+@dataclass(frozen=True)
+class Displacement(Strategy):
+    """A strategy whose geometries are independent displacements of the start."""
+
+    n: int = 1
+    """Geometries for each start."""
+
+    @abstractmethod
+    def displaced(
+        self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext
+    ) -> Callable[[], Array] | None:
+        """Return a function that draws positions, shape (n_atoms, 3), Å; None if there is nothing to vary."""
+
+    def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
+        """Return ``n`` geometries; none if there is nothing to vary."""
+        draw = self.displaced(start, rng, context)
+        return [] if draw is None else [at(start, draw(), self.kind) for _ in range(self.n)]
+
+
 def at(start: LabelledStructure, positions: Array, kind: str, cell: Array | None = None) -> LabelledStructure:
-    """Return the structure at other positions, its labels gone.
+    """Return the structure at other positions, without labels.
 
     Parameters
     ----------
     start
         The structure.
     positions
-        Shape (n_atoms, 3), Å; rounded to float32, as the data set keeps them.
+        Shape (n_atoms, 3), Å; rounded to float32, as in the data set.
     kind
-        How they were made.
+        How the positions were made.
     cell
-        Shape (3, 3), Å, where it changes.
+        Shape (3, 3), Å; None keeps the cell.
     """
     return replace(
         start,
@@ -111,36 +131,19 @@ def at(start: LabelledStructure, positions: Array, kind: str, cell: Array | None
 
 
 def check_range(low_name: str, high_name: str, low: float, high: float, least: float) -> None:
-    """Refuse a pair of settings that is no range.
-
-    Raises
-    ------
-    InputError
-        ``low`` is above ``high``, or below ``least``.
-    """
+    """Raise ``InputError`` unless ``least`` ≤ ``low`` ≤ ``high``."""
     if not least <= low <= high:
         raise InputError(f"{low_name} and {high_name} must satisfy {least:g} ≤ min ≤ max, got {low:g} and {high:g}")
 
 
-def check_count(n: int) -> None:
-    """Refuse a number of geometries below one.
-
-    Raises
-    ------
-    InputError
-        ``n`` is not positive.
-    """
-    if n < 1:
-        raise InputError(f"n must be at least 1, got {n}; to make none, set enabled = false")
+def check_limits(name: str, value: float, least: float, most: float = inf) -> None:
+    """Raise ``InputError`` unless a setting lies between ``least`` and ``most``, both allowed."""
+    if not least <= value <= most:
+        wanted = f"be at least {least:g}" if most == inf else f"lie between {least:g} and {most:g}"
+        raise InputError(f"{name} must {wanted}, got {value:g}")
 
 
-def check_share(name: str, value: float) -> None:
-    """Refuse a share outside 0 to 1.
-
-    Raises
-    ------
-    InputError
-        The value lies outside.
-    """
-    if not 0 <= value <= 1:
-        raise InputError(f"{name} must lie between 0 and 1, got {value:g}")
+def check_strain(strain: float) -> None:
+    """Raise ``InputError`` unless the standard deviation of a deformation lies between 0 and 0.3."""
+    if not 0 <= strain < 0.3:
+        raise InputError(f"strain must lie in 0…0.3, got {strain:g}")

@@ -1,1 +1,1 @@
-"""Physics checks: what no test set shows. Any potential, alone or against any other."""
+"""Physics checks of properties that test sets do not cover, for one potential or against a reference."""

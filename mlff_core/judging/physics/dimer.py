@@ -1,4 +1,4 @@
-"""Two atoms alone, from 0.5 Å to beyond the cutoff: where data end and a network may fall into a hole."""
+"""Energy curves of two atoms, from 0.5 Å to beyond the cutoff, where there is no data and a network may have a hole."""
 
 from __future__ import annotations
 
@@ -14,49 +14,41 @@ from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
 
 CORE = 0.7
-"""Below this many sums of covalent radii two atoms must push each other apart."""
+"""Below this many sums of covalent radii two atoms must repel each other."""
 
 
 @dataclass(frozen=True, eq=False)
 class DimerCurve:
-    """Energy and force of a pair of atoms against distance.
-
-    Parameters
-    ----------
-    numbers
-        Both atomic numbers.
-    distances
-        Rising, shape (n,), Å.
-    energy
-        Less its value at the largest distance, shape (n,), eV.
-    force
-        Pushing apart is positive, shape (n,), eV/Å.
-    """
+    """Energy and force of a pair of atoms as functions of distance."""
 
     numbers: tuple[int, int]
+    """Both atomic numbers."""
     distances: Array
+    """Ascending, shape (n,), Å."""
     energy: Array
+    """Energy relative to the largest distance, shape (n,), eV."""
     force: Array
+    """Force, repulsion positive, shape (n,), eV/Å."""
 
     @property
     def symbols(self) -> str:
-        """Such as ``"C-H"``."""
+        """Symbols of the pair, such as ``"C-H"``."""
         return "-".join(chemical_symbols[z] for z in self.numbers)
 
     @property
     def core_radius(self) -> float:
-        """Distance below which the atoms must push each other apart, Å; at least the first point of the curve."""
+        """Distance below which the atoms must repel each other, Å; at least the first point of the curve."""
         radius = CORE * float(covalent_radii[list(self.numbers)].sum())
         return max(radius, float(self.distances[0]))
 
     @property
     def is_repulsive(self) -> bool:
-        """True if the atoms push each other apart everywhere below the core radius."""
+        """Whether the atoms repel each other everywhere below the core radius."""
         return bool((self.force[self.distances <= self.core_radius] > 0).all())
 
     @property
     def hole_depth(self) -> float:
-        """How far the energy falls on the way in from the core radius, eV; 0 for a wall that only rises."""
+        """Largest drop of the energy on going inwards from the core radius, eV; 0 if it only rises."""
         inward = self.energy[self.distances <= self.core_radius][::-1]
         return float((np.maximum.accumulate(inward) - inward).max()) if len(inward) else 0.0
 
@@ -67,11 +59,12 @@ def dimer_curve(potential: Potential, numbers: tuple[int, int], distances: Array
     Parameters
     ----------
     potential
-        What gives energy and forces.
+        Gives energy and forces.
     numbers
         Both atomic numbers.
     distances
-        Rising, shape (n,), Å; by default from 0.5 Å by 0.02 Å to 0.5 Å beyond the cutoff (6 Å where there is none).
+        Ascending, shape (n,), Å; by default from 0.5 Å in steps of 0.02 Å to 0.5 Å beyond the cutoff (6 Å if there is
+        none).
     """
     if distances is None:
         distances = np.arange(0.5, (potential.card.cutoff or 5.5) + 0.5, 0.02)
@@ -92,6 +85,6 @@ def dimer_curve(potential: Potential, numbers: tuple[int, int], distances: Array
 
 
 def dimer_curves(potential: Potential, elements: tuple[int, ...] | None = None) -> list[DimerCurve]:
-    """Return the curve of every pair of ``elements`` (atomic numbers; by default all the potential knows)."""
+    """Return the curve of every pair of ``elements`` (atomic numbers; by default all that the potential supports)."""
     pairs = combinations_with_replacement(elements or potential.card.elements, 2)
     return [dimer_curve(potential, pair) for pair in pairs]

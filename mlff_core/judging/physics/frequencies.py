@@ -23,7 +23,7 @@ WAVENUMBER = 1.0 / (2.0 * math.pi * LIGHT_CM_PER_FS * FS_PER_TIME_UNIT)
 
 
 def harmonic_frequencies(potential: Potential, batch: AtomicBatch) -> Array:
-    """Return the wavenumbers of one molecule's vibrations, rising, 1/cm; imaginary ones are negative.
+    """Return the wavenumbers of one molecule's vibrations, ascending, 1/cm; imaginary ones are negative.
 
     Eigenvalues of the mass-weighted Hessian with translations and rotations projected out, so 3·n_atoms − 6 of them
     (− 5 for a linear molecule): E. B. Wilson, J. C. Decius, P. C. Cross, *Molecular Vibrations* (1955), ch. 2.
@@ -31,7 +31,7 @@ def harmonic_frequencies(potential: Potential, batch: AtomicBatch) -> Array:
     Parameters
     ----------
     potential
-        What gives the Hessian.
+        Gives the Hessian.
     batch
         One molecule, at the potential's own minimum.
 
@@ -51,7 +51,7 @@ def harmonic_frequencies(potential: Potential, batch: AtomicBatch) -> Array:
 
 
 def _vibrations(positions: Array, root_mass: Array) -> Array:
-    """Return an orthonormal basis of what is neither translation nor rotation, shape (3·n_atoms, n_vibrations).
+    """Return an orthonormal basis orthogonal to translations and rotations, shape (3·n_atoms, n_vibrations).
 
     positions (n_atoms, 3) in Å, root_mass (n_atoms,) in √amu.
     """
@@ -74,7 +74,7 @@ def compare_frequencies(
     Parameters
     ----------
     potential, reference
-        What is compared with what.
+        The potential to check, and the one to compare it with.
     batch
         One molecule, near the minimum.
     fmax
@@ -83,13 +83,13 @@ def compare_frequencies(
     Raises
     ------
     InputError
-        The molecule is linear for one of them only.
+        The molecule is linear in only one of them.
     """
     found = [
         harmonic_frequencies(p, relaxed(p, batch.to(dtype=torch.float64), fmax=fmax)) for p in (potential, reference)
     ]
     if len(found[0]) != len(found[1]):
         raise InputError(
-            "one potential makes the molecule linear and the other does not: their modes cannot be compared"
+            "the molecule is linear in only one of the two potentials, so their modes cannot be compared; leave it out"
         )
     return found[0], found[1]

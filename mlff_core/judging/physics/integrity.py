@@ -1,4 +1,4 @@
-"""Whether molecules are still what they were: bonds of a start that have come apart."""
+"""Whether molecules are intact: broken bonds during a run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def broken_bonds(start: AtomicBatch, now: AtomicBatch) -> int:
     Parameters
     ----------
     start
-        One molecule near its minimum, whose covalent radii say what is bonded.
+        One molecule near its minimum; covalent radii decide which atoms are bonded.
     now
-        The same atoms later; no cell.
+        The same atoms later, without a cell.
     """
     pairs = np.argwhere(np.triu(bonds(start)))
     before, after = (_lengths(batch.positions.double().cpu().numpy(), pairs) for batch in (start, now))
-    # Not a number counts as broken.
+    # NaN counts as broken.
     return int((~(after <= BROKEN * before)).sum())
 
 

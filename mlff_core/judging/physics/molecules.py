@@ -1,4 +1,4 @@
-"""Molecules of a data set on which the physics checks run."""
+"""Choice of molecules of a data set for the physics checks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mlff_core.structures.batch import AtomicBatch
 def choose_molecules(
     dataset: Dataset, split: str | None, potential: Potential, *, n: int = 2, max_atoms: int = 26
 ) -> dict[str, AtomicBatch]:
-    """Return molecules of a data set to run the checks on, by name: from small to large among those that fit.
+    """Return molecules of a data set to run the checks on, by name, from small to large.
 
-    Minima are taken where the set marks them, molecules with no cell always.
+    Minima are used if the set marks them; molecules never have a cell.
 
     Raises
     ------
     InputError
-        No molecule of the split is small enough and made of known elements.
+        No molecule of the split is small enough and has only supported elements.
     """
     indices = dataset.indices(split)
     counts = dataset.atoms_per_structure[indices]
@@ -33,7 +33,7 @@ def choose_molecules(
     chosen: dict[str, AtomicBatch] = {}
     molecules: set[int] = set()
     for quantile in np.linspace(0.0, 1.0, n):
-        # From the quantile upwards, then downwards, the first that can be served.
+        # From the quantile upwards, then downwards: the first that is supported.
         start = round(quantile * (len(candidates) - 1)) if len(candidates) else 0
         for k in [*range(start, len(candidates)), *range(start - 1, -1, -1)]:
             structure = dataset.structure(int(candidates[k]))
@@ -46,6 +46,6 @@ def choose_molecules(
                 break
     if not chosen:
         raise InputError(
-            f"{dataset.path} has no molecule of 3 to {max_atoms} atoms that {potential.card.name} knows the elements of"
+            f"{dataset.path} has no molecule of 3 to {max_atoms} atoms whose elements {potential.card.name} supports"
         )
     return chosen

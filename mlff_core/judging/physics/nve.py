@@ -1,4 +1,4 @@
-"""Energy conservation: the total energy of a molecule left alone stays what it was."""
+"""Energy conservation: drift of the total energy of an isolated molecule."""
 
 from __future__ import annotations
 
@@ -17,43 +17,30 @@ from mlff_core.units import EV_PER_KELVIN
 
 @dataclass(frozen=True, eq=False)
 class EnergyDrift:
-    """How well one run kept its total energy E = potential + kinetic.
-
-    Parameters
-    ----------
-    drift_mev_per_atom_per_ps
-        Gradient of a straight line fitted to E(t) by least squares, over the number of atoms.
-    max_deviation_mev_per_atom
-        Largest deviation of E(t) from E(0), over the number of atoms: the fluctuation of the integrator is in it.
-    score
-        |Gradient of the line| × length of the run / standard deviation of the kinetic energy over the run, the ratio
-        of mlipaudit 0.1.8; below 1 the drift is smaller than what the run exchanges between potential and kinetic
-        energy anyway.
-    drift_percent_of_total
-        100 × |(E(end) − E(0)) / E(0)|, the older convention. It depends on the zero of energy: with atoms'
-        energies of 10⁴ eV in E, any run looks perfect.
-    length_ps
-        Of the run, ps.
-    temperature
-        Mean over the run, K.
-    times_ps
-        Shape (n_records,), ps.
-    deviation_mev_per_atom
-        E(t) − E(0) over the number of atoms, shape (n_records,), meV/atom.
-    """
+    """Conservation of the total energy E = potential + kinetic in one run."""
 
     drift_mev_per_atom_per_ps: float
+    """Gradient of a straight line fitted to E(t) by least squares, over the number of atoms."""
     max_deviation_mev_per_atom: float
+    """Largest deviation of E(t) from E(0), over the number of atoms; it includes the fluctuation of the integrator."""
     score: float
+    """|Gradient of the line| × length of the run / standard deviation of the kinetic energy over the run, the ratio of
+    mlipaudit 0.1.8; below 1 the drift is smaller than the exchange between potential and kinetic energy."""
     drift_percent_of_total: float
+    """100 × |(E(end) − E(0)) / E(0)|, the older convention. It depends on the zero of energy: with atomic energies of
+    10⁴ eV in E, any run looks perfect."""
     length_ps: float
+    """Length of the run, ps."""
     temperature: float
+    """Mean temperature of the run, K."""
     times_ps: Array
+    """Shape (n_records,), ps."""
     deviation_mev_per_atom: Array
+    """E(t) − E(0) over the number of atoms, shape (n_records,), meV/atom."""
 
 
 def energy_drift(times_ps: Array, potential_energy: Array, kinetic_energy: Array, n_atoms: int) -> EnergyDrift:
-    """Return how well one run kept its energy.
+    """Return the energy conservation of one run.
 
     Parameters
     ----------
@@ -91,10 +78,10 @@ def equilibrated(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Trajectory:
-    """Return a short Langevin run at ``temperature`` (K) with strong friction, from relaxed structures.
+    """Return a short Langevin run at ``temperature`` (K) with strong friction from relaxed structures.
 
-    A run that starts hot from a minimum, or from an unrelaxed structure, shows heat flowing between modes as if it were
-    drift.
+    A run that starts hot from a minimum, or from an unrelaxed structure, shows the exchange of heat between modes as if
+    it were drift.
     """
     generator = torch.Generator().manual_seed(seed)
     return run(
@@ -118,18 +105,18 @@ def nve(
     timestep_fs: float = 0.5,
     progress: Callable[[int], None] | None = None,
 ) -> list[EnergyDrift | str]:
-    """Return the drift of each structure, or the reason why its run broke off.
+    """Return the drift of each structure, or the reason why its run stopped.
 
     Parameters
     ----------
     potential
-        What drives, in whatever precision.
+        Gives the forces, in any precision.
     start
-        Equilibrated structures with their velocities, one a structure.
+        Equilibrated structures with their velocities, one trajectory per structure.
     length_ps
         ps.
     timestep_fs
-        fs; 0.5 suits molecules with their hydrogens.
+        fs; 0.5 is suitable for molecules with hydrogens.
     progress
         Called with the number of steps done.
     """
@@ -145,7 +132,7 @@ def nve(
     except MlffError as error:
         if len(start) == 1:
             return [str(error)]
-        # One structure made the run break off: run them one by one, so that the others still count.
+        # One structure stopped the run: run them one by one, so that the others still count.
         return [found for one in start for found in nve(potential, [one], length_ps=length_ps, timestep_fs=timestep_fs)]
     drifts: list[EnergyDrift | str] = []
     for k, count in enumerate(together.batch.atoms_per_system()):

@@ -1,4 +1,4 @@
-"""Minima of the potential energy, where the checks start."""
+"""Minima of the potential energy, from which the checks start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 
 REACH = 0.1
-"""How far a coordinate may go before the minimiser starts anew, Å."""
+"""Displacement of a coordinate after which the minimiser is restarted, Å."""
 
 MAX_STARTS = 60
 
@@ -20,19 +20,19 @@ MAX_STARTS = 60
 def relaxed(potential: Potential, batch: AtomicBatch, *, fmax: float = 0.01, max_steps: int = 500) -> AtomicBatch:
     """Return one structure at a minimum of its energy, cell fixed, float64.
 
-    scipy's L-BFGS (R. H. Byrd et al., SIAM J. Sci. Comput. 16, 1190 (1995), doi:10.1137/0916069), started anew
-    whenever a coordinate has gone 0.1 Å: its first step is an ångström long and would run atoms into each other.
+    scipy's L-BFGS (R. H. Byrd et al., SIAM J. Sci. Comput. 16, 1190 (1995), doi:10.1137/0916069), restarted
+    whenever a coordinate has moved by 0.1 Å: its first step is an ångström long and would make atoms overlap.
 
     Parameters
     ----------
     potential
-        Whose minimum.
+        Gives energy and forces.
     batch
         One structure.
     fmax
         Largest force component at the end, eV/Å.
     max_steps
-        Steps of each start at most; the best structure found is returned if they do not suffice.
+        Largest number of steps of each start; the best structure found is returned if they do not suffice.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def relaxed(potential: Potential, batch: AtomicBatch, *, fmax: float = 0.01, max
     def energy_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         positions = torch.from_numpy(flat.reshape(-1, 3)).to(batch.device)
         found = driven.predict(batch.with_positions(positions))
-        forces = found.need("forces", potential.card.name, "so nothing can be relaxed")
+        forces = found.need("forces", potential.card.name, "which relaxing needs")
         return float(found.energy[0]), -forces.double().cpu().numpy().reshape(-1)
 
     start = batch.positions.cpu().numpy().reshape(-1)

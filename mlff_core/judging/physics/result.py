@@ -1,4 +1,4 @@
-"""What the physics checks found."""
+"""Results of the physics checks."""
 
 from __future__ import annotations
 
@@ -14,31 +14,22 @@ from mlff_core.judging.physics.trajectory import Array
 
 @dataclass(frozen=True)
 class Check:
-    """One figure of the suite.
-
-    Parameters
-    ----------
-    name
-        What was checked.
-    value
-        What was found; None where the check broke off.
-    unit
-        Of the value.
-    limit
-        Largest size that passes; None for a figure that is reported but not judged.
-    definition
-        What the value is, or why there is none.
-    """
+    """One value of the suite."""
 
     name: str
+    """Name of the check."""
     value: float | None
+    """The measured value; None if the check failed with an error."""
     unit: str
+    """Unit of the value."""
     limit: float | None
+    """Largest absolute value that passes; None for a value that is reported only."""
     definition: str
+    """Definition of the value, or the error."""
 
     @property
     def passed(self) -> bool | None:
-        """True or False against the limit; None where there is no limit."""
+        """True or False against the limit; None without a limit."""
         if self.limit is None:
             return None
         return self.value is not None and abs(self.value) <= self.limit
@@ -46,7 +37,7 @@ class Check:
 
 @dataclass(frozen=True, eq=False)
 class NVERun:
-    """One energy-conservation run: what was ``found``, or the reason why it broke off."""
+    """One energy-conservation run: its result ``found``, or the reason why it stopped."""
 
     system: str
     precision: str
@@ -56,27 +47,18 @@ class NVERun:
 
 @dataclass(eq=False)
 class PhysicsReport:
-    """What the suite found.
-
-    Parameters
-    ----------
-    checks
-        A figure each.
-    runs
-        Energy conservation, run by run.
-    frequencies
-        By molecule: (the potential's, the reference's), 1/cm; the reference's is empty without one.
-    torsions
-        By molecule and bond.
-    dimers
-        A curve for each pair of elements.
-    """
+    """Results of the suite."""
 
     checks: list[Check] = field(default_factory=list)
+    """The checked values."""
     runs: list[NVERun] = field(default_factory=list)
+    """Energy-conservation runs."""
     frequencies: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+    """By molecule: (the potential's, the reference's), 1/cm; the latter is empty without a reference."""
     torsions: dict[str, TorsionScan] = field(default_factory=dict)
+    """Torsion scans by molecule and bond."""
     dimers: list[DimerCurve] = field(default_factory=list)
+    """Curve of each pair of elements."""
 
     @property
     def passed(self) -> bool:
@@ -84,7 +66,7 @@ class PhysicsReport:
         return all(check.passed is not False for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as plain dicts, lists, strings and numbers; curves are left to the figures."""
+        """Return the values as plain dicts, lists, strings and numbers; curves are only in the plots."""
         return {
             "passed": self.passed,
             "checks": [
@@ -119,5 +101,5 @@ def _run_json(run: NVERun) -> dict[str, Any]:
     if isinstance(run.found, str):
         return {**about, "failed": run.found}
     names = ("drift_mev_per_atom_per_ps", "max_deviation_mev_per_atom", "score", "drift_percent_of_total")
-    figures = {name: getattr(run.found, name) for name in (*names, "length_ps", "temperature")}
-    return {**about, **rounded(figures)}
+    values = {name: getattr(run.found, name) for name in (*names, "length_ps", "temperature")}
+    return {**about, **rounded(values)}

@@ -1,4 +1,4 @@
-"""All physics checks in one go, each with its limit and its definition."""
+"""All physics checks, each with its limit and its definition."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from mlff_core.structures.batch import AtomicBatch, concatenate
 Progress = Callable[[str, int, int], None]
 
 EXACT = {"float64": (1e-9, 1e-8), "float32": (1e-5, 1e-3)}
-"""Limits of what should hold exactly: eV/atom and eV/Å, a hundred times rounding."""
+"""Limits of exact properties: eV/atom and eV/Å, a hundred times the rounding error."""
 
 DRIFT_LIMIT = 0.1
-"""meV/atom/ps: over a nanosecond of NVE this heats an atom by 100 meV, so a smaller drift is lost in any thermostat."""
+"""meV/atom/ps: over a nanosecond of NVE this heats an atom by 100 meV, so any thermostat removes a smaller drift."""
 
 N_EQUILIBRATION = 500
-"""Steps of 0.5 fs in a bath of friction 20/ps: the bath's memory is 0.05 ps."""
+"""Steps of 0.5 fs in a bath of friction 20/ps, whose correlation time is 0.05 ps."""
 
 MAX_SCANS = 4
 MAX_HESSIAN_ATOMS = 30
@@ -51,13 +51,13 @@ def run_physics(
     potentials
         The same model by precision, ``"float64"`` and ``"float32"``, or one of them.
     molecules
-        By name; with their hydrogens, no cell.
+        Molecules by name; with their hydrogens, without cell.
     reference
-        What frequencies and torsions are compared with, such as the teacher.
+        Potential to compare frequencies and torsions with, such as the teacher.
     length_ps
-        Of each energy-conservation run, ps.
+        Length of each energy-conservation run, ps.
     progress
-        Called with (stage, steps done, steps in all).
+        Called with (stage, steps done, number of steps).
     """
     report = PhysicsReport()
     best = potentials.get("float64") or next(iter(potentials.values()))
@@ -68,7 +68,7 @@ def run_physics(
         _dimers(report, best)
     minima = {}
     for k, (name, molecule) in enumerate(molecules.items()):
-        _tell(progress, "relaxing", k, len(molecules))
+        _report(progress, "relaxing", k, len(molecules))
         with _guarded(report, f"minimum of {name}"):
             minima[name] = relaxed(best, molecule)
     _nve(report, potentials, best, minima, length_ps, progress)
@@ -80,14 +80,14 @@ def run_physics(
 
 @contextmanager
 def _guarded(report: PhysicsReport, name: str) -> Iterator[None]:
-    """Turn our own errors into a failed check, so that the other checks still run."""
+    """Turn an error of ours into a failed check, so that the other checks still run."""
     try:
         yield
     except MlffError as error:
-        report.checks.append(Check(name, None, "", 0.0, f"broke off: {error}"))
+        report.checks.append(Check(name, None, "", 0.0, f"error: {error}"))
 
 
-def _tell(progress: Progress | None, stage: str, done: int, total: int) -> None:
+def _report(progress: Progress | None, stage: str, done: int, total: int) -> None:
     if progress is not None:
         progress(stage, done, total)
 
@@ -106,8 +106,8 @@ def _exact(report: PhysicsReport, potential: Potential, molecules: Mapping[str, 
         report.checks.append(Check(f"{name}: forces", deviation.forces, "eV/Å", force_limit, definition))
     consistency = force_consistency(potential, concatenate(both), step=1e-3 if precision == "float64" else 1e-2)
     limit = 1e-6 if precision == "float64" else 1e-2
-    definition = f"largest difference between a force and the slope of the energy, five-point formula, {precision}"
-    report.checks.append(Check("forces are the slope of the energy", consistency, "eV/Å", limit, definition))
+    definition = f"largest difference between forces and −dE/dx, five-point formula, {precision}"
+    report.checks.append(Check("forces are minus the gradient of the energy", consistency, "eV/Å", limit, definition))
     if potential.card.cutoff > 0:
         jumps = [cutoff_jump(potential, molecule) for molecule in molecules.values()]
         definition = "largest change as a pair of atoms of two molecules comes within the cutoff, 2e-6 Å apart"
@@ -125,9 +125,7 @@ def _dimers(report: PhysicsReport, potential: Potential) -> None:
         definition += f": {', '.join(attractive)}"
     report.checks.append(Check("dimers without a wall", float(len(attractive)), "pairs", 0.0, definition))
     deepest = max(report.dimers, key=lambda curve: curve.hole_depth)
-    definition = (
-        f"largest fall of the energy on the way in from 0.7 sums of covalent radii to 0.5 Å; in {deepest.symbols}"
-    )
+    definition = f"largest drop of the energy from 0.7 sums of covalent radii inwards to 0.5 Å; in {deepest.symbols}"
     report.checks.append(Check("deepest hole in a dimer", deepest.hole_depth, "eV", 0.1, definition))
 
 
@@ -141,10 +139,10 @@ def _nve(
 ) -> None:
     systems: dict[tuple[str, bool], AtomicBatch] = {(name, False): minimum for name, minimum in minima.items()}
     for k, (name, minimum) in enumerate(minima.items()):
-        _tell(progress, "relaxing in a cell", k, len(minima))
+        _report(progress, "relaxing in a cell", k, len(minima))
         with _guarded(report, f"minimum of {name} in a cell"):
             systems[name, True] = relaxed(best, boxed(minimum))
-    # Any precision may bring the heat; the runs that follow are what is judged.
+    # Any precision can equilibrate; only the runs that follow are checked.
     bath = potentials.get("float32", best)
     started: dict[tuple[str, bool], Trajectory] = {}
     for key, start in _equilibrated_together(bath, systems, progress).items():
@@ -160,7 +158,7 @@ def _nve(
                 potential,
                 list(started.values()),
                 length_ps=length_ps,
-                progress=lambda step, stage=stage: _tell(progress, stage, step, n_steps),  # type: ignore[misc]
+                progress=lambda step, stage=stage: _report(progress, stage, step, n_steps),  # type: ignore[misc]
             )
             report.runs.extend(
                 NVERun(name, precision, periodic, one) for (name, periodic), one in zip(started, found, strict=True)
@@ -173,22 +171,22 @@ def _nve(
 def _equilibrated_together(
     potential: Potential, systems: Mapping[tuple[str, bool], AtomicBatch], progress: Progress | None
 ) -> dict[tuple[str, bool], Trajectory | str]:
-    """Return where each system's equilibration ended, or why it broke off; all in one batch unless one breaks off."""
+    """Return each system's state after equilibration, or its error; all in one batch unless one fails."""
 
-    def tell(step: int) -> None:
-        _tell(progress, "equilibrating", step, N_EQUILIBRATION)
+    def on_step(step: int) -> None:
+        _report(progress, "equilibrating", step, N_EQUILIBRATION)
 
     length_ps = N_EQUILIBRATION * 0.5e-3
     if not systems:
         return {}
     try:
         together = equilibrated(
-            potential, concatenate(list(systems.values())), length_ps=length_ps, timestep_fs=0.5, progress=tell
+            potential, concatenate(list(systems.values())), length_ps=length_ps, timestep_fs=0.5, progress=on_step
         )
         return dict(zip(systems, together.split(), strict=True))
     except MlffError as error:
         if len(systems) == 1:
-            return dict.fromkeys(systems, f"equilibration broke off: {error}")
+            return dict.fromkeys(systems, f"equilibration error: {error}")
         found: dict[tuple[str, bool], Trajectory | str] = {}
         for key, batch in systems.items():
             found.update(_equilibrated_together(potential, {key: batch}, progress))
@@ -201,13 +199,13 @@ def _drift_checks(report: PhysicsReport, runs: Sequence[NVERun], where: str) -> 
     drifts = [run.found for run in runs if isinstance(run.found, EnergyDrift)]
     broken = [f"{run.system}: {run.found}" for run in runs if isinstance(run.found, str)]
     if broken:
-        definition = f"broke off: {'; '.join(broken)}"
+        definition = f"error: {'; '.join(broken)}"
         report.checks.append(Check(f"NVE drift ({where})", None, "meV/atom/ps", DRIFT_LIMIT, definition))
         return
     worst = max(drifts, key=lambda drift: abs(drift.drift_mev_per_atom_per_ps))
     about = f"worst of {len(drifts)} relaxed and equilibrated molecules, {worst.length_ps:g} ps at 0.5 fs"
     for name, value, unit, limit, definition in (
-        ("NVE drift", worst.drift_mev_per_atom_per_ps, "meV/atom/ps", DRIFT_LIMIT, "slope of a line fitted to E(t)"),
+        ("NVE drift", worst.drift_mev_per_atom_per_ps, "meV/atom/ps", DRIFT_LIMIT, "gradient of a line fitted to E(t)"),
         (
             "NVE largest deviation",
             max(drift.max_deviation_mev_per_atom for drift in drifts),
@@ -220,7 +218,7 @@ def _drift_checks(report: PhysicsReport, runs: Sequence[NVERun], where: str) -> 
             max(drift.score for drift in drifts),
             "",
             1.0,
-            "|slope| × length / σ(kinetic energy), mlipaudit's ratio",
+            "|gradient| × length / σ(kinetic energy), mlipaudit's ratio",
         ),
         (
             f"NVE drift, {OLDER}",
@@ -242,7 +240,7 @@ def _vibrations(
 ) -> None:
     small = {name: minimum for name, minimum in minima.items() if minimum.n_atoms <= MAX_HESSIAN_ATOMS}
     for k, (name, minimum) in enumerate(small.items()):
-        _tell(progress, "frequencies", k, len(small))
+        _report(progress, "frequencies", k, len(small))
         with _guarded(report, f"frequencies of {name}"):
             if reference is None:
                 at_rest = relaxed(potential, minimum, fmax=1e-3)
@@ -256,7 +254,7 @@ def _vibrations(
     report.checks.append(Check("imaginary frequencies", float(imaginary), "modes", None, definition))
     if reference is not None:
         errors = np.concatenate([np.abs(found - other) for found, other in report.frequencies.values()])
-        against = f"against {reference.card.name}, each at its own minimum, modes in rising order"
+        against = f"against {reference.card.name}, each at its own minimum, modes in ascending order"
         report.checks.append(Check("frequencies, mean error", float(errors.mean()), "1/cm", None, against))
         report.checks.append(Check("frequencies, largest error", float(errors.max()), "1/cm", None, against))
 
@@ -269,10 +267,10 @@ def _torsions(
     progress: Progress | None,
 ) -> None:
     scans = [(name, molecule, bond) for name, molecule in molecules.items() for bond in rotatable_bonds(molecule)]
-    # One bond of every molecule before the second bond of any.
+    # One bond of every molecule before a second bond of any molecule.
     order = sorted(range(len(scans)), key=lambda k: sum(scans[i][0] == scans[k][0] for i in range(k)))
     for done, k in enumerate(order[:MAX_SCANS]):
-        _tell(progress, "torsions", done, min(len(scans), MAX_SCANS))
+        _report(progress, "torsions", done, min(len(scans), MAX_SCANS))
         name, molecule, bond = scans[k]
         with _guarded(report, f"torsion scan of {name}"):
             scan = torsion_scan(potential, reference, molecule, bond)

@@ -1,4 +1,4 @@
-"""Exact properties: invariances, forces as the negative gradient of the energy, no jump at the cutoff."""
+"""Exact properties: invariances, forces equal to the negative gradient of the energy, no jump at the cutoff."""
 
 from __future__ import annotations
 
@@ -19,38 +19,32 @@ from mlff_core.structures.prediction import Prediction
 
 @dataclass(frozen=True)
 class Deviation:
-    """Largest violation of a property that should hold exactly.
-
-    Parameters
-    ----------
-    energy
-        eV/atom for an invariance, eV for a jump.
-    forces
-        Largest component, eV/Å.
-    """
+    """Largest violation of a property that should hold exactly."""
 
     energy: float
+    """eV/atom for an invariance, eV for a jump."""
     forces: float
+    """Largest component of the forces, eV/Å."""
 
 
 def invariances(
     potential: Potential, batch: AtomicBatch, *, seed: int = 0, n_rotations: int = 4
 ) -> dict[str, Deviation]:
-    """Return how much energy and forces change where they must not, by the name of the operation.
+    """Return the changes of energy and forces under operations that must not change them, by name of the operation.
 
-    ``rotation`` and ``inversion`` turn the forces along; ``translation`` by up to 100 Å; ``permutation`` of the atoms
+    ``rotation`` and ``inversion`` apply to the forces too; ``translation`` by up to 100 Å; ``permutation`` of the atoms
     of each structure; ``momentum`` is the net force of each; ``torque`` (where there is no cell) its net torque, eV.
 
     Parameters
     ----------
     potential
-        What is checked.
+        The potential to check.
     batch
         Structures, periodic or not.
     seed
-        Of the random operations.
+        Seed of the random operations.
     n_rotations
-        How many rotations are tried.
+        Number of rotations.
     """
     generator = torch.Generator().manual_seed(seed)
     batch = batch.to(potential.device, torch.float64)
@@ -68,7 +62,7 @@ def invariances(
     ]
     found["rotation"] = Deviation(largest(d.energy for d in turned), largest(d.forces for d in turned))
     mirrored, reversed_forces = measurements.inverted(batch, before)
-    # With its cell inverted too, the same images are found and rounding is the same.
+    # With the cell inverted too, the same images are found and rounding errors are the same.
     found["inversion"] = deviation((replace(mirrored, cell=-batch.cell), reversed_forces))
     shift = 100.0 * torch.rand(3, dtype=torch.float64, generator=generator)
     found["translation"] = deviation(measurements.translated(batch, before, shift))
@@ -102,8 +96,8 @@ def force_consistency(potential: Potential, batch: AtomicBatch, *, step: float =
 def cutoff_jump(potential: Potential, batch: AtomicBatch, *, seed: int = 0, n_directions: int = 8) -> Deviation:
     """Return the largest jump of energy (eV) and forces (eV/Å) as two copies of a molecule come within the cutoff.
 
-    A copy is put beside the molecule so that the nearest pair is 1e-6 Å inside the cutoff, then 1e-6 Å outside:
-    one edge appears between the two. A potential that ends smoothly changes by less than rounding.
+    A copy is placed beside the molecule so that the nearest pair is 1e-6 Å inside the cutoff, then 1e-6 Å outside:
+    the two differ by one edge. A potential that is smooth at the cutoff changes by less than the rounding error.
 
     Parameters
     ----------
@@ -112,9 +106,9 @@ def cutoff_jump(potential: Potential, batch: AtomicBatch, *, seed: int = 0, n_di
     batch
         One molecule.
     seed
-        Of the random directions.
+        Seed of the random directions.
     n_directions
-        How many directions the copy comes from.
+        Number of directions from which the copy approaches.
 
     Raises
     ------
@@ -124,7 +118,7 @@ def cutoff_jump(potential: Potential, batch: AtomicBatch, *, seed: int = 0, n_di
     check_one_system(batch)
     cutoff = potential.card.cutoff
     if not cutoff > 0:
-        raise UnsupportedError(f"{potential.card.name} has no cutoff at which it could jump")
+        raise UnsupportedError(f"{potential.card.name} has no cutoff, which this check needs")
     generator = torch.Generator().manual_seed(seed)
     batch = batch.to(potential.device, torch.float64)
     energies, forces = [], []
@@ -152,10 +146,10 @@ def cutoff_jump(potential: Potential, batch: AtomicBatch, *, seed: int = 0, n_di
 
 
 def _shift_to(fixed: Tensor, moving: Tensor, direction: Tensor, distance: float) -> float:
-    """Return how far ``moving`` goes along ``direction`` until its nearest pair with ``fixed`` is ``distance`` apart.
+    """Return the shift of ``moving`` along ``direction`` that makes its nearest pair with ``fixed`` ``distance`` apart.
 
-    fixed and moving are (n, 3), Å. Coming from far away, pair ij reaches the distance at the larger root of
-    |Δ_ij + t·u|² = d²; the first to arrive has the largest.
+    fixed and moving are (n, 3), Å. Approaching from far away, pair ij reaches the distance at the larger root of
+    |Δ_ij + t·u|² = d²; the first pair to do so has the largest root.
     """
     delta = moving[None] - fixed[:, None]
     along = delta @ direction
@@ -167,5 +161,5 @@ def _shift_to(fixed: Tensor, moving: Tensor, direction: Tensor, distance: float)
 def _predicted(potential: Potential, batch: AtomicBatch) -> Prediction:
     found = potential.predict(batch)
     if found.forces is None:
-        raise UnsupportedError(f"{potential.card.name} gives no forces")
+        raise UnsupportedError(f"{potential.card.name} gives no forces, which this check needs")
     return found

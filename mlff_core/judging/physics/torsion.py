@@ -1,4 +1,4 @@
-"""Torsion scans: the energy as two halves of a molecule turn about a bond."""
+"""Torsion scans: the energy as one part of a molecule is rotated about a bond."""
 
 from __future__ import annotations
 
@@ -19,27 +19,20 @@ BOND = 1.25
 
 CLASH = 1.5
 """Atoms that are not bonded clash if closer than this many sums of their covalent radii: the scan is rigid, and
-a clash says nothing about a torsion."""
+such an energy is not a torsion energy."""
 
 
 @dataclass(frozen=True, eq=False)
 class TorsionScan:
-    """Energies along one rigid scan.
-
-    Parameters
-    ----------
-    atoms
-        Both ends of the bond.
-    angles_deg
-        Turns from the given structure, shape (n,), degrees; those without clashes.
-    energy, reference
-        Relative to their means, shape (n,), eV.
-    """
+    """Energies along one rigid scan."""
 
     atoms: tuple[int, int]
+    """The two atoms of the bond."""
     angles_deg: Array
+    """Rotations from the given structure, shape (n,), degrees; those without clashes."""
     energy: Array
     reference: Array
+    """Relative to their means, shape (n,), eV."""
 
     @property
     def mae_mev(self) -> float:
@@ -48,12 +41,12 @@ class TorsionScan:
 
     @property
     def barrier_error_mev(self) -> float:
-        """Error of highest less lowest energy, meV."""
+        """Error of the difference of highest and lowest energy, meV."""
         return float(1e3 * (np.ptp(self.energy) - np.ptp(self.reference)))
 
 
 def bonds(batch: AtomicBatch) -> npt.NDArray[np.bool_]:
-    """Return which atoms of one molecule are bonded, shape (n_atoms, n_atoms), judged by covalent radii."""
+    """Return which atoms of one molecule are bonded, shape (n_atoms, n_atoms), by covalent radii."""
     check_one_system(batch)
     positions = batch.positions.double().cpu().numpy()
     radii = covalent_radii[batch.atomic_numbers.cpu().numpy()]
@@ -64,7 +57,7 @@ def bonds(batch: AtomicBatch) -> npt.NDArray[np.bool_]:
 
 
 def rotatable_bonds(batch: AtomicBatch) -> list[tuple[int, int]]:
-    """Return bonds between heavy atoms that are in no ring and have a heavy atom on both sides."""
+    """Return bonds between heavy atoms that are not in a ring and have a heavy atom on both sides."""
     bonded = bonds(batch)
     heavy = batch.atomic_numbers.cpu().numpy() > 1
     found = []
@@ -90,7 +83,7 @@ def _side(bonded: npt.NDArray[np.bool_], i: int, j: int) -> npt.NDArray[np.bool_
 
 
 def turned(batch: AtomicBatch, bond: tuple[int, int], angle_deg: float) -> AtomicBatch:
-    """Return one molecule with the atoms on the far side of ``bond`` turned about it by ``angle_deg``."""
+    """Return one molecule with the atoms on the second side of ``bond`` rotated about it by ``angle_deg``."""
     i, j = bond
     moving = _side(bonds(batch), i, j)
     positions = batch.positions.double().cpu().numpy().copy()
@@ -106,21 +99,21 @@ def turned(batch: AtomicBatch, bond: tuple[int, int], angle_deg: float) -> Atomi
 def torsion_scan(
     potential: Potential, reference: Potential, batch: AtomicBatch, bond: tuple[int, int], n_angles: int = 24
 ) -> TorsionScan | None:
-    """Return both energies along a rigid scan of one bond; None if fewer than three angles are free of clashes.
+    """Return both energies along a rigid scan of one bond; None if fewer than three angles have no clashes.
 
     Parameters
     ----------
     potential, reference
-        What is compared with what.
+        The potential to check, and the one to compare it with.
     batch
-        One molecule, float64 for exact angles.
+        One molecule; float64 for exact angles.
     bond
         One of :func:`rotatable_bonds`.
     n_angles
-        Evenly spaced over a full turn.
+        Number of angles, evenly spaced over a full turn.
     """
     bonded = bonds(batch)
-    # Next-nearest neighbours come closer than strangers may: 1,3 pairs do not clash.
+    # 1,3 pairs are closer than other atoms that are not bonded, so they do not count as clashes.
     near = bonded | (bonded.astype(int) @ bonded.astype(int) > 0) | np.eye(len(bonded), dtype=bool)
     radii = covalent_radii[batch.atomic_numbers.cpu().numpy()]
     least = CLASH * (radii[:, None] + radii[None])

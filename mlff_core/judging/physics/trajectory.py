@@ -1,4 +1,4 @@
-"""Trajectories for the checks: many structures at once, energies recorded, nothing else kept."""
+"""Trajectories for the checks: many structures at once; only energies and the end are kept."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def thermal_velocities(batch: AtomicBatch, temperature: float, generator: torch.
     temperature
         K.
     generator
-        Random state.
+        Random number generator.
     """
     mass = masses(batch.atomic_numbers).cpu()[:, None]
     noise = torch.randn((batch.n_atoms, 3), dtype=torch.float64, generator=generator)
@@ -50,25 +50,17 @@ def thermal_velocities(batch: AtomicBatch, temperature: float, generator: torch.
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Where a run ended, and its energies.
-
-    Parameters
-    ----------
-    batch
-        The structures at the end, float64 positions.
-    velocities
-        At the end, shape (n_atoms, 3), Å/Å√(amu/eV).
-    times_ps
-        Of each record, shape (n_records,), ps.
-    potential_energy, kinetic_energy
-        Shape (n_records, n_systems), eV.
-    """
+    """The end of a run, and its energies."""
 
     batch: AtomicBatch
+    """The structures at the end, float64 positions."""
     velocities: Tensor
+    """Velocities at the end, shape (n_atoms, 3), Å/Å√(amu/eV)."""
     times_ps: Array
+    """Time of each record, shape (n_records,), ps."""
     potential_energy: Array
     kinetic_energy: Array
+    """Shape (n_records, n_systems), eV."""
 
     def split(self) -> list[Trajectory]:
         """Return one trajectory for each structure."""
@@ -94,27 +86,27 @@ def run(
 ) -> Trajectory:
     """Return a Langevin trajectory of every structure; without friction it is velocity Verlet.
 
-    The steps are those of :mod:`mlff_core.dynamics.integrators`. Positions and velocities are float64 whatever the
-    potential's precision, so that a drift is the potential's doing.
+    The steps are those of :mod:`mlff_core.dynamics.integrators`. Positions and velocities are float64 for any
+    precision of the potential, so that a drift is caused by the potential.
 
     Parameters
     ----------
     potential
-        What drives.
+        Gives the forces.
     batch
-        Start.
+        Starting structures.
     velocities
-        Start, shape (n_atoms, 3), Å/Å√(amu/eV).
+        Starting velocities, shape (n_atoms, 3), Å/Å√(amu/eV).
     n_steps
         Number of steps.
     timestep_fs
         fs.
     temperature
-        Of the bath, K.
+        Temperature of the bath, K.
     friction_per_ps
         Coupling to the bath, 1/ps.
     generator
-        Random state of the bath; needed where temperature and friction are set.
+        Random number generator of the bath; needed if temperature and friction are set.
     record_every
         Steps between records of the energies; the start and the end are always recorded.
     progress
@@ -123,8 +115,8 @@ def run(
     Raises
     ------
     InputError
-        No time step or no steps, or a run that became unphysical: atoms that overlap or leap, or an energy or a force
-        that is not a finite number.
+        The time step or the number of steps is not positive, or the run became unphysical: atoms overlap or jump, or an
+        energy or a force is not finite.
     """
     if not timestep_fs > 0 or n_steps < 1:
         raise InputError(f"a trajectory needs a positive time step and at least one step, got {timestep_fs}, {n_steps}")

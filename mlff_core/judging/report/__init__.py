@@ -1,1 +1,1 @@
-"""Figures and one self-contained page for what judging found."""
+"""Plots and one self-contained page of the results."""

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: no network, no file beside it."""
+"""One self-contained HTML page: no network and no other files are needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from mlff_core import __version__
 from mlff_core.atomic_write import write_atomically
-from mlff_core.judging.definitions import FIGURES, measured, number
+from mlff_core.judging.definitions import METRICS, measured, number
 from mlff_core.judging.outcome import Evaluation
 from mlff_core.judging.physics.result import PhysicsReport
 from mlff_core.judging.report.physics_plots import dimer_figure, drift_figure, frequency_figure, torsion_figure
@@ -25,21 +25,14 @@ TILES = ("force_mae", "force_rmse", "force_r2", "force_angle_median_deg", "relat
 
 @dataclass(frozen=True, eq=False)
 class ReportedModel:
-    """Everything the page says of one model.
-
-    Parameters
-    ----------
-    evaluation
-        Errors on the data set.
-    worst
-        From :func:`mlff_core.judging.report.worst.worst_structures`.
-    physics
-        Physics checks, where they were run.
-    """
+    """Results of one model for the page."""
 
     evaluation: Evaluation
+    """Errors on the data set."""
     worst: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    """From :func:`mlff_core.judging.report.worst.worst_structures`."""
     physics: PhysicsReport | None = None
+    """Physics checks, if they were run."""
 
     @cached_property
     def force_png(self) -> bytes:
@@ -88,13 +81,13 @@ def comparison(judged: Sequence[ReportedModel]) -> str:
     """Return the table of models side by side as HTML."""
     cards = [one.evaluation.card for one in judged]
     rows = [["parameters", *(number(card.n_parameters or None) for card in cards)]]
-    for name, (label, unit, _) in measured(*(one.evaluation.figures for one in judged)):
-        rows.append([f"{label} {unit}", *(number(one.evaluation.figures[name]) for one in judged)])
+    for name, (label, unit, _) in measured(*(one.evaluation.metrics for one in judged)):
+        rows.append([f"{label} {unit}", *(number(one.evaluation.metrics[name]) for one in judged)])
     return table(["", *(card.name for card in cards)], rows)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return an HTML table; the first column holds words, the others numbers. All text is escaped."""
+    """Return an HTML table; the first column holds text, the others numbers. All text is escaped."""
 
     def cells(tag: str, row: Sequence[str]) -> str:
         marks = ["", *[' class="number"'] * (len(row) - 1)]
@@ -110,13 +103,13 @@ def _model(one: ReportedModel) -> list[str]:
     found = evaluation.to_json()
     tiles = "".join(
         f'<div class="tile"><b>{escape(number(found[name]))}</b>'
-        f"<span>{escape(FIGURES[name].label)} {escape(FIGURES[name].unit)}</span></div>"
+        f"<span>{escape(METRICS[name].label)} {escape(METRICS[name].unit)}</span></div>"
         for name in TILES
     )
     counts = f"{found['n_structures']} structures of {found['n_molecules']} molecules, {found['n_atoms']} atoms"
     parts = [f'<div class="tiles">{tiles}</div>', f'<p class="note">{counts}.</p>']
     parts += [
-        f'<p class="fail">{count} structures not judged: {escape(reason)}</p>'
+        f'<p class="fail">{count} structures not evaluated: {escape(reason)}</p>'
         for reason, count in found["skipped"].items()
     ]
     rows = []
@@ -126,7 +119,7 @@ def _model(one: ReportedModel) -> list[str]:
         rows.append([f"{label} {unit}", number(found[name]), interval])
     parts += [
         "<h3>Errors</h3>",
-        table(["figure", "value", "95 % interval, bootstrap over molecules"], rows),
+        table(["metric", "value", "95 % interval, bootstrap over molecules"], rows),
         _image(one.force_png, "Six-panel force analysis"),
         "<h3>By element</h3>",
         _grouped(found["by_element"]),
@@ -135,8 +128,8 @@ def _model(one: ReportedModel) -> list[str]:
     ]
     reliability = reliability_figure(evaluation)
     if reliability is not None:
-        words = "Reliability of the predicted deviations"
-        parts += [f"<h3>{words}</h3>", _image(png(reliability), words)]
+        caption = "Reliability of the predicted deviations"
+        parts += [f"<h3>{caption}</h3>", _image(png(reliability), caption)]
     if one.worst:
         parts += ["<h3>Worst structures</h3>", _worst(one.worst)]
     if one.physics is not None:
@@ -147,7 +140,7 @@ def _model(one: ReportedModel) -> list[str]:
 def _grouped(rows: Mapping[str, Mapping[str, Any]]) -> str:
     columns = [column for column in next(iter(rows.values())) if column != "force_r2"]
     header = [
-        column.removeprefix("n_") if column not in FIGURES else f"{FIGURES[column].label} {FIGURES[column].unit}"
+        column.removeprefix("n_") if column not in METRICS else f"{METRICS[column].label} {METRICS[column].unit}"
         for column in columns
     ]
     return table(["", *header], [[name, *(number(row[column]) for column in columns)] for name, row in rows.items()])
@@ -187,21 +180,21 @@ def _physics(report: PhysicsReport) -> list[str]:
         lines.append(
             f'<tr><td>{escape(check.name)}</td><td class="number">{escape(number(check.value))}</td>'
             f'<td>{escape(check.unit)}</td><td class="number">{"" if check.limit is None else f"{check.limit:g}"}</td>'
-            f'<td>{verdict}</td><td class="words">{escape(check.definition)}</td></tr>'
+            f'<td>{verdict}</td><td class="text">{escape(check.definition)}</td></tr>'
         )
     header = (
         "<tr><th>check</th><th class=number>found</th><th>unit</th><th class=number>limit</th>"
         "<th></th><th>what it is</th></tr>"
     )
     parts = [f'<div class="scroll"><table><thead>{header}</thead><tbody>{"".join(lines)}</tbody></table></div>']
-    for figure, words in (
+    for figure, caption in (
         (drift_figure(report), "Energy conservation"),
         (torsion_figure(report), "Torsion scans"),
         (dimer_figure(report), "Dimer curves; dashed: 0.7 sums of covalent radii"),
         (frequency_figure(report), "Harmonic frequencies"),
     ):
         if figure is not None:
-            parts += [f"<h3>{words}</h3>", _image(png(figure), words)]
+            parts += [f"<h3>{caption}</h3>", _image(png(figure), caption)]
     return parts
 
 
@@ -212,34 +205,34 @@ def _card(evaluation: Evaluation) -> str:
         "judged on": {key: value for key, value in evaluation.data.items() if key != "teacher"},
     }
     lines = "".join(
-        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_words(value))}</dd>"
+        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_as_text(value))}</dd>"
         for name, value in entries.items()
         if value not in ("", {}, [], None)
     )
     return f"<dl>{lines}</dl>"
 
 
-def _words(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {_words(item)}" for key, item in value.items() if item not in ("", None))
+        return "; ".join(f"{key}: {_as_text(item)}" for key, item in value.items() if item not in ("", None))
     if isinstance(value, list | tuple):
-        return "; ".join(_words(item) for item in value)
+        return "; ".join(_as_text(item) for item in value)
     return str(value)
 
 
 def _definitions() -> str:
     lines = "".join(
         f"<dt>{escape(f'{label} {unit}'.strip())}</dt><dd>{escape(definition)}</dd>"
-        for label, unit, definition in FIGURES.values()
+        for label, unit, definition in METRICS.values()
     )
     return f"<dl>{lines}</dl>"
 
 
-def _image(content: bytes, words: str) -> str:
+def _image(content: bytes, description: str) -> str:
     source = base64.b64encode(content).decode()
-    return f'<img alt="{escape(words)}" src="data:image/png;base64,{source}">'
+    return f'<img alt="{escape(description)}" src="data:image/png;base64,{source}">'
 
 
 def _embedded(value: Any) -> str:
-    """Return JSON that may stand inside a script element whatever text is in it."""
+    """Return JSON that may stand inside a script element for any text in it."""
     return json.dumps(value).replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-"""Figures of the physics checks."""
+"""Plots of the physics checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ N_CURVES = 6
 
 
 def drift_figure(report: PhysicsReport) -> Figure | None:
-    """Return E(t) − E(0) of every run, vacuum and periodic side by side; None without runs."""
+    """Return a plot of E(t) − E(0) of every run, vacuum and periodic side by side; None without runs."""
     runs = [run for run in report.runs if isinstance(run.found, EnergyDrift)]
     if not runs:
         return None
@@ -45,7 +45,7 @@ def drift_figure(report: PhysicsReport) -> Figure | None:
 
 
 def frequency_figure(report: PhysicsReport) -> Figure | None:
-    """Return frequencies against the reference's; None without a reference."""
+    """Return a plot of frequencies against the reference's; None without a reference."""
     pairs = {name: pair for name, pair in report.frequencies.items() if len(pair[1])}
     if not pairs:
         return None
@@ -64,7 +64,7 @@ def frequency_figure(report: PhysicsReport) -> Figure | None:
 
 
 def torsion_figure(report: PhysicsReport) -> Figure | None:
-    """Return each torsion scan beside the reference's; None without scans."""
+    """Return a plot of each torsion scan with the reference's; None without scans."""
     if not report.torsions:
         return None
     n = len(report.torsions)
@@ -82,7 +82,7 @@ def torsion_figure(report: PhysicsReport) -> Figure | None:
 
 
 def dimer_figure(report: PhysicsReport) -> Figure | None:
-    """Return energy against distance for the deepest holes and for pairs of equal atoms; None without curves."""
+    """Return a plot of energy against distance for the deepest holes and pairs of equal atoms; None without curves."""
     if not report.dimers:
         return None
     deepest = sorted(report.dimers, key=lambda curve: -curve.hole_depth)[: N_CURVES // 2]

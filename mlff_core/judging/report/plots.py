@@ -1,4 +1,4 @@
-"""The six-panel force analysis and the figures of the physics checks, as PNG."""
+"""The six-panel force analysis and the reliability plot, as PNG."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ N_SCATTER = 4000
 
 
 def require_plots() -> None:
-    """Refuse to go on without matplotlib.
+    """Check that matplotlib is installed.
 
     Raises
     ------
     MissingDependencyError
         matplotlib is not installed.
     """
-    require("figures", ("matplotlib>=3.8",), "pip install 'mlff-hub[train]'")
+    require("plots", ("matplotlib>=3.8",), "pip install 'mlff-hub[train]'")
 
 
 def canvas(width: float, height: float) -> Figure:
-    """Return an empty figure, size in inches, that belongs to no window and changes no global setting.
+    """Return an empty figure, size in inches, without a window and without changing global settings.
 
     Raises
     ------
@@ -57,8 +57,8 @@ def png(figure: Figure) -> bytes:
 def force_figure(evaluation: Evaluation) -> Figure:
     """Return the six panels: magnitudes, error per atom, components, angles, elements, error against distance.
 
-    The last one is against the reference energy above the lowest structure of the molecule, and against the size of the
-    force where the data set names no molecules.
+    The last panel is against the reference energy above the molecule's lowest structure, or against the norm of the
+    force if the data set names no molecules.
     """
     figure = canvas(15, 9)
     axes = figure.subplots(2, 3)
@@ -74,7 +74,7 @@ def force_figure(evaluation: Evaluation) -> Figure:
 
 
 def reliability_figure(evaluation: Evaluation) -> Figure | None:
-    """Return the share of errors inside each interval against its level; None without predicted deviations."""
+    """Return a plot of the share of errors inside each interval against its level; None without deviations."""
     curves = evaluation.reliability
     if not curves:
         return None
@@ -92,7 +92,7 @@ def reliability_figure(evaluation: Evaluation) -> Figure | None:
 
 
 def tidy(axis: Any) -> None:
-    """Take the upper and right frame off an axis and draw a faint grid."""
+    """Remove the upper and right frame of an axis and draw a faint grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color="#e6e8eb", linewidth=0.7)
     axis.set_axisbelow(True)
@@ -106,7 +106,7 @@ def _magnitudes(axis: Any, evaluation: Evaluation) -> None:
         reference, predicted, gridsize=60, extent=(0, top, 0, top), bins="log", mincnt=1, cmap="Blues", linewidths=0
     )
     axis.plot([0, top], [0, top], color=GREY, linewidth=1)
-    found = evaluation.figures
+    found = evaluation.metrics
     axis.set_title(
         f"Size of the force: R² {_text(found['force_r2_magnitude'])} (by component {_text(found['force_r2'])})"
     )
@@ -150,7 +150,7 @@ def _components(axis: Any, evaluation: Evaluation) -> None:
 def _angles(axis: Any, evaluation: Evaluation) -> None:
     per_degree = evaluation.angles.reshape(180, -1).sum(axis=1)
     axis.bar(np.arange(180) + 0.5, per_degree / max(per_degree.sum(), 1), width=1.0, color=BLUE)
-    mean, median = evaluation.figures["force_angle_mean_deg"], evaluation.figures["force_angle_median_deg"]
+    mean, median = evaluation.metrics["force_angle_mean_deg"], evaluation.metrics["force_angle_median_deg"]
     for value, style, name in ((mean, "--", "mean"), (median, "-", "median")):
         if value is not None:
             axis.axvline(value, color=ORANGE, linestyle=style, label=f"{name} {value:.3g}°")

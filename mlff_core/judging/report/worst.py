@@ -1,4 +1,4 @@
-"""The structures a model does worst on, with both sets of forces, for the 3D view."""
+"""The structures with the largest errors of a model, with both sets of forces, for the 3D view."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mlff_core.potentials.interface import Potential
 
 
 def worst_structures(evaluation: Evaluation, dataset: Dataset, potential: Potential) -> list[dict[str, Any]]:
-    """Return the worst ten, predicted anew, ready for JSON: symbols, positions in Å, both forces in eV/Å, figures.
+    """Return the worst ten, predicted again, ready for JSON: symbols, positions in Å, both forces in eV/Å, metrics.
 
-    Turned to their principal axes, so directions are the view's and not the data set's.
+    They are rotated to their principal axes, so directions differ from those in the data set.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def worst_structures(evaluation: Evaluation, dataset: Dataset, potential: Potent
         structure = dataset.structure(entry["index"])
         numbers = structure.atomic_numbers.tolist()
         error = np.linalg.norm(predicted - reference, axis=1)
-        # Seen along its thinnest direction, a molecule shows the most of itself.
+        # Viewed along its thinnest direction, most of a molecule is visible.
         centred = positions - positions.mean(axis=0)
         axes = np.linalg.svd(centred, full_matrices=True)[2]
         axes[2] *= np.linalg.det(axes)

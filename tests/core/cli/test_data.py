@@ -123,7 +123,7 @@ def test_starting_again_says_that_all_was_there(run):
         (["info", "few.smi"], "few.smi cannot be opened as HDF5"),
         (["validate", "none.h5"], "there is no data set file none.h5"),
         (["split", "none.h5"], "there is no data set file none.h5"),
-        (["convert", "few.smi", "o.extxyz"], "few.smi is no data set and o.extxyz would be none"),
+        (["convert", "few.smi", "o.extxyz"], "few.smi is not a data set and o.extxyz would not be one"),
         (["merge", "few.smi", "-o", "o.h5"], "at least two data sets"),
     ],
 )  # fmt: skip

@@ -64,7 +64,7 @@ def test_a_run_in_the_way_is_resumed_or_begun_anew_when_asked(folder):
     assert run("config.toml").exit_code == 0
     refused = run("config.toml")
     assert refused.exit_code == 1
-    assert "--resume goes on, --fresh begins anew" in refused.stderr
+    assert "--resume continues it, --fresh starts again" in refused.stderr
     assert run("config.toml", "--resume", "--set", "stop.max_steps=5").exit_code == 0
     assert run("config.toml", "--fresh").exit_code == 0
 

@@ -63,9 +63,9 @@ def test_validate_prints_tables(folder):
     assert "12 structures of 4 molecules" in result.stdout
     assert "force RMSE" in result.stdout
     assert "rattle" in result.stdout
-    printed = " ".join(result.stdout.split())
-    assert "R² of |force|, older convention: R² over the lengths of the forces, whatever their direction" in printed
-    assert "force R²: 1 − Σ(error²) / Σ(F − mean F)² over the Cartesian components of all atoms" in printed
+    words = " ".join(result.stdout.split())
+    assert "R² of |force|, older convention: R² over the norms of the forces, independent of their directions" in words
+    assert "force R²: 1 − Σ(error²) / Σ(F − mean F)² over the Cartesian components of all atoms" in words
 
 
 def test_the_older_drift_is_printed_with_its_definition_and_that_of_the_honest_one(capsys):
@@ -76,7 +76,7 @@ def test_the_older_drift_is_printed_with_its_definition_and_that_of_the_honest_o
         _drift_checks(report, [NVERun("water", "float64", False, drift)], where)
     physics_table(report)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines.count("NVE drift: slope of a line fitted to E(t)") == 1
+    assert lines.count("NVE drift: gradient of a line fitted to E(t)") == 1
     older = "NVE drift, older convention: 100 |E(end) − E(0)| / |E(0)|, depends on the zero of energy"
     assert lines.count(older) == 1
 

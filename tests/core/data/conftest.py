@@ -1,4 +1,4 @@
-"""Structures and a teacher that the tests of the data package share."""
+"""Structures and teachers shared by the tests of the data package."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def deadly_teacher(tmp_path, monkeypatch):
 
 
 def chain(k: int, n_atoms: int) -> LabelledStructure:
-    """Return a bent chain of carbon and oxygen whose first atom sits at x = k Å, so that it can be told from others."""
+    """Return a bent chain of carbon and oxygen whose first atom is at x = k Å, so that it can be identified."""
     rng = np.random.default_rng(k)
     positions = 1.4 * np.arange(n_atoms)[:, None] * np.array([0.8, 0.6, 0.0]) + 0.1 * rng.standard_normal((n_atoms, 3))
     positions += np.array([k, 0, 0]) - positions[0]
@@ -75,7 +75,7 @@ def chains(tmp_path):
 
 
 class Logging(PairPotential):
-    """Notes which chains it is asked for, a line a call."""
+    """Writes the chains of each call to a log, one line per call."""
 
     def __init__(self, log: Path) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Logging(PairPotential):
 
 @pytest.fixture
 def logging_teacher(tmp_path):
-    """A teacher, and a function that returns the chains it was asked for, in order."""
+    """A teacher, and a function that returns the chains it evaluated, in order."""
     log = tmp_path / "asked.txt"
 
     def asked() -> list[int]:
@@ -102,7 +102,7 @@ def logging_teacher(tmp_path):
 
 @pytest.fixture
 def kill_after():
-    """A function that runs work in a forked process, kills it after some seconds, and tells whether it had finished."""
+    """A function that runs work in a forked process, kills it after some seconds and returns whether it finished."""
     import multiprocessing
 
     def run(work, seconds: float) -> bool:

@@ -78,7 +78,7 @@ def path(whole, tmp_path):
 
 
 def use(path):
-    """Do with a set whatever commands and training do."""
+    """Use a set as commands and training do."""
     with Dataset(path) as dataset:
         list(dataset.structures())
         dataset.read(np.arange(len(dataset)))
@@ -108,7 +108,7 @@ def cast(value, dtype):
 
 
 def damage(file, rng):
-    """Change an open file in one of many ways, and return in words what was done."""
+    """Change an open file in one of many ways, and return a description of the change."""
     name = COLUMNS[rng.integers(len(COLUMNS))]
     way = rng.integers(13)
     if way == 0:
@@ -146,7 +146,7 @@ def damage(file, rng):
     elif way == 10:
         odd = [np.float64(3), h5py.Empty("f8"), "text", np.zeros((2, 2, 2, 2)), np.zeros(3, dtype=[("a", "f4")]), 1j]
         replaced(file, name, odd[rng.integers(len(odd))])
-    elif way == 11:  # counts that nothing stands behind
+    elif way == 11:  # counts without data
         shape = file[name].shape
         dtype = file[name].dtype
         del file[name]
@@ -284,17 +284,17 @@ def smiles_that_are_no_text(file):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (link_to_another_file, "'energy' is a link, which a data set must not hold"),
         (link_within_the_file, "'forces' is a link"),
-        (values_in_another_file, "data set 'energy': its values lie in other files"),
-        (values_computed_from_another_file, "data set 'energy': its values lie in other files"),
+        (values_in_another_file, "data set 'energy': its values are in other files"),
+        (values_computed_from_another_file, "data set 'energy': its values are in other files"),
         (a_group_for_a_column, "'positions' must be an HDF5 dataset, is Group"),
         (a_column_for_a_group, "'hessian' must be an HDF5 group, is Dataset"),
         (a_filter_that_inflates, "data set 'kind': its filters must be among gzip, shuffle, fletcher32, lzf"),
-        (a_thousand_billion_structures, r"'offsets': says that it has shape \(1000000000000,\), of which only 0 bytes"),
-        (a_thousand_billion_atoms, r"'positions': says that it has shape \(1000000000000, 3\), of which only 0 bytes"),
+        (a_thousand_billion_structures, r"'offsets': has shape \(1000000000000,\), but only 0 bytes"),
+        (a_thousand_billion_atoms, r"'positions': has shape \(1000000000000, 3\), but only 0 bytes"),
         (a_chunk_of_a_gigabyte, "data set 'energy': its chunks must be smaller than 256 MiB"),
         (a_teacher_that_is_no_json, "attribute 'teacher': must be JSON, is 'SO3LR'"),
         (deeply_nested_kinds, "attribute 'kinds': must be JSON"),
@@ -305,14 +305,14 @@ def smiles_that_are_no_text(file):
         (smiles_that_are_no_text, "data set 'smiles': cannot be read"),
     ],
 )
-def test_what_a_set_must_not_hold_is_named(path, change, words):
+def test_what_a_set_must_not_hold_is_named(path, change, message):
     (path.parent / "secret.raw").write_bytes(b"\0" * 8 * N_STRUCTURES)
     shutil.copyfile(path, path.parent / "secret.h5")
     with h5py.File(path, "r+") as file:
         change(file)
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(InputError, match=message):
             use(path)
         assert tracemalloc.get_traced_memory()[1] < 50e6
     finally:

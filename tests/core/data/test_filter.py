@@ -1,4 +1,4 @@
-"""Filters, refusals of merge, and two atoms at one place."""
+"""Filters, errors of merge, and two atoms at the same place."""
 
 import json
 from dataclasses import replace
@@ -49,12 +49,12 @@ def path(tmp_path):
         (Filter(elements=(1, 8)), list(range(0, 20, 2))),
         (Filter(max_force=4.0), [0, 1, 2, 3, 4]),
         (Filter(kinds=("rattle",)), list(range(10, 20))),
-        # Of the neutral waters 2 is the lowest, of the neutral H2S 1, of the ions 0 and 5.
+        # The lowest energies: structure 2 of the neutral waters, 1 of the neutral H2S, 0 and 5 of the ions.
         (Filter(energy_window=0.45), [0, 1, 2, 3, 4, 5, 6]),
         (Filter(charge=0, elements=(1, 16), max_force=8.0, kinds=("md",)), [1, 3, 7]),
     ],
 )
-def test_what_keeps_the_rules_is_kept_with_all_that_belongs_to_it(path, tmp_path, rules, kept):
+def test_structures_that_keep_the_rules_stay_with_all_their_labels(path, tmp_path, rules, kept):
     made = filter_dataset(path, tmp_path / "out.h5", rules)
     assert (made.n_structures, made.n_before, sum(made.left_out.values())) == (len(kept), 20, 20 - len(kept))
     before = list(structures())
@@ -70,11 +70,11 @@ def test_what_keeps_the_rules_is_kept_with_all_that_belongs_to_it(path, tmp_path
 
 def test_rules_without_a_meaning_are_refused(path, tmp_path):
     out = tmp_path / "out.h5"
-    with pytest.raises(InputError, match="nothing to filter by"):
+    with pytest.raises(InputError, match="at least one rule is needed to filter"):
         Filter()
     with pytest.raises(InputError, match="max_force must be above 0, got nan"):
         Filter(max_force=float("nan"))
-    with pytest.raises(InputError, match="has no kind dimer; it has md, rattle"):
+    with pytest.raises(InputError, match="has no kind dimer; its kinds are md, rattle"):
         filter_dataset(path, out, Filter(kinds=("dimer",)))
     with pytest.raises(InputError, match=r"no structure of .*set.h5 keeps the rules \(charge 20\)"):
         filter_dataset(path, out, Filter(charge=3))
@@ -87,15 +87,15 @@ def test_rules_without_a_meaning_are_refused(path, tmp_path):
 
 
 def test_the_command_filters_and_counts(path, tmp_path):
-    words = ["data", "filter", str(path), str(tmp_path / "out.h5"), "--charge", "0", "--elements", "H,O"]
-    done = CliRunner().invoke(cli, words)
+    command = ["data", "filter", str(path), str(tmp_path / "out.h5"), "--charge", "0", "--elements", "H,O"]
+    done = CliRunner().invoke(cli, command)
     assert done.stdout.splitlines() == [
         f"{tmp_path / 'out.h5'}: 8 of 20 structures, labelled with energy 8, forces 8",
         "  left out, charge: 4",
         "  left out, elements: 8",
     ]
-    assert json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)["labels"] == {"energy": 8, "forces": 8}
-    assert "wanted symbols such as H,C,N,O" in CliRunner().invoke(cli, [*words, "--elements", "H,Q"]).stderr
+    assert json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)["labels"] == {"energy": 8, "forces": 8}
+    assert "wanted symbols such as H,C,N,O" in CliRunner().invoke(cli, [*command, "--elements", "H,Q"]).stderr
 
 
 def test_a_set_is_not_merged_with_itself_nor_over_itself(path, tmp_path):
@@ -115,14 +115,14 @@ def test_two_atoms_at_one_place_are_named(tmp_path):
     positions = WATER.copy()
     positions[2] = positions[0] + np.float32(0.05)
     write_dataset(tmp_path / "bad.h5", [*good[:7], replace(good[7], positions=positions), *good[8:]])
-    with pytest.raises(InputError, match=r"two atoms must not be at one place, but atoms 0 and 2 of structure 7 are"):
+    with pytest.raises(InputError, match=r"must not be at the same place, but atoms 0 and 2 of structure 7 are"):
         Dataset(tmp_path / "bad.h5").validate()
 
 
 def test_a_large_structure_without_positions_costs_no_memory(tmp_path):
     n_atoms = 50_000
     write_dataset(tmp_path / "bad.h5", [LabelledStructure(np.full(n_atoms, 6), np.zeros((n_atoms, 3)))])
-    with pytest.raises(InputError, match=r"two atoms must not be at one place, but atoms \d+ and \d+ of structure 0"):
+    with pytest.raises(InputError, match=r"must not be at the same place, but atoms \d+ and \d+ of structure 0"):
         Dataset(tmp_path / "bad.h5").validate()
 
 

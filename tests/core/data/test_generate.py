@@ -102,11 +102,15 @@ def test_bad_molecules_are_counted_logged_with_their_reason_and_skipped(tmp_path
     assert (report.n_inputs, report.n_failed_inputs) == (10, 3)
     assert report.dropped["outside the teacher"] == 1
     rows = {row["source"]: row["reason"] for row in map(json.loads, report.skipped.read_text().splitlines())}
-    assert rows["bad.smi:2"] == "'C1CC(' is no SMILES"
-    assert "is no possible molecule: Explicit valence for atom # 0 C, 5, is greater than permitted" in rows["bad.smi:3"]
+    assert rows["bad.smi:2"] == "'C1CC(' is not a valid SMILES"
+    assert (
+        "is not a possible molecule: Explicit valence for atom # 0 C, 5, is greater than permitted" in rows["bad.smi:3"]
+    )
     assert rows["bad.smi:4"] == "MMFF94 cannot type [CH3][Fe]"
     assert rows["bad.smi:5"].startswith("pair-potential does not know Br")
-    with pytest.raises(InputError, match=r"3 of .* inputs so far failed, more than the 0.2 of all 10.*is no SMILES"):
+    with pytest.raises(
+        InputError, match=r"3 of .* inputs so far failed, more than the 0.2 of all 10.*not a valid SMILES"
+    ):
         generate(path, tmp_path / "strict.h5", replace(CHEAP, max_failed_share=0.2), teacher=PairPotential())
     assert not (tmp_path / "strict.h5").exists()
 
@@ -248,7 +252,7 @@ def test_a_missing_package_is_said_before_the_work_begins(smiles, tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"kinds": {"ratle": {}}}, "unknown config key kinds.ratle; did you mean kinds.rattle?"),
         ({"kinds": {"md": {"n": "four"}}}, "kinds.md.n must be a whole number, got 'four'"),
@@ -257,8 +261,8 @@ def test_a_missing_package_is_said_before_the_work_begins(smiles, tmp_path, monk
         ({"clash": 2.0}, "clash must lie in 0…1"),
     ],
 )
-def test_an_impossible_config_names_the_key_and_what_is_allowed(settings, words):
-    with pytest.raises(InputError, match=words):
+def test_an_impossible_config_names_the_key_and_what_is_allowed(settings, message):
+    with pytest.raises(InputError, match=message):
         from_dict(GenerateConfig, settings)
 
 

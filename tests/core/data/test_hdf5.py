@@ -226,7 +226,7 @@ def put(k, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "words"),
+    ("name", "change", "message"),
     [
         ("format", "something else", "attribute 'format': must be 'mlff-dataset', is 'something else'"),
         ("version", 7, "attribute 'version': must be 1, is 7"),
@@ -242,14 +242,14 @@ def put(k, value):
         ("molecule_id", put(5, 999), "data set 'molecule_id': points at row 999 of 'smiles', which has 10"),
     ],
 )
-def test_a_broken_layout_is_refused_when_opened(path, name, change, words):
+def test_a_broken_layout_is_refused_when_opened(path, name, change, message):
     spoil(path, name, change)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         Dataset(path)
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "words"),
+    ("name", "change", "message"),
     [
         ("forces", put((30, 1), np.nan), r"data set 'forces': must be finite, but structure \d+ holds \[.*nan"),
         ("energy", put(7, np.inf), r"data set 'energy': must be finite, but structure 7 holds inf"),
@@ -259,18 +259,18 @@ def test_a_broken_layout_is_refused_when_opened(path, name, change, words):
         (
             "split",
             put(5, 2),
-            "data set 'split': structures of a molecule never straddle a split, but those of molecule 1",
+            "data set 'split': all structures of a molecule must be in the same split, but those of molecule 1",
         ),
     ],
 )
-def test_broken_values_are_refused_by_validate(path, name, change, words):
+def test_broken_values_are_refused_by_validate(path, name, change, message):
     spoil(path, name, change)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         Dataset(path).validate()
 
 
 @pytest.mark.parametrize(("name", "row"), [("energy", 7), ("forces", 30), ("positions", 30), ("weight", 7)])
-def test_a_value_that_is_no_number_is_refused_where_it_is_read_and_only_there(path, name, row):
+def test_a_value_that_is_not_finite_is_refused_where_it_is_read_and_only_there(path, name, row):
     spoil(path, name, put(row, np.nan))
     dataset = Dataset(path)
     structure = row if name in ("energy", "weight") else int(np.searchsorted(dataset.offsets, row, side="right")) - 1
@@ -309,7 +309,7 @@ def test_impossible_indices_are_refused(path, indices):
 
 
 def test_an_unknown_kind_is_refused(tmp_path):
-    with pytest.raises(InputError, match="kind 'md' is none of the data set's kinds: minimum, rattle"):
+    with pytest.raises(InputError, match="kind 'md' is not among the data set's kinds: minimum, rattle"):
         write_dataset(tmp_path / "set.h5", some_structures(), kinds=["minimum", "rattle"])
 
 

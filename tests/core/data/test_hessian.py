@@ -1,4 +1,4 @@
-"""Rows of Hessians: labelled as autograd has them, kept in the file, and given back with their structures."""
+"""Rows of Hessians: labelled as by autograd, kept in the file, and read back with their structures."""
 
 from __future__ import annotations
 
@@ -116,17 +116,17 @@ def test_a_labelling_run_keeps_the_rows_and_names_the_setting_that_is_wrong(path
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (lambda g: g.__delitem__("product"), "'hessian/product': is missing"),
         (lambda g: g["structure"].write_direct(np.array([1, 1, 9])), "'hessian/structure': must lie in 0–4"),
         (lambda g: g["structure"].write_direct(np.array([1, 2, 3])), "row 1 must have the 5 atoms of structure 2"),
     ],
 )
-def test_rows_that_fit_no_structure_are_refused(path, change, words):
+def test_rows_that_fit_no_structure_are_refused(path, change, message):
     with h5py.File(path, "r+") as file:
         change(file["hessian"])
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         Dataset(path)
 
 
@@ -135,7 +135,7 @@ def test_a_row_that_is_not_finite_is_found(path):
         file["hessian/product"][2, 1] = np.nan
     with Dataset(path) as data:
         owner = int(data.hessian_rows_per_structure.nonzero()[0][0])
-        words = f"'hessian/product': must be finite, but structure {owner} holds"
+        message = f"'hessian/product': must be finite, but structure {owner} holds"
         for refused in (data.validate, lambda: data.read([0, owner])):
-            with pytest.raises(InputError, match=words):
+            with pytest.raises(InputError, match=message):
                 refused()

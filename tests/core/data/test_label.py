@@ -50,7 +50,7 @@ def test_a_run_killed_at_random_moments_loses_no_more_than_a_batch_and_labels_no
         while not finished:
             done = {k for path in output.with_name("killed.h5.parts").glob("batch-*.json") for k in batch_of(path.stem)}
             before = len(asked())
-            # Most kills strike early, so that there are many of them; late ones strike the joining of the batches.
+            # Most kills come early, so that there are many of them; late ones come while batches are joined.
             finished = kill_after(work, rng.uniform(0.05, 0.3) * whole_run if n_kills < 12 else 60)
             n_kills += not finished
             assert not done & set(asked()[before:])
@@ -79,7 +79,7 @@ def test_a_finished_run_started_again_does_nothing(chains, tmp_path, logging_tea
 
 def test_an_output_of_other_settings_is_not_overwritten(chains, tmp_path):
     label(chains, tmp_path / "out.h5", PairPotential(), CONFIG)
-    with pytest.raises(InputError, match="is there already and was made with other settings"):
+    with pytest.raises(InputError, match="exists already and was made with other settings"):
         label(chains, tmp_path / "out.h5", PairPotential(), replace(CONFIG, max_force=5.0))
 
 
@@ -136,7 +136,7 @@ def test_a_run_stops_when_too_much_fails_and_goes_on_when_more_is_allowed(chains
     assert report.n_structures == 80
 
 
-def test_structures_above_the_force_ceiling_are_left_out(tmp_path):
+def test_structures_above_max_force_are_left_out(tmp_path):
     def pair(distance):
         return LabelledStructure(np.array([6, 6]), np.array([[0, 0, 0], [0, 0, distance]]))
 
@@ -195,7 +195,7 @@ def test_a_missing_package_stops_the_run_at_once(chains, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"batch_structures": 0}, "batch_structures must be at least 1, got 0"),
         ({"batch_atoms": 0}, "batch_atoms must be at least 1, got 0"),
@@ -203,6 +203,6 @@ def test_a_missing_package_stops_the_run_at_once(chains, tmp_path):
         ({"max_failed_share": 1.5}, "max_failed_share must lie between 0 and 1, got 1.5"),
     ],
 )
-def test_impossible_settings_are_refused(settings, words):
-    with pytest.raises(InputError, match=words):
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
         LabelConfig(**settings)

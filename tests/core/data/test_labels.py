@@ -1,4 +1,4 @@
-"""Labels are found under the names that files give them, in the right units and signs, or named as not taken."""
+"""Labels are found under the names in files, in the right units and signs, or reported as not used."""
 
 import ase.io
 import numpy as np
@@ -76,7 +76,9 @@ def test_an_energy_alone_is_kept_and_so_are_forces_alone(tmp_path):
 
 
 def test_two_labels_of_one_name_that_differ_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"energy and REF_energy are not the same.* by up to 1; name .* --energy-key"):
+    with pytest.raises(
+        InputError, match=r"energy and REF_energy must be the same, but differ by up to 1; name .* --energy-key"
+    ):
         converted(tmp_path, [water({"energy": -2.0, "REF_energy": -3.0})])
     labels = Labels()
     dataset = converted(tmp_path, [water({"energy": -2.0, "REF_energy": -2.0, "free_energy": -2.1})], labels)
@@ -106,7 +108,7 @@ def test_a_virial_is_minus_the_volume_times_the_stress(tmp_path, name):
             virial[i, j] = -(energy(step) - energy(-step)) / 2e-4
     calculator = LennardJones(sigma=3.4, epsilon=0.01, rc=8.0)
     stress = calculator.get_stress(atoms)
-    assert np.abs(stress).max() > 1e-4  # a sign can be seen
+    assert np.abs(stress).max() > 1e-4  # large enough to see its sign
     atoms.calc = None
     atoms.info.update({"energy": energy(np.zeros((3, 3))), name: virial})
     dataset = converted(tmp_path, [atoms])
@@ -120,29 +122,32 @@ def test_a_stress_of_six_or_nine_numbers_or_three_rows_is_the_same(tmp_path, str
 
 
 @pytest.mark.parametrize(
-    ("info", "words"),
+    ("info", "message"),
     [
         ({"REF_stress": STRESS + np.triu(STRESS, 1)}, "REF_stress must be symmetric"),
         ({"REF_stress": np.ones(4)}, "REF_stress must be 6 numbers"),
-        ({"stress": STRESS, "virial": 100 * STRESS}, "stress and −virial/volume are not the same"),
-        ({"charge": 1.5}, "charge must be a whole number, got 1.5"),
-        ({"total_charge": 1}, r"info has total_charge; say charge \(e\)"),
-        ({"spin": 1}, "info has spin; say"),
-        ({"spin_multiplicity": 1.9}, "spin_multiplicity must be a whole number, got 1.9"),
+        ({"stress": STRESS, "virial": 100 * STRESS}, "stress and −virial/volume must be the same"),
+        ({"charge": 1.5}, "charge must be an integer, got 1.5"),
+        ({"total_charge": 1}, r"info has total_charge, which is not read; use charge \(e\)"),
+        ({"spin": 1}, "info has spin, which is not read; use"),
+        ({"spin_multiplicity": 1.9}, "spin_multiplicity must be an integer, got 1.9"),
         ({"REF_energy": "low"}, "could not convert string to float: 'low'"),
     ],
 )
-def test_labels_that_contradict_themselves_are_refused(tmp_path, info, words):
-    with pytest.raises(InputError, match=words):
+def test_labels_that_contradict_themselves_are_refused(tmp_path, info, message):
+    with pytest.raises(InputError, match=message):
         converted(tmp_path, [water(info, cell=9 * np.eye(3))])
 
 
 def test_masked_and_complex_labels_are_refused(tmp_path):
-    for value, words in ((np.ma.masked_less(FORCES, 0.3), "3 masked entries"), (FORCES + 0.1j, "must be real numbers")):
+    for value, message in (
+        (np.ma.masked_less(FORCES, 0.3), "3 masked entries"),
+        (FORCES + 0.1j, "must be real numbers"),
+    ):
         atoms = molecule("H2O")
         atoms.calc = SinglePointCalculator(atoms, energy=0.0)
         atoms.calc.results["forces"] = value
-        with pytest.raises(InputError, match=f"forces .*{words}"):
+        with pytest.raises(InputError, match=f"forces .*{message}"):
             Labels().of(atoms, set())
 
 
@@ -164,7 +169,7 @@ def test_the_command_says_what_is_labelled_and_what_is_not_taken(tmp_path, monke
     done = CliRunner().invoke(cli, ["data", "convert", "bare.extxyz", "bare.h5"])
     assert done.stdout == "bare.h5: 1 structures, not labelled\n"
     done = CliRunner().invoke(cli, ["data", "convert", "out.h5", "back.extxyz", "--energy-key", "E"])
-    assert (done.exit_code, "names of labels are for structure files" in done.stderr) == (1, True)
+    assert (done.exit_code, "names of labels apply to structure files only" in done.stderr) == (1, True)
 
 
 def test_a_structure_far_from_the_origin_keeps_its_shape(tmp_path):

@@ -17,7 +17,7 @@ from mlff_core.structures.neighbors import find_neighbors
 
 @pytest.fixture(scope="module")
 def ragged_set(tmp_path_factory):
-    """400 random structures of 2 to 20 atoms, the energy of each its number; every tenth has a cell."""
+    """400 random structures of 2 to 20 atoms; the energy of each is its index; every tenth has a cell."""
     generator = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("data") / "ragged.h5"
     structures = []
@@ -99,7 +99,7 @@ def test_batches_keep_to_atoms_and_edges(ragged_set):
     assert max(item.labels.batch.n_atoms for item in several) <= 60
     assert max(item.edges.n_edges for item in several) <= 700
     assert np.mean([item.labels.batch.n_atoms for item in items]) > 30
-    # Each limit is what stops some batch.
+    # Each limit ends some batch.
     assert max(item.labels.batch.n_atoms for item in several) > 50
     assert max(item.edges.n_edges for item in several) > 600
 
@@ -243,7 +243,7 @@ def test_what_is_made_ahead_is_bounded_and_errors_arrive():
         nonlocal taken
         for _ in ahead(source(), 2):
             taken += 1
-            # Made while the first is in use, whatever the machine's speed.
+            # Made while the first is in use, at any speed of the machine.
             assert two_ahead.wait(60)
 
     with pytest.raises(ValueError, match="over"):

@@ -1,4 +1,4 @@
-"""Two processes on one output: none of them loses what the other made."""
+"""Two processes with the same output: no result is lost."""
 
 import json
 import multiprocessing
@@ -34,7 +34,7 @@ def test_labelling_one_output_twice_at_once_keeps_every_structure(chains, tmp_pa
     found = [results.get(timeout=60) for _ in processes]
     for process in processes:
         process.join()
-    # One does the work; another is refused, or comes when all is there.
+    # One does the work; the other gets an error, or begins when all is done.
     assert 120 in found
     assert all(result == 120 or "out.h5 is being written by process" in result for result in found), found
     with Dataset(tmp_path / "out.h5") as dataset:
@@ -43,7 +43,7 @@ def test_labelling_one_output_twice_at_once_keeps_every_structure(chains, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["chains.h5", "out.h5"]
 
 
-def test_a_batch_that_is_gone_or_changed_is_no_smaller_set(chains, tmp_path):
+def test_a_missing_or_changed_batch_is_an_error_and_not_a_smaller_set(chains, tmp_path):
     class EndedError(Exception):
         pass
 
@@ -63,5 +63,5 @@ def test_a_batch_that_is_gone_or_changed_is_no_smaller_set(chains, tmp_path):
     (folder / "batch-000002.h5").replace(folder / "batch-000001.h5")
     record = json.loads((folder / "batch-000001.json").read_text())
     (folder / "batch-000001.json").write_text(json.dumps({**record, "n_structures": 7}))
-    with pytest.raises(InputError, match=r"batch-000001.h5 holds 10 structures instead of 7"):
+    with pytest.raises(InputError, match=r"batch-000001.h5 must hold 7 structures, holds 10"):
         list(Shards(folder, json.loads((folder / "job.json").read_text())).structures(2))

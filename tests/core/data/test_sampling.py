@@ -270,7 +270,7 @@ def test_gfnff_md_is_warm_but_whole():
 
 def test_an_element_beyond_gfnff_is_refused():
     pytest.importorskip("gfnff")
-    with pytest.raises(InputError, match="GFN-FF knows elements up to 86, got 92"):
+    with pytest.raises(InputError, match="GFN-FF supports elements up to 86, got 92"):
         GfnffMd().sample(LabelledStructure(np.array([92, 1]), np.array([[0, 0, 0], [0, 0, 2.0]])), rng(), CONTEXT)
 
 
@@ -315,7 +315,7 @@ def test_a_linear_molecule_keeps_one_more_mode():
     assert modes.shape == (9, 4)
 
 
-def test_normal_modes_are_as_wide_as_heat_makes_them():
+def test_normal_modes_have_thermal_widths():
     """A diatomic: ⟨½ k (r − r₀)²⟩ = ½ k_B T, with k from the Hessian along the bond."""
     potential = PairPotential(dtype=torch.float64)
     start = LabelledStructure(np.array([6, 8]), np.array([[0.0, 0, 0], [0, 0, 1.704]]))
@@ -349,18 +349,18 @@ def test_the_water_molecule_is_water():
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "message"),
     [
         (lambda: Rattle(sigma_min=0.2, sigma_max=0.1), "sigma_min and sigma_max must satisfy 0 ≤ min ≤ max"),
         (lambda: Rattle(n=0), "n must be at least 1, got 0; to make none, set enabled = false"),
         (lambda: Dimer(probability=2.0), "probability must lie between 0 and 1, got 2"),
         (lambda: Stretch(shortest=0.3, longest=0.1), "shortest ≤ longest"),
         (lambda: GfnffMd(timestep_fs=0.0), "timestep_fs must be positive"),
-        (lambda: Descent(rate=-1.0), "rate and longest must be positive"),
+        (lambda: Descent(rate=-1.0), "rate must be positive, got -1"),
     ],
 )
-def test_impossible_settings_are_refused(make, words):
-    with pytest.raises(InputError, match=words):
+def test_impossible_settings_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
         make()
 
 
@@ -381,7 +381,7 @@ def test_sampling_is_imported_without_rdkit_and_gfnff():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_a_collision_moves_one_atom_to_the_share_of_the_radii_that_was_asked():
+def test_a_collision_moves_one_atom_to_the_requested_share_of_the_radii():
     strategy = Collision(enabled=True, n=30, contact_min=0.4, contact_max=0.9)
     made = strategy.sample(ETHANOL, rng(), CONTEXT)
     assert len(made) == 30

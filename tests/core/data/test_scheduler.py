@@ -29,7 +29,7 @@ def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(chains, tmp_pat
 
 
 @pytest.mark.slow  # waits for twenty seconds
-def test_a_scheduler_that_does_not_answer_is_named(chains, tmp_path):
+def test_a_scheduler_that_does_not_respond_is_named(chains, tmp_path):
     pytest.importorskip("distributed")
-    with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1"):
+    with pytest.raises(InputError, match=r"no Dask scheduler responds at tcp://127.0.0.1:1"):
         label(chains, tmp_path / "out.h5", PairPotential, CONFIG, scheduler="tcp://127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""Where geometries start from, and files that would take all memory or time."""
+"""Input files of geometries, and files that would use all memory or time."""
 
 import gzip
 import time

@@ -76,7 +76,7 @@ def test_scaffolds_are_rings_and_what_links_them():
     assert scaffold("") == ""
 
 
-def test_without_smiles_molecules_are_told_by_their_number_and_scaffolds_refused(tmp_path):
+def test_without_smiles_molecules_are_identified_by_number_and_scaffolds_refused(tmp_path):
     bare = [replace(s, smiles=None) for s in structures()]
     write_dataset(tmp_path / "bare.h5", bare)
     split_dataset(tmp_path / "bare.h5", tmp_path / "bare.h5", validation=0.2, test=0.2)
@@ -93,15 +93,15 @@ def test_parts_are_as_large_as_asked_for_within_a_group():
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"by": "frame"}, "by molecule or by scaffold, got 'frame'; frames of a molecule stay together"),
         ({"test": 0.6, "validation": 0.5}, "must be shares that leave some for training"),
         ({"test": -0.1}, "must be shares"),
     ],
 )
-def test_impossible_splits_are_refused(path, options, words):
-    with pytest.raises(InputError, match=words):
+def test_impossible_splits_are_refused(path, options, message):
+    with pytest.raises(InputError, match=message):
         split_dataset(path, path, **options)
 
 
@@ -139,11 +139,11 @@ def test_the_weights_of_a_merged_set_are_multiplied(path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "weight", "words"), [("more.h5", 2.0, "none of the data sets"), ("all.h5", 0.0, "above 0")]
+    ("name", "weight", "message"), [("more.h5", 2.0, "not among the sets"), ("all.h5", 0.0, "above 0")]
 )
-def test_impossible_weights_are_refused(path, tmp_path, name, weight, words):
+def test_impossible_weights_are_refused(path, tmp_path, name, weight, message):
     write_dataset(tmp_path / "all.h5", structures(2, ["CCO"]), teacher={"name": "t"})
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         merge([path, tmp_path / "all.h5"], tmp_path / "out.h5", {tmp_path / name: weight})
 
 

@@ -39,9 +39,9 @@ class LennardJones(Potential):
         r = vectors.norm(dim=1)
         s6, x = (self.sigma / r) ** 6, r / self.card.cutoff
         pair, envelope = 4 * self.epsilon * (s6 * s6 - s6), (1 - x * x) ** 3
-        slope = 4 * self.epsilon * (6 * s6 - 12 * s6 * s6) / r * envelope
-        slope = slope - pair * 6 * x * (1 - x * x) ** 2 / self.card.cutoff
-        gradients = (0.5 * slope / r)[:, None] * vectors
+        derivative = 4 * self.epsilon * (6 * s6 - 12 * s6 * s6) / r * envelope
+        derivative = derivative - pair * 6 * x * (1 - x * x) ** 2 / self.card.cutoff
+        gradients = (0.5 * derivative / r)[:, None] * vectors
         atom = torch.zeros(batch.n_atoms, dtype=torch.float64).index_add(0, edges.centers, 0.5 * pair * envelope)
         stress = None
         if "stress" in want:
@@ -88,7 +88,7 @@ def crystal() -> Atoms:
 
 @pytest.fixture
 def cluster() -> Atoms:
-    """13 argon atoms in free space."""
+    """13 argon atoms in vacuum."""
     atoms = bulk("Ar", "fcc", a=5.3, cubic=True) * (2, 2, 2)
     distances = np.linalg.norm(atoms.positions - atoms.positions.mean(axis=0), axis=1)
     cluster = atoms[np.argsort(distances)[:13]]

@@ -1,4 +1,4 @@
-"""The barostat on a batch: the moves of one structure are its own. Its ensemble is tested with the integrators."""
+"""The barostat on a batch: structures move independently. Its ensemble is tested with the integrators."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import EV_PER_KELVIN, GPA_PER_EV_PER_ANGSTROM3
 
 RELAXATION_TIME = 0.5
-"""So short, in Å·√(amu/eV), that moves are large and some are not accepted."""
+"""So short, in Å·√(amu/eV), that moves are large and some are rejected."""
 
 
 def run(potential, frames, seeds, *, full_cell):

@@ -1,4 +1,4 @@
-"""The integrators against what statistical mechanics says."""
+"""The integrators against results of statistical mechanics."""
 
 from dataclasses import replace
 
@@ -49,8 +49,8 @@ def test_nve_conserves_energy_and_its_error_falls_with_the_square_of_the_step(ar
         stepper = VelocityVerlet(surface, masses, timestep_fs / FS_PER_TIME_UNIT)
         energies, _ = total_energies(stepper, masses, start, n_steps)
         errors.append(np.sqrt(np.mean((energies - energies.mean()) ** 2)))
-        slope = np.polyfit(np.arange(n_steps), energies, 1)[0]
-        assert abs(slope) * n_steps < 3 * errors[-1]  # no drift beyond the oscillation
+        drift = np.polyfit(np.arange(n_steps), energies, 1)[0]
+        assert abs(drift) * n_steps < 3 * errors[-1]  # no drift beyond the oscillation
     assert errors[-1] < 1e-4 * 1.5 * len(crystal) * EV_PER_KELVIN * 40
     assert 3.2 < errors[0] / errors[1] < 5.0
     assert 3.2 < errors[1] / errors[2] < 5.0
@@ -115,7 +115,7 @@ def test_langevin_keeps_three_halves_nkt_within_its_standard_error(argon, crysta
     assert abs(np.mean(kinetic) - expected) < 3.5 * error
     # Canonical fluctuations: var(K) = 3N/2 (kT)².
     assert np.std(kinetic) == pytest.approx(np.sqrt(1.5 * len(crystal)) * thermal_energy, rel=0.2)
-    # What the bath gave is accounted for: the total energy wanders, the conserved one does not.
+    # The energy of the bath is counted: the total energy fluctuates, the conserved energy does not.
     assert np.std(conserved) < 0.02 * np.std(kinetic)
 
 
@@ -200,7 +200,7 @@ def test_npt_of_the_full_cell_has_the_pressure_on_the_diagonal_and_nothing_besid
             assert abs(tensors[:, i, j].mean() - (0.1 if i == j else 0.0)) < 4 * error
 
 
-def test_an_atom_that_leaps_is_refused(argon, crystal):
+def test_an_atom_that_jumps_is_refused(argon, crystal):
     surface, masses, _, state = moving(argon, crystal, 40.0)
     fast = state.velocities.copy()
     fast[7] = [3.0, 0, 0]

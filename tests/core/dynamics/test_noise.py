@@ -1,4 +1,4 @@
-"""Numbers drawn ahead are those that would have been drawn one step after the other."""
+"""Numbers drawn ahead are the same as those drawn step by step."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_every_structure_gets_the_numbers_of_its_own_generator(n_steps):
     assert noise.states() == states
 
 
-def test_to_ask_for_the_states_changes_no_number():
+def test_reading_the_states_changes_no_number():
     noise, (expected, _) = Noise(generators(), COUNTS, torch.from_numpy), step_by_step(AHEAD + 9)
     for k, step in enumerate(expected):
         if k % 5 == 0:
@@ -38,7 +38,7 @@ def test_to_ask_for_the_states_changes_no_number():
         np.testing.assert_array_equal(noise.draw().numpy(), step)
 
 
-def test_a_run_that_goes_on_gets_the_numbers_that_were_to_come():
+def test_a_continued_run_gets_the_next_numbers():
     first, (expected, _) = Noise(generators(), COUNTS, torch.from_numpy), step_by_step(30)
     for _ in range(20):
         first.draw()

@@ -57,23 +57,23 @@ def test_held_atoms_stay(potential):
     np.testing.assert_array_equal(done.atoms.positions[:2], start.positions[:2])
 
 
-def test_too_few_steps_are_said_to_be_too_few(potential):
+def test_too_few_steps_are_reported_as_not_converged(potential):
     done = relax(potential, ethanol(), fmax=1e-6, max_steps=2)
     assert (done.converged, done.n_steps) == (False, 2)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"fmax": 0.0}, "fmax"),
         ({"fmax": float("nan")}, "fmax"),
         ({"max_steps": 0}, "max_steps"),
-        ({"optimizer": "newton"}, "no optimiser is called 'newton'"),
+        ({"optimizer": "newton"}, "there is no optimiser 'newton'"),
         ({"cell": True}, "periodic in all directions"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(potential, options, words):
-    with pytest.raises(InputError, match=words):
+def test_options_that_make_no_sense_are_refused(potential, options, message):
+    with pytest.raises(InputError, match=message):
         relax(potential, ethanol(), **options)
 
 

@@ -1,4 +1,4 @@
-"""Many structures at once: each moves as it would alone, and a killed run goes on to the same numbers."""
+"""Many structures at once: each moves as it would alone, and a continued run gives the same numbers."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_crystals_have_their_pressures(argon, crystal, tmp_path, settings, rows)
             assert float(found[name]) == pytest.approx(float(wanted[name]), rel=1e-9)
 
 
-def test_copies_have_velocities_of_their_own(argon, cluster, tmp_path, settings):
+def test_copies_have_different_velocities(argon, cluster, tmp_path, settings):
     run_replicas(argon, [cluster] * 3, settings(), tmp_path)
     starts = read(tmp_path / "trajectory.extxyz", ":3")
     assert not np.allclose(starts[0].get_velocities(), starts[1].get_velocities())
@@ -63,7 +63,7 @@ def test_copies_have_velocities_of_their_own(argon, cluster, tmp_path, settings)
 
 
 @pytest.mark.parametrize("trajectory", ["trajectory.extxyz", "trajectory.traj"])
-def test_a_run_interrupted_midway_and_continued_ends_as_one_left_alone(argon, frames, tmp_path, trajectory, settings):
+def test_an_interrupted_and_continued_run_ends_as_an_uninterrupted_one(argon, frames, tmp_path, trajectory, settings):
     class Interrupted(BaseException):
         pass
 
@@ -101,7 +101,7 @@ def test_a_run_is_continued_with_its_own_structures_only(argon, frames, cluster,
 def test_constant_pressure_and_no_structures_are_refused(argon, crystal, tmp_path, settings):
     with pytest.raises(UnsupportedError, match="not in npt"):
         run_replicas(argon, [crystal], settings("npt"), tmp_path / "run")
-    with pytest.raises(InputError, match="no structures"):
+    with pytest.raises(InputError, match="at least one structure is needed to run, got none"):
         run_replicas(argon, [], settings(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

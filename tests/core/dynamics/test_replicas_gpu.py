@@ -1,4 +1,4 @@
-"""Many structures at once on a GPU: as on a CPU, and to the bit where a killed run goes on."""
+"""Many structures at once on a GPU: as on a CPU, and identical to the bit when a killed run is continued."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 if not torch.cuda.is_available():
-    pytest.skip("no CUDA GPU is here", allow_module_level=True)
+    pytest.skip("there is no CUDA GPU", allow_module_level=True)
 pytestmark = pytest.mark.gpu
 
 from ase.io import read
@@ -39,7 +39,7 @@ def test_structures_move_on_a_gpu_as_they_do_on_a_cpu(tmp_path):
     np.testing.assert_allclose(*logs, atol=1e-6)
 
 
-def test_a_run_struck_midway_and_continued_ends_as_one_left_alone(tmp_path):
+def test_a_run_interrupted_midway_and_continued_ends_as_an_uninterrupted_one(tmp_path):
     class Struck(BaseException):
         pass
 

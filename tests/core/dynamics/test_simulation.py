@@ -1,4 +1,4 @@
-"""A whole run: its files, its refusals, and what happens when it is killed."""
+"""A whole run: its files, its errors, and continuing it after a kill."""
 
 import json
 import signal
@@ -62,8 +62,8 @@ def test_the_logged_pressure_is_minus_the_derivative_of_the_energy_at_zero_tempe
         run_md(argon, scaled, settings(temperature_kelvin=0.0, n_steps=1), folder)
         energies.append(float(rows(folder)[0]["potential_energy"]))
         volumes.append(scaled.get_volume())
-    slope = (energies[1] - energies[0]) / (volumes[1] - volumes[0])
-    assert logged == pytest.approx(-slope * 160.2176634, rel=1e-3)
+    derivative = (energies[1] - energies[0]) / (volumes[1] - volumes[0])
+    assert logged == pytest.approx(-derivative * 160.2176634, rel=1e-3)
 
 
 def test_a_molecule_has_no_pressure_and_six_degrees_of_freedom_less(argon, cluster, tmp_path, settings, rows):
@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(argon, crysta
     assert logs["a"] == logs["b"] != logs["c"]
 
 
-def test_nve_without_a_temperature_goes_on_with_the_velocities_of_the_structure(argon, cluster, tmp_path, settings):
+def test_nve_without_a_temperature_starts_with_the_velocities_of_the_structure(argon, cluster, tmp_path, settings):
     run_md(argon, cluster, settings("nvt", n_steps=20), tmp_path / "nvt")
     last = read(tmp_path / "nvt" / "trajectory.extxyz", "-1")
     run_md(argon, last, settings(temperature_kelvin=None), tmp_path / "nve")
@@ -104,7 +104,7 @@ def test_held_atoms_stay_and_do_not_count(argon, crystal, tmp_path, settings, ro
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "words"),
+    ("change", "error", "message"),
     [
         (lambda atoms: atoms.set_pbc(False), InputError, "npt needs a cell"),
         (lambda atoms: atoms.set_constraint(FixAtoms([0])), UnsupportedError, "FixAtoms"),
@@ -117,10 +117,10 @@ def test_held_atoms_stay_and_do_not_count(argon, crystal, tmp_path, settings, ro
     ],
 )
 def test_a_structure_that_cannot_run_is_refused_and_leaves_no_file(
-    argon, crystal, tmp_path, change, error, words, settings
+    argon, crystal, tmp_path, change, error, message, settings
 ):
     change(crystal)
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         run_md(argon, crystal, settings("npt"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -166,7 +166,7 @@ def test_a_run_is_not_written_over_and_not_continued_as_another_one(argon, cryst
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage"])
-def test_a_damaged_restart_file_is_one_clear_error(argon, crystal, tmp_path, damage, settings):
+def test_a_damaged_restart_file_is_a_clear_error(argon, crystal, tmp_path, damage, settings):
     run_md(argon, crystal, settings(), tmp_path)
     path = tmp_path / "restart.npz"
     path.write_bytes(path.read_bytes()[:300] if damage == "cut" else b"no restart file")
@@ -177,7 +177,7 @@ def test_a_damaged_restart_file_is_one_clear_error(argon, crystal, tmp_path, dam
 def test_a_lost_log_is_noticed(argon, crystal, tmp_path, settings):
     run_md(argon, crystal, settings(), tmp_path)
     (tmp_path / "log.csv").write_text("step\n")
-    with pytest.raises(CheckpointError, match="shorter than the restart file says"):
+    with pytest.raises(CheckpointError, match="shorter than the restart file records"):
         run_md(argon, crystal, settings(n_steps=40), tmp_path, restart=True)
 
 
@@ -208,7 +208,7 @@ def test_a_finished_run_can_be_made_longer(argon, crystal, tmp_path, trajectory,
 
 
 @pytest.mark.parametrize("trajectory", ["trajectory.extxyz", "trajectory.traj"])
-def test_what_a_kill_leaves_half_written_is_cut_off(argon, crystal, tmp_path, trajectory, settings):
+def test_output_left_half_written_by_a_kill_is_cut_off(argon, crystal, tmp_path, trajectory, settings):
     class Killed(BaseException):
         pass
 
@@ -244,7 +244,7 @@ run_md(LennardJones(), read(sys.argv[3]), MDSettings(**eval(sys.argv[4])), sys.a
 
 
 def kill_a_run(folder, structure, run_settings, after_row):
-    """Run in another process and kill it with SIGKILL, at whatever it does then, once its log has so many rows."""
+    """Run in another process and kill it with SIGKILL, at any point, once its log has ``after_row`` rows."""
     arguments = [str(Path(__file__).parent), str(folder), str(structure), repr(asdict(run_settings))]
     child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments])
     log = folder / "log.csv"
@@ -258,7 +258,7 @@ def kill_a_run(folder, structure, run_settings, after_row):
 @pytest.mark.parametrize(
     "ensemble", ["nve", pytest.param("nvt", marks=pytest.mark.slow), "npt"]
 )  # npt is the thermostat of nvt and a barostat
-def test_a_run_killed_and_continued_ends_as_one_left_alone(argon, crystal, tmp_path, ensemble, settings):
+def test_a_run_killed_and_continued_ends_as_an_uninterrupted_one(argon, crystal, tmp_path, ensemble, settings):
     crystal.write(tmp_path / "start.traj")
     long = settings(ensemble, n_steps=300, log_every=1, frame_every=7, checkpoint_every=50, pressure_gpa=0.1)
     run_md(argon, crystal, long, tmp_path / "alone")
@@ -272,7 +272,7 @@ def test_a_run_killed_and_continued_ends_as_one_left_alone(argon, crystal, tmp_p
         np.testing.assert_array_equal(alone["velocities"], killed["velocities"])
 
 
-def test_restart_where_nothing_was_begun_begins(argon, crystal, tmp_path, settings):
+def test_restart_without_a_run_starts_one(argon, crystal, tmp_path, settings):
     report = run_md(argon, crystal, settings(), tmp_path / "run", restart=True)
     assert (report.first_step, report.last_step) == (0, 20)
 

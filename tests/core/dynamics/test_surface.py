@@ -1,4 +1,4 @@
-"""A batch of structures on one surface: each as it would be alone, in arrays and in tensors alike."""
+"""A batch of structures on one surface: each moves as it would alone, with arrays and with tensors."""
 
 import numpy as np
 import pytest

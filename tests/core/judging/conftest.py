@@ -1,4 +1,4 @@
-"""A potential whose every property is known in closed form, and data sets labelled by it."""
+"""A potential with properties known in closed form, and data sets labelled by it."""
 
 from collections.abc import Collection
 
@@ -16,7 +16,7 @@ from mlff_core.structures.prediction import Prediction
 
 
 class Springs(Potential):
-    """½ k (r − r0)² between all atoms of a structure, with optional flaws planted in the forces and the energy."""
+    """½ k (r − r0)² between all atoms of a structure, with optional errors in the forces and the energy."""
 
     supports = frozenset({"energy", "forces"})
 

@@ -1,4 +1,4 @@
-"""Calibrated deviations cover what they say on molecules the calibration did not see."""
+"""Calibrated standard deviations have the right coverage on molecules outside the calibration."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,11 @@ from mlff_core.potentials.ensemble import Calibration, Ensemble
 
 @pytest.fixture(name="ensemble", scope="module")
 def fixture_ensemble(springs):
-    # All three are stiffer than the teacher's springs (20): they share an error that their spread does not show.
+    # All three are stiffer than the teacher's springs (20): they share an error that their spread does not include.
     return Ensemble([springs(k=21.8), springs(k=22.0), springs(k=22.2)])
 
 
-def test_the_bare_spread_covers_too_little_and_the_calibrated_one_nine_tenths(ensemble, labelled_file):
+def test_the_raw_spread_covers_too_little_and_the_calibrated_one_nine_tenths(ensemble, labelled_file):
     data = labelled_file(n_molecules=40)
     before = evaluate(ensemble, data, "test").to_json()["reliability"]
     assert before["forces"]["0.9"] < 0.1
@@ -46,4 +46,4 @@ def test_a_potential_without_deviations_has_no_reliability(springs, labelled_fil
     evaluation = evaluate(springs(), labelled_file(n_molecules=4))
     assert evaluation.reliability == {}
     assert evaluation.sample.forces_std is None
-    assert np.isfinite(evaluation.figures["force_mae"])
+    assert np.isfinite(evaluation.metrics["force_mae"])

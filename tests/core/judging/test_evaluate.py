@@ -1,4 +1,4 @@
-"""Judging a potential on a data set finds the errors that were planted."""
+"""Evaluating a potential on a data set finds known errors."""
 
 import json
 
@@ -28,7 +28,7 @@ KEYS = {
 }
 
 
-def test_the_teacher_judged_on_its_own_labels_makes_no_error(springs, labelled_file):
+def test_the_teacher_has_no_error_on_its_own_labels(springs, labelled_file):
     found = evaluate(springs(), labelled_file()).to_json()
     assert found["n_structures"] == 20
     assert found["force_mae"] < 1e-5
@@ -36,7 +36,7 @@ def test_the_teacher_judged_on_its_own_labels_makes_no_error(springs, labelled_f
     assert found["energy_mae_mev_per_atom"] < 0.01
 
 
-def test_planted_errors_are_found_in_size(springs, labelled_file):
+def test_known_errors_are_found_with_their_size(springs, labelled_file):
     student = springs(force_error=torch.tensor([0.3, 0.0, 0.0]), energy_error=1.0)
     found = evaluate(student, labelled_file(), "train").to_json()
     assert found["n_structures"] == 10
@@ -58,7 +58,7 @@ def test_json_has_every_key_and_no_nan(springs, labelled_file):
     assert found["data"]["teacher"] == {"name": "springs"}
 
 
-def test_figures_do_not_depend_on_how_atoms_are_batched(springs, labelled_file):
+def test_metrics_do_not_depend_on_how_atoms_are_batched(springs, labelled_file):
     data = labelled_file()
     a = evaluate(springs(k=22.0), data, atoms_per_batch=1).to_json()
     b = evaluate(springs(k=22.0), data, atoms_per_batch=10_000).to_json()
@@ -87,7 +87,7 @@ def test_the_worst_structure_comes_first(springs, labelled_file):
     assert evaluation.worst[0]["force_rmse"] == pytest.approx(max(errors), rel=1e-5)
 
 
-def test_structures_of_an_unknown_element_are_counted_with_the_reason_and_not_judged(springs, labelled_file):
+def test_structures_of_an_unknown_element_are_counted_with_the_reason_and_not_evaluated(springs, labelled_file):
     data = labelled_file(numbers=[[6, 1], [9, 1], [6, 1, 1], [1, 1]])
     found = evaluate(springs(), data).to_json()
     assert found["n_structures"] == 15
@@ -96,7 +96,7 @@ def test_structures_of_an_unknown_element_are_counted_with_the_reason_and_not_ju
     assert "does not know F" in reason
 
 
-def test_a_prediction_that_is_not_finite_is_counted_and_not_judged(springs, labelled_file):
+def test_a_prediction_that_is_not_finite_is_counted_and_not_evaluated(springs, labelled_file):
     data = labelled_file()
     good = springs()
 
@@ -111,13 +111,13 @@ def test_a_prediction_that_is_not_finite_is_counted_and_not_judged(springs, labe
     assert found["force_mae"] < 1e-5
 
 
-def test_a_model_that_can_judge_nothing_is_an_error(springs, labelled_file):
+def test_a_model_that_can_predict_nothing_is_an_error(springs, labelled_file):
     with pytest.raises(InputError, match="none of the 20 structures: springs does not know"):
         evaluate(springs(elements=(17,)), labelled_file())
 
 
 @pytest.mark.parametrize(("column", "row"), [("energy", 3), ("forces", 7)])
-def test_a_label_that_is_no_number_is_refused_before_anything_is_predicted(springs, labelled_file, column, row):
+def test_a_label_that_is_not_finite_is_refused_before_anything_is_predicted(springs, labelled_file, column, row):
     import h5py
 
     dataset = labelled_file()

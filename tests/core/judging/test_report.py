@@ -1,4 +1,4 @@
-"""The page stands alone, says what was found, and cannot be broken by text in the data."""
+"""The page is self-contained, shows the results, and cannot be broken by text in the data."""
 
 import json
 import re
@@ -77,9 +77,9 @@ def test_the_page_needs_no_network_and_no_other_file(text):
     assert "@import" not in text
 
 
-def test_the_page_shows_the_figures_of_the_evaluation(judged, text):
+def test_the_page_shows_the_metrics_of_the_evaluation(judged, text):
     for name in ("force_mae", "force_rmse"):
-        assert f"{judged.evaluation.figures[name]:.4g}" in text
+        assert f"{judged.evaluation.metrics[name]:.4g}" in text
     assert "older convention" in text
     assert "40 structures of 8 molecules" in text
 
@@ -96,7 +96,7 @@ def test_text_in_the_data_cannot_become_markup(judged):
     assert json.loads(embedded)[0]["smiles"] == evil
 
 
-def test_the_worst_structures_are_turned_but_not_bent(judged, labelled_file):
+def test_the_worst_structures_are_rotated_but_not_deformed(judged, labelled_file):
     worst = judged.worst[0]
     structure = labelled_file(n_molecules=8).structure(worst["index"])
     for key, original in (("positions", structure.positions), ("reference", structure.forces)):
@@ -107,7 +107,7 @@ def test_the_worst_structures_are_turned_but_not_bent(judged, labelled_file):
     assert rmse == pytest.approx(worst["force_rmse"], abs=1e-3)
 
 
-def test_several_models_stand_side_by_side(judged, springs, labelled_file):
+def test_several_models_are_shown_side_by_side(judged, springs, labelled_file):
     other = ReportedModel(evaluate(springs(k=21.0), labelled_file(n_molecules=8)))
     text = page([judged, other])
     assert "2 models compared" in text
@@ -122,11 +122,11 @@ def test_physics_checks_are_on_the_page_with_their_verdicts(judged, springs):
     assert '<span class="pass">passed</span>' in text
     assert '<span class="fail">failed</span>' in text
     assert "NVE drift, older convention" in text
-    for words in ("Energy conservation", "Dimer curves", "Harmonic frequencies"):
-        assert f"<h3>{words}" in text
+    for caption in ("Energy conservation", "Dimer curves", "Harmonic frequencies"):
+        assert f"<h3>{caption}" in text
 
 
-def test_a_page_that_fails_leaves_the_older_one_and_no_litter(judged, tmp_path, monkeypatch):
+def test_a_page_that_fails_leaves_the_older_one_and_no_other_files(judged, tmp_path, monkeypatch):
     write_page(tmp_path / "report.html", [judged])
     before = (tmp_path / "report.html").read_bytes()
     monkeypatch.setattr("mlff_core.judging.report.page.page", lambda judged: 1 / 0)

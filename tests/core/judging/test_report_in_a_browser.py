@@ -1,4 +1,4 @@
-"""The page as a browser shows it: the 3D view draws, answers to a hand, and nothing is wrong on the console."""
+"""The page in a browser: the 3D view draws and reacts to clicks, and the console has no errors."""
 
 import json
 import re
@@ -16,7 +16,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
-# Counts what is on the canvas (a copy of it, made to be read), then does what a hand does.
+# Counts the painted pixels of a copy of the canvas, then clicks as a user does.
 PROBE = """<script>
 const canvas = document.querySelector("canvas"), rows = document.querySelectorAll(".worst tbody tr");
 const painted = () => {
@@ -41,10 +41,10 @@ rows[1].click();
 seen.second = painted();
 seen.chosen = [...rows].map(row => row.className);
 seen.images = [...document.images].map(image => image.complete && image.naturalWidth > 0);
-const words = document.createElement("p");
-words.id = "probe";
-words.textContent = JSON.stringify(seen);
-document.body.append(words);
+const result = document.createElement("p");
+result.id = "probe";
+result.textContent = JSON.stringify(seen);
+document.body.append(result);
 </script></body>"""
 
 
@@ -58,13 +58,13 @@ def fixture_text(springs, labelled_file):
 @pytest.fixture(name="shown", scope="module")
 def fixture_shown(tmp_path_factory):
     def show(text):
-        """Return the page after its scripts have run, and what they said on the console."""
+        """Return the page after its scripts have run, and the messages on the console."""
         folder = tmp_path_factory.mktemp("page")
         (folder / "report.html").write_text(text, encoding="utf-8")
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-        said = ["--enable-logging=stderr", "--log-level=0", "--virtual-time-budget=2000", "--dump-dom"]
+        output = ["--enable-logging=stderr", "--log-level=0", "--virtual-time-budget=2000", "--dump-dom"]
         run = subprocess.run(
-            [CHROMIUM, *flags, f"--user-data-dir={folder / 'profile'}", *said, (folder / "report.html").as_uri()],
+            [CHROMIUM, *flags, f"--user-data-dir={folder / 'profile'}", *output, (folder / "report.html").as_uri()],
             capture_output=True,
             text=True,
             timeout=300,

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from mlff_core.config import from_dict
 from mlff_core.data.hdf5 import LabelledStructure, write_dataset
 from mlff_core.structures.batch import single
 from mlff_core.testing.reference_potential import PairPotential
+from mlff_core.training.settings import TrainConfig
 
 MOLECULES = {
     "O": ([8, 1, 1], [[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]),
@@ -72,7 +74,7 @@ def morse_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def morse_set_with_atom_energies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with the share of each atom in the energy."""
+    """The same set with atomic energies."""
     path = tmp_path_factory.mktemp("data") / "morse-atoms.h5"
     write_dataset(path, structures(32, atom_energies=True), teacher=TEACHER, smiles=list(MOLECULES))
     return path
@@ -85,7 +87,7 @@ NUMBERS = np.array([6, 1, 6, 1, 1, 6, 1, 6])
 
 @pytest.fixture(name="crystals", scope="session")
 def fixture_crystals(tmp_path_factory):
-    """A file of strained, rattled crystals with the stress that a pair potential has in them."""
+    """A file of strained, rattled crystals with the stress of a pair potential."""
     rng = np.random.default_rng(4)
     teacher = PairPotential(cutoff=4.0, dtype=torch.float64)
     made = []
@@ -111,3 +113,27 @@ def fixture_crystals(tmp_path_factory):
     path = tmp_path_factory.mktemp("crystals") / "crystals.h5"
     write_dataset(path, made, teacher={"name": "pair-potential"}, license="CC0-1.0")
     return path
+
+
+@pytest.fixture
+def settings(morse_set, tmp_path):
+    """Make the settings of a run of a second or two, with changes to its tables."""
+
+    def make(**changes):
+        plain = {
+            "name": "small",
+            "out": str(tmp_path / "run"),
+            "device": "cpu",
+            "model": {"preset": "ultra-tiny", "hidden": 8},
+            "data": {"path": str(morse_set)},
+            "batch": {"atoms": 60},
+            "optimizer": {"lr": 0.01, "ema_decay": 0.9},
+            "schedule": {"warmup_steps": 5},
+            "stop": {"max_steps": 40},
+            "log": {"every_steps": 10, "validate_every_steps": 20},
+        }
+        for key, value in changes.items():
+            plain[key] = {**plain.get(key, {}), **value} if isinstance(value, dict) else value
+        return from_dict(TrainConfig, plain)
+
+    return make

@@ -41,7 +41,7 @@ def test_the_quickstart_trains_on_what_its_commands_make_and_every_smiles_parses
     assert all(Chem.MolFromSmiles(smiles) is not None for smiles in molecules)
 
 
-def test_the_three_commands_of_the_readme_are_run_before_every_merge():
+def test_the_three_commands_of_the_readme_run():
     root = FOLDER.parents[1]
     commands = re.findall(r"^\$ (mlff .*)$", (root / "README.md").read_text(), flags=re.MULTILINE)
     assert [command.split()[1] for command in commands] == ["data", "train", "validate"]
@@ -50,7 +50,7 @@ def test_the_three_commands_of_the_readme_are_run_before_every_merge():
         assert any(line.startswith(command) for line in lines), command
 
 
-def test_an_average_has_the_mean_of_each_weight_and_tells_whose(tmp_path):
+def test_an_average_has_the_mean_of_each_weight_and_names_its_members(tmp_path):
     average = runpy.run_path(str(FOLDER / "average.py"))["average"]
     paths = [tmp_path / f"{k}.pt" for k in range(3)]
     for path, hidden in zip(paths, (8, 8, 12), strict=True):
@@ -99,17 +99,17 @@ def test_the_stages_of_a_shipped_student_are_run_again_by_one_command(morse_set,
     for setting in ("step=double-backward", "device=cpu", "model.hidden=4", "stop.max_steps=3"):
         command += ["--set", setting]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    said = []
+    lines = []
     for more in (["--minutes", "0.0001"], []):
         done = subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        said.append(done.stdout.splitlines()[-1])
-    assert said == ["not finished: give the same command again", "finished"]
+        lines.append(done.stdout.splitlines()[-1])
+    assert lines == ["not finished: give the same command again", "finished"]
 
-    told = read_toml(FOLDER / f"{name}.stages.toml")
-    folders = [*(runs / name / f"stage{number}" for number in range(1, len(told["stage"]))), runs / name]
+    recorded = read_toml(FOLDER / f"{name}.stages.toml")
+    folders = [*(runs / name / f"stage{number}" for number in range(1, len(recorded["stage"]))), runs / name]
     cards = [load_checkpoint(folder / "model.pt")[1] for folder in folders]
-    for before, stage, card in zip([None, *folders[:-1]], told["stage"], cards, strict=True):
+    for before, stage, card in zip([None, *folders[:-1]], recorded["stage"], cards, strict=True):
         if "begins_with" not in stage:
             assert card.parent == ("" if before is None else file_sha256(before / "model.pt"))
         assert card.training["optimizer"]["lr"] == stage["settings"].get("optimizer.lr", 0.001)
@@ -121,10 +121,10 @@ def test_the_stages_of_a_shipped_student_are_run_again_by_one_command(morse_set,
     averaged = load_checkpoint(runs / name / "average.pt")[1].training["average_of"]
     ship["write_stages"](runs / name, name, averaged, recipes=tmp_path, pages=tmp_path)
     again = read_toml(tmp_path / f"{name}.stages.toml")
-    assert again["average_of"] == told["average_of"]
-    assert [stage.get("begins_with") for stage in again["stage"]] == [s.get("begins_with") for s in told["stage"]]
-    assert [stage["steps"] for stage in again["stage"]] == [3] * len(told["stage"])
+    assert again["average_of"] == recorded["average_of"]
+    assert [stage.get("begins_with") for stage in again["stage"]] == [s.get("begins_with") for s in recorded["stage"]]
+    assert [stage["steps"] for stage in again["stage"]] == [3] * len(recorded["stage"])
     settings = "optimizer.lr", "loss.energy_weight", "model.core", "schedule.warmup_steps", "seed"
-    for ours, theirs in zip(again["stage"], told["stage"], strict=True):
+    for ours, theirs in zip(again["stage"], recorded["stage"], strict=True):
         for key in settings:
             assert ours["settings"].get(key) == theirs["settings"].get(key), key

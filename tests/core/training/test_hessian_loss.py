@@ -1,4 +1,4 @@
-"""Rows of Hessians in the loss: what a student says of them, their pull on its weights, and what it learns of them."""
+"""Rows of Hessians in the loss: a student's rows, the gradient of their loss, and learning from them."""
 
 from __future__ import annotations
 
@@ -68,16 +68,16 @@ def test_a_batch_that_is_refused_is_saved_with_its_rows_charges_and_multipliciti
     assert torch.equal(saved["positions"], batch.positions)
 
 
-def pull(model, item, kind, config=CONFIG):
+def gradient(model, item, kind, config=CONFIG):
     model.zero_grad()
     values = GradientStep(model, config, kind, contextlib.nullcontext)(item, dict)
-    return values, slopes(model)
+    return values, weight_gradients(model)
 
 
-def slopes(model):
-    """The gradient in all weights; none where a shift of all energies changes no force."""
+def weight_gradients(model):
+    """The gradient in all weights; None for a shift of all energies, which changes no force."""
     found = [p.grad if p.grad is not None else torch.zeros_like(p) for p in model.parameters()]
-    return torch.cat([slope.detach().double().reshape(-1) for slope in found])
+    return torch.cat([derivative.detach().double().reshape(-1) for derivative in found])
 
 
 def exact_rows(model, item):
@@ -86,42 +86,42 @@ def exact_rows(model, item):
     positions = batch.positions.clone().requires_grad_()
     vectors = edge_vectors(replace(batch, positions=positions), edges)
     energy = model(batch.atomic_numbers, vectors, edges.centers, edges.neighbors).sum()
-    (slope,) = torch.autograd.grad(energy, positions, create_graph=True)
+    (derivative,) = torch.autograd.grad(energy, positions, create_graph=True)
     found, begin = [], 0
     for system in rows.system.tolist():
         mine = (batch.system_idx == system).nonzero().squeeze(1)
         v = rows.direction[begin : begin + len(mine)]
-        (product,) = torch.autograd.grad((slope[mine] * v).sum(), positions, create_graph=True)
+        (product,) = torch.autograd.grad((derivative[mine] * v).sum(), positions, create_graph=True)
         found.append(product[mine])
         begin += len(mine)
     return torch.cat(found)
 
 
 @pytest.mark.parametrize("kind", ["double-backward", "kernel"])
-def test_the_loss_of_rows_is_that_of_the_exact_hessian_and_so_is_its_pull(example, kind):
+def test_the_loss_of_rows_and_its_gradient_are_those_of_the_exact_hessian(example, kind):
     model, item = example
     model, item = model.double(), item.to(torch.device("cpu"), torch.float64)
     only = replace(CONFIG, energy_weight=0.0, forces_weight=0.0, hessian_weight=1.0)
-    values, found = pull(model, item, kind, only)
+    values, found = gradient(model, item, kind, only)
     model.zero_grad()
     loss = (exact_rows(model, item) - item.labels.hessian.product).square().mean()
     loss.backward()
-    exact = slopes(model)
+    exact = weight_gradients(model)
     assert float(values["hessian"]) == pytest.approx(float(loss.detach()), rel=2e-2)
     assert float((found - exact).norm()) < 2e-2 * float(exact.norm())
 
 
-def test_the_kernel_in_float32_pulls_like_double_backward_in_float64(example):
+def test_the_kernel_in_float32_has_the_gradient_of_double_backward_in_float64(example):
     model, item = example
-    _, found = pull(model, item, "kernel")
-    _, exact = pull(model.double(), item.to(torch.device("cpu"), torch.float64), "double-backward")
+    _, found = gradient(model, item, "kernel")
+    _, exact = gradient(model.double(), item.to(torch.device("cpu"), torch.float64), "double-backward")
     assert float((found - exact).norm()) < 3e-2 * float(exact.norm())
 
 
 def test_rows_change_no_other_term(example):
     model, item = example
-    with_rows, _ = pull(model, item, "double-backward")
-    without, _ = pull(model, item, "double-backward", replace(CONFIG, hessian_weight=0.0))
+    with_rows, _ = gradient(model, item, "double-backward")
+    without, _ = gradient(model, item, "double-backward", replace(CONFIG, hessian_weight=0.0))
     assert "hessian" not in without
     for name in ("energy", "forces"):
         assert float(with_rows[name]) == pytest.approx(float(without[name]), rel=1e-5)
@@ -137,34 +137,27 @@ def test_rows_of_replayed_structures_follow_their_structures(example):
     assert merged(none, none, 1.0).labels.hessian is None
 
 
-def test_a_student_taught_by_rows_bends_like_its_teacher(with_rows, tmp_path):
+def test_a_student_trained_on_rows_has_the_curvature_of_its_teacher(with_rows, settings):
     data = Dataset(with_rows)
     labels = data.read(data.indices("validation"))
     item = TrainingBatch(labels, find_edges(labels.batch, 5.0), 0).to(torch.device("cpu"), torch.float64)
-    settings = {
-        "name": "small",
-        "out": str(tmp_path / "run"),
-        "device": "cpu",
-        "step": "kernel",
-        "model": {"preset": "ultra-tiny", "hidden": 8},
-        "data": {"path": str(with_rows)},
-        "batch": {"atoms": 60},
-        "loss": {"kind": "mse", "forces_weight": 0.1, "hessian_weight": 1.0},
-        "optimizer": {"lr": 0.01, "ema_decay": 0.9},
-        "schedule": {"warmup_steps": 5},
-        "stop": {"max_steps": 120},
-        "log": {"validate_every_steps": 120, "every_steps": 10},
-    }
-    result = Trainer(from_dict(TrainConfig, settings)).fit()
+    config = settings(
+        step="kernel",
+        data={"path": str(with_rows)},
+        loss={"kind": "mse", "forces_weight": 0.1, "hessian_weight": 1.0},
+        stop={"max_steps": 120},
+        log={"validate_every_steps": 120},
+    )
+    result = Trainer(config).fit()
     losses = [row["loss_hessian"] for row in result.history if "loss_hessian" in row]
     assert losses[-1] < 0.5 * losses[0], losses
-    # On molecules it was not taught, too: better than a student that does not bend.
+    # Also on molecules outside the training set: better than a student without curvature.
     found = exact_rows(load(result.model, device="cpu").model.double().requires_grad_(), item).detach()
     wanted = item.labels.hessian.product
     assert float((found - wanted).square().mean()) < 0.5 * float(wanted.square().mean())
 
 
-def test_a_step_that_cannot_learn_rows_says_which_can(with_rows):
+def test_a_step_that_cannot_train_on_rows_names_those_that_can(with_rows):
     plain = {"data": {"path": str(with_rows)}, "step": "finite-difference", "loss": {"hessian_weight": 1.0}}
     with pytest.raises(InputError, match="step must be auto, double-backward, compiled or kernel"):
         from_dict(TrainConfig, plain)

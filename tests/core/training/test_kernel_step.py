@@ -1,4 +1,4 @@
-"""The step by the CPU kernel takes the gradient of double backward, and learns like it."""
+"""The step by the CPU kernel has the gradient of double backward, and trains like it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlff_core.config import from_dict, load_config
+from mlff_core.config import load_config
 from mlff_core.data.edges import find_edges
 from mlff_core.data.hdf5 import Dataset
 from mlff_core.data.loader import BatchConfig, BatchLoader, TrainingBatch
@@ -33,13 +33,13 @@ from mlff_core.training.trainer import TrainConfig, Trainer
 def gradient(model, item, kind, config):
     model.zero_grad()
     values = GradientStep(model, config, kind, contextlib.nullcontext)(item, dict)
-    # A shift of all energies has no gradient where forces alone are learned.
-    slopes = [parameter.grad if parameter.grad is not None else 0 * parameter for parameter in model.parameters()]
-    return values, torch.cat([slope.detach().double().reshape(-1) for slope in slopes])
+    # A shift of all energies has no gradient if only forces are learned.
+    gradients = [parameter.grad if parameter.grad is not None else 0 * parameter for parameter in model.parameters()]
+    return values, torch.cat([gradient.detach().double().reshape(-1) for gradient in gradients])
 
 
 def assert_like_double_backward(model, item, config, relative):
-    """``model`` in float64 by double backward is the truth, whatever precision it is in."""
+    """Compare with the gradient of ``model`` in float64 by double backward."""
     values, found = gradient(model, item, "kernel", config)
     same, exact = gradient(model.double(), item.to(torch.device("cpu"), torch.float64), "double-backward", config)
     assert set(values) == set(same)
@@ -73,13 +73,13 @@ def test_the_gradient_is_that_of_double_backward(example, dtype, relative, kind)
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0)])
-def test_energies_and_forces_pull_alone_too(example, weights):
+def test_energies_alone_and_forces_alone_have_the_gradient_too(example, weights):
     model, item = example
     config = LossConfig(energy_weight=weights[0], forces_weight=weights[1])
     assert_like_double_backward(model.double(), item.to(torch.device("cpu"), torch.float64), config, 1e-5)
 
 
-def test_atomic_energies_pull_too(morse_set_with_atom_energies):
+def test_atomic_energies_have_the_gradient_too(morse_set_with_atom_energies):
     dataset = Dataset(morse_set_with_atom_energies)
     model, _ = starting_model(ModelSection(preset="ultra-tiny", hidden=8), dataset, np.arange(48), seed=3)
     item = next(BatchLoader(dataset, np.arange(48), 5.0, BatchConfig(atoms=60, prefetch=0), seed=1).epoch(0))
@@ -89,7 +89,7 @@ def test_atomic_energies_pull_too(morse_set_with_atom_energies):
 
 @pytest.mark.parametrize("forces_weight", [0.0, 1.0])
 @pytest.mark.parametrize(("dtype", "relative"), [(torch.float64, 1e-5), (torch.float32, 5e-3)])
-def test_stresses_pull_too(example, dtype, relative, forces_weight):
+def test_stresses_have_the_gradient_too(example, dtype, relative, forces_weight):
     model, _ = example
     rng = np.random.default_rng(0)
     cell = np.array([[5.9, 0.4, -0.3], [-1.1, 6.3, 0.5], [0.7, 1.3, 6.8]])
@@ -109,7 +109,7 @@ def test_stresses_pull_too(example, dtype, relative, forces_weight):
     assert_like_double_backward(model.to(dtype), item, config, relative)
 
 
-def test_atoms_that_nothing_pulls_at_are_no_trouble(example):
+def test_atoms_without_a_gradient_are_allowed(example):
     model, _ = example
     alone = single([[0.0, 0, 0]], [6], dtype=torch.float32)
     pair = single([[0.0, 0, 0], [1.1, 0, 0]], [6, 1], dtype=torch.float32)
@@ -127,48 +127,37 @@ def test_validation_by_the_kernel_finds_the_same_errors(example, morse_set):
     assert fast == pytest.approx(slow, rel=1e-3)
 
 
-@pytest.fixture
-def settings(morse_set, tmp_path):
+@pytest.fixture(name="kernel_settings")
+def fixture_kernel_settings(settings):
     """Make the settings of a short run by the kernel, with changes."""
 
     def make(**changes):
-        plain = {
-            "out": str(tmp_path / "run"),
-            "device": "cpu",
-            "step": "kernel",
-            "model": {"preset": "ultra-tiny", "hidden": 8},
-            "data": {"path": str(morse_set)},
-            "batch": {"atoms": 60},
-            "optimizer": {"lr": 0.01, "ema_decay": 0.9},
-            "schedule": {"warmup_steps": 5},
-            "stop": {"max_steps": 30},
-            "log": {"every_steps": 10, "validate_every_steps": 15},
-        }
-        return from_dict(TrainConfig, {**plain, **changes})
+        log = {"every_steps": 10, "validate_every_steps": 15}
+        return settings(**{"step": "kernel", "stop": {"max_steps": 30}, "log": log, **changes})
 
     return make
 
 
-def test_the_loss_falls_as_it_does_by_double_backward(settings, tmp_path):
+def test_the_loss_falls_as_it_does_by_double_backward(kernel_settings, tmp_path):
     curves = {}
     for step, precision in (("double-backward", "float64"), ("kernel", "float64"), ("kernel", "float32")):
         more = {"stop": {"max_steps": 200}, "log": {"every_steps": 1, "validate_every_steps": 50}}
         out = str(tmp_path / f"{step}-{precision}")
-        rows = Trainer(settings(step=step, precision=precision, out=out, **more)).fit().history
+        rows = Trainer(kernel_settings(step=step, precision=precision, out=out, **more)).fit().history
         curves[step, precision] = [[row[key] for row in rows if key in row] for key in ("loss", "val_loss")]
     losses, validation = curves["double-backward", "float64"]
     assert validation[-1] < 0.1 * losses[0]
     exact_losses, exact_validation = curves["kernel", "float64"]
     assert exact_losses[:50] == pytest.approx(losses[:50], rel=1e-3)
     assert exact_validation == pytest.approx(validation, rel=0.05)
-    # Roundings grow along a trajectory; how much is learned does not depend on them.
+    # Rounding errors grow during training; how much is learned does not depend on them.
     short_losses, short_validation = curves["kernel", "float32"]
     assert short_losses[:10] == pytest.approx(losses[:10], rel=1e-3)
     assert np.mean(short_losses[-50:]) == pytest.approx(np.mean(losses[-50:]), rel=0.3)
     assert short_validation[-1] < 0.1 * losses[0]
 
 
-def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(settings, tmp_path):
+def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(kernel_settings, tmp_path):
     class Stopper(Reporter):
         def step(self, step, progress, values, rate, seconds_left):
             if step == 13:
@@ -178,38 +167,38 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(settings, 
         state = read_state(out / "state.pt")
         return torch.cat([value.reshape(-1).double() for key in ("model", "average") for value in state[key].values()])
 
-    alone = Trainer(settings(out=str(tmp_path / "alone"))).fit()
-    trainer = Trainer(settings(), Stopper())
+    alone = Trainer(kernel_settings(out=str(tmp_path / "alone"))).fit()
+    trainer = Trainer(kernel_settings(), Stopper())
     assert trainer.fit().steps == 13
-    resumed = Trainer(settings()).fit(resume=True)
+    resumed = Trainer(kernel_settings()).fit(resume=True)
     assert resumed.steps == alone.steps == 30
     assert torch.equal(weights(alone.out), weights(resumed.out))
 
 
-def test_training_in_float64_works(settings):
-    result = Trainer(settings(precision="float64")).fit()
+def test_training_in_float64_works(kernel_settings):
+    result = Trainer(kernel_settings(precision="float64")).fit()
     assert math.isfinite(result.metrics["loss"])
 
 
-def test_precisions_and_devices_without_the_kernel_are_refused(settings):
+def test_precisions_and_devices_without_the_kernel_are_refused(kernel_settings):
     with pytest.raises(InputError, match="precision must be float32 or float64 with step = 'kernel', got 'bf16'"):
-        settings(precision="bf16")
+        kernel_settings(precision="bf16")
     with pytest.raises(InputError, match="step = 'kernel' needs device = 'cpu', got meta"):
-        Trainer(settings(device="meta"))
+        Trainer(kernel_settings(device="meta"))
 
 
 @pytest.mark.parametrize(
     ("precision", "kind"), [("float32", "kernel"), ("float64", "kernel"), ("bf16", "double-backward")]
 )
-def test_unless_told_otherwise_a_run_takes_the_kernel_where_it_computes_the_precision(settings, precision, kind):
+def test_by_default_a_run_uses_the_kernel_if_it_supports_the_precision(kernel_settings, precision, kind):
     assert TrainConfig.__dataclass_fields__["step"].default == "auto"
-    result = Trainer(settings(step="auto", precision=precision, stop={"max_steps": 3})).fit()
+    result = Trainer(kernel_settings(step="auto", precision=precision, stop={"max_steps": 3})).fit()
     _, card = load_checkpoint(result.model)
     assert card.training["step"] == kind
     assert load_config(TrainConfig, result.out / "config.toml").step == "auto"
 
 
-def test_a_run_that_must_do_without_the_kernel_says_why_and_ends_with_a_model(settings, monkeypatch, tmp_path):
+def test_a_run_without_the_kernel_reports_why_and_ends_with_a_model(kernel_settings, monkeypatch, tmp_path):
     class Listener(Reporter):
         heard = ()
 
@@ -220,15 +209,15 @@ def test_a_run_that_must_do_without_the_kernel_says_why_and_ends_with_a_model(se
     monkeypatch.setenv("MLFF_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("CXX", "no-such-compiler")
     listener = Listener()
-    result = Trainer(settings(step="auto", stop={"max_steps": 3}), listener).fit()
+    result = Trainer(kernel_settings(step="auto", stop={"max_steps": 3}), listener).fit()
     assert load_checkpoint(result.model)[1].training["step"] == "double-backward"
     assert len(listener.heard) == 1
-    assert "several times as long as by the CPU kernel: no C++ compiler was found" in listener.heard[0]
+    assert "several times as long as with the CPU kernel: no C++ compiler was found" in listener.heard[0]
     with pytest.raises(MissingDependencyError, match=r"no C\+\+ compiler was found"):
-        Trainer(settings(step="kernel")).fit(resume=False)
+        Trainer(kernel_settings(step="kernel")).fit(resume=False)
 
 
-def test_the_smallest_pull_there_is_moves_atoms_to_nowhere_else(example):
+def test_the_smallest_gradient_gives_finite_displacements(example):
     model, item = example
     kernel = KernelGradient(model)
     kernel.kernel.refresh()

@@ -1,4 +1,4 @@
-"""A run in a process of its own, killed without warning, and runs in several processes."""
+"""A run in its own process, killed without warning, and runs in several processes."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def test_a_run_killed_at_random_and_resumed_ends_with_the_same_weights(morse_set
     assert 0 < steps[0] <= steps[-1] <= n_steps
     for folder in (out, alone):
         process = _train(config, folder)
-        _, words = process.communicate(timeout=200)
-        assert process.returncode == 0, words
+        _, output = process.communicate(timeout=200)
+        assert process.returncode == 0, output
     first, second = read_state(out / "state.pt"), read_state(alone / "state.pt")
     assert first["place"]["step"] == second["place"]["step"] == n_steps
     assert _same(first, second)
@@ -102,9 +102,9 @@ def test_ctrl_c_saves_the_state(morse_set, tmp_path):
     ):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, words = process.communicate(timeout=60)
-    assert process.returncode == 0, words
-    assert "continue with --resume" in words
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "continue with --resume" in output
     assert read_state(tmp_path / "run" / "state.pt")["place"]["step"] > saved
 
 
@@ -114,8 +114,8 @@ def test_two_processes_take_the_steps_of_one(morse_set, tmp_path, step):
         pytest.skip("this torch has no torch.distributed")
     more = ["--set", "precision=float64", "--set", f"step={step}", "--fresh"]
     one = _train(_config(tmp_path / "one.toml", morse_set, steps=30, atoms=60), tmp_path / "one", *more)
-    _, words = one.communicate(timeout=120)
-    assert one.returncode == 0, words
+    _, output = one.communicate(timeout=120)
+    assert one.returncode == 0, output
     config = _config(tmp_path / "two.toml", morse_set, steps=30, atoms=30)
     script = tmp_path / "train.py"
     script.write_text("from mlff_core.cli.main import main\nmain()\n")

@@ -18,7 +18,7 @@ def test_rows_after_the_last_saved_state_are_dropped(tmp_path):
     assert [row["step"] for row in again.rows] == [row["step"] for row in read_log(again.path)] == [5, 10]
 
 
-def test_a_line_cut_short_by_a_kill_does_no_harm(tmp_path):
+def test_an_incomplete_last_line_is_ignored(tmp_path):
     log = TrainingLog(tmp_path)
     log.add({"step": 5, "loss": 0.5})
     with log.path.open("a") as stream:
@@ -26,6 +26,6 @@ def test_a_line_cut_short_by_a_kill_does_no_harm(tmp_path):
     assert [row["step"] for row in read_log(log.path)] == [5]
 
 
-def test_a_fresh_log_forgets_the_old_one(tmp_path):
+def test_a_new_log_replaces_the_old_one(tmp_path):
     TrainingLog(tmp_path).add({"step": 5, "loss": 0.5})
     assert TrainingLog(tmp_path).rows == []

@@ -11,12 +11,12 @@ from mlff_core.errors import InputError
 from mlff_core.training.loss import LossConfig, Outputs, loss_sums, penalty
 
 
-def test_huber_is_the_square_within_delta_and_straight_beyond():
+def test_huber_is_the_square_within_delta_and_linear_beyond():
     x = torch.tensor([-0.1, 0.05, 3.0, -3.0], dtype=torch.float64)
     values = penalty(x, "huber", 0.5)
     assert values.tolist() == pytest.approx([0.01, 0.0025, 2 * 0.5 * 3 - 0.25, 2 * 0.5 * 3 - 0.25])
-    slopes = torch.func.vmap(torch.func.grad(lambda y: penalty(y, "huber", 0.5)))(torch.tensor([0.4999, 0.5001]))
-    assert slopes.tolist() == pytest.approx([1.0, 1.0], rel=1e-3)
+    derivatives = torch.func.vmap(torch.func.grad(lambda y: penalty(y, "huber", 0.5)))(torch.tensor([0.4999, 0.5001]))
+    assert derivatives.tolist() == pytest.approx([1.0, 1.0], rel=1e-3)
 
 
 def _outputs(labels, energy_error=0.0, forces_error=0.0):

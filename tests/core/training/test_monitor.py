@@ -1,4 +1,4 @@
-"""Validation errors are those that a judge computes from all predictions at once."""
+"""Validation errors equal the metrics computed from all predictions at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlff_core.training.monitor import METRICS, validate
 
 
 @pytest.mark.parametrize("name", ["morse_set", "crystals"])
-def test_validation_errors_are_the_metrics_of_a_judge(name, request):
+def test_validation_errors_are_the_metrics_of_an_evaluation(name, request):
     student = small_student(dtype=torch.float64)
     assert isinstance(student, StudentPotential)
     path = request.getfixturevalue(name)
@@ -26,7 +26,7 @@ def test_validation_errors_are_the_metrics_of_a_judge(name, request):
         batches = [item.to(student.device, student.dtype) for item in loader.epoch(0)]
         assert len(batches) > 1
         found = validate(student.model, batches, LossConfig())
-        judged = evaluate(student, dataset, None).figures
+        judged = evaluate(student, dataset, None).metrics
     names = {*METRICS, *({"stress_mae"} if name == "crystals" else ())}
     assert found.keys() == {"loss", *names}
     # Those are rounded to six digits.

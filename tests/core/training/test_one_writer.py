@@ -8,7 +8,7 @@ from mlff_core.errors import InputError
 from mlff_core.training.trainer import TrainConfig, Trainer
 
 
-def test_a_run_that_another_process_is_at_is_not_resumed(morse_set, tmp_path):
+def test_a_run_of_another_process_is_not_resumed(morse_set, tmp_path):
     plain = {"data": {"path": str(morse_set)}, "out": str(tmp_path / "run"), "stop": {"max_steps": 2}}
     trainer = Trainer(from_dict(TrainConfig, plain))
     with one_writer(tmp_path / "run"):

@@ -1,4 +1,4 @@
-"""Optimizers: the weights they change, and what a saved state brings back."""
+"""Optimizers: the weights they update, and restoring a saved state."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_every_parameter_is_changed(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_state_goes_on_to_the_bit(kind, tmp_path):
+def test_a_saved_state_continues_to_the_bit(kind, tmp_path):
     pytest.importorskip("pytorch_optimizer")
     section = OptimizerSection(kind=kind, precondition_every=3, block=20, weight_decay=0.01)
     alone, model = network(), network()
@@ -90,7 +90,7 @@ def test_muon_leaves_the_embedding_and_small_matrices_to_adamw():
     assert n_parameters == len(list(model.parameters()))
 
 
-def test_a_matrix_longer_than_a_block_is_cut_into_equal_blocks_with_bases_of_their_own():
+def test_a_matrix_longer_than_a_block_is_cut_into_equal_blocks_with_their_own_bases():
     pytest.importorskip("pytorch_optimizer")
     layer = torch.nn.Linear(12, 40, bias=False)
     optimizer = build_optimizer(OptimizerSection(kind="soap", block=16), layer)
@@ -99,7 +99,7 @@ def test_a_matrix_longer_than_a_block_is_cut_into_equal_blocks_with_bases_of_the
     assert bases == [[13, 12], [13, 12], [14, 12]]
 
 
-def test_blocks_change_the_matrix_as_matrices_of_their_own_would_change():
+def test_blocks_are_updated_like_separate_matrices():
     pytest.importorskip("pytorch_optimizer")
     whole, upper, lower = torch.nn.Linear(8, 20, bias=False), *(torch.nn.Linear(8, 10, bias=False) for _ in range(2))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a person sees of a run."""
+"""Progress of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlff_core.training.progress import TerminalReporter
 
 
 @pytest.mark.parametrize(
-    ("terms", "words"),
+    ("terms", "expected"),
     [
         ({"energy": 0.001234, "forces": 0.25}, "loss 0.2623 (energy 0.00123, forces 0.25), lr 0.001"),
         (
@@ -20,7 +20,7 @@ from mlff_core.training.progress import TerminalReporter
         ),
     ],
 )
-def test_the_live_line_has_the_terms_of_the_loss_the_rate_and_the_time_left(terms, words):
+def test_the_live_line_has_the_terms_of_the_loss_the_rate_and_the_time_left(terms, expected):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=250, color_system=None)
     with TerminalReporter(console) as reporter:
@@ -28,5 +28,5 @@ def test_the_live_line_has_the_terms_of_the_loss_the_rate_and_the_time_left(term
         reporter.step(120, 0.25, values, 431.2, 3725.0)
     shown = screen.getvalue()
     assert "step 120, epoch 1.50, " in shown
-    assert words in shown
+    assert expected in shown
     assert "431 structures/s, 1:02:05 left" in shown

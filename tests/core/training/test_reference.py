@@ -27,12 +27,12 @@ def test_composition_counts_the_atoms_of_each_element(morse_set):
     assert counts.tolist() == [[2, 0, 1], [4, 1, 0], [4, 1, 1]]
 
 
-def test_an_element_the_model_does_not_know_is_named(morse_set):
+def test_an_element_the_model_does_not_support_is_named(morse_set):
     with pytest.raises(InputError, match="atomic number 8"):
         composition(Dataset(morse_set), np.arange(3), (1, 6))
 
 
-def test_the_scale_is_the_usual_size_of_a_force_component(morse_set):
+def test_the_scale_is_the_typical_size_of_a_force_component(morse_set):
     dataset = Dataset(morse_set)
     sizes = [float(np.sqrt((s.forces.astype(float) ** 2).mean())) for s in dataset.structures()]
     assert fit_scale(dataset, np.arange(len(dataset))) == pytest.approx(float(np.median(sizes)), rel=0.05)

@@ -6,7 +6,7 @@ from mlff_core.errors import InputError
 from mlff_core.training.schedule import Schedule, ScheduleConfig
 
 
-def test_the_rate_rises_along_a_straight_line():
+def test_the_rate_rises_linearly():
     schedule = Schedule(ScheduleConfig(kind="constant", warmup_steps=4))
     assert [schedule.factor(step, 0.0) for step in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
 
@@ -25,7 +25,7 @@ def test_a_plateau_lowers_the_rate_once_patience_runs_out():
     assert factors == [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
 
 
-def test_a_schedule_goes_on_from_its_state():
+def test_a_schedule_continues_from_its_state():
     first = Schedule(ScheduleConfig(kind="plateau", warmup_steps=0, plateau_patience=2))
     for value in (1.0, 1.1):
         first.validated(value)

@@ -27,7 +27,7 @@ def _gradient(path, kind, config, dtype=torch.float64, **changes):
     return values, torch.cat([p.grad.reshape(-1) for p in model.parameters() if p.grad is not None]), model, step
 
 
-def test_the_gradient_is_the_slope_of_the_loss(morse_set):
+def test_the_gradient_is_the_finite_difference_of_the_loss(morse_set):
     config = LossConfig(kind="huber")
     _, gradient, model, step = _gradient(morse_set, "double-backward", config)
     weight = model.readout[0].weight
@@ -52,7 +52,7 @@ def test_a_finite_difference_gives_the_gradient_of_double_backward(morse_set, dt
     assert float((close - exact).norm() / exact.norm()) < tolerance
 
 
-def test_atomic_energies_pull_too(morse_set_with_atom_energies):
+def test_atomic_energies_have_the_gradient_too(morse_set_with_atom_energies):
     config = LossConfig(kind="mse", forces_weight=0.0, energy_weight=0.0, atom_energies_weight=1.0)
     values, exact, _, _ = _gradient(morse_set_with_atom_energies, "double-backward", config)
     _, close, _, _ = _gradient(morse_set_with_atom_energies, "finite-difference", config)
@@ -64,11 +64,11 @@ def test_atomic_energies_pull_too(morse_set_with_atom_energies):
 @pytest.mark.parametrize(
     ("backend", "n_layers"),
     [
-        ("aot_eager", 1),  # the whole way but the last: no machine code is made
+        ("aot_eager", 1),  # all steps except generating machine code
         pytest.param("inductor", 3, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.timeout(1800)  # a busy machine compiles for many minutes
+@pytest.mark.timeout(1800)  # compiling takes many minutes on a busy machine
 def test_the_compiled_step_gives_the_gradient_of_double_backward_for_any_size(
     morse_set, monkeypatch, backend, n_layers
 ):

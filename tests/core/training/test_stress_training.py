@@ -1,4 +1,4 @@
-"""A student learns the stress of crystals from labels, by second derivatives and by the kernel's differences."""
+"""A student learns the stress of crystals from labels, by double backward and by the kernel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlff_core.units import BAR_PER_EV_PER_ANGSTROM3
 
 
 @pytest.mark.parametrize("step", ["double-backward", "kernel"])
-def test_a_student_learns_the_stress_of_crystals_it_never_saw(crystals, tmp_path, step):
+def test_a_student_learns_the_stress_of_crystals_outside_its_training_set(crystals, tmp_path, step):
     settings = {
         "name": "small",
         "out": str(tmp_path / "run"),
@@ -44,12 +44,12 @@ def test_a_student_learns_the_stress_of_crystals_it_never_saw(crystals, tmp_path
     spread = float((labels.stress - labels.stress.mean(dim=0)).abs().mean())
     found = load(result.model, device="cpu").predict(labels.batch, want=["stress"]).stress
     error = float((found - labels.stress).abs().mean())
-    # Better than the mean stress of all crystals, by far, in the model file as in the log.
+    # Much better than the mean stress of all crystals, in the model file and in the log.
     assert error < 0.35 * spread, (errors, spread)
     assert error == pytest.approx(result.metrics["stress_mae"], rel=1e-3)
 
 
-def test_judging_finds_a_planted_error_of_the_stress_beside_molecules_that_have_none(crystals, morse_set, tmp_path):
+def test_a_known_error_of_the_stress_is_found_beside_molecules_without_stress(crystals, morse_set, tmp_path):
     planted = 1e-3
     periodic = [replace(one, stress=one.stress + planted * np.eye(3)) for one in Dataset(crystals).structures(range(5))]
     molecules = [replace(one, smiles=None, molecule_id=9) for one in Dataset(morse_set).structures(range(4))]
@@ -58,13 +58,13 @@ def test_judging_finds_a_planted_error_of_the_stress_beside_molecules_that_have_
         write_dataset(tmp_path / f"{name}.h5", structures, teacher={"name": "pair-potential"}, license="CC0-1.0")
         found = evaluate(teacher, Dataset(tmp_path / f"{name}.h5")).to_json()
         assert found["stress_mae"] == pytest.approx(planted / 3, rel=1e-3), name
-        # A tension that the labels have more is a pressure that they have less.
+        # A higher tension in the labels is a lower pressure.
         assert found["pressure_error_mean_bar"] == pytest.approx(planted * BAR_PER_EV_PER_ANGSTROM3, rel=1e-3)
         assert found["n_skipped"] == 0
-    assert evaluate(teacher, Dataset(morse_set)).figures["stress_mae"] is None
+    assert evaluate(teacher, Dataset(morse_set)).metrics["stress_mae"] is None
 
 
-def test_stresses_are_learned_beside_molecules_that_have_none(crystals, morse_set):
+def test_stresses_are_learned_beside_molecules_without_stress(crystals, morse_set):
     def read(path):
         labels = Dataset(path).read(np.arange(3))
         return TrainingBatch(labels, find_edges(labels.batch, 4.0), 0)
@@ -76,6 +76,6 @@ def test_stresses_are_learned_beside_molecules_that_have_none(crystals, morse_se
     found, weight = errors(outputs, labels)["stress"]
     assert weight.tolist() == [0, 0, 0, 1, 1, 1]
     torch.testing.assert_close(found[3:], -periodic.labels.stress)
-    # Where a crystal was not asked for its stress, nobody's can be learned: zero would be a lie.
+    # If a crystal has no label of its stress, no stress is learned: zero would be wrong.
     unasked = replace(periodic.labels, stress=None)
     assert merged(periodic, TrainingBatch(unasked, periodic.edges, 0), 1.0).labels.stress is None

@@ -13,7 +13,7 @@ from mlff_core.training.subsets import training_and_validation
 
 @pytest.fixture
 def unsplit(tmp_path):
-    """Write 40 structures of so many molecules, with no split; return the data set."""
+    """Write 40 structures of ``n_molecules`` molecules without a split; return the data set."""
 
     def write(n_molecules: int) -> Dataset:
         structures = [
@@ -32,7 +32,7 @@ def unsplit(tmp_path):
     return write
 
 
-def test_the_files_own_split_decides(morse_set):
+def test_the_split_of_the_file_is_used(morse_set):
     dataset = Dataset(morse_set)
     train, validation = training_and_validation(dataset, DataSection(path=morse_set, validation_fraction=0.5))
     assert train.tolist() == dataset.indices("train").tolist()
@@ -47,7 +47,7 @@ def test_a_molecule_is_on_one_side_only(unsplit):
     assert not set(dataset.molecule_id[train]) & set(dataset.molecule_id[validation])
 
 
-def test_another_seed_divides_otherwise(unsplit):
+def test_another_seed_splits_differently(unsplit):
     dataset = unsplit(10)
     divisions = {
         tuple(training_and_validation(dataset, DataSection(path=Path("x"), split_seed=seed))[1]) for seed in range(4)
@@ -55,12 +55,12 @@ def test_another_seed_divides_otherwise(unsplit):
     assert len(divisions) > 1
 
 
-def test_a_set_of_one_molecule_is_divided_by_structures(unsplit):
+def test_a_set_of_one_molecule_is_split_by_structures(unsplit):
     train, validation = training_and_validation(unsplit(1), DataSection(path=Path("x")))
     assert (len(train), len(validation)) == (32, 4)
 
 
-def test_fewer_structures_are_drawn_from_the_same_division(unsplit):
+def test_fewer_structures_are_drawn_from_the_same_split(unsplit):
     dataset = unsplit(10)
     few, _ = training_and_validation(dataset, DataSection(path=Path("x"), max_structures=5, max_validation=2))
     train, _ = training_and_validation(dataset, DataSection(path=Path("x")))

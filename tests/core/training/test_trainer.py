@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mlff_core import load
-from mlff_core.config import from_dict, load_config, to_dict
+from mlff_core.config import load_config, to_dict
 from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.models.checkpoint import file_sha256, load_checkpoint
@@ -19,30 +19,6 @@ from mlff_core.training.progress import Reporter
 from mlff_core.training.settings import ModelSection
 from mlff_core.training.state import check_same_run, read_state
 from mlff_core.training.trainer import TrainConfig, Trainer
-
-
-@pytest.fixture
-def settings(morse_set, tmp_path):
-    """Make the settings of a run of a second or two, with changes to its tables."""
-
-    def make(**changes):
-        plain = {
-            "name": "small",
-            "out": str(tmp_path / "run"),
-            "device": "cpu",
-            "model": {"preset": "ultra-tiny", "hidden": 8},
-            "data": {"path": str(morse_set)},
-            "batch": {"atoms": 60},
-            "optimizer": {"lr": 0.01, "ema_decay": 0.9},
-            "schedule": {"warmup_steps": 5},
-            "stop": {"max_steps": 40},
-            "log": {"every_steps": 10, "validate_every_steps": 20},
-        }
-        for key, value in changes.items():
-            plain[key] = {**plain.get(key, {}), **value} if isinstance(value, dict) else value
-        return from_dict(TrainConfig, plain)
-
-    return make
 
 
 def test_training_learns_the_forces_of_its_teacher(settings):
@@ -64,7 +40,7 @@ def test_the_model_file_predicts_what_validation_measured(settings, morse_set):
     assert error == pytest.approx(result.metrics["force_mae"], rel=1e-4)
 
 
-def test_the_card_tells_the_lineage(settings, morse_set):
+def test_the_card_records_the_origin(settings, morse_set):
     result = Trainer(settings(card={"limits": ["Only for tests."], "description": "Small."})).fit()
     _, card = load_checkpoint(result.model)
     assert card.name == "small"
@@ -85,7 +61,7 @@ def test_the_card_tells_the_lineage(settings, morse_set):
     json.dumps(card.to_dict())
 
 
-def test_the_resolved_config_stands_beside_the_model(settings):
+def test_the_resolved_config_is_saved_beside_the_model(settings):
     config = settings()
     result = Trainer(config).fit()
     assert load_config(TrainConfig, result.out / "config.toml") == config
@@ -159,7 +135,7 @@ def test_a_finished_run_is_left_as_it_is(settings):
     assert again.metrics == pytest.approx(first.metrics, rel=1e-6)
 
 
-def test_a_run_is_not_overwritten_unasked(settings):
+def test_a_run_is_not_overwritten_by_default(settings):
     Trainer(settings()).fit()
     with pytest.raises(InputError, match="holds a run already"):
         Trainer(settings()).fit()
@@ -216,7 +192,7 @@ def spoiled_set(morse_set, tmp_path):
 
 
 @pytest.mark.parametrize("reference", ["fresh", "fit"])
-def test_a_label_that_is_no_number_is_named_before_anything_is_fitted_to_it(settings, spoiled_set, tmp_path, reference):
+def test_a_label_that_is_not_finite_is_named_before_a_fit_to_it(settings, spoiled_set, tmp_path, reference):
     model = {}
     if reference == "fit":
         parent = Trainer(settings(out=str(tmp_path / "parent"), stop={"max_steps": 2})).fit()
@@ -226,7 +202,7 @@ def test_a_label_that_is_no_number_is_named_before_anything_is_fitted_to_it(sett
     assert not (tmp_path / "run").exists()
 
 
-def test_a_validation_label_that_is_no_number_is_named_before_the_first_step(
+def test_a_validation_label_that_is_not_finite_is_named_before_the_first_step(
     settings, spoiled_set, morse_set, tmp_path
 ):
     dataset = Dataset(morse_set)
@@ -236,7 +212,7 @@ def test_a_validation_label_that_is_no_number_is_named_before_the_first_step(
     assert not (tmp_path / "run").exists()
 
 
-def test_fine_tuning_starts_where_the_parent_ended(settings, tmp_path):
+def test_fine_tuning_starts_from_the_parents_weights(settings, tmp_path):
     parent = Trainer(settings(out=str(tmp_path / "parent"), stop={"max_steps": 120})).fit()
     child = Trainer(
         settings(model={"init_from": str(parent.model)}, optimizer={"lr": 1e-5}, stop={"max_steps": 5})
@@ -247,7 +223,7 @@ def test_fine_tuning_starts_where_the_parent_ended(settings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("changes", "message"),
     [
         ({"hidden": 77}, r"model\.hidden = 77, but .*model\.pt has hidden = 8;"),
         ({"hidden": 8, "cutoff": 4.0}, r"model\.cutoff = 4\.0, but .* has cutoff = 5\.0;"),
@@ -261,23 +237,23 @@ def test_fine_tuning_starts_where_the_parent_ended(settings, tmp_path):
         ({"elements": ["O", "H", "C"], "hidden": 8, "core": 0.6}, None),
     ],
 )
-def test_a_network_other_than_that_of_the_file_is_refused(settings, tmp_path, said, words):
+def test_a_network_other_than_that_of_the_file_is_refused(settings, tmp_path, changes, message):
     parent = Trainer(settings(out=str(tmp_path / "parent"), stop={"max_steps": 1})).fit()
-    config = replace(settings(stop={"max_steps": 1}), model=ModelSection(init_from=parent.model, **said))
-    if words is None:
+    config = replace(settings(stop={"max_steps": 1}), model=ModelSection(init_from=parent.model, **changes))
+    if message is None:
         child, _ = load_checkpoint(Trainer(config).fit().model)
-        assert (child.config.hidden, child.config.core) == (8, said.get("core", 0.7))
+        assert (child.config.hidden, child.config.core) == (8, changes.get("core", 0.7))
         return
-    with pytest.raises(InputError, match=words + r".*leave model\.\w+ out"):
+    with pytest.raises(InputError, match=message + r".*leave model\.\w+ out"):
         Trainer(config).fit()
 
 
-def test_a_run_whose_preset_was_not_said_is_resumed_when_it_is(settings):
-    said = Trainer(settings(stop={"max_steps": 1})).config
-    unsaid = replace(said, model=replace(said.model, preset=None))
-    check_same_run(to_dict(replace(said, model=replace(said.model, preset="original"))), unsaid)
+def test_a_run_with_the_default_preset_is_resumed_when_it_is_given(settings):
+    config = Trainer(settings(stop={"max_steps": 1})).config
+    without_preset = replace(config, model=replace(config.model, preset=None))
+    check_same_run(to_dict(replace(config, model=replace(config.model, preset="original"))), without_preset)
     with pytest.raises(InputError, match=r"model\.preset = 'ultra-tiny', now it is 'original'"):
-        check_same_run(to_dict(said), unsaid)
+        check_same_run(to_dict(config), without_preset)
 
 
 def test_fine_tuning_can_move_to_another_zero_of_energy(settings, tmp_path, morse_set):
@@ -305,7 +281,7 @@ def test_fine_tuning_can_move_to_another_zero_of_energy(settings, tmp_path, mors
     assert child.metrics["energy_mae_mev_per_atom"] < 1.5 * parent.metrics["energy_mae_mev_per_atom"]
 
 
-def test_replay_mixes_the_old_data_in(settings, morse_set, tmp_path):
+def test_replay_adds_the_old_data(settings, morse_set, tmp_path):
     few = [s for s in Dataset(morse_set).structures() if s.molecule_id == 0]
     write_dataset(tmp_path / "water.h5", few, teacher={"name": "morse"})
     plain = {"path": str(tmp_path / "water.h5")}
@@ -344,7 +320,7 @@ def test_tf32_needs_a_gpu(settings):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU is here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 def test_training_in_tf32_learns_what_float32_learns(settings, tmp_path):
     seen = {}
 
@@ -373,7 +349,7 @@ def test_training_in_tf32_learns_what_float32_learns(settings, tmp_path):
 
 
 def test_an_element_outside_the_model_is_named(settings):
-    with pytest.raises(InputError, match="holds O, the model knows H, C"):
+    with pytest.raises(InputError, match="holds O, but the model supports H, C"):
         Trainer(settings(model={"elements": ["H", "C"]})).fit()
 
 

@@ -1,4 +1,4 @@
-"""Where nothing can be written, every command says so in one line, and before the work rather than after it."""
+"""If the output cannot be written, every command reports it in one line before the work begins."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ STUDENT = "organic-ultra-tiny"
 
 @pytest.fixture
 def no_folder(tmp_path):
-    """A place inside what is a file; even the superuser cannot write there."""
+    """A path inside a file; even the superuser cannot write there."""
     (tmp_path / "file").write_text("not a folder")
     return tmp_path / "file" / "below"
 
@@ -40,22 +40,22 @@ def test_a_place_that_cannot_be_written_is_one_line(command, no_folder, tmp_path
     molecule("CH3CH2OH").write(tmp_path / "ethanol.xyz")
     config = tmp_path / "student.toml"
     config.write_text(f"[model]\npreset = 'ultra-tiny'\n[data]\npath = '{morse_set}'\n[stop]\nmax_steps = 1\n")
-    words = {
+    paths = {
         "model": STUDENT, "structure": tmp_path / "ethanol.xyz", "data": morse_set, "place": no_folder,
         "file": shipped, "config": config,
     }  # fmt: skip
-    done = CliRunner().invoke(build(), command.format_map(words).split(), catch_exceptions=False)
+    done = CliRunner().invoke(build(), command.format_map(paths).split(), catch_exceptions=False)
     assert done.exit_code == 1, done.output
     lines = [line for line in done.output.splitlines() if "Error" in line]
     assert len(lines) == 1, done.output
     assert "cannot be written" in lines[0] or "is not a folder" in lines[0]
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no folder that permits and refuses")
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder where permitted writing fails")
 @pytest.mark.parametrize(
     "command", ["export {model} --format torchscript -o /proc/m.ts", "data convert {data} /proc/d.h5"]
 )
-def test_a_folder_that_permits_writing_and_refuses_it_is_one_line_too(command, morse_set):
+def test_a_folder_where_permitted_writing_fails_is_one_line_too(command, morse_set):
     done = CliRunner().invoke(build(), command.format(model=STUDENT, data=morse_set).split(), catch_exceptions=False)
     assert done.exit_code == 1, done.output
     assert "/proc cannot be written" in done.output

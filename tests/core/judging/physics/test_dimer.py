@@ -1,4 +1,4 @@
-"""Dimer curves see walls, wells and holes."""
+"""Dimer curves with walls, wells and holes."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_a_morse_curve_is_a_wall_with_no_hole():
 
 
 def test_a_hole_under_the_wall_is_found_with_its_depth():
-    # Rises to 10 eV at 0.8 Å, then falls by 20 eV/Å down to 0.5 Å.
+    # The energy rises to 10 eV at 0.8 Å, then falls by 20 eV/Å down to 0.5 Å.
     found = curve(np.where(R > 0.8, 10.0 * np.clip(1.5 - R, 0, None) / 0.7, 10.0 - 20.0 * (0.8 - R)))
     assert not found.is_repulsive
     assert found.hole_depth == pytest.approx(6.0, abs=0.01)

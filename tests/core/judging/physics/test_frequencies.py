@@ -39,7 +39,7 @@ def test_a_saddle_has_a_negative_entry(springs):
     assert harmonic_frequencies(springs(), chain)[0] < -10
 
 
-def test_two_potentials_are_each_taken_at_their_own_minimum(springs):
+def test_each_potential_is_evaluated_at_its_own_minimum(springs):
     pair = single([[0.0, 0, 0], [1.3, 0, 0]], [6, 6], dtype=torch.float64)
     found, reference = compare_frequencies(springs(k=40.0, r0=1.5), springs(k=20.0, r0=1.2), pair, fmax=1e-5)
     assert found[0] / reference[0] == pytest.approx(math.sqrt(2), rel=1e-4)

@@ -1,4 +1,4 @@
-"""Energy conservation: runs that conserve, runs with a planted leak, and how both are measured."""
+"""Energy conservation: runs that conserve, runs with a known loss, and the measures of both."""
 
 import math
 
@@ -47,8 +47,8 @@ def test_a_conservative_potential_keeps_its_energy(springs, molecule):
     assert found.score < 1e-2
 
 
-def test_a_planted_friction_is_found_with_the_right_drift(springs):
-    # A damped oscillator loses E0·γ on average in unit time: half of its energy is kinetic, lost at the rate 2γ.
+def test_a_known_friction_gives_the_right_drift(springs):
+    # A damped oscillator loses E0·γ per unit time on average: half of its energy is kinetic, lost at the rate 2γ.
     stretch, friction = 0.1, 0.1
     potential, pair, omega = vibrating_pair(springs, stretch)
     n_periods = 20
@@ -68,7 +68,7 @@ def test_a_planted_friction_is_found_with_the_right_drift(springs):
     assert found.drift_mev_per_atom_per_ps == pytest.approx(-1e3 * middle * friction / 2, rel=0.03)
 
 
-def test_every_number_of_a_straight_leak_is_the_one_worked_out_by_hand():
+def test_the_measures_of_a_linear_loss_are_those_computed_by_hand():
     times = np.linspace(0.0, 2.0, 201)
     kinetic = 1.0 + 0.1 * np.sqrt(2) * np.sin(40 * np.pi * times)
     potential = 4.0 - kinetic + 1.0 + 0.03 * times
@@ -88,7 +88,7 @@ def test_the_older_percentage_hides_any_drift_behind_a_large_zero_of_energy():
     assert far.drift_percent_of_total < 1e-2 * near.drift_percent_of_total
 
 
-def test_the_bath_brings_molecules_to_its_temperature(springs):
+def test_the_bath_equilibrates_molecules_at_its_temperature(springs):
     molecules = concatenate([single(TRIANGLE, [8, 1, 1], dtype=torch.float64)] * 60)
     trajectory = equilibrated(springs(), molecules, temperature=300.0, length_ps=0.5)
     half = len(trajectory.times_ps) // 2
@@ -103,7 +103,7 @@ def test_thermal_velocities_carry_no_momentum(molecule):
     torch.testing.assert_close(momenta[3:].sum(dim=0), torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
 
 
-def test_a_run_that_breaks_off_gives_its_reason_and_spares_the_others(springs, molecule):
+def test_a_run_that_stops_gives_its_reason_and_does_not_stop_the_others(springs, molecule):
     fine = Trajectory(molecule, torch.zeros(3, 3, dtype=torch.float64), *[np.zeros(1)] * 3)
     fluorine = single(TRIANGLE, [8, 9, 1], dtype=torch.float64)
     bad = Trajectory(fluorine, torch.zeros(3, 3, dtype=torch.float64), *[np.zeros(1)] * 3)
@@ -130,7 +130,7 @@ def test_relaxing_does_not_run_stiff_bonds_into_each_other(springs):
     assert float((ended.positions[1] - ended.positions[0]).norm()) == pytest.approx(0.9, abs=1e-5)
 
 
-def test_the_box_holds_the_molecule_with_the_gap_asked_for(molecule):
+def test_the_box_holds_the_molecule_with_the_requested_gap(molecule):
     box = boxed(molecule, gap=3.0)
     extent = molecule.positions.max(dim=0).values - molecule.positions.min(dim=0).values
     torch.testing.assert_close(torch.diagonal(box.cell[0]), extent + 3.0)

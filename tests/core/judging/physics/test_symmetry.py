@@ -1,4 +1,4 @@
-"""Invariances and smoothness hold for a student, and planted violations are found."""
+"""Invariances and smoothness hold for a student, and known violations are found."""
 
 import math
 
@@ -55,13 +55,13 @@ def test_a_field_along_z_breaks_rotation_inversion_translation_and_momentum_only
     assert found["torque"].forces < 1e-10
 
 
-def test_forces_that_are_not_the_slope_of_the_energy_are_found(springs, molecule):
+def test_forces_that_are_not_the_gradient_of_the_energy_are_found(springs, molecule):
     assert force_consistency(springs(), molecule) < 1e-8
     wrong = springs(force_error=torch.tensor([0.0, 0.5, 0.0]))
     assert 0.05 < force_consistency(wrong, molecule) <= 0.5 * 2 + 1e-6
 
 
-def test_a_force_that_is_no_number_is_reported_as_such(springs, molecule):
+def test_a_force_that_is_not_finite_is_reported_as_such(springs, molecule):
     wrong = springs(force_error=torch.tensor([0.0, math.nan, 0.0]))
     assert math.isnan(force_consistency(wrong, molecule))
     assert math.isnan(invariances(wrong, molecule)["rotation"].forces)

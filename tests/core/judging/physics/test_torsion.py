@@ -55,5 +55,5 @@ def test_clashing_angles_are_left_out(springs, butane):
     (bond,) = rotatable_bonds(butane)
     scan = torsion_scan(springs(), springs(), butane, bond)
     assert 3 <= len(scan.angles_deg) <= 24
-    # Methyl groups turned onto each other (the cis form, 180° from trans) are 1.9 Å apart in hydrogens: no clash.
+    # Hydrogens of eclipsed methyl groups (the cis form, 180° from trans) are 1.9 Å apart: no clash.
     assert 180.0 in scan.angles_deg
