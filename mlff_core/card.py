@@ -14,7 +14,7 @@ from mlff_core.errors import InputError
 
 UNITS = {"length": "Angstrom", "energy": "eV"}
 CHARGES = ("neutral", "any")
-SPIN_MULTIPLICITIES = ("singlet", "any")
+SPIN_MULTIPLICITIES = ("singlet", "unspecified", "any")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class ModelCard:
     charges
         Total charges it can serve, e: ``"neutral"`` or ``"any"``.
     spin_multiplicities
-        ``"singlet"`` or ``"any"``.
+        ``"singlet"``: closed shells only, so that an odd number of electrons is refused. ``"unspecified"``: the model
+        knows nothing of spin, as a model of metals; any number of electrons is taken, a multiplicity other than 1 is
+        refused. ``"any"``: the multiplicity is an input.
     units
         Always Å and eV; written down so that the file says it by itself.
     teacher
@@ -72,7 +74,7 @@ class ModelCard:
     description: str = ""
     n_parameters: int = 0
     charges: str = "neutral"
-    spin_multiplicities: str = "singlet"
+    spin_multiplicities: str = "unspecified"
     units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
     teacher: Mapping[str, Any] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)

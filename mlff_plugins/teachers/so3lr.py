@@ -68,6 +68,7 @@ class SO3LR(Teacher):
             description=self.summary,
             n_parameters=sum(parameter.numel() for parameter in model.parameters()),
             charges=self.charges,
+            spin_multiplicities=self.spin_multiplicities,
             teacher=self.lineage(settings=settings, sha256=SHA256),
             limits=(
                 "Forces are the strong labels; energies between different molecules are the weak side.",
