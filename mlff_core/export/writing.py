@@ -142,7 +142,7 @@ def for_card(atoms: Atoms, card: ModelCard) -> Atoms:
     """
     changed, elements = atoms.copy(), card.elements
     changed.numbers = [z if z in elements else elements[z % len(elements)] for z in atoms.numbers]
-    if card.spin_multiplicities != "singlet" or changed.numbers.sum() % 2 == 0:
+    if card.spin_multiplicities != "closed shell" or changed.numbers.sum() % 2 == 0:
         return changed
     # The heaviest atom of odd number, since the next element is nearest to it in size.
     k = int(np.argmax(np.where(changed.numbers % 2, changed.numbers, 0)))

@@ -92,22 +92,21 @@ def _check_charge(card: ModelCard, charge: Tensor) -> None:
 
 def multiplicity_error(card: ModelCard, multiplicity: int) -> UnsupportedError:
     """Return the error for a spin multiplicity, 2S + 1, that a card does not allow."""
-    made_for = "was made for singlets" if card.spin_multiplicities == "singlet" else "takes no spin multiplicity"
     return UnsupportedError(
-        f"{card.name} {made_for}, but the spin multiplicity is {multiplicity}; "
+        f"{card.name} was made for singlets, but the spin multiplicity is {multiplicity}; "
         "use a model that takes other multiplicities, or a closed-shell structure"
     )
 
 
 def check_electrons(card: ModelCard, batch: AtomicBatch) -> None:
-    """Refuse a structure with an odd number of electrons where the card says singlets only.
+    """Refuse a structure with an odd number of electrons where the card says closed shells only.
 
     Raises
     ------
     UnsupportedError
         Says the number of electrons, the charge, and what to do.
     """
-    if card.spin_multiplicities == "singlet" and (odd := odd_system(batch)) is not None:
+    if card.spin_multiplicities == "closed shell" and (odd := odd_system(batch)) is not None:
         k, n_electrons, charge = odd
         which = "" if batch.n_systems == 1 else f"structure {k} of the batch: "
         raise UnsupportedError(which + odd_electrons(card, n_electrons, charge))

@@ -43,4 +43,4 @@ class SpinUnchecked(WrappedPotential):
 
     def __init__(self, potential: Potential) -> None:
         super().__init__(potential)
-        self.card = replace(potential.card, spin_multiplicities="unspecified")
+        self.card = replace(potential.card, spin_multiplicities="singlet")

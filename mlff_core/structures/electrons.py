@@ -30,9 +30,6 @@ other values are refused."""
 STATE_NAMES = (*CHARGE_NAMES, *MULTIPLICITY_NAMES, *SPIN_NAMES)
 """All of them."""
 
-NONMETALS = frozenset({1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 32, 33, 34, 35, 36, 51, 52, 53, 54, 85, 86})
-"""Elements of which matter with an even number of electrons is closed-shell as a rule: no metals."""
-
 NEARLY_WHOLE = 0.25
 """How far the charges of atoms, which are rounded or partial ones, may add up from a whole number, e."""
 

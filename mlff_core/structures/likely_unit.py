@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import covalent_radii
 
-from mlff_core.structures.electrons import NONMETALS
+from mlff_core.card import NONMETALS
 from mlff_core.units import ANGSTROM_PER_BOHR
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ class EngineRuns:
     ) -> Iterator[ThroughEngine]:
         """Yield the engine with each model in each precision it takes, each closed before the next.
 
-        With ``closed_shell`` the cards say that the models are for singlets only.
+        With ``closed_shell`` the cards say that the models are for closed shells only.
         """
         if dtypes is None:
             double = (torch.float64,) if "float64" in self.engine.capabilities else ()
@@ -52,7 +52,7 @@ class EngineRuns:
             for name in self._potentials():
                 potential = MAKERS[name](dtype=dtype, device=self.device)
                 if closed_shell:
-                    potential.card = replace(potential.card, spin_multiplicities="singlet")
+                    potential.card = replace(potential.card, spin_multiplicities="closed shell")
                 with ThroughEngine(self.engine, potential, self.options) as bound:
                     yield bound
 

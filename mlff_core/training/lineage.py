@@ -9,16 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from mlff_core import __version__
-from mlff_core.card import ModelCard
+from mlff_core.card import CLOSED_SHELL, NONMETALS, ModelCard
 from mlff_core.data.reader import Dataset
 from mlff_core.model.painn import count_parameters
 from mlff_core.model.student import Student
-from mlff_core.structures.electrons import NONMETALS
 from mlff_core.training.settings import TrainConfig
 from mlff_core.training.state import Place
-
-CLOSED_SHELL = "Neutral, closed-shell structures only."
-"""Of a student whose card says singlets."""
 
 LIMITS = (
     "Interactions beyond the reach of the message passing, such as long-range Coulomb forces, are not represented.",
@@ -68,7 +64,7 @@ def model_card(
         architecture=model.architecture,
         description=config.card.description,
         n_parameters=count_parameters(model),
-        spin_multiplicities="singlet" if closed else "unspecified",
+        spin_multiplicities="closed shell" if closed else "singlet",
         teacher=dataset.teacher,
         dataset=_about(dataset) if replay is None else {**_about(dataset), "replay": _about(replay)},
         training=training,

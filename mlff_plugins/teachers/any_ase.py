@@ -30,7 +30,6 @@ class AnyASE(Teacher):
     name = "ase:module.Class"
     summary = "any ASE calculator, such as ase:ase.calculators.emt.EMT; options are its keyword arguments"
     elements: ClassVar[tuple[int, ...]] = tuple(range(1, 119))
-    spin_multiplicities = "unspecified"
     gives = frozenset({"energy", "forces", "stress"})
     options: ClassVar[Mapping[str, str]] = {"NAME": "a keyword argument of the class"}
 

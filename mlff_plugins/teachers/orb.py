@@ -67,7 +67,7 @@ class Orb(Teacher):
             description=self.summary,
             n_parameters=sum(parameter.numel() for parameter in calculator.model.parameters()),
             charges="any" if takes_charge else "neutral",
-            spin_multiplicities="any" if takes_charge else "unspecified",
+            spin_multiplicities="any" if takes_charge else "singlet",
             teacher=self.lineage(
                 settings={"precision": PRECISION, "conservative": conservative}, sha256=file_sha256(path), method=model
             ),

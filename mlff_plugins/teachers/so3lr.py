@@ -35,6 +35,7 @@ class SO3LR(Teacher):
     licence = "MIT"
     elements = (1, 6, 7, 8, 9, 15, 16, 17)
     charges = "any"
+    spin_multiplicities = "closed shell"
     gives = GIVES
     options: ClassVar[Mapping[str, str]] = {
         "device": "auto (default), cpu, cuda, cuda:N",

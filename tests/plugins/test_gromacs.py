@@ -120,7 +120,7 @@ def test_an_element_the_model_never_saw_is_refused_in_the_words_of_every_engine(
 
 def test_an_odd_number_of_electrons_is_refused_by_the_file_of_a_closed_shell_model(tmp_path):
     student = small_student()
-    student.card = replace(student.card, spin_multiplicities="singlet")
+    student.card = replace(student.card, spin_multiplicities="closed shell")
     GromacsExporter().export(student, tmp_path / "closed.pt")
     radical = structures.ethanol()[:-1]
     with pytest.raises(UnsupportedError) as ours:

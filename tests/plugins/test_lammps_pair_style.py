@@ -176,7 +176,7 @@ def test_overlapping_atoms_stop_the_run_in_words(run, crystal):
 
 def test_an_odd_number_of_electrons_is_refused_over_all_processes(run, crystal):
     closed = small_student(kernel="cpu")
-    closed.card = replace(closed.card, spin_multiplicities="singlet")
+    closed.card = replace(closed.card, spin_multiplicities="closed shell")
     # 159 electrons in 36 atoms, which two processes share.
     found = run(2, "run 0", potential=closed)
     assert found.failed

@@ -122,7 +122,7 @@ def test_schema_versions_1_and_2_give_identical_numbers(model, driver):
         ({"molecule": {"symbols": ["C", "O"], "geometry": [0, 0, 0, 0, 0, 2.2], "molecular_charge": 2}}, "neutral"),
         (
             {"molecule": {"symbols": ["C", "O"], "geometry": [0, 0, 0, 0, 0, 2.2], "molecular_multiplicity": 3}},
-            "takes no spin multiplicity",
+            "singlets",
         ),
         ({"molecule": {"symbols": ["O", "H"], "geometry": [0, 0, 0, 0, 0, 2], "real": [True, False]}}, "ghost"),
     ],

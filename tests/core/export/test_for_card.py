@@ -11,7 +11,7 @@ from mlff_core.structures.reading import batch_from_atoms
 
 @pytest.mark.parametrize("elements", [(1, 6, 7, 8), (6, 8), (1,), (1, 7, 9), (7,)])
 def test_a_closed_shell_model_gets_even_numbers_of_electrons(elements):
-    card = ModelCard("model", elements, 5.0, spin_multiplicities="singlet")
+    card = ModelCard("model", elements, 5.0, spin_multiplicities="closed shell")
     for atoms in all_structures().values():
         given = for_card(atoms, card)
         batch = batch_from_atoms(given)

@@ -28,7 +28,7 @@ def potential(request):
 
 @pytest.fixture(scope="module", params=["bare", "under a skin"])
 def closed_shell(request):
-    model = student(spin_multiplicities="singlet")
+    model = student(spin_multiplicities="closed shell")
     return model if request.param == "bare" else VerletPotential(model)
 
 
@@ -77,7 +77,7 @@ def test_a_potential_for_any_charge_lets_charges_through():
 
 
 def test_the_electrons_of_an_ion_are_counted_with_its_charge():
-    model = student(charges="any", spin_multiplicities="singlet")
+    model = student(charges="any", spin_multiplicities="closed shell")
     hydroxide = single(WATER[:2], [8, 1], charge=-1)
     for potential in (model, VerletPotential(model)):
         potential.predict(hydroxide)
@@ -89,13 +89,13 @@ def test_the_electrons_of_an_ion_are_counted_with_its_charge():
             potential.predict(replace(two, charge=torch.tensor([-1.0, 1.0])))
 
 
-@pytest.mark.parametrize("spin_multiplicities", ["unspecified", "any"])
+@pytest.mark.parametrize("spin_multiplicities", ["singlet", "any"])
 def test_a_card_that_says_nothing_of_closed_shells_takes_any_number_of_electrons(spin_multiplicities):
     student(spin_multiplicities=spin_multiplicities).predict(single(WATER[:2], [8, 1]))
 
 
 def test_a_model_without_spin_refuses_a_multiplicity():
-    with pytest.raises(UnsupportedError, match="drop takes no spin multiplicity, but the spin multiplicity is 2"):
+    with pytest.raises(UnsupportedError, match="drop was made for singlets, but the spin multiplicity is 2"):
         student().predict(single(WATER[:2], [8, 1], spin_multiplicity=2))
 
 

@@ -86,7 +86,7 @@ def test_the_card_tells_the_lineage(settings, morse_set):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "spin_multiplicities"), [((1, 8, 1), "singlet"), ((8, 1), "unspecified"), ((29, 29), "unspecified")]
+    ("numbers", "spin_multiplicities"), [((1, 8, 1), "closed shell"), ((8, 1), "singlet"), ((29, 29), "singlet")]
 )
 def test_a_card_says_closed_shells_where_the_data_are(settings, tmp_path, numbers, spin_multiplicities):
     rng = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def test_a_card_says_closed_shells_where_the_data_are(settings, tmp_path, number
     result = Trainer(settings(data=data, stop={"max_steps": 2})).fit()
     card = load(result.model, device="cpu").card
     assert card.spin_multiplicities == spin_multiplicities
-    assert ("Neutral, closed-shell structures only." in card.limits) == (spin_multiplicities == "singlet")
+    assert ("Neutral, closed-shell structures only." in card.limits) == (spin_multiplicities == "closed shell")
 
 
 def test_the_resolved_config_stands_beside_the_model(settings):

@@ -235,7 +235,7 @@ def test_formal_charges_of_a_topology_are_the_total_charge(backend):
 
 def test_an_odd_number_of_electrons_is_refused_before_the_run():
     student = small_student()
-    student.card = replace(student.card, spin_multiplicities="singlet")
+    student.card = replace(student.card, spin_multiplicities="closed shell")
     with pytest.raises(UnsupportedError, match=r"at a total charge of \+0 e the structure has 9 electrons"):
         create_force(student, [8, 1])
 
@@ -279,7 +279,7 @@ def test_auto_takes_torchforce_for_students_and_pythonforce_for_all_else():
         ([6, 1], {"backend": "abacus"}, InputError, "abacus"),
         ([6, 1], {"skin": -1}, InputError, "skin"),
         ([6, 1], {"charge": 1}, UnsupportedError, "neutral"),
-        ([6, 1], {"spin_multiplicity": 2}, UnsupportedError, "takes no spin multiplicity"),
+        ([6, 1], {"spin_multiplicity": 2}, UnsupportedError, "singlets"),
     ],
 )
 def test_what_cannot_be_served_is_our_error_at_once(numbers, options, error, words):
