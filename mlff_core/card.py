@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ase.data import chemical_symbols
@@ -13,8 +13,14 @@ from ase.data import chemical_symbols
 from mlff_core.errors import InputError
 
 UNITS = {"length": "Angstrom", "energy": "eV"}
+NONMETALS = frozenset({1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 32, 33, 34, 35, 36, 51, 52, 53, 54, 85, 86})
+"""Elements of which matter with an even number of electrons is closed-shell as a rule: no metals."""
+
 CHARGES = ("neutral", "any")
-SPIN_MULTIPLICITIES = ("singlet", "any")
+SPIN_MULTIPLICITIES = ("closed shell", "singlet", "any")
+
+CLOSED_SHELL = "Neutral, closed-shell structures only."
+"""Among the limits of a student that was trained on closed shells."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,9 @@ class ModelCard:
     charges
         Total charges it can compute, e: ``"neutral"`` or ``"any"``.
     spin_multiplicities
-        Spin multiplicities it can compute: ``"singlet"`` or ``"any"``.
+        ``"closed shell"``: an odd number of electrons is refused. ``"singlet"``: the model knows nothing of spin, as a
+        model of metals; a multiplicity other than 1 is refused, any number of electrons is taken. ``"any"``: the
+        multiplicity is an input.
     units
         Always Å and eV; stored so that the file can be read without this documentation.
     teacher
@@ -154,7 +162,15 @@ class ModelCard:
         for key in ("name", "elements", "cutoff"):
             if key not in plain:
                 raise InputError(f"the model card lacks {key!r}")
-        return cls(**plain)
+        card = cls(**plain)
+        # Cards of earlier versions say singlet of every student, and closed shells in a sentence.
+        if (
+            card.spin_multiplicities == "singlet"
+            and CLOSED_SHELL in card.limits
+            and NONMETALS.issuperset(card.elements)
+        ):
+            return replace(card, spin_multiplicities="closed shell")
+        return card
 
 
 def _plain(value: Any) -> Any:

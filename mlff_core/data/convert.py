@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -17,6 +17,7 @@ from mlff_core.data.structure import LabelledStructure
 from mlff_core.data.writer import write_dataset
 from mlff_core.errors import InputError
 from mlff_core.structures.arrays import near_origin
+from mlff_core.structures.electrons import STATE_NAMES, electronic_state
 from mlff_core.structures.reading import read_structures
 
 if TYPE_CHECKING:
@@ -25,18 +26,15 @@ if TYPE_CHECKING:
 _INFO = ("charge", "spin_multiplicity", "weight", "molecule_id", "kind", "smiles", "split")
 
 
-OTHER_NAMES = {"total_charge", "net_charge", "multiplicity", "spin", "total_spin"}
-"""Other names of charge and multiplicity, with meanings that differ; an error rather than ignored."""
-
-
 def structures_from_atoms(
     frames: Iterable[Atoms], labels: Labels | None = None, *, geometries_only: bool = False
 ) -> Iterator[LabelledStructure]:
     """Yield structures with the labels that ASE's frames have.
 
-    Charge, multiplicity, weight, kind, SMILES and split come from ``atoms.info``. Frames without a ``molecule_id`` or
-    SMILES count as one molecule where their composition is the same, so that all frames of a trajectory go to
-    one split. Where atoms are far from the origin the structure is moved to it, since the file holds float32.
+    Charge, multiplicity (see :func:`~mlff_core.structures.electrons.electronic_state`), weight, kind, SMILES and split
+    come from ``atoms.info``. Frames without a ``molecule_id`` or
+    SMILES count as one molecule where their composition is the same, so that the frames of a trajectory never straddle
+    a split. Where atoms are far from the origin the structure is moved to it, since the file holds float32.
 
     Parameters
     ----------
@@ -62,13 +60,9 @@ def structures_from_atoms(
         has_cell = bool(frame.pbc.any() or np.any(frame.cell))
         cell, pbc = (np.array(frame.cell), np.array(frame.pbc)) if has_cell else (None, None)
         rows = {} if geometries_only else _hessian_rows(frame)
-        taken = {*info, *(name for name in frame.arrays if name.startswith("hessian_") and rows)}
+        taken = {*info, *STATE_NAMES, *(name for name in frame.arrays if name.startswith("hessian_") and rows)}
         try:
-            if strange := OTHER_NAMES & frame.info.keys():
-                raise InputError(
-                    f"info has {', '.join(sorted(strange))}, which is not read; use charge (e) and "
-                    "spin_multiplicity (2S + 1)"
-                )
+            state = electronic_state(frame)
             found = {} if geometries_only else labels.of(frame, taken)
             yield LabelledStructure(
                 atomic_numbers=frame.numbers.astype(np.uint8),
@@ -76,8 +70,8 @@ def structures_from_atoms(
                 energy=float(found["energy"]) if "energy" in found else None,
                 cell=cell,
                 pbc=pbc,
-                charge=_whole("charge", info.get("charge", 0)),
-                spin_multiplicity=_whole("spin_multiplicity", info.get("spin_multiplicity", 1)),
+                charge=state.charge or 0,
+                spin_multiplicity=state.spin_multiplicity or 1,
                 weight=float(info.get("weight", 1.0)),
                 molecule_id=None if molecule is None else int(molecule),
                 kind=str(info.get("kind", "given")),
@@ -88,13 +82,6 @@ def structures_from_atoms(
             )
         except (TypeError, ValueError) as error:
             raise InputError(f"frame {k}: {error}; correct atoms.info or the labels of this frame") from error
-
-
-def _whole(name: str, value: Any) -> int:
-    number = float(value)
-    if number != round(number):
-        raise InputError(f"{name} must be an integer, got {number:g}")
-    return round(number)
 
 
 def atoms_from_structure(structure: LabelledStructure) -> Atoms:

@@ -15,7 +15,7 @@ from ase import Atoms
 
 from mlff_core.errors import InputError, MissingDependencyError, MlffError, UnsupportedError
 from mlff_core.export.parity_report import ParityReport, ParityRow, compared_row, versions_of
-from mlff_core.export.writing import in_elements
+from mlff_core.export.writing import for_card
 from mlff_core.plugins.engine import Engine
 from mlff_core.plugins.exporter import Exporter, Variant
 from mlff_core.plugins.host import PluginHost
@@ -105,8 +105,8 @@ def _files(host: PluginHost) -> list[_Entrant]:
 def _rows_of(entrant: _Entrant, potential: Potential) -> Iterator[ParityRow]:
     provider = entrant.provider
     missing = provider.missing()
-    cases = {name: in_elements(atoms, potential.card.elements) for name, atoms in all_structures().items()}
-    cases[HUNDREDTH] = in_elements(ethanol(), potential.card.elements)
+    cases = {name: for_card(atoms, potential.card) for name, atoms in all_structures().items()}
+    cases[HUNDREDTH] = for_card(ethanol(), potential.card)
     if missing:
         message = f"{'; '.join(missing)}. Install with: {provider.install_hint}"
         yield from (ParityRow(entrant.name, case, "missing", message=message) for case in cases)

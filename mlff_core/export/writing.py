@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from mlff_core.atomic_write import make_folder
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 CARD = "mlff_card"
 """Key of the card in a file's metadata; beside it is ``dtype``."""
+
+_BESIDE = (0.9, 0.9, 0.9)
+"""Å, from an atom to the one that is added to make the number of electrons even."""
 
 
 def edge_graph(potential: Potential) -> EdgeGraph:
@@ -122,18 +126,32 @@ def write_checked(
 
 
 def check_batches(card: ModelCard, dtype: torch.dtype) -> list[AtomicBatch]:
-    """Return the structures of :mod:`mlff_core.structures.examples`, in the elements of ``card``, as batches.
+    """Return the structures of :mod:`mlff_core.structures.examples`, as ``card`` allows them, as batches.
 
     Each structure is a batch of its own; the last batch holds all of them.
     """
-    frames = [in_elements(atoms, card.elements) for atoms in all_structures().values()]
+    frames = [for_card(atoms, card) for atoms in all_structures().values()]
     return [batch_from_atoms(frame, dtype=dtype) for frame in frames] + [batch_from_atoms(frames, dtype=dtype)]
 
 
-def in_elements(atoms: Atoms, elements: tuple[int, ...]) -> Atoms:
-    """Return a copy of the structure in which elements outside ``elements`` are replaced by elements of that list."""
-    changed = atoms.copy()
+def for_card(atoms: Atoms, card: ModelCard) -> Atoms:
+    """Return the structure with every element that is not among those of ``card`` replaced by one that is.
+
+    Where the card says closed shells, a structure with an odd number of electrons gets one atom of another element, or
+    one atom more of an element with an odd number where there is no other.
+    """
+    changed, elements = atoms.copy(), card.elements
     changed.numbers = [z if z in elements else elements[z % len(elements)] for z in atoms.numbers]
+    if card.spin_multiplicities != "closed shell" or changed.numbers.sum() % 2 == 0:
+        return changed
+    # The heaviest atom of odd number, since the next element is nearest to it in size.
+    k = int(np.argmax(np.where(changed.numbers % 2, changed.numbers, 0)))
+    even = [z for z in elements if z % 2 == 0]
+    if even:
+        changed.numbers[k] = min(even, key=lambda z: abs(z - int(changed.numbers[k])))
+        return changed
+    changed.append(changed[k])
+    changed.positions[-1] += _BESIDE
     return changed
 
 

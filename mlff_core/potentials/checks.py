@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.batch import AtomicBatch, single
+from mlff_core.structures.electrons import odd_system
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, overlap_error
 from mlff_core.structures.stress import volume
 
@@ -38,10 +39,12 @@ def check_elements(card: ModelCard, atomic_numbers: Iterable[int]) -> None:
 
 
 def check_supported(card: ModelCard, batch: AtomicBatch) -> None:
-    """Refuse elements, charges and multiplicities that the card does not list.
+    """Refuse elements, charges, multiplicities and numbers of electrons outside the card.
 
     Raises
     ------
+    InputError
+        A charge that is no whole number.
     UnsupportedError
         The card does not allow an element, the charge or the multiplicity; the message states what it allows.
     """
@@ -49,6 +52,7 @@ def check_supported(card: ModelCard, batch: AtomicBatch) -> None:
     # A set is faster than sorting on a CPU; from a GPU only the few distinct numbers are copied.
     check_elements(card, set(numbers.tolist()) if numbers.device.type == "cpu" else torch.unique(numbers).tolist())
     check_state(card, batch)
+    check_electrons(card, batch)
 
 
 def check_state(card: ModelCard, batch: AtomicBatch) -> None:
@@ -56,25 +60,89 @@ def check_state(card: ModelCard, batch: AtomicBatch) -> None:
 
     Raises
     ------
+    InputError
+        A charge that is no whole number.
     UnsupportedError
         The card does not allow the charge or the multiplicity; the message states what it allows.
     """
-    if card.charges == "neutral" and batch.charge is not None and bool((batch.charge != 0).any()):
-        worst = batch.charge[batch.charge != 0][0].item()
-        raise UnsupportedError(
-            f"{card.name} was made for neutral systems, but the total charge is {worst:+g} e; "
-            "use a model that takes charges, or a neutral structure"
-        )
+    if batch.charge is not None:
+        _check_charge(card, batch.charge)
     if (
-        card.spin_multiplicities == "singlet"
+        card.spin_multiplicities != "any"
         and batch.spin_multiplicity is not None
         and bool((batch.spin_multiplicity != 1).any())
     ):
-        worst = batch.spin_multiplicity[batch.spin_multiplicity != 1][0].item()
-        raise UnsupportedError(
-            f"{card.name} was made for singlets, but the spin multiplicity is {worst}; "
-            "use a model that takes other multiplicities, or a closed-shell structure"
-        )
+        raise multiplicity_error(card, int(batch.spin_multiplicity[batch.spin_multiplicity != 1][0]))
+
+
+def _check_charge(card: ModelCard, charge: Tensor) -> None:
+    """Refuse charges, shape (n_systems,), e, outside the card."""
+    neutral = card.charges == "neutral"
+    bad = charge != (0 if neutral else charge.round())
+    if not bool(bad.any()):
+        return
+    worst = charge[bad][0].item()
+    if worst != round(worst):
+        raise InputError(f"the total charge must be a whole number of e, got {worst:g}; correct it")
+    raise UnsupportedError(
+        f"{card.name} was made for neutral systems, but the total charge is {worst:+g} e; "
+        "use a model that takes charges, or a neutral structure"
+    )
+
+
+def multiplicity_error(card: ModelCard, multiplicity: int) -> UnsupportedError:
+    """Return the error for a spin multiplicity, 2S + 1, that a card does not allow."""
+    return UnsupportedError(
+        f"{card.name} was made for singlets, but the spin multiplicity is {multiplicity}; "
+        "use a model that takes other multiplicities, or a closed-shell structure"
+    )
+
+
+def check_electrons(card: ModelCard, batch: AtomicBatch) -> None:
+    """Refuse a structure with an odd number of electrons where the card says closed shells only.
+
+    Raises
+    ------
+    UnsupportedError
+        Says the number of electrons, the charge, and what to do.
+    """
+    if card.spin_multiplicities == "closed shell" and (odd := odd_system(batch)) is not None:
+        k, n_electrons, charge = odd
+        which = "" if batch.n_systems == 1 else f"structure {k} of the batch: "
+        raise UnsupportedError(which + odd_electrons(card, n_electrons, charge))
+
+
+def check_atoms(
+    card: ModelCard, atomic_numbers: Iterable[int], charge: float | None, spin_multiplicity: int | None
+) -> None:
+    """Refuse what :func:`check_supported` refuses, for an engine that knows its atoms before it has positions.
+
+    Raises
+    ------
+    InputError
+        A charge that is no whole number, or a multiplicity that is none.
+    UnsupportedError
+        Says what came and what the card allows.
+    """
+    numbers = list(atomic_numbers)
+    check_supported(
+        card, single(np.zeros((len(numbers), 3)), numbers, charge=charge, spin_multiplicity=spin_multiplicity)
+    )
+
+
+def odd_electrons(card: ModelCard, n_electrons: int, charge: int) -> str:
+    """Return what is said of an odd number of electrons; exported modules say the same."""
+    return (
+        f"{card.name} was made for closed shells, but at a total charge of {charge:+d} e the structure has "
+        f"{n_electrons} electrons, an odd number; {ODD_ADVICE}"
+    )
+
+
+ODD_ADVICE = (
+    "check that no atom is missing and that the charge is right (atoms.info['charge'], or the engine's own option), "
+    "or use a model that takes open shells"
+)
+"""What to do about an odd number of electrons."""
 
 
 def check_finite(batch: AtomicBatch) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mlff_core.card import ModelCard
+from mlff_core.card import CHARGES, SPIN_MULTIPLICITIES, ModelCard
 from mlff_core.errors import InputError
 from mlff_core.potentials.interface import DEVIATIONS, Potential
 from mlff_core.structures.batch import AtomicBatch
@@ -85,6 +85,9 @@ class Ensemble(Potential):
             description="Mean of an ensemble; the spread of its members, scaled on held-out data, is its uncertainty.",
             n_parameters=sum(member.card.n_parameters for member in members),
             cutoff=max(member.card.cutoff for member in members),
+            # What all members allow; the words stand in this order.
+            charges=min((m.card.charges for m in members), key=CHARGES.index),
+            spin_multiplicities=min((m.card.spin_multiplicities for m in members), key=SPIN_MULTIPLICITIES.index),
             metrics={},
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from torch import Tensor
 
 from mlff_core.kernels.protocol import Stepper
-from mlff_core.potentials.checks import check_has_volume, check_state
+from mlff_core.potentials.checks import check_electrons, check_has_volume, check_state
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.wrapping import WrappedPotential
 from mlff_core.structures.batch import AtomicBatch
@@ -70,6 +70,8 @@ class VerletPotential(WrappedPotential):
         """Return the wanted names, after the checks that neither the list of neighbours nor a stepper makes."""
         wanted = self._check_want(want)
         check_state(self.card, batch)
+        if batch.charge is not None and self.card.charges != "neutral":  # of the same atoms it may have changed
+            check_electrons(self.card, batch)
         if "stress" in wanted:
             check_has_volume(batch)
         return wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
@@ -35,3 +36,11 @@ class WrappedPotential(Potential):
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return the prediction of the wrapped potential; see :meth:`Potential.predict_checked`."""
         return self.potential.predict_checked(batch, want, edges)
+
+
+class SpinUnchecked(WrappedPotential):
+    """The same numbers without the check of electrons, for pairs of atoms and the like, which no one will simulate."""
+
+    def __init__(self, potential: Potential) -> None:
+        super().__init__(potential)
+        self.card = replace(potential.card, spin_multiplicities="singlet")

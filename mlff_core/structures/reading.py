@@ -12,7 +12,10 @@ import torch
 from mlff_core.errors import InputError, first_line
 from mlff_core.structures.batch import AtomicBatch, concatenate, single
 from mlff_core.structures.budget import check_declared_sizes
-from mlff_core.structures.sdf import is_sdf, read_sdf
+from mlff_core.structures.electrons import electronic_state
+from mlff_core.structures.formal_charges import is_gaussian_input, is_pdb, read_gaussian_input, read_pdb
+from mlff_core.structures.likely_unit import warn_of_bohr
+from mlff_core.structures.sdf import is_mol, is_sdf, read_sdf
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     """Return the structures of any file that ASE reads.
+
+    Formal charges of SDF, mol and PDB files are added up in ``info["charge"]``; inputs of Gaussian state theirs.
 
     Parameters
     ----------
@@ -43,7 +48,14 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
         raise InputError(f"{path} is a folder; give a structure file in it")
     check_declared_sizes(path)
     try:
-        frames = read_sdf(path)[string2index(index)] if is_sdf(path) else ase.io.read(path, index=index)
+        if is_sdf(path) or is_mol(path):
+            frames = read_sdf(path)[string2index(index)]
+        elif is_pdb(path):
+            frames = read_pdb(path)[string2index(index)]
+        elif is_gaussian_input(path):
+            frames = read_gaussian_input(path)[string2index(index)]
+        else:
+            frames = ase.io.read(path, index=index)
     except InputError:
         raise
     except Exception as error:
@@ -55,6 +67,7 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     frames = frames if isinstance(frames, list) else [frames]
     if not frames or any(len(frame) == 0 for frame in frames):
         raise InputError(f"{path} holds no structure, or one without atoms; at least one atom is needed")
+    warn_of_bohr(frames[0], str(path))
     return frames
 
 
@@ -67,12 +80,13 @@ def batch_from_atoms(
     """Return one or several ASE structures as a batch.
 
     The total charge is ``atoms.info["charge"]`` (e) and the multiplicity ``atoms.info["spin_multiplicity"]`` where they
-    are set; a cell whose ``pbc`` is off is kept but has no effect.
+    are set, or other names for them: see :func:`~mlff_core.structures.electrons.electronic_state`. A cell whose ``pbc``
+    is off is kept but has no effect.
 
     Raises
     ------
     InputError
-        There are no structures, a structure has no atoms, or one of these entries of ``info`` is not a number.
+        No structures, one without atoms, or a charge or multiplicity in ``info`` that cannot be used.
     """
     from ase import Atoms
 
@@ -83,30 +97,17 @@ def batch_from_atoms(
     for frame in frames:
         if len(frame) == 0:
             raise InputError("a structure is empty: at least one atom is needed")
+        state = electronic_state(frame)
         singles.append(
             single(
                 frame.get_positions(),
                 frame.get_atomic_numbers(),
                 np.asarray(frame.cell),
                 frame.pbc,
-                charge=_number(frame.info, "charge"),
-                spin_multiplicity=None
-                if (multiplicity := _number(frame.info, "spin_multiplicity")) is None
-                else int(multiplicity),
+                charge=state.charge,
+                spin_multiplicity=state.spin_multiplicity,
                 device=device,
                 dtype=dtype,
             )
         )
     return singles[0] if len(singles) == 1 else concatenate(singles)
-
-
-def _number(info: dict[str, object], key: str) -> float | None:
-    value = info.get(key)
-    if value is None:
-        return None
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise InputError(
-            f"atoms.info[{key!r}] must be a number, got {value!r}; set it to one, or leave it out"
-        ) from None

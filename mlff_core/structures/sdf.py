@@ -1,4 +1,4 @@
-"""SDF files with any number of molecules; ASE's reader reads only the first one."""
+"""SDF and mol files with any number of molecules and their charges; ASE's reader reads only the first molecule."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlff_core.errors import InputError
 from mlff_core.structures.budget import lines
+from mlff_core.structures.formal_charges import molfile_state
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 def is_sdf(path: Path) -> bool:
     """Return whether a file is an SDF, compressed or not, by its ending."""
     return path.name.lower().endswith((".sdf", ".sdf.gz", ".sdf.bz2", ".sdf.xz"))
+
+
+def is_mol(path: Path) -> bool:
+    """Return whether a file is a mol file, which is one record of an SDF, by its ending."""
+    return path.name.lower().endswith((".mol", ".mol.gz", ".mol.bz2", ".mol.xz"))
 
 
 def sdf_records(path: Path) -> Iterator[str]:
@@ -39,7 +45,9 @@ def sdf_records(path: Path) -> Iterator[str]:
 
 
 def read_sdf(path: Path) -> list[Atoms]:
-    """Return the molecules of an SDF file (V2000), all of them.
+    """Return the molecules of an SDF or mol file (V2000), all of them.
+
+    ``info`` has ``charge`` and ``spin_multiplicity`` where the file has formal charges or radicals.
 
     Raises
     ------
@@ -64,5 +72,6 @@ def read_sdf(path: Path) -> list[Atoms]:
             raise InputError(f"{path}: molecule {number} is in the format V3000; write it as V2000")
         if len(frame) != n_atoms:
             raise InputError(f"{path}: molecule {number} says that it has {n_atoms} atoms and holds {len(frame)}")
+        frame.info.update(molfile_state(record, n_atoms, f"{path}: molecule {number}"))
         frames.append(frame)
     return frames

@@ -329,6 +329,11 @@ class EngineContract(EngineRuns):
         bad.info["charge"] = 1.0
         self._refused_bound_and_running(bad, ("charge",), UnsupportedError)
 
+    def test_an_odd_number_of_electrons_is_refused_by_a_closed_shell_model(self) -> None:
+        """Ethanol less a hydrogen atom: a lost proton or atom does not become the energy of another molecule."""
+        bad = structures.ethanol()[:-1]
+        self._refused_bound_and_running(bad, ("25 electrons",), UnsupportedError, verbatim=True, closed_shell=True)
+
     def test_a_neutral_charge_is_accepted(self) -> None:
         """An explicit total charge of zero has the same effect as none."""
         atoms = structures.ethanol()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 from unittest import SkipTest
@@ -37,14 +38,22 @@ class EngineRuns:
             return self.potentials
         return ("student",) if self.engine.students_only else ("pair", "student")
 
-    def _models(self, dtypes: tuple[torch.dtype, ...] | None = None) -> Iterator[ThroughEngine]:
-        """Yield the engine with each model in each supported precision; each is closed before the next."""
+    def _models(
+        self, dtypes: tuple[torch.dtype, ...] | None = None, *, closed_shell: bool = False
+    ) -> Iterator[ThroughEngine]:
+        """Yield the engine with each model in each precision it takes, each closed before the next.
+
+        With ``closed_shell`` the cards say that the models are for closed shells only.
+        """
         if dtypes is None:
             double = (torch.float64,) if "float64" in self.engine.capabilities else ()
             dtypes = (torch.float32, *double)
         for dtype in dtypes:
             for name in self._potentials():
-                with ThroughEngine(self.engine, MAKERS[name](dtype=dtype, device=self.device), self.options) as bound:
+                potential = MAKERS[name](dtype=dtype, device=self.device)
+                if closed_shell:
+                    potential.card = replace(potential.card, spin_multiplicities="closed shell")
+                with ThroughEngine(self.engine, potential, self.options) as bound:
                     yield bound
 
     def _needs(self, capability: str) -> None:
@@ -77,11 +86,17 @@ class EngineRuns:
                 assert_prediction_close(found, wanted, batch, bound.tolerance, what)
 
     def _refused_bound_and_running(
-        self, bad: Atoms, phrases: tuple[str, ...], wanted: type[MlffError], *, verbatim: bool = False
+        self,
+        bad: Atoms,
+        phrases: tuple[str, ...],
+        wanted: type[MlffError],
+        *,
+        verbatim: bool = False,
+        closed_shell: bool = False,
     ) -> None:
         """Check that ``bad`` is refused with one of ``phrases``, or with the model's whole message if ``verbatim``."""
         good = structures.ethanol()
-        for bound in self._models(dtypes=(torch.float32,)):
+        for bound in self._models(dtypes=(torch.float32,), closed_shell=closed_shell):
             what = f"{bound.card.name}: {phrases[0]!r}"
             expected = phrases
             if verbatim:

@@ -214,6 +214,8 @@ class TeacherContract:
         if card.spin_multiplicities == "any":
             odd = (int(atoms.numbers.sum()) - 1) % 2
             atoms.info["spin_multiplicity"] = 1 + odd
+        elif card.spin_multiplicities == "closed shell" and int(atoms.numbers.sum()) % 2 == 0:
+            atoms.info["charge"] = 2.0
         charged = self._labels(atoms)
         if not abs(float(charged.energy[0] - neutral.energy[0])) > 0.1:
             raise AssertionError("the energy of the cation is that of the neutral molecule: the charge is ignored")

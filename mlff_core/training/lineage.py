@@ -6,8 +6,10 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from mlff_core import __version__
-from mlff_core.card import ModelCard
+from mlff_core.card import CLOSED_SHELL, NONMETALS, ModelCard
 from mlff_core.data.reader import Dataset
 from mlff_core.model.painn import count_parameters
 from mlff_core.model.student import Student
@@ -15,8 +17,7 @@ from mlff_core.training.settings import TrainConfig
 from mlff_core.training.state import Place
 
 LIMITS = (
-    "Neutral, closed-shell structures only.",
-    "Interactions beyond the range of the message passing, such as long-range Coulomb forces, are not represented.",
+    "Interactions beyond the reach of the message passing, such as long-range Coulomb forces, are not represented.",
 )
 """Limits of every student."""
 
@@ -50,6 +51,7 @@ def model_card(
     n_validation
         Number of validation structures.
     """
+    closed = all(_closed_shell(each.path, each.path.stat().st_mtime_ns) for each in (dataset, replay) if each)
     training = {
         **config.for_card(),
         "done": {"steps": place.step, "epochs": place.epoch, "minutes": round(place.minutes, 2)},
@@ -62,11 +64,12 @@ def model_card(
         architecture=model.architecture,
         description=config.card.description,
         n_parameters=count_parameters(model),
+        spin_multiplicities="closed shell" if closed else "singlet",
         teacher=dataset.teacher,
         dataset=_about(dataset) if replay is None else {**_about(dataset), "replay": _about(replay)},
         training=training,
         metrics={"validation": {**metrics, "n_structures": n_validation}},
-        limits=(*LIMITS, *config.card.limits),
+        limits=(CLOSED_SHELL if closed else "Neutral structures only.", *LIMITS, *config.card.limits),
         licence=config.card.licence or str(dataset.teacher.get("licence", "")),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         parent=parent,
@@ -80,6 +83,24 @@ def _about(dataset: Dataset) -> dict[str, object]:
         "n_structures": len(dataset),
         "licence": dataset.license,
     }
+
+
+@lru_cache(maxsize=4)
+def _closed_shell(path: Path, changed: int) -> bool:
+    """Return whether a data set is of closed shells: no metals, and an even number of electrons in every structure.
+
+    Its charges and multiplicities are 0 and 1: others are refused when a run starts. Where metals are, or radicals that
+    were labelled as singlets, an odd number of electrons is nothing that the model should refuse.
+    """
+    with Dataset(path) as dataset:
+        if not NONMETALS.issuperset(dataset.elements):
+            return False
+        for start, stop in dataset.blocks():
+            numbers = dataset.column("atomic_numbers", start, stop).astype(np.int64)
+            firsts = dataset.offsets[start:stop] - dataset.offsets[start]
+            if (np.add.reduceat(numbers, firsts) % 2).any():
+                return False
+    return True
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.outputs import Properties
 
 from mlff_core.errors import InputError
@@ -17,6 +17,7 @@ from mlff_core.models.opening import opened
 from mlff_core.potentials.interface import DEVIATIONS, Potential
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.electrons import STATE_NAMES
 from mlff_plugins.ase.convert import from_prediction, to_batch
 
 DEFAULT_SKIN = 1.0
@@ -34,17 +35,21 @@ _NAME_IN_CORE = {
     "energy_std": "energy_std",
     "forces_std": "forces_std",
 }
-_STATE_IN_INFO = ("charge", "spin_multiplicity")
+
+
+class NoStressError(InputError, PropertyNotImplementedError):
+    """The stress of a structure that has none; ASE's own error, so that code which catches that goes on."""
 
 
 class MLFFCalculator(Calculator):
     """An ASE calculator driven by a trained model.
 
-    Gives ``energy``, ``free_energy`` (the same), ``forces``, ``stress`` and ``energies`` (of the atoms), if the model
-    has them. A committee also gives its standard deviations ``energy_std`` (eV) and ``forces_std`` (n_atoms, 3) (eV/Å).
-    ASE has no names for these: use ``calc.results`` and ``calc.get_property``. The total charge is
-    ``atoms.info["charge"]``, the multiplicity ``atoms.info["spin_multiplicity"]``.
-    The stress is computed for periodic structures, and for others when it is requested.
+    Gives ``energy``, ``free_energy`` (the same), ``forces``, ``stress`` and ``energies`` (the atoms' shares), as far as
+    the model does; of a committee also ``energy_std`` (eV) and ``forces_std`` (n_atoms, 3) (eV/Å), its standard
+    deviations, for which ASE has no names: ``calc.results`` and ``calc.get_property`` give them. The total charge is
+    ``atoms.info["charge"]``, the multiplicity ``atoms.info["spin_multiplicity"]``; other names are understood or
+    refused, see :func:`mlff_core.structures.electrons.electronic_state`.
+    The stress is computed for periodic structures and wherever it is asked for.
 
     Parameters
     ----------
@@ -108,9 +113,10 @@ class MLFFCalculator(Calculator):
         Raises
         ------
         InputError
-            Positions that are not finite, overlapping atoms, no atoms, or the stress of a structure with no cell.
+            Positions that are not finite, overlapping atoms, no atoms, or the stress of a structure with no cell (this
+            one is ASE's ``PropertyNotImplementedError`` too).
         UnsupportedError
-            An element, charge or multiplicity that the model does not know.
+            An element, charge, multiplicity or number of electrons that the model does not take.
         """
         super().calculate(atoms, properties, system_changes)
         self.results = {}
@@ -118,8 +124,12 @@ class MLFFCalculator(Calculator):
         if atoms is None:
             raise InputError("no structure was given; call calculate(atoms) or set atoms.calc")
         want = {"energy", "forces", *_core_names(properties)} & (self.potential.supports | _core_names(properties))
-        if "stress" in self.potential.supports and atoms.pbc.any() and atoms.cell.rank == 3:
-            want.add("stress")
+        if atoms.pbc.any() and atoms.cell.rank == 3:
+            want |= {"stress"} & self.potential.supports
+        elif "stress" in want:
+            raise NoStressError(
+                "stress needs a periodic cell with a volume; this structure has none, so do not ask for it"
+            )
         want |= DEVIATIONS & self.potential.supports
         before, self._batch = self._batch, None
         if not set(system_changes) <= {"positions"}:
@@ -138,10 +148,26 @@ class MLFFCalculator(Calculator):
         else:
             changes = [name for name in all_changes if not _same(name, atoms, self.atoms)]
         if self.atoms is not None and any(
-            not np.array_equal(atoms.info.get(key), self.atoms.info.get(key)) for key in _STATE_IN_INFO
+            not _same_entry(atoms.info.get(key), self.atoms.info.get(key)) for key in STATE_NAMES
         ):
             changes.append("info")
         return changes
+
+    def set(self, **parameters: Any) -> dict[str, Any]:
+        """Refuse a change: model, device, precision, skin and kernel are those of the constructor.
+
+        Raises
+        ------
+        InputError
+            A parameter that is unknown, or has another value than the calculator's.
+        """
+        for name, value in parameters.items():
+            if name not in self.parameters or self.parameters[name] != value:
+                raise InputError(
+                    f"a calculator's parameters cannot be changed, got {name} = {value!r}; make another: "
+                    f"MLFFCalculator(model, {name}={value!r})"
+                )
+        return {}
 
     def export_properties(self) -> Properties:
         """Return the results that have a name in ASE."""
@@ -213,6 +239,11 @@ def _same(name: str, atoms: Atoms, other: Atoms) -> bool:
     if mine is None or others is None:  # charges and magnetic moments that were never set are zero
         return not any(array is not None and array.any() for array in (mine, others))
     return np.array_equal(mine, others)
+
+
+def _same_entry(mine: Any, other: Any) -> bool:
+    # Nearly always both are missing, and np.array_equal costs ten times as much as looking.
+    return mine is other or np.array_equal(mine, other)
 
 
 def _core_names(properties: Iterable[str]) -> set[str]:

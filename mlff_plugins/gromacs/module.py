@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mlff_core.card import ModelCard
 from mlff_core.model.scripted import ScriptedStudent
 from mlff_core.model.student import Student
+from mlff_core.potentials.checks import ODD_ADVICE
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
 
 SKIN = 1.0
@@ -37,6 +38,8 @@ class NNPotModule(nn.Module):
         self.student = ScriptedStudent(model, SKIN)
         self.name = card.name
         self.known = list(card.symbols)
+        self.closed_shell = card.spin_multiplicities == "closed shell"
+        self.advice = ODD_ADVICE
         self.symbols = list(chemical_symbols)
         self.length = ANGSTROM_PER_NM
         self.energy = KJ_MOL_PER_EV
@@ -79,6 +82,8 @@ class NNPotModule(nn.Module):
             cell = box.to(torch.float64) * self.length
             if not bool(pbc[2]):
                 cell = self.without_images(cell, at)
+        if self.closed_shell:
+            self.check_electrons(numbers, at)
         energy: Tensor = self.student(numbers, at, cell, periodic)
         return energy * self.energy
 
@@ -95,6 +100,27 @@ class NNPotModule(nn.Module):
                 f"{self.name} does not know {', '.join(names)}; it was made for {' '.join(self.known)}. "
                 "Use a model made for these elements"
             )
+
+    def check_electrons(self, numbers: Tensor, positions: Tensor) -> None:
+        """Refuse an odd number of electrons, but in the atoms with which grompp tries a file.
+
+        Parameters
+        ----------
+        numbers
+            Shape (n_atoms,), no unit.
+        positions
+            Shape (n_atoms, 3), Å.
+        """
+        n_electrons = int(numbers.sum())
+        if n_electrons % 2 == 0 or self.is_trial(positions):
+            return
+        # grompp 2025 tries one atom at the origin.
+        if positions.shape[0] == 1 and bool((positions == 0).all()):
+            return
+        raise RuntimeError(
+            f"{self.name} was made for closed shells, but at a total charge of +0 e the structure has {n_electrons} "
+            f"electrons, an odd number; {self.advice}"
+        )
 
     def is_trial(self, positions: Tensor) -> bool:
         """Return whether these positions, shape (n_atoms, 3), Å, are the trial atoms with which grompp tests a file.

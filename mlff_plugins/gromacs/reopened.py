@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.card import ModelCard
-from mlff_core.export.writing import in_elements
+from mlff_core.export.writing import for_card
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
 from mlff_core.structures.examples import all_structures
@@ -69,7 +69,7 @@ def check_batches_on_grid(card: ModelCard) -> list[AtomicBatch]:
     """
     frames = []
     for atoms in all_structures().values():
-        frame = in_elements(atoms, card.elements)
+        frame = for_card(atoms, card)
         step = GRID_NM * ANGSTROM_PER_NM
         frame.set_cell(np.round(np.asarray(frame.cell) / step) * step)
         frame.positions = np.round(frame.positions / step) * step

@@ -88,7 +88,9 @@ def write_model(potential: Potential, path: Path) -> None:
     head = MAGIC + struct.pack("=i", len(elements))
     for number in elements:
         head += struct.pack("=4si", chemical_symbols[number].encode(), number)
-    write_atomically(path, head + packed(potential.model))
+    # At the end, and only where it is true, so that other files stay as they were.
+    tail = struct.pack("=i", 1) if potential.card.spin_multiplicities == "closed shell" else b""
+    write_atomically(path, head + packed(potential.model) + tail)
 
 
 def _release(version: str) -> int:

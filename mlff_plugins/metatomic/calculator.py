@@ -37,7 +37,7 @@ def save(network: Student, card: ModelCard, path: Path) -> None:
     metadata = ModelMetadata(name=card.name, description=card.description)
     with deprecation_silenced(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        AtomisticModel(MetatomicStudent(network).eval(), metadata, capabilities).save(str(path))
+        AtomisticModel(MetatomicStudent(network, card).eval(), metadata, capabilities).save(str(path))
 
 
 class MetatomicPotential(Potential):

@@ -11,8 +11,10 @@ from metatensor.torch import Labels, TensorBlock, TensorMap
 from metatomic.torch import ModelOutput, NeighborListOptions, System
 from torch import Tensor, nn
 
+from mlff_core.card import ModelCard
 from mlff_core.model.serving import Serves
 from mlff_core.model.student import Student
+from mlff_core.potentials.checks import ODD_ADVICE
 
 SERVES = Serves("a metatomic model", "use an engine that calls mlff-hub, such as ASE or TorchSim")
 """The number of neighbour lists requested from the engine."""
@@ -28,6 +30,8 @@ class MetatomicStudent(nn.Module):
     ----------
     model
         The network.
+    card
+        Of the model.
 
     Raises
     ------
@@ -35,9 +39,12 @@ class MetatomicStudent(nn.Module):
         The energy has a term that this model form does not support.
     """
 
-    def __init__(self, model: Student) -> None:
+    def __init__(self, model: Student, card: ModelCard) -> None:
         super().__init__()
         SERVES.check(model)
+        self.name = card.name
+        self.closed_shell = card.spin_multiplicities == "closed shell"
+        self.advice = ODD_ADVICE
         self.model = model
         self.single_precision = model.scale.dtype == torch.float32
         self.options = NeighborListOptions(cutoff=model.cutoff, full_list=True, strict=True)
@@ -57,6 +64,13 @@ class MetatomicStudent(nn.Module):
         energies: list[Tensor] = []
         samples: list[Tensor] = []
         for k, system in enumerate(systems):
+            if self.closed_shell:
+                n_electrons = int(system.types.sum())
+                if n_electrons % 2 != 0:
+                    raise RuntimeError(
+                        f"{self.name} was made for closed shells, but at a total charge of +0 e the structure has "
+                        f"{n_electrons} electrons, an odd number; {self.advice}"
+                    )
             block = system.get_neighbor_list(self.options)
             vectors = block.values.reshape(-1, 3)
             if self.single_precision:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import openmm.app
 
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import InputError
 from mlff_core.models.opening import opened
-from mlff_core.potentials.checks import check_elements
+from mlff_core.potentials.checks import check_atoms
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
 from mlff_core.potentials.verlet import VerletPotential
@@ -50,7 +50,7 @@ def create_force(
     periodic
         Whether the model is periodic; None means periodic if the Topology has a box.
     charge
-        Total charge of the atoms, e; None means neutral.
+        Total charge of the atoms, e; None means the sum of the formal charges that the Topology has, else neutral.
     spin_multiplicity
         2S + 1; None means singlet.
     skin
@@ -59,7 +59,8 @@ def create_force(
     Raises
     ------
     InputError
-        An unknown backend, no atoms, or atoms that do not exist or have no element.
+        An unknown backend, atoms that are not there or have no element, no atoms at all, or another charge than the
+        Topology's.
     UnsupportedError
         The model does not support an element, the charge or the multiplicity; or a TorchForce is requested for a
         potential that is not a student.
@@ -72,8 +73,8 @@ def create_force(
         raise InputError(f"skin must not be negative, in Å, got {skin}")
     potential = opened(model)
     numbers, particles = ml_particles(topology_or_atomic_numbers, atoms)
-    check_elements(potential.card, numbers)
-    check_charge(potential, charge, spin_multiplicity)
+    charge = total_charge(topology_or_atomic_numbers, particles, charge)
+    check_atoms(potential.card, numbers, charge, spin_multiplicity)
     if periodic is None:
         periodic = (
             isinstance(topology_or_atomic_numbers, openmm.app.Topology)
@@ -137,22 +138,32 @@ def ml_particles(
     return numbers, particles
 
 
-def check_charge(potential: Potential, charge: float | None, spin_multiplicity: int | None) -> None:
-    """Refuse a charge or multiplicity that the card does not allow.
+def total_charge(
+    topology_or_atomic_numbers: openmm.app.Topology | Sequence[int],
+    particles: Sequence[int] | None,
+    charge: float | None,
+) -> float | None:
+    """Return the total charge of the chosen atoms, e: what is given, or the sum of the Topology's formal charges.
+
+    Atoms without a formal charge count as neutral. None where neither says anything; Topologies have formal charges
+    since OpenMM 8.2.
 
     Raises
     ------
-    UnsupportedError
-        The value is not allowed; the message gives it and the allowed ones.
+    InputError
+        The two differ.
     """
-    card = potential.card
-    if charge and card.charges == "neutral":
-        raise UnsupportedError(
-            f"{card.name} was made for neutral systems, but the total charge is {charge:+g} e; "
-            "use a model that takes charges, or a neutral structure"
+    if not isinstance(topology_or_atomic_numbers, openmm.app.Topology):
+        return charge
+    atoms = list(topology_or_atomic_numbers.atoms())
+    chosen = atoms if particles is None else [atoms[index] for index in particles]
+    formal = [given for atom in chosen if (given := getattr(atom, "formalCharge", None)) is not None]
+    if not formal:
+        return charge
+    total = sum(int(value) for value in formal)
+    if charge is not None and charge != total:
+        raise InputError(
+            f"charge = {charge:+g} e was given, but the formal charges of the topology's atoms add up to {total:+d} e; "
+            "correct one of them (atom.formalCharge), or leave charge out"
         )
-    if spin_multiplicity not in (None, 1) and card.spin_multiplicities == "singlet":
-        raise UnsupportedError(
-            f"{card.name} was made for singlets, but the spin multiplicity is {spin_multiplicity}; "
-            "use a model that takes other multiplicities, or a closed-shell structure"
-        )
+    return total

@@ -79,7 +79,7 @@ def create_mixed_system(
     remove_constraints
         Remove constraints between ML atoms, since the model describes their bonds.
     charge
-        Total charge of the ML atoms, e; None means neutral.
+        Total charge of the ML atoms, e; None means the sum of their formal charges in the topology, else neutral.
     spin_multiplicity
         2S + 1 of the ML atoms; None means singlet.
 

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.plugins.options import check_names
 from mlff_plugins.openmm.force import create_force
 
 if TYPE_CHECKING:
     import openmm
     import openmm.app
+
+EMBEDDING = ("linkAtomDistances", "mlLongRange")
+"""Arguments of openmm-ml's mechanical embedding, which reach :meth:`MLFFPotentialImpl.addForces` too."""
 
 
 class MLFFPotentialImplFactory(MLPotentialImplFactory):
@@ -63,9 +67,12 @@ class MLFFPotentialImpl(MLPotentialImpl):
 
         Raises
         ------
+        InputError
+            An argument that neither this model nor the embedding takes.
         UnsupportedError
             A TorchForce is requested for interpolation.
         """
+        check_names('MLPotential("mlff")', args, ("backend", "charge", "multiplicity", *EMBEDDING))
         if backend == "torchforce" and system.getNumParticles() == 0:
             # openmm-ml collects the forces to interpolate in an empty System and copies them; openmmtorch 1.10 then
             # ends the process with a segmentation fault.

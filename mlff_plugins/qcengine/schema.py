@@ -37,7 +37,7 @@ def to_batch(molecule: Molecule, potential: Potential) -> AtomicBatch:
         np.asarray(molecule.geometry).reshape(-1, 3) * ANGSTROM_PER_BOHR,
         np.asarray(molecule.atomic_numbers),
         charge=float(molecule.molecular_charge),
-        spin_multiplicity=int(molecule.molecular_multiplicity),
+        spin_multiplicity=molecule.molecular_multiplicity,
         device=potential.device,
         dtype=potential.dtype,
     )

@@ -35,6 +35,7 @@ class SO3LR(Teacher):
     licence = "MIT"
     elements = (1, 6, 7, 8, 9, 15, 16, 17)
     charges = "any"
+    spin_multiplicities = "closed shell"
     gives = GIVES
     options: ClassVar[Mapping[str, str]] = {
         "device": "auto (default), cpu, cuda, cuda:N",
@@ -68,6 +69,7 @@ class SO3LR(Teacher):
             description=self.summary,
             n_parameters=sum(parameter.numel() for parameter in model.parameters()),
             charges=self.charges,
+            spin_multiplicities=self.spin_multiplicities,
             teacher=self.lineage(settings=settings, sha256=SHA256),
             limits=(
                 "Forces are its most accurate labels; energy differences between molecules are less accurate.",

@@ -10,19 +10,29 @@ import torch_sim
 from ase.data import atomic_masses
 from torch import Tensor
 
-from mlff_core.errors import UnsupportedError
+from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.prediction import Prediction
 
 
 def to_batch(state: torch_sim.SimState | Mapping[str, Any]) -> AtomicBatch:
-    """Return a state as a batch, with a total charge from its extras (torch-sim 0.6)."""
+    """Return a state as a batch; charge and spin are looked for where torch-sim 0.6 has them.
+
+    Raises
+    ------
+    InputError
+        A spin that is not zero, whose meaning is not certain.
+    """
     if isinstance(state, Mapping):
         state = torch_sim.SimState(**{"masses": torch.ones_like(state["positions"][:, 0]), **state})
     cell = state.cell.detach().mT
     # torch-sim 0.3 has one bool for all directions, 0.6 one for each.
     pbc = torch.as_tensor(state.pbc, dtype=torch.bool, device=cell.device).expand(cell.shape[0], 3)
-    charge = getattr(state, "charge", None)
+    charge, spin = getattr(state, "charge", None), getattr(state, "spin", None)
+    if isinstance(spin, Tensor) and bool(spin.any()):
+        raise InputError(
+            f"a spin of {spin[spin != 0][0].item():g} may mean S, 2S or 2S + 1; only 0, a singlet, is served"
+        )
     return AtomicBatch(
         positions=state.positions.detach(),
         atomic_numbers=state.atomic_numbers.to(torch.int64),

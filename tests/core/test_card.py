@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mlff_core import InputError, ModelCard
+from mlff_core.card import CLOSED_SHELL
 
 
 def test_a_card_survives_json():
@@ -56,3 +57,16 @@ def test_a_dict_with_unknown_or_missing_keys_is_no_card():
         ModelCard.from_dict({"name": "drop", "elements": [1], "cutoff": 5.0, "colour": "blue"})
     with pytest.raises(InputError, match="lacks 'cutoff'"):
         ModelCard.from_dict({"name": "drop", "elements": [1]})
+
+
+@pytest.mark.parametrize(
+    ("elements", "limits", "spin_multiplicities"),
+    [
+        ((1, 6, 8), (CLOSED_SHELL, "Small."), "closed shell"),
+        ((1, 6, 8), ("Small.",), "singlet"),
+        ((13, 29), (CLOSED_SHELL,), "singlet"),
+    ],
+)
+def test_a_student_of_an_earlier_version_is_closed_shell_unless_it_knows_metals(elements, limits, spin_multiplicities):
+    plain = {"name": "old", "elements": elements, "cutoff": 5.0, "spin_multiplicities": "singlet", "limits": limits}
+    assert ModelCard.from_dict(plain).spin_multiplicities == spin_multiplicities

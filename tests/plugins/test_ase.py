@@ -202,6 +202,38 @@ def test_what_a_model_cannot_give_is_not_implemented():
         atoms.get_forces()
 
 
+@pytest.mark.parametrize("make", [structures.ethanol, structures.molecule_in_dummy_cell])
+def test_the_stress_of_a_molecule_is_ases_own_error_and_ours(make):
+    atoms = with_calculator(make())
+    for error in (PropertyNotImplementedError, InputError):
+        with pytest.raises(error, match="stress needs a periodic cell with a volume"):
+            atoms.get_stress()
+    assert np.isfinite(atoms.get_forces()).all()
+
+
+def test_parameters_are_not_swallowed():
+    calculator = MLFFCalculator(small_student())
+    for name, value in (("dtype", "float64"), ("skin", 2.0), ("dtpye", "float64")):
+        with pytest.raises(InputError, match=f"cannot be changed, got {name} = .* make another: MLFFCalculator"):
+            calculator.set(**{name: value})
+    assert calculator.set(dtype="float32") == {}
+    assert calculator.parameters["dtype"] == "float32"
+
+
+def test_a_charge_by_any_name_is_noticed_and_refused():
+    atoms = with_calculator(structures.ethanol())
+    atoms.get_forces()
+    for name in ("total_charge", "net_charge"):
+        atoms.info[name] = 1
+        with pytest.raises(UnsupportedError, match=r"total charge is \+1 e"):
+            atoms.get_forces()
+        del atoms.info[name]
+        atoms.get_forces()
+    atoms.set_initial_charges([-1, *[0] * 8])
+    with pytest.raises(UnsupportedError, match="total charge is -1 e"):
+        atoms.get_forces()
+
+
 def test_many_structures_at_once_equal_one_by_one(monkeypatch):
     # Few atoms a call, so that the list is cut in several places.
     monkeypatch.setattr("mlff_plugins.ase.calculator.ATOMS_PER_CALL", 30)

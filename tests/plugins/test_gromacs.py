@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -115,6 +116,23 @@ def test_an_element_the_model_never_saw_is_refused_with_the_message_of_every_eng
     with pytest.raises(UnsupportedError) as ours:
         check_elements(small_student().card, atoms.numbers.tolist())
     assert str(ours.value) in refusal(file, inputs_of(atoms))
+
+
+def test_an_odd_number_of_electrons_is_refused_by_the_file_of_a_closed_shell_model(tmp_path):
+    student = small_student()
+    student.card = replace(student.card, spin_multiplicities="closed shell")
+    GromacsExporter().export(student, tmp_path / "closed.pt")
+    radical = structures.ethanol()[:-1]
+    with pytest.raises(UnsupportedError) as ours:
+        student.predict(batch_from_atoms(radical))
+    assert str(ours.value) in refusal(tmp_path / "closed.pt", inputs_of(radical))
+    module = torch.jit.load(str(tmp_path / "closed.pt"))
+    assert energy_and_forces(module, structures.ethanol())[0] == pytest.approx(
+        predicted(structures.ethanol())[0], rel=1e-6
+    )
+    # What grompp tries passes: one hydrogen atom at the origin, three in a row.
+    for row in (torch.zeros(1, 3), 0.01 * torch.tensor([[1.0, 2, 3], [2, 4, 6], [3, 6, 9]])):
+        module(row.requires_grad_(), torch.ones(len(row), dtype=torch.int32)).backward()
 
 
 def test_bad_structures_are_refused(file):

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -171,6 +172,16 @@ def test_overlapping_atoms_stop_the_run_with_a_message(run, crystal):
     found = run(2, "run 0", atoms=atoms)
     assert found.failed
     assert "closer than 0.3" in found.printed
+
+
+def test_an_odd_number_of_electrons_is_refused_over_all_processes(run, crystal):
+    closed = small_student(kernel="cpu")
+    closed.card = replace(closed.card, spin_multiplicities="closed shell")
+    # 159 electrons in 36 atoms, which two processes share.
+    found = run(2, "run 0", potential=closed)
+    assert found.failed
+    assert "made for closed shells, but at a total charge of +0 e the structure has 159 electrons" in found.words
+    assert not run(2, "run 0", potential=closed, atoms=crystal[1:]).failed
 
 
 def test_virials_of_atoms_are_refused(run):

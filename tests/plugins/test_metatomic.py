@@ -41,4 +41,4 @@ def test_another_architecture_is_refused(monkeypatch):
     student = small_student()
     monkeypatch.setattr(type(student.model), "architecture", "Other")
     with pytest.raises(UnsupportedError, match="a metatomic model computes PaiNN, but this is a Other"):
-        MetatomicStudent(student.model)
+        MetatomicStudent(student.model, student.card)

@@ -15,7 +15,7 @@ from ase.build import bulk
 from torch_sim.models.interface import validate_model_outputs
 
 from mlff_core.card import ModelCard
-from mlff_core.errors import UnsupportedError
+from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import preset
 from mlff_core.models.checkpoint import save_checkpoint
@@ -85,6 +85,16 @@ def test_a_charge_in_the_state_reaches_the_model():
     state = state_of([structures.ethanol()], model)
     state.charge = torch.ones(1)
     with pytest.raises(UnsupportedError, match="charge"):
+        model(state)
+
+
+def test_a_spin_in_the_state_is_a_singlet_or_refused():
+    model = TorchSimModel(small_student())
+    state = state_of([structures.ethanol()], model)
+    state.spin = torch.zeros(1)
+    model(state)
+    state.spin = torch.ones(1)
+    with pytest.raises(InputError, match="a spin of 1 may mean S, 2S or 2S"):
         model(state)
 
 

@@ -11,6 +11,7 @@ from ase.data import chemical_symbols, covalent_radii
 
 from mlff_core.judging.physics.trajectory import Array
 from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.wrapping import SpinUnchecked
 from mlff_core.structures.batch import AtomicBatch
 
 CORE = 0.7
@@ -78,7 +79,8 @@ def dimer_curve(potential: Potential, numbers: tuple[int, int], distances: Array
         torch.zeros(n, 3, dtype=torch.bool),
         torch.arange(n).repeat_interleave(2),
     )
-    found = potential.predict(batch)
+    # Half of the pairs of elements have an odd number of electrons; it is the wall that is looked at.
+    found = SpinUnchecked(potential).predict(batch)
     forces = found.need("forces", potential.card.name)
     energy = found.energy.double().cpu().numpy()
     return DimerCurve(numbers, distances, energy - energy[-1], forces[1::2, 0].double().cpu().numpy())

@@ -13,7 +13,7 @@
 namespace mlff {
 
 /* In the byte order and layout of the machine: magic, n_elements, for each its symbol (4 bytes) and number, the
- * description (its pointers mean nothing), parameters, constants. */
+ * description (its pointers mean nothing), parameters, constants, and 1 (int32) where the model is for closed shells. */
 struct ModelFile {
     static constexpr char MAGIC[9] = "MLFFPAIR";
 
@@ -21,6 +21,7 @@ struct ModelFile {
     mlff_painn description;
     std::vector<char> parameters;
     std::vector<double> constants;
+    bool closed_shell = false;
 
     /* Returns what is wrong with the file, or nothing. */
     std::string read(const char *path) {
@@ -60,6 +61,8 @@ struct ModelFile {
             return "is cut off";
         description.parameters = parameters.data();
         description.constants = constants.data();
+        int32_t closed = 0;
+        closed_shell = take(file, &closed, 1) && closed == 1;
         return "";
     }
 

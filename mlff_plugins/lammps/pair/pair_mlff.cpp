@@ -89,9 +89,20 @@ void PairMLFF::coeff(int n_arguments, char **arguments) {
     shape = file.description;
     shape.parameters = shape.constants = nullptr;
     number_of_type = numbers;
+    closed_shell = file.closed_shell;
     if (!allocated) allocate();
     for (int i = 1; i <= atom->ntypes; i++)
         for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = 1;
+}
+
+/* The atoms of all processes are counted, once a run. */
+void PairMLFF::check_electrons() {
+    int64_t mine = 0, n_electrons = 0;
+    for (int i = 0; i < atom->nlocal; i++) mine += number_of_type[atom->type[i]];
+    MPI_Allreduce(&mine, &n_electrons, 1, MPI_INT64_T, MPI_SUM, world);
+    if (n_electrons % 2 != 0)
+        error->all(FLERR, "the model of pair_style mlff was made for closed shells, but at a total charge of +0 e the structure has {} electrons, "
+                   "an odd number; check that no atom is missing, or use a model that takes open shells", n_electrons);
 }
 
 void PairMLFF::init_style() {
@@ -104,6 +115,7 @@ void PairMLFF::init_style() {
         for (int k = 1; k < 4; k++)
             if (force->special_lj[k] == 0 && force->special_coul[k] == 0)
                 error->all(FLERR, "pair_style mlff needs bonded atoms as neighbours too; add `special_bonds lj/coul 1 1 1`");
+    if (closed_shell) check_electrons();
     /* Ghosts as far as messages come from, also when atoms have moved since they were chosen. */
     const double reach = shape.n_layers * shape.cutoff + neighbor->skin;
     if (comm->cutghostuser < reach) comm->cutghostuser = reach;

@@ -46,6 +46,8 @@ class PairMLFF : public LAMMPS_NS::Pair {
     mlff_painn shape = {};
     double unit = 1;                    /* 1 eV in LAMMPS' energy */
     std::vector<int64_t> number_of_type; /* by type; types count from 1 */
+    bool closed_shell = false;           /* refuses an odd number of electrons */
+    void check_electrons();
 
     /* The part of the system that is evaluated: owned atoms first, then ghosts by the edges that lead to them. */
     std::vector<int> atoms;         /* LAMMPS' index of each */

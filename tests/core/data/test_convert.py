@@ -104,7 +104,7 @@ def test_half_labelled_files_and_odd_info_are_refused(tmp_path):
         convert(tmp_path / "in.extxyz", tmp_path / "out.h5")
     bare.info["charge"] = "plus one"
     ase.io.write(tmp_path / "in.extxyz", [bare])
-    with pytest.raises(InputError, match="frame 0: could not convert string to float: 'plus one'"):
+    with pytest.raises(InputError, match=r"frame 0: atoms.info\['charge'\] must be a number, got 'plus one'"):
         convert(tmp_path / "in.extxyz", tmp_path / "out.h5")
     with pytest.raises(InputError, match="there is no file"):
         convert(tmp_path / "absent.xyz", tmp_path / "out.h5")

@@ -1,5 +1,7 @@
 """What every potential returns and refuses, with and without a Verlet list."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,12 @@ def potential(request):
     return student() if request.param == "bare" else VerletPotential(student())
 
 
+@pytest.fixture(scope="module", params=["bare", "under a skin"])
+def closed_shell(request):
+    model = student(spin_multiplicities="closed shell")
+    return model if request.param == "bare" else VerletPotential(model)
+
+
 @pytest.mark.parametrize(
     ("batch", "error", "message"),
     [
@@ -31,30 +39,64 @@ def potential(request):
         (single(WATER, [8, 1, 0]), UnsupportedError, "drop does not know 0;"),
         (single(WATER, [8, 1, 1], charge=-1), UnsupportedError, r"total charge is -1 e.*neutral"),
         (single(WATER, [8, 1, 1], spin_multiplicity=3), UnsupportedError, r"singlets.* 3"),
+        (
+            single(WATER[:2], [8, 1]),
+            UnsupportedError,
+            r"^drop was made for closed shells, but at a total charge of \+0 e the structure has 9 electrons",
+        ),
+        (
+            concatenate([single(WATER, [8, 1, 1]), single(WATER[:2], [8, 1])]),
+            UnsupportedError,
+            "^structure 1 of the batch: drop was made for closed shells.* 9 electrons",
+        ),
+        (single(WATER, [8, 1, 1], charge=0.5), InputError, "whole number of e, got 0.5"),
         (single([[0, 0, 0], [np.nan, 0, 0]], [1, 1]), InputError, "finite.*atom 1"),
         (single([[0, 0, 0], [0, np.inf, 0]], [1, 1]), InputError, "finite.*atom 1"),
         (single(WATER, [8, 1, 1], np.full((3, 3), np.nan), True), InputError, "cell must be finite"),
         (single(np.zeros((0, 3)), []), InputError, "empty"),
         (single([[0, 0, 0], [1, 0, 0], [1.1, 0.1, 0]], [8, 1, 1]), InputError, r"atoms 1 and 2 overlap.*0.141 Å"),
-        (single([[0, 0, 0]], [1], np.diag([0.2, 9, 9]), True), InputError, "atoms 0 and 0 overlap"),
-        (single([[0, 0, 0], [0, 0, 0]], [8, 1]), InputError, "overlap.*0.000 Å"),
+        (single([[0, 0, 0]], [8], np.diag([0.2, 9, 9]), True), InputError, "atoms 0 and 0 overlap"),
+        (single([[0, 0, 0], [0, 0, 0]], [8, 8]), InputError, "overlap.*0.000 Å"),
         (single(WATER, [8, 1, 1], np.diag([5.0, 5, 0]), True), InputError, "no volume"),
     ],
 )
-def test_unsupported_input_is_refused_in_one_line(potential, batch, error, message):
+def test_unsupported_input_is_refused_in_one_line(closed_shell, batch, error, message):
     with pytest.raises(error, match=message) as caught:
-        potential.predict(batch)
+        closed_shell.predict(batch)
     assert "\n" not in str(caught.value)
 
 
-def test_neutral_singlets_may_be_declared(potential):
-    plain = potential.predict(single(WATER, [8, 1, 1]))
-    declared = potential.predict(single(WATER, [8, 1, 1], charge=0, spin_multiplicity=1))
+def test_neutral_singlets_may_be_declared(closed_shell):
+    plain = closed_shell.predict(single(WATER, [8, 1, 1]))
+    declared = closed_shell.predict(single(WATER, [8, 1, 1], charge=0, spin_multiplicity=1))
     assert torch.equal(plain.energy, declared.energy)
 
 
 def test_a_potential_for_any_charge_lets_charges_through():
     student(charges="any", spin_multiplicities="any").predict(single(WATER, [8, 1, 1], charge=1, spin_multiplicity=2))
+
+
+def test_the_electrons_of_an_ion_are_counted_with_its_charge():
+    model = student(charges="any", spin_multiplicities="closed shell")
+    hydroxide = single(WATER[:2], [8, 1], charge=-1)
+    for potential in (model, VerletPotential(model)):
+        potential.predict(hydroxide)
+        with pytest.raises(UnsupportedError, match="at a total charge of -2 e the structure has 11 electrons"):
+            potential.predict(replace(hydroxide, charge=torch.tensor([-2.0])))
+        two = concatenate([hydroxide, single(WATER, [8, 1, 1])])
+        potential.predict(two)
+        with pytest.raises(UnsupportedError, match=r"structure 1 .* \+1 e the structure has 9 electrons"):
+            potential.predict(replace(two, charge=torch.tensor([-1.0, 1.0])))
+
+
+@pytest.mark.parametrize("spin_multiplicities", ["singlet", "any"])
+def test_a_card_that_says_nothing_of_closed_shells_takes_any_number_of_electrons(spin_multiplicities):
+    student(spin_multiplicities=spin_multiplicities).predict(single(WATER[:2], [8, 1]))
+
+
+def test_a_model_without_spin_refuses_a_multiplicity():
+    with pytest.raises(UnsupportedError, match="drop was made for singlets, but the spin multiplicity is 2"):
+        student().predict(single(WATER[:2], [8, 1], spin_multiplicity=2))
 
 
 @pytest.mark.parametrize(

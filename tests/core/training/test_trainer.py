@@ -61,7 +61,30 @@ def test_the_card_records_the_origin(settings, morse_set):
     json.dumps(card.to_dict())
 
 
-def test_the_resolved_config_is_saved_beside_the_model(settings):
+@pytest.mark.parametrize(
+    ("numbers", "spin_multiplicities"), [((1, 8, 1), "closed shell"), ((8, 1), "singlet"), ((29, 29), "singlet")]
+)
+def test_a_card_says_closed_shells_where_the_data_are(settings, tmp_path, numbers, spin_multiplicities):
+    rng = np.random.default_rng(0)
+    frames = [
+        LabelledStructure(
+            np.array(numbers, np.uint8),
+            np.arange(3.0 * len(numbers)).reshape(-1, 3).astype(np.float32) + rng.uniform(-0.1, 0.1, (len(numbers), 3)),
+            energy=0.0,
+            forces=rng.normal(size=(len(numbers), 3)).astype(np.float32),
+            molecule_id=k,
+        )
+        for k in range(20)
+    ]
+    write_dataset(tmp_path / "in.h5", frames)
+    data = {"path": str(tmp_path / "in.h5"), "validation_fraction": 0.2}
+    result = Trainer(settings(data=data, stop={"max_steps": 2})).fit()
+    card = load(result.model, device="cpu").card
+    assert card.spin_multiplicities == spin_multiplicities
+    assert ("Neutral, closed-shell structures only." in card.limits) == (spin_multiplicities == "closed shell")
+
+
+def test_the_resolved_config_stands_beside_the_model(settings):
     config = settings()
     result = Trainer(config).fit()
     assert load_config(TrainConfig, result.out / "config.toml") == config

@@ -1,5 +1,7 @@
 """``create_force`` in simulations: energy conservation, subsets, boxes, and errors with the package's messages."""
 
+from dataclasses import replace
+
 import numpy as np
 import openmm
 import pytest
@@ -202,6 +204,40 @@ def test_a_topology_gives_species_and_periodicity(backend):
     atoms.pbc = False
     batch = structures.to_batch(atoms)
     assert energy_of(context_of(atoms, isolated)) == pytest.approx(float(student.predict(batch).energy), abs=1e-7)
+
+
+def topology_of(atoms, charges):
+    topology = app.Topology()
+    residue = topology.addResidue("X", topology.addChain())
+    for number, charge in zip(atoms.numbers, charges, strict=True):
+        topology.addAtom("X", app.Element.getByAtomicNumber(int(number)), residue).formalCharge = charge
+    return topology
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_formal_charges_of_a_topology_are_the_total_charge(backend):
+    atoms = structures.ethanol()
+    student = small_student(dtype=torch.float64, kernel="reference")
+    ion = topology_of(atoms, [None, None, -1, *[None] * 6])
+    with pytest.raises(UnsupportedError, match="total charge is -1 e"):
+        create_force(student, ion, backend=backend)
+    with pytest.raises(InputError, match=r"charge = \+0 e was given, but the formal charges .* add up to -1 e"):
+        create_force(student, ion, backend=backend, charge=0)
+    with pytest.raises(InputError, match="add up to -2 e"):
+        create_force(student, topology_of(atoms, [-1, -1, *[0] * 7]), backend=backend, charge=-1)
+    # Of the chosen atoms only, and a zwitterion is neutral.
+    create_force(student, ion, backend=backend, atoms=[0, 1, 3])
+    for charges in ([None] * 9, [0] * 9, [1, None, -1, *[None] * 6]):
+        force = create_force(student, topology_of(atoms, charges), backend=backend, charge=0)
+        wanted = float(student.predict(structures.to_batch(atoms)).energy)
+        assert energy_of(context_of(atoms, force)) == pytest.approx(wanted, abs=1e-7)
+
+
+def test_an_odd_number_of_electrons_is_refused_before_the_run():
+    student = small_student()
+    student.card = replace(student.card, spin_multiplicities="closed shell")
+    with pytest.raises(UnsupportedError, match=r"at a total charge of \+0 e the structure has 9 electrons"):
+        create_force(student, [8, 1])
 
 
 def test_a_barostat_changes_the_box_that_the_model_sees():

@@ -265,6 +265,8 @@ def test_openmm_ml_makes_a_whole_system_of_the_model(tmp_path):
         openmmml.MLPotential("mlff")
     with pytest.raises(InputError, match="devise"):
         openmmml.MLPotential("mlff", modelPath=str(path), devise="cpu")
+    with pytest.raises(InputError, match="no option 'charg'; did you mean 'charge'"):
+        openmmml.MLPotential("mlff", modelPath=str(path)).createSystem(topology, charg=1)
 
 
 @pytest.mark.parametrize(
