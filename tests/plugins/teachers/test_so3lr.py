@@ -53,7 +53,7 @@ def packages_own(atoms: Atoms, *, r_max_lr: float, stress: bool = False) -> Atom
     return atoms
 
 
-@pytest.mark.parametrize("charge", [0.0, 1.0])
+@pytest.mark.parametrize("charge", [0.0, 2.0])
 def test_forces_in_the_gas_phase_are_those_of_the_packages_own_calculator(float64, charge):
     atoms = rattled("CH3CH2OH")
     atoms.info["charge"] = charge
