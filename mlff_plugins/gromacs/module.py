@@ -107,7 +107,7 @@ class NNPotModule(nn.Module):
         Parameters
         ----------
         numbers
-            Shape (n_atoms,), no unit.
+            Atomic numbers, shape (n_atoms,), int64.
         positions
             Shape (n_atoms, 3), Å.
         """
