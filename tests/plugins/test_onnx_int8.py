@@ -16,8 +16,8 @@ from mlff_core.export.agreement import agreement
 from mlff_core.export.writing import check_batches
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.term import Term
-from mlff_core.model.zbl import ZBLRepulsion
 from mlff_core.model.traced_program import INPUTS, OUTPUTS
+from mlff_core.model.zbl import ZBLRepulsion
 from mlff_core.potentials.student import StudentPotential
 from mlff_core.testing import small_student
 from mlff_core.tolerance import Tolerance
