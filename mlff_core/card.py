@@ -22,6 +22,9 @@ SPIN_MULTIPLICITIES = ("closed shell", "singlet", "any")
 CLOSED_SHELL = "Neutral, closed-shell structures only."
 """Among the limits of a student that was trained on closed shells."""
 
+LONGEST_CUTOFF = 100.0
+"""Å; an atom in a solid or liquid has some 400,000 neighbours within it."""
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -107,6 +110,8 @@ class ModelCard:
             raise InputError(f"elements of a model card must be atomic numbers in 1–118, got {self.elements}")
         if not (math.isfinite(self.cutoff) and self.cutoff >= 0):
             raise InputError(f"cutoff of a model card must be a length in Å, got {self.cutoff}")
+        if self.cutoff > LONGEST_CUTOFF:
+            raise InputError(f"cutoff of a model card must be at most {LONGEST_CUTOFF:g} Å, got {self.cutoff:g}")
         for key, known in (("charges", CHARGES), ("spin_multiplicities", SPIN_MULTIPLICITIES)):
             if getattr(self, key) not in known:
                 raise InputError(f"{key} of a model card must be one of {', '.join(known)}, got {getattr(self, key)!r}")

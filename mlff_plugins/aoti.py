@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,12 +42,13 @@ class AOTIExporter(Exporter):
         metadata = card_entries(potential)
 
         def write(file: Path) -> None:
-            program = exported_program(graph)
+            program, stream = exported_program(graph), io.BytesIO()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 aoti_compile_and_package(
-                    program, package_path=str(file), inductor_configs={"aot_inductor.metadata": metadata}
+                    program, package_path=stream, inductor_configs={"aot_inductor.metadata": metadata}
                 )
+            file.write_bytes(stream.getvalue())
 
         if Path(path).suffix != self.suffix:
             raise InputError(f"AOTInductor packages end in {self.suffix}, got {path}")
@@ -67,14 +69,14 @@ class AOTIRuntime(Runtime):
         import torch
         from torch._inductor import aoti_load_package
 
-        from mlff_core.export.writing import card_from_entries, opening
+        from mlff_core.export.writing import opening
         from mlff_core.potentials.exported_graph import GraphPotential
 
         if device not in ("auto", "cpu"):
             raise InputError(f"AOTInductor packages of this project are compiled for the CPU, not for {device!r}")
-        with opening(path, "aoti", "AOTInductor export for this machine"):
+        with opening(path, "aoti", "AOTInductor export for this machine") as file:
             package = aoti_load_package(str(path))
-            card, dtype = card_from_entries(package.get_metadata())
+            card, dtype = file.card(package.get_metadata())
 
         def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             with torch.no_grad():

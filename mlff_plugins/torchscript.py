@@ -33,7 +33,7 @@ class TorchScriptExporter(Exporter):
         """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""
         import torch
 
-        from mlff_core.export.writing import card_entries, deprecation_silenced, edge_graph, write_checked
+        from mlff_core.export.writing import card_entries, deprecation_silenced, edge_graph, save_script, write_checked
 
         self.read_options(options)
         graph = edge_graph(potential)
@@ -41,7 +41,8 @@ class TorchScriptExporter(Exporter):
 
         def write(temporary: Path) -> None:
             with deprecation_silenced():
-                torch.jit.save(torch.jit.script(graph), str(temporary), _extra_files={CARD: content})
+                module = torch.jit.script(graph)
+            save_script(module, temporary, {CARD: content})
 
         return write_checked(self.name, potential, path, write, TorchScriptRuntime().open)
 
@@ -57,17 +58,19 @@ class TorchScriptRuntime(Runtime):
 
     def open(self, path: Path, *, device: str = "cpu") -> Potential:
         """Return the file as a potential; see :meth:`mlff_core.plugins.runtime.Runtime.open`."""
+        import io
+
         import torch
 
-        from mlff_core.export.writing import card_from_entries, deprecation_silenced, opening
+        from mlff_core.export.writing import deprecation_silenced, opening
         from mlff_core.models.devices import resolve_device
         from mlff_core.potentials.exported_graph import GraphPotential
 
         where = resolve_device(device)
         extra = {CARD: ""}
-        with opening(path, "torchscript", "TorchScript export"), deprecation_silenced():
-            module = torch.jit.load(str(path), map_location=where, _extra_files=extra)
-            card, dtype = card_from_entries(json.loads(extra[CARD]))
+        with opening(path, "torchscript", "TorchScript export") as file, deprecation_silenced():
+            module = torch.jit.load(io.BytesIO(file.content), map_location=where, _extra_files=extra)
+            card, dtype = file.card(json.loads(extra[CARD]))
 
         def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             with torch.enable_grad():

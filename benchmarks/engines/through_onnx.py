@@ -19,7 +19,6 @@ from mlff_core.structures.reading import batch_from_atoms
 def onnx(frame: Atoms, model: str) -> Iterator[Trio]:
     import onnxruntime
 
-    from mlff_core.export.writing import card_from_entries
     from mlff_core.model.traced_program import INPUTS, OUTPUTS
     from mlff_core.potentials.exported_graph import GraphPotential
     from mlff_core.structures.neighbors import edge_vectors, find_neighbors
@@ -34,7 +33,6 @@ def onnx(frame: Atoms, model: str) -> Iterator[Trio]:
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    card_from_entries(session.get_modelmeta().custom_metadata_map)
     batch = batch_from_atoms(frame)
     feeds = {}
     for positions in frames:

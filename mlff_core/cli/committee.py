@@ -36,9 +36,11 @@ def command(models: tuple[str, ...], output: Path, data: Path | None, split: str
     from mlff_core.cli.judging import progress_line
     from mlff_core.data.hdf5 import Dataset
     from mlff_core.judging.calibrate import calibrate
-    from mlff_core.models.committee import write_committee
+    from mlff_core.models.committee import check_members, write_committee
+    from mlff_core.models.registry import resolve
     from mlff_core.potentials.ensemble import Ensemble
 
+    check_members([resolve(model) for model in models])
     ensemble = Ensemble([load(model, device=device) for model in models])
     if data is None:
         write_committee(output, list(models))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from mlff_core.cli.json_text import json_text
 from mlff_core.cli.options import device_option, report_option, split_option
 
 
@@ -48,6 +48,6 @@ def command(
             results = [(p, e, None) for p, e in zip(potentials, evaluations, strict=True)]
             write_report(out, results, dataset, found)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json_text(found, indent=2, with_nulls=True))
     else:
         comparison_table(evaluations)

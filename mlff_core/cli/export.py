@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from mlff_core.cli.json_text import json_text
 from mlff_core.cli.options import dtype_option, keyed
 
 
@@ -52,7 +52,7 @@ def command(
     potential = load(model, device="cpu", dtype=dtype, kernel="reference")
     report = exporter.export(potential, output, options)
     if as_json:
-        click.echo(json.dumps({**asdict(report), "path": str(report.path)}))
+        click.echo(json_text({**asdict(report), "path": str(report.path)}))
         return
     click.echo(f"{report.path} ({report.format}, {report.size_bytes / 1e6:.2f} MB), read back and compared:")
     click.echo(f"  energy differs by at most {report.delta_energy:.1e} eV/atom")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mlff_core.cli.json_text import json_text
 from mlff_core.errors import MlffError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def write_report(
     for k, one in enumerate(pages):
         name = "forces.png" if len(pages) == 1 else f"forces-{k + 1}-{_file_name(one.evaluation.card.name)}.png"
         (folder / name).write_bytes(one.force_png)
-    (folder / "metrics.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    (folder / "metrics.json").write_text(json_text(found, indent=2, with_nulls=True) + "\n", encoding="utf-8")
     write_page(folder / "report.html", pages)
     click.echo(f"report in {folder / 'report.html'}", err=True)
 

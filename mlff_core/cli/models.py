@@ -76,12 +76,16 @@ def show_model(model: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_context
 def verify_models(ctx: click.Context, models: tuple[str, ...], as_json: bool) -> None:
-    """Check hash, file and card of MODELS (names or files), or of all named models."""
-    from mlff_core.models.registry import find_model, registered_models, verify_file, verify_model
+    """Check hash, file and card of MODELS (names or files), or of every model that has a name.
+
+    Files that mlff export wrote are compared with the digest at their end.
+    """
+    from mlff_core.models.opening import verify
+    from mlff_core.models.registry import find_model, registered_models, verify_model
 
     rows = []
     for name in models or [model.name for model in registered_models()]:
-        problems = verify_file(name) if Path(name).is_file() else verify_model(find_model(name))
+        problems = verify(name) if Path(name).is_file() else verify_model(find_model(name))
         rows.append({"name": name, "status": "damaged" if problems else "ok", "problems": problems})
     if as_json:
         click.echo(json.dumps(rows, indent=2))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from mlff_core.cli.json_text import json_text
 from mlff_core.cli.options import dtype_option
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def command(
     # In float64 all agree to 1e-8 with the network itself; tables of filters are less exact.
     potential = load(model, device="cpu", dtype=dtype, kernel="reference" if dtype == "float64" else "auto")
     report = certify(potential, host(), sha256=file_sha256(resolve(model)), only=engines, on_row=tell)
-    text = json.dumps(report.to_json(), indent=2)
+    text = json_text(report.to_json(), indent=2, with_nulls=True)
     if out is not None:
         write_atomically(out, f"{text}\n".encode())
     if as_json:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlff_core.cli.json_text import json_text
 from mlff_core.cli.options import device_option, dtype_option
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def command(
         write_structures(output, [with_results(frame, row) for frame, row in zip(frames, rows, strict=True)])
         click.echo(f"wrote {len(frames)} structures to {output}", err=True)
     if as_json:
-        click.echo(json.dumps([_plain(k, frame, row) for k, (frame, row) in enumerate(zip(frames, rows, strict=True))]))
+        click.echo(json_text([_plain(k, frame, row) for k, (frame, row) in enumerate(zip(frames, rows, strict=True))]))
     else:
         _print_table(frames, rows)
 

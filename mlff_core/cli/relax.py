@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from mlff_core.cli.json_text import json_text
 from mlff_core.cli.options import device_option, dtype_option
 
 
@@ -84,7 +84,7 @@ def command(
         for k, one in enumerate(done)
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json_text(rows, indent=2))
     else:
         table = Table(box=None, pad_edge=False)
         for heading in (

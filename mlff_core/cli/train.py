@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.json_text import json_text
+
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
@@ -56,7 +58,7 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
             "minutes": result.minutes,
             "metrics": result.metrics,
         }
-        click.echo(json.dumps(plain, indent=2))
+        click.echo(json_text(plain, indent=2))
         return
     endings = {
         "finished": "finished",

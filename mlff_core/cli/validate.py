@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from mlff_core.cli.json_text import json_text
 from mlff_core.cli.options import device_option, report_option, split_option
 
 
@@ -50,7 +50,7 @@ def command(
         if out is not None:
             write_report(out, [(potential, evaluation, checks)], dataset, found)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json_text(found, indent=2, with_nulls=True))
         return
     evaluation_tables(evaluation)
     if checks is not None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import copy
+import errno
+import io
 import json
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from mlff_core.atomic_write import make_folder
+from mlff_core.atomic_write import make_folder, part_beside, unwritable
 from mlff_core.card import ModelCard
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError, first_line
 from mlff_core.export.agreement import agreement
 from mlff_core.model.edge_graph import EdgeGraph
+from mlff_core.models.archive import check_archive
 from mlff_core.models.devices import resolve_dtype
+from mlff_core.models.sealed import ARCHIVE, check_seal, seal_archive
 from mlff_core.plugins.exporter import ExportReport
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
@@ -33,7 +37,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 CARD = "mlff_card"
-"""Key of the card in a file's metadata; beside it is ``dtype``."""
+"""Key of the card in a file's metadata; beside it are ``dtype`` and, in files that end with a digest, ``digest``."""
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors of a place that a file cannot be written to."""
 
 _BESIDE = (0.9, 0.9, 0.9)
 """Å, from an atom to the one that is added to make the number of electrons even."""
@@ -72,7 +78,7 @@ def write_checked(
     structures: Sequence[AtomicBatch] | None = None,
     tolerance: Tolerance | None = None,
 ) -> ExportReport:
-    """Write a file beside ``path``, open it, compare it with ``potential``, and only then rename it into place.
+    """Write a file beside ``path``, seal, open and compare it with ``potential``, and only then rename it into place.
 
     Parameters
     ----------
@@ -83,7 +89,8 @@ def write_checked(
     path
         Path of the file.
     write
-        Writes to the path it is given.
+        Writes one file, to the path it is given; with Python's streams, since torch's own writer ends the process where
+        the disk is full. An archive gets its digest here, see :mod:`mlff_core.models.sealed`.
     reopen
         Opens the path it is given.
     structures
@@ -104,17 +111,20 @@ def write_checked(
     make_folder(path.parent)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a file name for the export")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        temporary = Path(folder) / path.name
-        write(temporary)
+    with part_beside(path) as temporary:
+        try:
+            write(temporary)
+            seal_archive(temporary)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise unwritable(path, error) from error
+            raise
         reopened = reopen(temporary)
         batches = structures if structures is not None else check_batches(potential.card, potential.dtype)
         found = agreement(potential, reopened, batches)
         if tolerance is None:
             tolerance = Tolerance(1e-9, 1e-8, 1e-9) if potential.dtype == torch.float64 else Tolerance()
         found.require(f"the {format_name} export", tolerance)
-        for file in Path(folder).iterdir():
-            file.replace(path.parent / file.name)
     return ExportReport(
         path=path,
         format=format_name,
@@ -155,32 +165,84 @@ def for_card(atoms: Atoms, card: ModelCard) -> Atoms:
     return changed
 
 
+def save_script(module: torch.nn.Module, path: Path, extra_files: Mapping[str, str]) -> None:
+    """Write a scripted module with more files in its archive.
+
+    Not by ``torch.jit.save`` to the path: its writer aborts the process where the disk is full.
+    """
+    stream = io.BytesIO()
+    with deprecation_silenced():
+        torch.jit.save(module, stream, _extra_files=dict(extra_files))
+    path.write_bytes(stream.getvalue())
+
+
 def card_entries(potential: Potential) -> dict[str, str]:
-    """Return card and precision as text entries for the metadata of an exported file; see :func:`card_from_entries`."""
-    return {CARD: json.dumps(potential.card.to_dict()), "dtype": str(potential.dtype).removeprefix("torch.")}
+    """Return the text that a file of another format carries, so that :meth:`ExportedFile.card` can read it."""
+    return {
+        CARD: json.dumps(potential.card.to_dict()),
+        "dtype": str(potential.dtype).removeprefix("torch."),
+        "digest": "SHA-256 at the end of the file, of all bytes before it",
+    }
 
 
-def card_from_entries(entries: Mapping[str, str]) -> tuple[ModelCard, torch.dtype]:
-    """Return card and precision read from the entries of :func:`card_entries`."""
-    return ModelCard.from_dict(json.loads(entries[CARD])), resolve_dtype(entries["dtype"])
+@dataclass(frozen=True)
+class ExportedFile:
+    """An exported file that was looked at before it is opened.
+
+    Parameters
+    ----------
+    path
+        Where it is.
+    content
+        All its bytes.
+    is_sealed
+        Whether it ends with a digest, which is then right.
+    """
+
+    path: Path
+    content: bytes
+    is_sealed: bool
+
+    def card(self, entries: Mapping[str, str]) -> tuple[ModelCard, torch.dtype]:
+        """Return card and precision out of what :func:`card_entries` gave; warn of a file without a digest.
+
+        Raises
+        ------
+        InputError
+            The file says that it ends with a digest, and it does not.
+        """
+        if not self.is_sealed:
+            if "digest" in entries:
+                raise InputError("the digest at its end is missing, so it is damaged")
+            warnings.warn(
+                f"{self.path} was exported by an older version and has no digest, so damage to it is not noticed; "
+                "export it again",
+                stacklevel=2,
+            )
+        return ModelCard.from_dict(json.loads(entries[CARD])), resolve_dtype(entries["dtype"])
 
 
 @contextmanager
-def opening(path: Path, format_name: str, title: str) -> Iterator[None]:
-    """Raise CheckpointError for a file that cannot be opened in this block; errors of this package pass through.
+def opening(path: Path, format_name: str, title: str) -> Iterator[ExportedFile]:
+    """Yield an exported file whose digest is right; refuse what this block cannot open as no export of ours.
 
     Raises
     ------
     CheckpointError
         The file is missing, damaged, or not written by this package.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise CheckpointError(
             f"there is no file {path}; write it with `mlff export MODEL --format {format_name} -o {path}`"
         )
     try:
-        yield
-    except InputError:
+        content = path.read_bytes()
+        is_sealed = check_seal(path, content)
+        if content.startswith(ARCHIVE):
+            check_archive(io.BytesIO(content), len(content), may_deflate=True)
+        yield ExportedFile(path, content, is_sealed)
+    except CheckpointError:
         raise
     except Exception as error:
         # On bytes of another format, loaders raise RuntimeError, OSError, zipfile errors and classes of their own.

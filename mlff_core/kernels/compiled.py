@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import logging
 import platform
 import tempfile
@@ -186,16 +187,17 @@ def _compile(model: Student, path: Path, compiler: str) -> None:
     from mlff_core.model.traced_program import exported_program
 
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
-        finished = Path(folder) / "model.pt2"
+        finished, stream = Path(folder) / "model.pt2", io.BytesIO()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 aoti_compile_and_package(
                     exported_program(EdgeGraph(model)),
-                    package_path=str(finished),
-                    # Otherwise it always uses as many threads as the process that compiled it.
+                    package_path=stream,  # torch's own writer aborts the process where the disk is full
+                    # Else it has as many threads as the process that compiled it.
                     inductor_configs={"cpp.dynamic_threads": True, "cpp.cxx": (None, compiler)},
                 )
         except Exception as error:  # Inductor raises many types of error
             raise BuildError(f"AOTInductor cannot compile this model: {first_line(error)}") from error
+        finished.write_bytes(stream.getvalue())
         finished.replace(path)

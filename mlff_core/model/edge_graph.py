@@ -6,6 +6,7 @@ This module has no postponed annotations, because TorchScript reads the annotati
 import torch
 from torch import Tensor, nn
 
+from mlff_core.model.known_elements import KnownElements
 from mlff_core.model.serving import Serves
 from mlff_core.model.student import Student
 
@@ -34,6 +35,7 @@ class EdgeGraph(nn.Module):
         super().__init__()
         SERVES.check(model)
         self.model = model
+        self.elements = KnownElements(model.config.elements)
 
     def forward(
         self, atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
@@ -43,7 +45,7 @@ class EdgeGraph(nn.Module):
         Parameters
         ----------
         atomic_numbers
-            Shape (n_atoms,), int64.
+            Shape (n_atoms,), int64; an element that the model does not know is an error.
         edge_vectors
             From centre to neighbour, shape (n_edges, 3), Å.
         centers, neighbors
@@ -57,6 +59,7 @@ class EdgeGraph(nn.Module):
             energy (n_systems,) eV float64; atom_energies (n_atoms,) eV float64; forces (n_atoms, 3) eV/Å;
             virial −dE/d(strain) (n_systems, 3, 3) eV.
         """
+        self.elements.refuse(atomic_numbers)
         n_atoms = atomic_numbers.shape[0]
         n_systems = int(system_idx.max()) + 1
         vectors = edge_vectors.detach().requires_grad_(True)

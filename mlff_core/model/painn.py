@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mlff_core.errors import InputError
 from mlff_core.model.distance_floor import CORE_WIDTH, held_distances
+from mlff_core.model.painn_shapes import check_shapes, check_sizes
 from mlff_core.model.radial import BesselBasis, GaussianBasis, polynomial_envelope
 from mlff_core.model.student import Student
 from mlff_core.model.term import Term
@@ -69,13 +70,9 @@ class PaiNNConfig:
             raise InputError(f"elements must be rising atomic numbers, each once, got {self.elements}")
         if self.elements[0] < 1 or self.elements[-1] > 118:
             raise InputError(f"elements must lie in 1–118, got {self.elements}")
-        for name, least in (("hidden", 2), ("n_layers", 1), ("n_radial", 2)):
-            if type(getattr(self, name)) is not int or getattr(self, name) < least:
-                raise InputError(f"{name} must be a whole number, at least {least}, got {getattr(self, name)!r}")
+        check_sizes(self)
         if type(self.shared_filters) is not bool:
             raise InputError(f"shared_filters must be true or false, got {self.shared_filters!r}")
-        if not self.cutoff > 0:
-            raise InputError(f"cutoff must be positive, in Å, got {self.cutoff}")
         if self.core != 0 and not CORE_WIDTH < self.core <= 0.9:
             raise InputError(f"core must be 0 (none) or lie in {CORE_WIDTH}–0.9 covalent lengths, got {self.core}")
         if self.radial_basis not in ("bessel", "gaussian"):
@@ -235,6 +232,7 @@ class PaiNN(Student):
         shape = (*weight.shape, n_layers, state["filters.0.weight"].shape[1])
         if shape != (len(config.elements), config.hidden, config.n_layers, config.n_radial):
             raise InputError(f"config and weights disagree: {config} and (elements, hidden, layers, radial) {shape}")
+        check_shapes(config, state)
         return weight.dtype
 
     @classmethod

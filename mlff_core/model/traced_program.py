@@ -20,10 +20,11 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
     """Return the graph with dynamic numbers of atoms, edges and systems, in the precision of its weights.
 
     The gradient is traced with ``make_fx`` and is from then on plain operations; numbers of systems are read from
-    ``system_idx``, so they are dynamic too.
+    ``system_idx``, so they are dynamic too. A structure with an element that the model does not know gets NaN for
+    everything: a graph cannot raise.
     """
-    model = graph.model
-    # ONNX Runtime drops a dimension if there are no edges (one atom); an edge beyond the cutoff adds nothing.
+    model, elements = graph.model, graph.elements
+    # ONNX Runtime drops a dimension where there are no edges at all (one atom); an edge beyond the cutoff adds nothing.
     null_edge = torch.tensor([[2 * model.cutoff, 0.0, 0.0]], dtype=model.scale.dtype)
 
     def energies_and_gradients(
@@ -31,18 +32,24 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         n_systems: Any = system_idx.max().item() + 1  # symbolic while traced
         torch._check(n_systems >= 1)
+        unknown = elements(atomic_numbers)
+        atomic_numbers = torch.where(unknown, elements.first, atomic_numbers)
+        spoilt = torch.where(unknown, torch.nan, 0.0).to(edge_vectors.dtype)
+        spoilt_systems = spoilt.new_zeros(n_systems).index_add(0, system_idx, spoilt)
+        spoilt = spoilt_systems[system_idx]
         centers = torch.cat([centers, centers.new_zeros(1)])
         neighbors = torch.cat([neighbors, neighbors.new_zeros(1)])
         edge_vectors = torch.cat([edge_vectors, null_edge])
         vectors = edge_vectors.detach().requires_grad_(True)
         atom_energies = model(atomic_numbers, vectors, centers, neighbors)
         (gradients,) = torch.autograd.grad([atom_energies.sum()], [vectors])
-        atom_energies = atom_energies.detach()
+        atom_energies = atom_energies.detach() + spoilt
         energy = atom_energies.new_zeros(n_systems).index_add(0, system_idx, atom_energies)
-        forces = gradients.new_zeros(atomic_numbers.shape[0], 3)
+        forces = spoilt.unsqueeze(1).expand(-1, 3)
         forces = forces.index_add(0, centers, gradients).index_add(0, neighbors, -gradients)
         outer = edge_vectors.unsqueeze(2) * gradients.unsqueeze(1)
-        virial = -gradients.new_zeros(n_systems, 3, 3).index_add(0, system_idx[centers], outer)
+        virial = gradients.new_zeros(n_systems, 3, 3).index_add(0, system_idx[centers], outer)
+        virial = spoilt_systems.view(-1, 1, 1) - virial
         return energy, atom_energies, forces, virial
 
     inputs = _example(model.config.elements, model.scale.dtype)

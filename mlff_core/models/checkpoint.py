@@ -9,6 +9,7 @@ a changed byte in a tensor. If the energy has other terms than its architecture'
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import warnings
@@ -19,11 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlff_core.atomic_write import atomic_stream
+from mlff_core.atomic_write import write_atomically
 from mlff_core.card import ModelCard
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError, first_line
 from mlff_core.model.architectures import architecture_called, describe_config, describe_terms, make_terms
 from mlff_core.model.student import Student
+from mlff_core.models.archive import check_archive
+from mlff_core.models.sealed import ARCHIVE
 
 FORMAT = "mlff-model"
 FORMAT_VERSION = 2
@@ -33,7 +36,10 @@ WITH_TERMS = " with terms"
 refuses it."""
 
 WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Precisions in which weights may be stored."""
+"""Precisions that weights may be stored in."""
+MOST_TEXT = 2**20
+"""Characters of card and configuration; those of a student are some thousands. A text that a pickle holds once and
+names a million times is written a million times."""
 
 
 def save_checkpoint(path: str | Path, model: Student, card: ModelCard) -> Path:
@@ -75,8 +81,9 @@ def save_checkpoint(path: str | Path, model: Student, card: ModelCard) -> Path:
 
 def write_by_rename(path: Path, content: dict[str, Any]) -> None:
     """Save ``content`` beside ``path`` and rename it into place."""
-    with atomic_stream(path) as stream:
-        torch.save(content, stream)
+    stream = io.BytesIO()  # torch's writer does not survive an error of the stream, such as a full disk
+    torch.save(content, stream)
+    write_atomically(path, stream.getvalue())
 
 
 def load_checkpoint(path: str | Path) -> tuple[Student, ModelCard]:
@@ -103,6 +110,7 @@ def load_checkpoint(path: str | Path) -> tuple[Student, ModelCard]:
         )
     try:
         kind = architecture_called(str(content.get("architecture")).removesuffix(WITH_TERMS))
+        _check_sizes(content, path.stat().st_size)
         if content["digest"] != _digest(content):
             raise InputError("its content has changed since it was written")
         model, card = _rebuild(content, kind)
@@ -131,6 +139,27 @@ def _rebuild(content: Mapping[str, Any], kind: type[Student]) -> tuple[Student, 
     return model.eval(), card
 
 
+def _check_sizes(content: Mapping[str, Any], n_bytes: int) -> None:
+    """Refuse weights that the file has no bytes for, as of one number said to fill a matrix, and texts without end."""
+    state = content["state_dict"]
+    if not all(type(tensor) is Tensor and tensor.layout is torch.strided for tensor in state.values()):
+        raise InputError("its weights are not plain tensors")
+    declared = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if declared > n_bytes:
+        raise InputError(f"its weights declare {declared} bytes, the file has {n_bytes}")
+    rest = [content[key] for key in ("config", "card", "terms", "architecture") if key in content]
+    n_characters = 0
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            rest += [*item.keys(), *item.values()]
+        elif isinstance(item, (list, tuple)):
+            rest += item
+        n_characters += len(item) if isinstance(item, str) else 1
+        if n_characters + len(rest) > MOST_TEXT:
+            raise InputError(f"its card and configuration have more than {MOST_TEXT} characters")
+
+
 def _not_finite(state: Mapping[str, Tensor]) -> str:
     """Return the names of the tensors, any shape and any unit, that hold NaN or infinity; empty if none does."""
     return ", ".join(name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all()))
@@ -148,12 +177,29 @@ def _digest(content: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def read_archive(path: Path) -> Any:
+    """Return what ``torch.save`` wrote, numbers, texts and tensors only, from an archive that declares what it holds.
+
+    Raises
+    ------
+    InputError
+        It is no archive, or would take more memory than its own size.
+    Exception
+        Whatever ``torch.load`` raises on damaged bytes, and on code.
+    """
+    content = path.read_bytes()
+    if not content.startswith(ARCHIVE):  # torch's older format allocates what it declares
+        raise pickle.UnpicklingError("no archive")
+    check_archive(io.BytesIO(content), len(content), may_deflate=False)
+    # torch warns about archives and pickles it then refuses; the line of whoever called says so better.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
 def _read(path: Path) -> Any:
     try:
-        # torch warns about archives and pickles that it then refuses; the errors below are clearer.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return read_archive(path)
     except FileNotFoundError:
         raise CheckpointError(
             f"there is no file {path}; `mlff models list` shows the names that work without a path"
@@ -167,6 +213,10 @@ def _read(path: Path) -> Any:
         raise CheckpointError(
             f"{path} was refused, and nothing in it was run: it is no model file, or holds more than numbers and text, "
             "which a model file of this project never does; get it again from where it was made"
+        ) from error
+    except InputError as error:
+        raise CheckpointError(
+            f"{path} is no model file of this project, or is damaged: {error}; get or train it again"
         ) from error
     except Exception as error:
         # torch.load raises a dozen types of error for damaged bytes; they all mean the same to the user.

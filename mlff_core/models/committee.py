@@ -17,6 +17,7 @@ The file is TOML, lies beside the models, and can be used wherever a model is op
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def read_committee(path: Path) -> tuple[list[Path], Calibration]:
     Raises
     ------
     InputError
-        The file cannot be read, or is not a committee.
+        The file cannot be read, is no committee, or has a member twice.
     CheckpointError
         The file of a member is missing, or its SHA-256 differs from the listed one.
     """
@@ -114,7 +115,26 @@ def read_committee(path: Path) -> tuple[list[Path], Calibration]:
                 "put the right file there, or make the committee again with `mlff committee`"
             )
         files.append(file)
+    check_members(files)
     return files, Calibration(committee.calibration.energy, committee.calibration.forces)
+
+
+def check_members(files: Sequence[Path]) -> None:
+    """Refuse a model that is a member twice, under whatever name: its copies agree, and the spread would say nothing.
+
+    Raises
+    ------
+    InputError
+        Names the two files.
+    """
+    seen: dict[str, Path] = {}
+    for file in files:
+        first = seen.setdefault(file_sha256(file), file)
+        if first is not file:
+            raise InputError(
+                f"members of a committee must differ, got one model twice: {first} and {file}; "
+                "give models that were trained apart"
+            )
 
 
 def write_committee(
@@ -136,13 +156,14 @@ def write_committee(
     Raises
     ------
     InputError
-        There are fewer than two members, or the path has another ending.
+        Fewer than two members, a member twice, or another ending.
     """
     if path.suffix.lower() != SUFFIX:
         raise InputError(f"the file of a committee must end in {SUFFIX}, got {path}")
     members = []
-    for model in models:
-        file = resolve(model)
+    files = [resolve(model) for model in models]
+    check_members(files)
+    for model, file in zip(models, files, strict=True):
         named = model if not Path(model).exists() else os.path.relpath(file.resolve(), path.parent.resolve())
         members.append(Member(Path(named).as_posix(), file_sha256(file)))
     factors = calibration or Calibration()

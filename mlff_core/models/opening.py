@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlff_core.errors import InputError, PluginError
+from mlff_core.errors import InputError, MlffError, PluginError
 from mlff_core.models import committee
 from mlff_core.models.checkpoint import load_checkpoint
 from mlff_core.models.devices import resolve_device, resolve_dtype
-from mlff_core.models.registry import SUFFIX, resolve
+from mlff_core.models.registry import SUFFIX, resolve, verify_file
+from mlff_core.models.sealed import check_seal
 from mlff_core.plugins.host import host
 from mlff_core.plugins.runtime import Runtime
 from mlff_core.potentials.ensemble import Ensemble
@@ -103,3 +104,21 @@ def runtime_for(path: Path) -> Runtime | None:
         names = " and ".join(provider.name for provider in claims)
         raise PluginError(f"files with the ending {suffix} are claimed by {names}; choose with MLFF_PLUGINS")
     return claims[0] if claims else None
+
+
+def verify(path: str | Path) -> list[str]:
+    """Return what is wrong with a model file or an exported file, a sentence each; empty if nothing is.
+
+    An exported file is opened too where its runtime is installed; else its digest alone is compared.
+    """
+    path = Path(path)
+    runtime = None if path.suffix.lower() == SUFFIX else runtime_for(path)
+    if runtime is None:
+        return verify_file(path)
+    try:
+        is_sealed = check_seal(path, path.read_bytes())
+        if is_sealed and not runtime.missing():
+            runtime.open(path, device="cpu")
+    except MlffError as error:
+        return [str(error)]
+    return [] if is_sealed else [f"{path} has no digest at its end, so damage cannot be seen; export it again"]

@@ -21,6 +21,7 @@ from mlff_core.atomic_write import atomic_stream, make_folder, one_writer, write
 from mlff_core.errors import CheckpointError, InputError
 from mlff_core.model.painn import count_parameters
 from mlff_core.models.checkpoint import file_sha256, load_checkpoint
+from mlff_core.models.sealed import check_seal
 
 INDEX = "index.json"
 SUFFIX = ".pt"
@@ -162,8 +163,14 @@ def verify_model(model: RegisteredModel) -> list[str]:
 
 
 def verify_file(path: str | Path) -> list[str]:
-    """Return one sentence for each problem of a model file and its card; empty if there is none."""
+    """Return what is wrong with a model file and its card, a sentence each; empty if nothing is.
+
+    Of a file that was exported for an engine, which ends with a digest, only that is looked at.
+    """
+    path = Path(path)
     try:
+        if path.is_file() and check_seal(path, path.read_bytes()):
+            return []
         network, card = load_checkpoint(path)
     except CheckpointError as error:
         return [str(error)]

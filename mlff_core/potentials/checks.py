@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
@@ -156,6 +157,35 @@ def check_finite(batch: AtomicBatch) -> None:
     # A sum is finite only if all its summands are, and costs a third of checking each; validate_values checks each.
     if batch.n_atoms == 0 or not math.isfinite(_sum(batch.positions) + _sum(batch.cell)):
         batch.validate_values()
+
+
+def check_results(card: ModelCard, energy: float, *others: npt.NDArray[np.float64]) -> None:
+    """Refuse a prediction that holds NaN or infinity.
+
+    Parameters
+    ----------
+    card
+        Of the potential.
+    energy
+        Of one structure, eV.
+    others
+        Its forces, eV/Å, and stress, eV/Å³, of any shape.
+
+    Raises
+    ------
+    InputError
+        Says that the potential gave no number.
+    """
+    # A sum is finite only if all it sums is.
+    if math.isfinite(energy + sum(float(np.add.reduce(values, axis=None)) for values in others)):
+        return
+    if math.isfinite(energy) and all(np.isfinite(values).all() for values in others):
+        return
+    what = "a force or stress" if math.isfinite(energy) else "an energy"
+    raise InputError(
+        f"{card.name} gave {what} that is not a finite number; look for atoms far too close or too far apart, and "
+        "try another model: its weights may be too large"
+    )
 
 
 def _sum(tensor: Tensor) -> float:

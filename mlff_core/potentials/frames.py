@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_core.errors import InputError, MlffError
+from mlff_core.potentials.checks import check_results
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import split
 from mlff_core.structures.reading import batch_from_atoms
@@ -94,6 +95,8 @@ def _predict(potential: Potential, frames: Sequence[Atoms], want: tuple[str, ...
         if tensor is not None:
             for row, value in zip(rows, tensor.double().numpy(), strict=True):
                 row[name] = value
+    for row in rows:
+        check_results(potential.card, row["energy"], *(value for name, value in row.items() if name != "energy"))
     return rows
 
 

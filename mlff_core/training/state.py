@@ -16,7 +16,7 @@ from mlff_core.errors import CheckpointError, InputError, first_line
 from mlff_core.model.architectures import describe_config, describe_terms, make_student
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.student import Student
-from mlff_core.models.checkpoint import write_by_rename
+from mlff_core.models.checkpoint import read_archive, write_by_rename
 from mlff_core.training.loss import LossConfig
 from mlff_core.training.optimizer_section import OptimizerSection
 from mlff_core.training.optimizers import build_optimizer
@@ -133,7 +133,7 @@ def read_state(path: Path) -> dict[str, Any]:
         The file is damaged, of another kind, or newer than this version reads.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_archive(path)
     except Exception as error:
         # torch.load raises a dozen types of errors on damaged bytes; all mean the same to the user.
         raise CheckpointError(

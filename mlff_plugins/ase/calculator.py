@@ -14,6 +14,7 @@ from ase.outputs import Properties
 
 from mlff_core.errors import InputError
 from mlff_core.models.opening import opened
+from mlff_core.potentials.checks import check_results
 from mlff_core.potentials.interface import DEVIATIONS, Potential
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
@@ -136,7 +137,9 @@ class MLFFCalculator(Calculator):
             before = None
         batch = to_batch(atoms, device=self.potential.device, dtype=self.potential.dtype, before=before)
         self._batch = batch
-        self.results = from_prediction(self._running.predict(batch, want=want), [len(atoms)])[0]
+        results = from_prediction(self._running.predict(batch, want=want), [len(atoms)])[0]
+        check_results(self.potential.card, results["energy"], *([results["forces"]] if "forces" in results else ()))
+        self.results = results
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return the changes since the last calculation, including charge and multiplicity in ``atoms.info``.

@@ -35,7 +35,7 @@ class GromacsExporter(Exporter):
 
         import torch
 
-        from mlff_core.export.writing import deprecation_silenced, edge_graph, write_checked
+        from mlff_core.export.writing import deprecation_silenced, edge_graph, save_script, write_checked
         from mlff_plugins.gromacs.module import NNPotModule
         from mlff_plugins.gromacs.reopened import INPUTS, ThroughNNPot, check_batches_on_grid
 
@@ -50,7 +50,7 @@ class GromacsExporter(Exporter):
         def write(temporary: Path) -> None:
             with deprecation_silenced():
                 module = torch.jit.script(NNPotModule(network, potential.card).eval())
-                torch.jit.save(module, str(temporary), _extra_files={CARD: content})
+            save_script(module, temporary, {CARD: content})
 
         def reopen(temporary: Path) -> ThroughNNPot:
             with deprecation_silenced():

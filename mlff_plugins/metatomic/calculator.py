@@ -37,7 +37,11 @@ def save(network: Student, card: ModelCard, path: Path) -> None:
     metadata = ModelMetadata(name=card.name, description=card.description)
     with deprecation_silenced(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        AtomisticModel(MetatomicStudent(network, card).eval(), metadata, capabilities).save(str(path))
+        model = AtomisticModel(MetatomicStudent(network, card).eval(), metadata, capabilities)
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+        # It saves to a path only, and torch's writer aborts the process where the disk is full: tried in Python first.
+        path.write_bytes(bytes(2 * weights + 2**20))
+        model.save(str(path))
 
 
 class MetatomicPotential(Potential):

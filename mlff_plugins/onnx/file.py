@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 
 
 def save(proto: onnx.ModelProto, metadata: Mapping[str, str], path: Path) -> None:
-    """Write a checked model with its metadata: the card, and elements, cutoff and units as text."""
+    """Write a checked model with its metadata: the card, elements, cutoff, units, and at the end the file's digest."""
     import onnx
 
     onnx.helper.set_model_props(proto, dict(metadata))
     onnx.checker.check_model(proto, full_check=True)
-    onnx.save(proto, path)
+    path.write_bytes(_with_digest(proto.SerializeToString()))
+
+
+def _with_digest(content: bytes) -> bytes:
+    """Return a model with one more entry in its metadata, whose value is the digest of all before it."""
+    from mlff_core.models.sealed import DIGITS, MARK, sealed
+
+    # Fields of onnx.proto in protobuf's encoding: metadata_props is 14; of an entry, key is 1 and value 2.
+    key, value = bytes([1 << 3 | 2, len(MARK)]) + MARK, bytes([2 << 3 | 2, DIGITS])
+    return sealed(content + bytes([14 << 3 | 2, len(key) + len(value) + DIGITS]) + key + value)
 
 
 def to_onnx(graph: EdgeGraph) -> onnx.ModelProto:
@@ -62,18 +71,21 @@ def open_onnx(path: Path, device: str) -> GraphPotential:
     import onnxruntime
     import torch
 
-    from mlff_core.export.writing import card_from_entries, opening
+    from mlff_core.export.writing import opening
     from mlff_core.model.traced_program import INPUTS, OUTPUTS
     from mlff_core.potentials.exported_graph import GraphPotential
+    from mlff_plugins.onnx.external_data import check_self_contained
 
+    providers = _providers(device)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
     # Threads that spin between calls slow down other processes.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 4
-    with opening(path, "onnx", "ONNX export"):
-        session = onnxruntime.InferenceSession(str(path), settings, providers=_providers(device))
-        card, dtype = card_from_entries(session.get_modelmeta().custom_metadata_map)
+    with opening(path, "onnx", "ONNX export") as file:
+        check_self_contained(file.content)
+        session = onnxruntime.InferenceSession(file.content, settings, providers=providers)
+        card, dtype = file.card(session.get_modelmeta().custom_metadata_map)
 
     def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         feed = {name: tensor.contiguous().numpy() for name, tensor in zip(INPUTS, inputs, strict=True)}

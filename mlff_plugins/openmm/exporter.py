@@ -40,7 +40,7 @@ class OpenMMExporter(Exporter):
 
         import torch
 
-        from mlff_core.export.writing import deprecation_silenced, edge_graph, write_checked
+        from mlff_core.export.writing import deprecation_silenced, edge_graph, save_script, write_checked
         from mlff_core.potentials.checks import check_elements
         from mlff_core.structures.reading import batch_from_atoms, read_structures
         from mlff_plugins.openmm.force_module import DEFAULT_SKIN, force_module
@@ -70,8 +70,7 @@ class OpenMMExporter(Exporter):
 
         def write(temporary: Path) -> None:
             module = force_module(potential, atoms.numbers.tolist(), None, periodic, skin)
-            with deprecation_silenced():
-                torch.jit.save(module, str(temporary), _extra_files={CARD: content})
+            save_script(module, temporary, {CARD: content})
 
         def reopen(temporary: Path) -> Potential:
             with deprecation_silenced():

@@ -18,6 +18,12 @@ class TestAOTIRuntime(RuntimeContract):
     runtime = AOTIRuntime()
     exporter = AOTIExporter()
 
+    def test_an_element_the_model_does_not_know_has_no_energy(self, check_unknown_elements):
+        from torch._inductor import aoti_load_package
+
+        package = aoti_load_package(str(self._file()))
+        check_unknown_elements(lambda inputs: [tensor.numpy() for tensor in package(*inputs)])
+
 
 def test_another_ending_is_refused_before_anything_is_compiled(tmp_path):
     with pytest.raises(InputError, match=r"end in \.pt2"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from mlff_core.errors import InputError, MlffError, UnsupportedError
@@ -16,6 +16,7 @@ from mlff_core.export.agreement import agreement
 from mlff_core.export.writing import check_batches
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.term import Term
+from mlff_core.model.traced_program import INPUTS, OUTPUTS
 from mlff_core.model.zbl import ZBLRepulsion
 from mlff_core.potentials.student import StudentPotential
 from mlff_core.testing import small_student
@@ -29,6 +30,15 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("int8")
     report = ONNXExporter().export(small_student(), folder / "int8.onnx", {"weights": "int8"})
     return report, onnx.load(report.path)
+
+
+def test_an_element_the_model_does_not_know_has_no_energy(written, check_unknown_elements):
+    session = onnxruntime.InferenceSession(str(written[0].path))
+
+    def call(inputs):
+        return session.run(OUTPUTS, {name: tensor.numpy() for name, tensor in zip(INPUTS, inputs, strict=True)})
+
+    check_unknown_elements(call)
 
 
 def test_no_weight_is_off_by_more_than_half_a_step_of_its_channel():

@@ -5,16 +5,19 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.io import read, write
 from click.testing import CliRunner
 
 import mlff_core
 from mlff_core.cli.main import cli
+from mlff_core.errors import InputError
 from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing import small_student
 from mlff_core.testing.structures import ethanol, triclinic_crystal
+from mlff_plugins.ase import MLFFCalculator
 
 
 @pytest.fixture(name="folder")
@@ -167,3 +170,17 @@ def test_relax_lowers_the_energy_of_every_frame(folder):
 
 def test_relax_prints_a_table(folder):
     assert "largest force" in mlff("relax", "model.pt", "one.xyz", "--max-steps", 3, "--optimizer", "fire").stdout
+
+
+def test_a_model_that_gives_no_numbers_is_an_error_that_names_the_structure(folder):
+    student = small_student()
+    with torch.no_grad():
+        for parameter in student.model.parameters():
+            parameter.mul_(1e12)
+    save_checkpoint(folder / "huge.pt", student.model, student.card)
+    for more in ([], ["--json"]):
+        result = mlff("predict", "huge.pt", "two.extxyz", "--device", "cpu", *more, status=1)
+        assert "frame 0 of 2: small-student gave an energy that is not a finite number" in result.stderr
+        assert result.stdout == ""
+    with pytest.raises(InputError, match="not a finite number"):
+        MLFFCalculator(folder / "huge.pt", device="cpu").get_potential_energy(ethanol())

@@ -11,6 +11,7 @@ from mlff_core import find_neighbors
 from mlff_core.errors import InputError
 from mlff_core.model.derivatives import energies_and_edge_gradients, forces_from_edge_gradients
 from mlff_core.model.painn import SMOOTHING, PaiNN, PaiNNConfig, count_parameters
+from mlff_core.model.painn_shapes import weight_shapes
 from mlff_core.model.presets import BUDGETS, PRESETS, preset
 from mlff_core.structures.neighbors import edge_vectors
 from mlff_core.testing import structures
@@ -219,3 +220,26 @@ def test_the_reference_energies_are_a_constant_and_the_scale_a_factor():
     model.reference_energies.copy_(torch.tensor([-1.0, -10.0, -100.0]))
     constants = torch.tensor([{1: -1.0, 6: -10.0, 8: -100.0}[z] for z in inputs[0].tolist()], dtype=torch.float64)
     assert torch.allclose(model(*inputs), 3.0 * plain + constants, rtol=1e-14)
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+@pytest.mark.parametrize("shared_filters", [False, True])
+def test_the_shapes_of_weights_are_known_before_a_network_is_made(n_layers, shared_filters):
+    config = PaiNNConfig(elements=(1, 6, 8), hidden=10, n_layers=n_layers, n_radial=7, shared_filters=shared_filters)
+    made = {name: tuple(tensor.shape) for name, tensor in PaiNN(config).state_dict().items()}
+    assert weight_shapes(config) == made
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ({"cutoff": 1e22}, r"cutoff must be at most 50 Å, got 1e\+22"),
+        ({"cutoff": float("nan")}, "cutoff must be positive"),
+        ({"hidden": 100_000}, "hidden must be at most 4096, got 100000"),
+        ({"n_layers": 65}, "n_layers must be at most 64"),
+        ({"n_radial": 1025}, "n_radial must be at most 1024"),
+    ],
+)
+def test_sizes_beyond_all_use_are_refused(size, words):
+    with pytest.raises(InputError, match=words):
+        PaiNNConfig(**size)

@@ -5,6 +5,8 @@ import os
 import pickle
 import random
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -328,9 +330,13 @@ def sealed(file, **changed):
 @pytest.mark.parametrize(
     ("part", "changed", "message"),
     [
-        ("config", {"hidden": 1_000_000}, "config and weights disagree"),
-        ("config", {"n_layers": 10**9}, "config and weights disagree"),
-        ("config", {"n_radial": 10**9}, "config and weights disagree"),
+        ("config", {"hidden": 4096}, "config and weights disagree"),
+        ("config", {"n_layers": 64}, "config and weights disagree"),
+        ("config", {"n_radial": 1024}, "config and weights disagree"),
+        ("config", {"hidden": 100_000}, "hidden must be at most 4096, got 100000"),
+        ("config", {"n_layers": 10**9}, "n_layers must be at most 64, got 1000000000"),
+        ("config", {"n_radial": 10**9}, "n_radial must be at most 1024, got 1000000000"),
+        ("config", {"cutoff": 1e22}, r"cutoff must be at most 50 Å, got 1e\+22"),
         ("config", {"elements": [1, 6]}, "config and weights disagree"),
         ("config", {"elements": ["H", "C", "O"]}, "damaged"),
         ("config", {"flavour": "up"}, "flavour"),
@@ -351,6 +357,76 @@ def test_parts_that_contradict_each_other_are_refused(file, part, changed, messa
     content = torch.load(file, weights_only=True)
     sealed(file, **{part: content[part] | changed})
     refused(file, message)
+
+
+def peak_of_opening(path):
+    """Return the memory that opening a file takes in a process of its own, bytes, beyond that of opening a good one."""
+    script = (
+        "import resource, sys\n"
+        "from mlff_core.errors import CheckpointError\n"
+        "from mlff_core.models.checkpoint import load_checkpoint\n"
+        "load_checkpoint(sys.argv[1])\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "for path in sys.argv[2:]:\n"
+        "    try:\n"
+        "        load_checkpoint(path)\n"
+        "    except CheckpointError as error:\n"
+        "        print(error)\n"
+        "    else:\n"
+        "        print('opened')\n"
+        "print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, path)], capture_output=True, text=True, check=True, timeout=120
+    )
+    *lines, peak = done.stdout.splitlines()
+    return lines, int(peak)
+
+
+def bombs(file, folder):
+    """Yield small files that would take gigabytes, and the words they are refused with."""
+    content = torch.load(file, weights_only=True)
+    state, card = content["state_dict"], content["card"]
+
+    def saved(name, **changed):
+        torch.save(content | changed | {"digest": "0" * 64}, folder / name)
+        return folder / name
+
+    # One number said to fill a matrix: 40,000 x 40,000 in float32 are 6.4 GB.
+    yield saved("stride.pt", state_dict=state | {"scale": torch.ones(1).expand(40_000, 40_000)}), "weights declare"
+    # A network of 4096 channels behind an embedding that is whole.
+    wide = content["config"] | {"hidden": 4096}
+    rows = {"embedding.weight": torch.zeros(3, 4096)}
+    path = saved("hidden.pt", config=wide, state_dict=state | rows)
+    sealed(path)
+    yield path, "config and weights disagree: "
+    # A text that the pickle holds once and names 65,000 times.
+    text = "x" * 90_000
+    yield saved("text.pt", card=card | {"limits": [text] * 65_000}), "more than 1048576 characters"
+    nested = ["x"] * 10
+    for _ in range(12):
+        nested = [nested] * 10
+    yield saved("nested.pt", card=card | {"limits": nested}), "more than 1048576 characters"
+    # Zeros deflate to a thousandth.
+    plain = saved("plain.pt", state_dict=state | {"scale": torch.zeros(8_000_000)})
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(folder / "deflated.pt", "w", zipfile.ZIP_DEFLATED) as new:
+        for part in old.infolist():
+            new.writestr(part.filename, old.read(part))
+    plain.unlink()
+    yield folder / "deflated.pt", "compressed"
+    torch.save(content, folder / "old.pt", _use_new_zipfile_serialization=False)
+    yield folder / "old.pt", "nothing in it was run"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
+def test_a_small_file_takes_little_memory(file, tmp_path):
+    # A file of 99 kB took 6.4 GB.
+    paths, words = zip(*bombs(file, tmp_path), strict=True)
+    assert all(path.stat().st_size < 2e6 for path in paths)
+    lines, peak = peak_of_opening([file, *paths])
+    for line, word in zip(lines, words, strict=True):
+        assert word in line
+    assert peak < 200e6
 
 
 def test_weights_of_another_shape_are_damage_not_a_crash(file):

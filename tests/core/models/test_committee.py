@@ -1,6 +1,7 @@
 """A committee's file is opened as a model, by path, from anywhere."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -71,6 +72,18 @@ def test_another_file_in_a_members_place_is_refused(folder):
 def test_a_bad_file_is_refused_with_its_reason(folder, text, message):
     (folder / "c.toml").write_text(text)
     with pytest.raises(InputError, match=message):
+        mlff_core.load(folder / "c.toml")
+
+
+def test_one_model_twice_is_refused_under_any_name(folder):
+    shutil.copy("models/0.pt", "models/copy.pt")
+    for models in (["models/0.pt", "models/0.pt"], ["models/0.pt", "models/1.pt", "models/copy.pt"]):
+        with pytest.raises(InputError, match=r"one model twice: models/0\.pt and models/"):
+            write_committee(folder / "c.toml", models)
+        assert "one model twice" in mlff("committee", *models, "-o", "c.toml", status=1).stderr
+    assert not (folder / "c.toml").exists()
+    (folder / "c.toml").write_text("members = [{model = 'models/0.pt'}, {model = 'models/copy.pt'}]")
+    with pytest.raises(InputError, match="one model twice"):
         mlff_core.load(folder / "c.toml")
 
 

@@ -1,0 +1,53 @@
+"""What an archive declares, looked at before anything in it is unpacked."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import BinaryIO
+
+from mlff_core.errors import InputError
+
+MOST_INFLATED = 64 * 2**20
+"""Bytes that the deflated parts of an archive may inflate to together; TorchScript deflates its code alone."""
+
+
+def check_archive(stream: BinaryIO, size: int, *, may_deflate: bool) -> None:
+    """Refuse an archive whose parts would take more memory than their own bytes, or lie outside it.
+
+    Parameters
+    ----------
+    stream
+        The archive.
+    size
+        Of the archive, bytes.
+    may_deflate
+        Whether parts may be compressed, up to :data:`MOST_INFLATED` in all.
+
+    Raises
+    ------
+    InputError
+        It is no archive, a part is deflated that may not be, declares a size that is not there, has the name of
+        another, or a name that leads out of the folder an archive is unpacked into.
+    """
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        raise InputError(f"it is no whole archive ({error})") from error
+    names = [part.filename for part in parts]
+    if len(set(names)) < len(names):
+        raise InputError("two of its parts have one name")
+    for name in names:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive:
+            raise InputError(f"its part {name!r} lies outside of it")
+    stored = sum(part.file_size for part in parts if part.compress_type == zipfile.ZIP_STORED)
+    packed = [part for part in parts if part.compress_type != zipfile.ZIP_STORED]
+    if packed and not may_deflate:
+        raise InputError(f"its part {packed[0].filename!r} is compressed, and those of such a file never are")
+    inflated = sum(part.file_size for part in packed)
+    if inflated > MOST_INFLATED or stored + sum(part.compress_size for part in packed) > size:
+        raise InputError(
+            f"its parts declare {stored + inflated} bytes, more than the {size} bytes of the file have room for"
+        )
