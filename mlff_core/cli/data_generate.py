@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mlff_core.cli.data_run import Work, print_report, progress_line, work_options
+from mlff_core.cli.options import COUNT, SEED
 from mlff_core.errors import InputError
 
 
@@ -14,8 +15,8 @@ from mlff_core.errors import InputError
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--teacher", help="Label with this teacher; `mlff teachers list` shows them. Geometries alone without.")
-@click.option("--seed", type=int, help="Seed; the same gives the same structures.")
-@click.option("--limit", type=int, help="Use the first inputs only.")
+@click.option("--seed", type=SEED, help="Seed; the same gives the same structures.")
+@click.option("--limit", type=COUNT, help="Use the first inputs only.")
 @click.option("--split", help="Divide the set too: molecule or scaffold; a tenth to validate on, a tenth to test on.")
 @work_options
 def command(

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.options import SEED, Number
+
 
 @click.command("split")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a copy instead of changing DATASET.")
 @click.option("--by", default="molecule", show_default=True, help="molecule, or scaffold (Bemis–Murcko, needs RDKit).")
-@click.option("--validation", type=float, default=0.1, show_default=True, help="Share of the structures.")
-@click.option("--test", type=float, default=0.1, show_default=True, help="Share of the structures.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same split.")
+@click.option("--validation", type=Number(0, 1), default=0.1, show_default=True, help="Share of the structures.")
+@click.option("--test", type=Number(0, 1), default=0.1, show_default=True, help="Share of the structures.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="The same seed gives the same split.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     dataset: Path, output: Path | None, by: str, validation: float, test: float, seed: int, as_json: bool

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.options import device_option, dtype_option
+from mlff_core.cli.options import NOT_NEGATIVE, POSITIVE, device_option, dtype_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 
@@ -22,8 +22,12 @@ from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 @click.option(
     "--batch", default="auto", show_default=True, help="Most structures computed together; auto: all that i-PI sends."
 )
-@click.option("--wait-s", type=float, default=60.0, show_default=True, help="Longest wait for i-PI to listen, s.")
-@click.option("--idle-s", type=float, default=3600.0, show_default=True, help="Longest silence of i-PI after that, s.")
+@click.option(
+    "--wait-s", type=NOT_NEGATIVE, default=60.0, show_default=True, help="Longest wait for i-PI to listen, s."
+)
+@click.option(
+    "--idle-s", type=POSITIVE, default=3600.0, show_default=True, help="Longest silence of i-PI after that, s."
+)
 @watch_options
 @device_option
 @dtype_option

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.options import device_option, dtype_option
+from mlff_core.cli.options import NUMBER, device_option, dtype_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 
@@ -20,7 +20,7 @@ def command() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--var", "variables", nargs=2, multiple=True, metavar="NAME VALUE", help="A variable of the input file.")
 @click.option("--log", default="log.lammps", show_default=True, help="LAMMPS' log file; none for no file.")
-@click.option("--charge", type=float, help="Total charge, e.")
+@click.option("--charge", type=NUMBER, help="Total charge, e.")
 @watch_options
 @device_option
 @dtype_option
