@@ -117,8 +117,9 @@ def part_beside(path: Path) -> Iterator[Path]:
         part.replace(path)
     except BaseException as error:
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and lack_of_room(error) is not None:
-            raise unwritable(path, error) from error
+        if isinstance(error, OSError) and (code := lack_of_room(error)) is not None:
+            # Writes do not name their file, and the unfinished one's name says nothing to a user.
+            raise OSError(code, os.strerror(code), str(path)) from error
         raise
     finally:
         os.close(handle)

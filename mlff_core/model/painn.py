@@ -28,12 +28,6 @@ SMOOTHING = 1e-2
 """Added to squared norms of vector features, whose root then has a bounded curvature where a vector vanishes, as it
 does by symmetry in a flat molecule; with a tiny constant forces have a kink there and Hessians jump."""
 
-MOST_FEATURES = 4096
-"""Largest number of channels, layers and radial functions; weights grow with the square of the first."""
-
-LONGEST_CUTOFF = 100.0
-"""Å. A student is local; edges grow with the cube of the cutoff."""
-
 
 @dataclass(frozen=True)
 class PaiNNConfig:
@@ -79,12 +73,10 @@ class PaiNNConfig:
         for name, least in (("hidden", 2), ("n_layers", 1), ("n_radial", 2)):
             if type(getattr(self, name)) is not int or getattr(self, name) < least:
                 raise InputError(f"{name} must be a whole number, at least {least}, got {getattr(self, name)!r}")
-            if getattr(self, name) > MOST_FEATURES:
-                raise InputError(f"{name} must be at most {MOST_FEATURES}, got {getattr(self, name)}")
         if type(self.shared_filters) is not bool:
             raise InputError(f"shared_filters must be true or false, got {self.shared_filters!r}")
-        if not 0 < self.cutoff <= LONGEST_CUTOFF:
-            raise InputError(f"cutoff must be positive, {LONGEST_CUTOFF:g} Å at most, got {self.cutoff}")
+        if not self.cutoff > 0:
+            raise InputError(f"cutoff must be positive, in Å, got {self.cutoff}")
         if self.core != 0 and not CORE_WIDTH < self.core <= 0.9:
             raise InputError(f"core must be 0 (none) or lie in {CORE_WIDTH}–0.9 covalent lengths, got {self.core}")
         if self.radial_basis not in ("bessel", "gaussian"):

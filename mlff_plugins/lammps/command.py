@@ -85,11 +85,11 @@ def write(model: str, file: Path, dtype: str) -> None:
     `mlff lammps build-plugin` was loaded.
     """
     from mlff_core import load
-    from mlff_core.errors import InputError
+    from mlff_core.atomic_write import unwritable
     from mlff_plugins.lammps.pair_style import write_model
 
     try:
         write_model(load(model, device="cpu", dtype=dtype), file)
     except OSError as error:
-        raise InputError(f"{file} cannot be written: {error}") from error
+        raise unwritable(file, error) from error
     click.echo(f"wrote {file}", err=True)

@@ -11,9 +11,9 @@ from mlff_core.data.label import LabelConfig
 from mlff_core.data.recipe import GenerateConfig
 from mlff_core.dynamics import MDSettings
 from mlff_core.errors import InputError
-from mlff_core.model.painn import PaiNNConfig
 from mlff_core.training.loss import LossConfig
 from mlff_core.training.optimizer_section import OptimizerSection
+from mlff_core.training.settings import ModelSection
 from mlff_core.training.trainer import TrainConfig
 from mlff_plugins.active.settings import ActiveConfig
 
@@ -60,9 +60,9 @@ def test_no_setting_is_infinite_or_no_number(kind, value):
         (lambda: OptimizerSection(clip=math.inf), "clip must be finite"),
         (lambda: LossConfig(forces_weight=math.inf), "forces_weight must not be negative, nor above 1e+09, got inf"),
         (lambda: LossConfig(energy_delta=math.nan), "energy_delta must be positive"),
-        (lambda: PaiNNConfig(cutoff=1e22), "cutoff must be positive, 100 Å at most, got 1e"),
-        (lambda: PaiNNConfig(cutoff=math.nan), "cutoff must be positive"),
-        (lambda: PaiNNConfig(hidden=100_000), "hidden must be at most 4096, got 100000"),
+        (lambda: ModelSection(cutoff=1e22), "cutoff must be at most 100, got 1e+22"),
+        (lambda: ModelSection(cutoff=math.nan), "cutoff must be above 0"),
+        (lambda: ModelSection(hidden=100_000), "hidden must be at most 4096, got 100000"),
         (lambda: MDSettings("nve", 10**13), "n_steps must be at most 1,000,000,000,000"),
         (lambda: MDSettings("nve", 1, seed=-1), "seed must not be negative"),
         (
