@@ -49,6 +49,7 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
             "steps": result.steps,
             "epochs": result.epochs,
             "minutes": result.minutes,
+            "best_step": result.best_step,
             "metrics": result.metrics,
         }
         click.echo(json.dumps(plain, indent=2))
@@ -58,7 +59,12 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
         "time": "stopped by stop.max_minutes; go on with --resume",
         "stopped": "stopped; go on with --resume",
     }
-    click.echo(
-        f"{words[result.status]} after {result.steps} steps, {result.epochs:.2f} epochs: {result.model}", err=True
-    )
+    done = f"{words[result.status]} after {result.steps} steps, {result.epochs:.2f} epochs"
+    if result.best_step is not None:
+        found = result.metrics
+        done += (
+            f"; best at step {result.best_step}, force MAE {found['force_mae']:.4f} eV/Å, "
+            f"energy MAE {found['energy_mae_mev_per_atom']:.2f} meV/atom"
+        )
+    click.echo(f"{done}: {result.model}", err=True)
     click.echo(str(result.model))

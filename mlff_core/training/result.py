@@ -27,6 +27,8 @@ class TrainResult:
         Rows of ``log.csv``.
     steps, epochs, minutes
         Done in all calls together.
+    best_step
+        The step of that model; None before the first validation.
     """
 
     out: Path
@@ -37,3 +39,4 @@ class TrainResult:
     steps: int
     epochs: float
     minutes: float
+    best_step: int | None = None
