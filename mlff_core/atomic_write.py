@@ -8,6 +8,7 @@ file systems) files are still written completely, but two processes can write th
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -24,6 +25,13 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+REMEDIES = {
+    errno.ENOSPC: "free some space, or choose another place",
+    errno.EDQUOT: "free some space, or choose another place",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f), or choose another place",
+}
+"""What to do where a disk or a limit ends a write."""
 
 PART = ".part."
 """Part of the name of a file that is not complete yet: ``.<random>.part.<name>``."""
@@ -46,8 +54,24 @@ def make_folder(folder: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
-    """Return the error to raise when ``path`` could not be written."""
-    return InputError(f"{path} cannot be written: {error.strerror or error}; choose another place")
+    """Return the error to raise when ``path`` could not be written, with a remedy."""
+    code = lack_of_room(error)
+    reason = os.strerror(code) if code is not None else error.strerror or error
+    return InputError(f"{path} cannot be written: {reason}; {REMEDIES.get(code or 0, 'choose another place')}")
+
+
+def lack_of_room(error: OSError) -> int | None:
+    """Return which limit of the disk an error is about, as a number of :mod:`errno`; None where it is none.
+
+    Examples
+    --------
+    >>> lack_of_room(OSError("Can't write data (errno = 28, error message = 'No space left on device')"))
+    28
+    """
+    if error.errno is not None:
+        return error.errno if error.errno in REMEDIES else None
+    # h5py's have no number, but a text that quotes the system's.
+    return next((code for code in REMEDIES if os.strerror(code) in str(error)), None)
 
 
 def check_place(path: Path) -> None:
@@ -91,8 +115,11 @@ def part_beside(path: Path) -> Iterator[Path]:
         os.umask(umask)
         part.chmod(0o666 & ~umask)
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and (code := lack_of_room(error)) is not None:
+            # Writes do not name their file, and the unfinished one's name says nothing to a user.
+            raise OSError(code, os.strerror(code), str(path)) from error
         raise
     finally:
         os.close(handle)
@@ -172,7 +199,7 @@ def one_writer(path: Path, *, wait: bool = False) -> Iterator[None]:
     InputError
         Another process is writing it, or nothing can be written there.
     """
-    resolved = path.resolve()
+    resolved = Path(os.path.realpath(path))  # which, unlike resolve, bears links that go in circles
     lock = resolved.with_name(f".{resolved.name}.lock")
     make_folder(path.parent)
     try:
@@ -216,8 +243,10 @@ def _locked(lock: Path, wait: bool) -> int:
             holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:500]}
             os.truncate(handle, 0)
             os.write(handle, json.dumps(holder).encode())
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):
+                if not isinstance(error, BlockingIOError):  # ours, and nothing could be written into it
+                    lock.unlink()
                 os.close(handle)
             raise
         return handle

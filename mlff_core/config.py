@@ -23,6 +23,12 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+LARGEST = 1e30
+"""Numbers beyond are no settings: with them float32 overflows, and weights and losses become NaN."""
+
+LONGEST_SHOWN = 200
+"""Characters of a wrong value that a message shows."""
+
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path (a text)"}
 
 
@@ -64,6 +70,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise InputError(f"the config file {path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"the config file {path} is not valid TOML: {error}") from error
+    except RecursionError:
+        raise InputError(f"the config file {path} is nested too deeply to be read") from None
 
 
 def apply_overrides(plain: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -165,7 +173,7 @@ def _copy(plain: Mapping[str, Any]) -> dict[str, Any]:
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 
@@ -205,17 +213,29 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
             return tuple(_convert(option, item, key) for option, item in zip(arguments, value, strict=True))
     elif origin in (dict, Mapping) and isinstance(value, Mapping):
         return {str(name): _convert(arguments[1], item, f"{key}.{name}") for name, item in value.items()}
-    elif hint is Any or (hint in (int, str, bool) and type(value) is hint):
+    elif hint is int and type(value) is int:
+        if not -(2**63) <= value < 2**63:
+            raise _out_of_range(value, key, "a whole number of 64 bits")
+        return value
+    elif hint is Any or (hint in (str, bool) and type(value) is hint):
         return value
     elif hint is float and type(value) in (int, float):
+        if not abs(value) <= LARGEST:  # nor is NaN
+            raise _out_of_range(value, key, f"a finite number, {LARGEST:g} at most")
         return float(value)
-    elif hint is Path and isinstance(value, (str, Path)):
+    elif hint is Path and isinstance(value, (str, Path)) and "\0" not in str(value):
         return Path(value)
     raise _wrong(hint, value, key)
 
 
 def _wrong(hint: Any, value: Any, key: str) -> InputError:
-    return InputError(f"config key {key} must be {_allowed(hint)}, got {value!r}")
+    return _out_of_range(value, key, _allowed(hint))
+
+
+def _out_of_range(value: Any, key: str, wanted: str) -> InputError:
+    text = repr(value)
+    shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} …"
+    return InputError(f"config key {key} must be {wanted}, got {shown}")
 
 
 def _allowed(hint: Any) -> str:

@@ -7,18 +7,20 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.options import POSITIVE, Whole
+
 
 @click.command("filter")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--charge", type=int, help="Keep structures of this total charge, e; students need 0.")
-@click.option("--spin-multiplicity", type=int, help="Keep structures of this multiplicity, 2S + 1.")
+@click.option("--charge", type=Whole(-1000, 1000), help="Keep structures of this total charge, e; students need 0.")
+@click.option("--spin-multiplicity", type=Whole(1, 1000), help="Keep structures of this multiplicity, 2S + 1.")
 @click.option("--elements", metavar="SYMBOLS", help="Keep structures of these elements only, such as H,C,N,O.")
-@click.option("--max-force", type=float, help="Keep structures with every force component below this, eV/Å.")
+@click.option("--max-force", type=POSITIVE, help="Keep structures with every force component below this, eV/Å.")
 @click.option("--kind", "kinds", multiple=True, help="Keep this kind of geometry; may be given several times.")
 @click.option(
     "--energy-window",
-    type=float,
+    type=POSITIVE,
     help="Keep structures at most this far above the lowest of the same composition and charge, eV.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mlff_core.cli.data_run import Work, print_report, progress_line, work_options
+from mlff_core.cli.options import COUNT, SEED
 from mlff_core.errors import InputError
 
 
@@ -16,8 +17,8 @@ from mlff_core.errors import InputError
 @click.option(
     "--teacher", help="Label with this teacher (`mlff teachers list`); without it only geometries are written."
 )
-@click.option("--seed", type=int, help="Random seed; the same seed gives the same structures.")
-@click.option("--limit", type=int, help="Use the first inputs only.")
+@click.option("--seed", type=SEED, help="Random seed; the same seed gives the same structures.")
+@click.option("--limit", type=COUNT, help="Use the first inputs only.")
 @click.option("--split", help="Split the data set by molecule or scaffold: a tenth each for validation and test.")
 @work_options
 def command(

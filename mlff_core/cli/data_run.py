@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mlff_core.cli.data_labels import labelled_with, labels_of
-from mlff_core.cli.options import keyed
+from mlff_core.cli.options import Whole, keyed
 from mlff_core.errors import InputError
 
 MODEL_OPTIONS = ("device", "dtype", "kernel")
@@ -82,7 +82,11 @@ def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Set an option of the teacher; may be given several times.",
             ),
             click.option(
-                "--processes", type=int, default=1, show_default=True, help="Number of processes on this machine."
+                "--processes",
+                type=Whole(1, 4096),
+                default=1,
+                show_default=True,
+                help="Number of processes on this machine.",
             ),
             click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster, such as tcp://host:8786."),
             click.option("--config", type=click.Path(exists=True, dir_okay=False), help="TOML file with the settings."),

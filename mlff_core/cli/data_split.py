@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from mlff_core.cli.options import SEED, Number
+
 
 @click.command("split")
 @click.argument("dataset", type=click.Path(path_type=Path))
@@ -14,9 +16,11 @@ import click
 @click.option(
     "--by", default="molecule", show_default=True, help="Split by molecule or by scaffold (Bemis–Murcko, needs RDKit)."
 )
-@click.option("--validation", type=float, default=0.1, show_default=True, help="Fraction for validation.")
-@click.option("--test", type=float, default=0.1, show_default=True, help="Fraction for testing.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed; the same seed gives the same split.")
+@click.option("--validation", type=Number(0, 1), default=0.1, show_default=True, help="Fraction for validation.")
+@click.option("--test", type=Number(0, 1), default=0.1, show_default=True, help="Fraction for testing.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Random seed; the same seed gives the same split."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     dataset: Path, output: Path | None, by: str, validation: float, test: float, seed: int, as_json: bool

@@ -81,6 +81,7 @@ def write_report(
     found: dict[str, Any],
 ) -> None:
     """Write ``report.html``, a six-panel plot for each model and ``metrics.json`` into a folder."""
+    from mlff_core.atomic_write import write_atomically
     from mlff_core.judging.report.page import ReportedModel, write_page
     from mlff_core.judging.report.worst import worst_structures
 
@@ -90,8 +91,9 @@ def write_report(
     ]
     for k, one in enumerate(pages):
         name = "forces.png" if len(pages) == 1 else f"forces-{k + 1}-{_file_name(one.evaluation.card.name)}.png"
-        (folder / name).write_bytes(one.force_png)
-    (folder / "metrics.json").write_text(json_text(found, indent=2, with_nulls=True) + "\n", encoding="utf-8")
+        write_atomically(folder / name, one.force_png)
+    text = json_text(found, indent=2, with_nulls=True) + "\n"
+    write_atomically(folder / "metrics.json", text.encode())
     write_page(folder / "report.html", pages)
     click.echo(f"report in {folder / 'report.html'}", err=True)
 

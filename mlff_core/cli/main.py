@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from mlff_core import __version__
+from mlff_core.cli.failures import line_of
 from mlff_core.errors import MlffError
 
 COMMANDS: dict[str, str] = {
@@ -56,13 +60,16 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; print our own errors as one line and exit with status 1."""
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line; print our own errors and the machine's as one line and exit with status 1."""
         try:
-            return super().invoke(ctx)
-        except MlffError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(1)
+            return super().main(*args, **options)
+        except Exception as error:
+            line = " ".join(str(error).splitlines()) if isinstance(error, MlffError) else line_of(error)
+            if line is None:
+                raise
+            click.echo(f"Error: {line}", err=True)
+            sys.exit(1)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,21 +86,39 @@ def build() -> click.Group:
     return cli
 
 
-def main() -> None:
-    """Run ``mlff``."""
-    build()(prog_name="mlff")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``mlff`` with these arguments, those of the process by default."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Å in a terminal that knows ASCII alone, and names of files that are no UTF-8, are shown as escapes.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        build()(arguments, prog_name="mlff")
+    finally:
+        _end_of_output()
+
+
+def _end_of_output() -> None:
+    """Write what is left of the output; where it cannot be written, an error was already reported."""
+    if sys.stdout is None or sys.stdout.closed:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # The interpreter writes once more when it ends, and would then report the error again, as its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def train() -> None:
     """Run ``mlff train`` under its own name."""
-    build()(["train", *sys.argv[1:]], prog_name="mlff")
+    main(["train", *sys.argv[1:]])
 
 
 def validate() -> None:
     """Run ``mlff validate`` under its own name."""
-    build()(["validate", *sys.argv[1:]], prog_name="mlff")
+    main(["validate", *sys.argv[1:]])
 
 
 def benchmark() -> None:
     """Run ``mlff benchmark`` under its own name."""
-    build()(["benchmark", *sys.argv[1:]], prog_name="mlff")
+    main(["benchmark", *sys.argv[1:]])

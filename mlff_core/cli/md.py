@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlff_core.cli.options import device_option, dtype_option
+from mlff_core.cli.options import COUNT, NOT_NEGATIVE, NUMBER, POSITIVE, SEED, Whole, device_option, dtype_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 if TYPE_CHECKING:
@@ -21,26 +21,32 @@ if TYPE_CHECKING:
     "--output", "-o", "folder", type=click.Path(path_type=Path), required=True, help="Folder for the files of the run."
 )
 @click.option("--ensemble", default="nvt", show_default=True, help="Ensemble: nve, nvt (Langevin) or npt.")
-@click.option("--steps", "n_steps", type=click.IntRange(min=1), help="Length of the run, steps.")
-@click.option("--time-ps", type=float, help="Length of the run, ps, instead of --steps.")
-@click.option("--timestep-fs", type=float, default=0.5, show_default=True)
+@click.option("--steps", "n_steps", type=COUNT, help="Length of the run, steps.")
+@click.option("--time-ps", type=POSITIVE, help="Length of the run, ps, instead of --steps.")
+@click.option("--timestep-fs", type=POSITIVE, default=0.5, show_default=True)
 @click.option(
     "--temperature-kelvin",
-    type=float,
+    type=NOT_NEGATIVE,
     help="Temperature of the bath and of the initial velocities; nve without it uses the velocities of FILE.",
 )
 @click.option(
-    "--friction-per-ps", type=float, default=1.0, show_default=True, help="Friction of the Langevin thermostat, 1/ps."
+    "--friction-per-ps",
+    type=POSITIVE,
+    default=1.0,
+    show_default=True,
+    help="Friction of the Langevin thermostat, 1/ps.",
 )
 @click.option(
-    "--pressure-gpa", type=float, default=1e-4, show_default=True, help="Pressure with npt; 0.0001 GPa is 1 bar."
+    "--pressure-gpa", type=NUMBER, default=1e-4, show_default=True, help="Pressure with npt; 0.0001 GPa is 1 bar."
 )
 @click.option("--full-cell", is_flag=True, help="With npt: also change the shape of the cell (for crystals).")
-@click.option("--barostat-time-fs", type=float, default=1000.0, show_default=True, help="Response time of the volume.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--log-every", type=int, default=10, show_default=True, help="Steps.")
-@click.option("--frame-every", type=int, default=100, show_default=True, help="Steps.")
-@click.option("--checkpoint-every", type=int, default=1000, show_default=True, help="Steps.")
+@click.option(
+    "--barostat-time-fs", type=POSITIVE, default=1000.0, show_default=True, help="Response time of the volume."
+)
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--log-every", type=COUNT, default=10, show_default=True, help="Steps.")
+@click.option("--frame-every", type=COUNT, default=100, show_default=True, help="Steps.")
+@click.option("--checkpoint-every", type=COUNT, default=1000, show_default=True, help="Steps.")
 @click.option(
     "--trajectory",
     default="trajectory.extxyz",
@@ -50,7 +56,7 @@ if TYPE_CHECKING:
 @click.option(
     "--replicas",
     "n_replicas",
-    type=click.IntRange(min=1),
+    type=Whole(1, 1_000_000),
     default=1,
     show_default=True,
     help="Number of copies to run at once.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,53 @@ import click
 from mlff_core.errors import InputError
 
 Command = Callable[..., Any]
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; click's own range lets NaN and, where one end is open, infinity pass.
+
+    A value outside is refused as settings are, by our error with status 1.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = click.FLOAT.convert(value, param, ctx)
+        if self.min is None and self.max is None:
+            _require(math.isfinite(number), "finite", number, param)
+        elif self.max is None and self.min == 0:
+            rule = "positive and finite" if self.min_open else "finite and not negative"
+            holds = number > 0 if self.min_open else number >= 0
+            _require(holds and math.isfinite(number), rule, number, param)
+        else:
+            _require(_is_within(number, self), f"in the range {self._describe_range()}", number, param)
+        return number
+
+
+class Whole(click.IntRange):
+    """A whole number in a range, refused as :class:`Number` is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = click.INT.convert(value, param, ctx)
+        _require(_is_within(number, self), f"in the range {self._describe_range()}", number, param)
+        return number
+
+
+def _is_within(number: float, kind: click.FloatRange | click.IntRange) -> bool:
+    return (kind.min is None or number >= kind.min) and (kind.max is None or number <= kind.max)
+
+
+def _require(holds: bool, rule: str, number: float, param: click.Parameter | None) -> None:
+    if not holds:
+        name = param.opts[0] if param is not None else "a value"
+        raise InputError(f"{name} must be {rule}, got {number}")
+
+
+NUMBER = Number()
+POSITIVE = Number(min=0, min_open=True)
+NOT_NEGATIVE = Number(min=0)
+COUNT = Whole(1, 2**63 - 1)
+SEED = Whole(0, 2**63 - 1)
 
 device_option = click.option("--device", default="auto", show_default=True, help="Device: auto, cpu, cuda, cuda:1 …")
 dtype_option = click.option("--dtype", default="float32", show_default=True, help="Precision: float32 or float64.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import device_option, dtype_option
+from mlff_core.cli.options import COUNT, POSITIVE, device_option, dtype_option
 
 
 @click.command()
@@ -15,8 +15,8 @@ from mlff_core.cli.options import device_option, dtype_option
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the relaxed structures to this file.")
 @click.option("--cell", is_flag=True, help="Also relax shape and volume of the cell.")
-@click.option("--fmax", type=float, default=0.01, show_default=True, help="Largest force at the end, eV/Å.")
-@click.option("--max-steps", type=int, default=500, show_default=True)
+@click.option("--fmax", type=POSITIVE, default=0.01, show_default=True, help="Largest force at the end, eV/Å.")
+@click.option("--max-steps", type=COUNT, default=500, show_default=True)
 @click.option("--optimizer", default="bfgs", show_default=True, help="Optimizer: bfgs, lbfgs (large systems) or fire.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @device_option

@@ -56,6 +56,7 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
             "steps": result.steps,
             "epochs": result.epochs,
             "minutes": result.minutes,
+            "best_step": result.best_step,
             "metrics": result.metrics,
         }
         click.echo(json_text(plain, indent=2))
@@ -65,7 +66,12 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
         "time": "stopped by stop.max_minutes; continue with --resume",
         "stopped": "stopped; continue with --resume",
     }
-    click.echo(
-        f"{endings[result.status]} after {result.steps} steps, {result.epochs:.2f} epochs: {result.model}", err=True
-    )
+    done = f"{endings[result.status]} after {result.steps} steps, {result.epochs:.2f} epochs"
+    if result.best_step is not None:
+        found = result.metrics
+        done += (
+            f"; best at step {result.best_step}, force MAE {found['force_mae']:.4f} eV/Å, "
+            f"energy MAE {found['energy_mae_mev_per_atom']:.2f} meV/atom"
+        )
+    click.echo(f"{done}: {result.model}", err=True)
     click.echo(str(result.model))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlff_core.cli.options import POSITIVE
+
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
 
@@ -22,7 +24,7 @@ def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
     return click.option(
         "--max-uncertainty",
-        type=float,
+        type=POSITIVE,
         help="Largest standard deviation of a force component, eV/Å; MODEL must be a committee (mlff committee).",
     )(function)
 

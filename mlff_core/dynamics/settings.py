@@ -8,6 +8,9 @@ from pathlib import PurePath
 
 from mlff_core.errors import InputError
 
+MOST_STEPS = 10**12
+"""Longest run, steps: years of computing."""
+
 ENSEMBLES = ("nve", "nvt", "npt")
 TRAJECTORY_SUFFIXES = (".extxyz", ".xyz", ".traj")
 
@@ -70,8 +73,10 @@ class MDSettings:
         for name in ("n_steps", "log_every", "frame_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise InputError(f"seed must not be negative, got {self.seed}")
+            if getattr(self, name) > MOST_STEPS:
+                raise InputError(f"{name} must be at most {MOST_STEPS:,}, got {getattr(self, name):,}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must not be negative, nor longer than 63 bits, got {self.seed}")
         path = PurePath(self.trajectory)
         if path.suffix not in TRAJECTORY_SUFFIXES or len(path.parts) != 1:
             raise InputError(

@@ -33,6 +33,8 @@ def write_structures(path: str | Path, frames: Sequence[Atoms]) -> Path:
         try:
             ase.io.write(temporary, list(frames))
             content = temporary.read_bytes()
+        except OSError as error:
+            raise unwritable(path, error) from error
         except Exception as error:
             # ASE's writers raise many types of error.
             raise InputError(

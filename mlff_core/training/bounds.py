@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from mlff_core.errors import InputError
 
 
-def check_bounds(config: Any, least: dict[str, float], *, open_end: tuple[str, ...] = ()) -> None:
-    """Check that settings are not below their least value; those in ``open_end`` must be above it."""
+def check_bounds(
+    config: Any, least: Mapping[str, float], *, open_end: tuple[str, ...] = (), most: Mapping[str, float] | None = None
+) -> None:
+    """Refuse settings that are not finite, or outside their range.
+
+    Parameters
+    ----------
+    config
+        Whose attributes they are; those that are None are left out.
+    least, most
+        Smallest and largest value of each.
+    open_end
+        Those that must be above their smallest value.
+    """
+    largest = most or {}
     for name, bound in least.items():
         value = getattr(config, name)
         if value is None:
@@ -17,3 +32,6 @@ def check_bounds(config: Any, least: dict[str, float], *, open_end: tuple[str, .
             raise InputError(f"{name} must be above {bound}, got {value}")
         if not value >= bound:
             raise InputError(f"{name} must be at least {bound}, got {value}")
+        if not (math.isfinite(value) and value <= largest.get(name, math.inf)):
+            limit = f"at most {largest[name]:g}" if name in largest else "finite"
+            raise InputError(f"{name} must be {limit}, got {value}")

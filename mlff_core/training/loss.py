@@ -51,13 +51,17 @@ class LossConfig:
     def __post_init__(self) -> None:
         weights = [getattr(self, f"{name}_weight") for name in TERMS]
         for name, weight in zip(TERMS, weights, strict=True):
-            if not weight >= 0:
-                raise InputError(f"{name}_weight must not be negative, got {weight}")
-            if not getattr(self, f"{name}_delta") > 0:
-                raise InputError(f"{name}_delta must be positive, got {getattr(self, f'{name}_delta')}")
+            if not 0 <= weight <= MOST:
+                raise InputError(f"{name}_weight must not be negative, nor above {MOST:g}, got {weight}")
+            delta = getattr(self, f"{name}_delta")
+            if not 0 < delta <= MOST:
+                raise InputError(f"{name}_delta must be positive, {MOST:g} at most, got {delta}")
         if sum(weights) == 0:
             raise InputError(f"at least one of {', '.join(f'{name}_weight' for name in TERMS)} must be positive, got 0")
 
+
+MOST = 1e9
+"""Largest weight and delta: squares of what is larger overflow in float32."""
 
 TERMS = ("energy", "forces", "stress", "atom_energies", "hessian")
 """Terms of the loss, in the order of the settings."""

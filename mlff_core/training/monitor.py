@@ -59,7 +59,9 @@ def validate(
     for item in batches:
         labels = item.labels
         batch = labels.batch
-        outputs = _outputs(model, item) if kernel is None else kernel.outputs(item, stress=labels.stress is not None)[0]
+        outputs = (
+            outputs_for(model, item) if kernel is None else kernel.outputs(item, stress=labels.stress is not None)[0]
+        )
         with torch.no_grad():
             for name, (total, weight) in loss_sums(outputs, labels, config).items():
                 add(f"{name}_total", total)
@@ -80,7 +82,8 @@ def validate(
     return _summary({name: float(value) for name, value in reduce(sums).items()}, config)
 
 
-def _outputs(model: Student, item: TrainingBatch) -> Outputs:
+def outputs_for(model: Student, item: TrainingBatch) -> Outputs:
+    """Return what a model gives for a batch, without gradients for its weights."""
     labels, edges = item.labels, item.edges
     vectors = edge_vectors(labels.batch, edges)
     energies, gradients = energies_and_edge_gradients(

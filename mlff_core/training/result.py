@@ -27,3 +27,5 @@ class TrainResult:
     epochs: float
     minutes: float
     """Totals of all calls together."""
+    best_step: int | None = None
+    """Step of that model; None before the first validation."""

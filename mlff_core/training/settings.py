@@ -21,6 +21,10 @@ from mlff_core.training.schedule import ScheduleConfig
 StepKind = Literal["auto", "double-backward", "compiled", "finite-difference", "kernel"]
 """Ways to compute the gradient of a loss; see :mod:`mlff_core.training.step`."""
 
+MOST = {"hidden": 4096, "n_layers": 100, "n_radial": 4096, "cutoff": 100}
+"""Largest networks that are trained, cutoff in Å: weights grow with the square of ``hidden``, edges with the cutoff's
+cube."""
+
 
 @dataclass(frozen=True)
 class ModelSection:
@@ -52,6 +56,7 @@ class ModelSection:
         unknown = [symbol for symbol in self.elements if symbol not in atomic_numbers or symbol == "X"]
         if unknown:
             raise InputError(f"elements must be chemical symbols such as 'C', got {unknown}")
+        check_bounds(self, dict.fromkeys(MOST, 0), open_end=tuple(MOST), most=MOST)
         self.painn((1,))
 
     def painn(self, elements: tuple[int, ...]) -> PaiNNConfig:

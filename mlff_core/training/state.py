@@ -149,6 +149,23 @@ def model_of(state: dict[str, Any]) -> Student:
     return make_student(state.get("architecture", PaiNN.architecture), state["painn"], state.get("terms"))
 
 
+def goes_on(state: dict[str, Any], config: TrainConfig, progress: float) -> bool:
+    """Return whether a run that had ended goes on under other settings of its end.
+
+    Parameters
+    ----------
+    state
+        What was saved at the end.
+    config
+        The settings now.
+    progress
+        Which part of the run is done by them, 0–1.
+    """
+    patience = config.stop.patience
+    is_patient = patience is None or state["place"]["waited"] < patience
+    return is_patient and progress < 1.0 and state["settings"].get("stop") != to_dict(config.stop)
+
+
 RESUMABLE = ("data", "seed", "precision", "model", "batch", "loss", "optimizer", "schedule")
 """Settings that must be the same when a run is resumed; others may change."""
 

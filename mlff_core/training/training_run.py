@@ -1,4 +1,8 @@
-"""One call of a training run: from its current step to its end, its time limit, or a request to stop."""
+"""One call of a training run: from its current step to its end, its time limit, or a request to stop.
+
+In one file because the order in which a run reads, steps and saves must be seen at once: resuming to the bit depends
+on it.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +26,15 @@ from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.training.lineage import model_card
 from mlff_core.training.log import TrainingLog
 from mlff_core.training.monitor import validate
+from mlff_core.training.needed_labels import check_labels
 from mlff_core.training.parallel import Processes
 from mlff_core.training.progress import Reporter
-from mlff_core.training.refusal import refuse
+from mlff_core.training.refusal import refuse, suspect
 from mlff_core.training.replay import merged
 from mlff_core.training.result import Status, TrainResult
 from mlff_core.training.settings import TrainConfig
 from mlff_core.training.start import starting_model
-from mlff_core.training.state import Learner, check_same_run, model_of, read_state
+from mlff_core.training.state import Learner, check_same_run, goes_on, model_of, read_state
 from mlff_core.training.step import GradientStep, step_kind
 from mlff_core.training.subsets import training_and_validation
 
@@ -73,6 +78,7 @@ class Run:
         self.reporter = reporter if group.is_first else Reporter()
         self.is_stopped = is_stopped
         self.metrics: dict[str, float] = {}
+        self.best_step: int | None = None
         self.seen = 0
         out = config.out
         state_path = out / "state.pt"
@@ -85,6 +91,7 @@ class Run:
             check_same_run(state["settings"], config)
         self.dataset = Dataset(config.data.path)
         self.replayed = replay = None if config.data.replay is None else Dataset(config.data.replay)
+        check_labels(config.loss, (self.dataset,) if replay is None else (self.dataset, replay))
         train, held_out = training_and_validation(self.dataset, config.data)
         if state is None:
             check_rows(self.dataset, held_out)  # the training set is read at once, these only after the first epoch
@@ -100,13 +107,16 @@ class Run:
         self.kind, self.obstacle = step_kind(config.step, self.learner.model, config.precision)
         self.step = GradientStep(self.learner.model, config.loss, self.kind, self._autocast)
         self.loader, self.held_out, self.replay = self._loaders(train, held_out, replay)
+        if state is not None and self.place.is_finished:
+            self.place.is_finished = not goes_on(state, config, self._progress())
         group.barrier()  # no process reads the old state any more
         if group.is_first:
             make_folder(out)
             if state is None:
                 for name in ("model.pt", "state.pt", "log.csv"):
                     (out / name).unlink(missing_ok=True)
-            save_config(out / "config.toml", config)
+            if not self.place.is_finished:  # settings that change nothing would be wrong in it
+                save_config(out / "config.toml", config)
             self.log = TrainingLog(out, self.place.step, tensorboard=config.log.tensorboard)
         self.saved = time.monotonic()
 
@@ -134,12 +144,16 @@ class Run:
     def train(self) -> TrainResult:
         """Take steps until the run ends."""
         with self.reporter:
-            if self.place.step:
+            if self.place.step and not self.place.is_finished:
                 self.reporter.message(f"resuming {self.config.out} at step {self.place.step}")
             if self.obstacle:
                 self.reporter.message(f"a step takes several times as long as with the CPU kernel: {self.obstacle}")
             status: Status = "finished"
-            if not self.place.is_finished:
+            if self.place.is_finished:
+                self.reporter.message(
+                    f"the run in {self.config.out} had ended; to go on, raise the limit in [stop] that ended it"
+                )
+            else:
                 status = self._loop()
                 self._save()
         if self.group.is_first:
@@ -148,11 +162,13 @@ class Run:
             if best:
                 row = min(best, key=lambda row: row["val_loss"])
                 self.metrics = {key[4:]: value for key, value in row.items() if key.startswith("val_")}
+                self.best_step = int(row["step"])
         return TrainResult(
             out=self.config.out,
             model=self.config.out / "model.pt",
             status=status,
             metrics=self.metrics,
+            best_step=self.best_step,
             history=self.log.rows if self.group.is_first else [],
             steps=self.place.step,
             epochs=self._epochs(),
@@ -216,7 +232,8 @@ class Run:
         values = dict(zip(found, torch.stack([term.double() for term in found.values()]).tolist(), strict=True))
         norm = learner.update(factor) if math.isfinite(values["loss"]) else math.nan
         if not math.isfinite(norm):
-            refuse(item.labels, values, self.place.step, self.config.out, self.group.rank)
+            worst = suspect(learner.model, item, [each for each in (self.dataset, self.replayed) if each is not None])
+            refuse(item.labels, values, self.place.step, self.config.out, self.group.rank, worst)
         place.step += 1
         place.minutes = self.group.largest(self.before + (time.monotonic() - self.started) / 60.0)
         return {**values, "gradient_norm": norm, "lr": self.config.optimizer.lr * factor, "epoch": self._epochs()}

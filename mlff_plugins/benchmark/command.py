@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--systems", default="", help="Systems, comma-separated: ethanol-9, hexanol-21x32, water-504, 49, 32x49 …"
 )
-@click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--repeats", type=click.IntRange(1, 10_000), default=5, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON that includes machine and versions.")
 @device_option
 @dtype_option

@@ -25,6 +25,9 @@ SYSTEMS = (
 CHAINS = {"ethanol-9": (2, 8), "hexanol-21": (6, 8), "hexylamine-22": (6, 7), "pentadecylamine-49": (15, 7)}
 """Number of carbon atoms in the chain, and the atomic number of its end."""
 
+MOST_ATOMS = 20_000_000
+"""Of a system, all copies together."""
+
 WATER_VOLUME = 29.97
 """Å³ a molecule, at 0.998 g/cm³."""
 
@@ -51,17 +54,22 @@ def build(system: str) -> list[Atoms]:
         one = known.get(number["n_atoms"], f"water-{number['n_atoms']}")
         return build(f"{one}x{number['copies']}" if number["copies"] else one)
     match = re.fullmatch(r"(?P<one>.+?)(x(?P<copies>[1-9]\d*))?", system)
-    one, copies = (match["one"], int(match["copies"] or 1)) if match else (system, 1)
+    one, copies = (match["one"], match["copies"] or "1") if match else (system, "1")
+    water = re.fullmatch(r"water-([1-9]\d*)", one)
+    # Counted before anything is built, and by digits first: numbers of thousands of them take long to read.
+    digits = len(copies) + len(water[1] if water else "1")
+    if digits > 2 * len(str(MOST_ATOMS)) or int(copies) * int(water[1] if water else 1) > MOST_ATOMS:
+        raise InputError(f"a system may have {MOST_ATOMS:,} atoms, got {system[:60]}; time a smaller one")
     if one in CHAINS:
         frame = chain(*CHAINS[one])
-    elif (water := re.fullmatch(r"water-([1-9]\d*)", one)) and int(water[1]) % 3 == 0:
+    elif water and int(water[1]) % 3 == 0:
         frame = water_box(int(water[1]) // 3)
     else:
         raise InputError(
             f"no system is called {system!r}; there are {', '.join(CHAINS)}, each also as a batch such as x32, and "
             "water-N with N atoms, a multiple of 3; 49 and 32x49 are short for the molecule of 49 atoms, or water"
         )
-    return [_shaken(frame, seed) for seed in range(copies)]
+    return [_shaken(frame, seed) for seed in range(int(copies))]
 
 
 def chain(n_carbon: int, end: int) -> Atoms:

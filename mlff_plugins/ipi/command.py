@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.options import device_option, dtype_option
+from mlff_core.cli.options import NOT_NEGATIVE, POSITIVE, device_option, dtype_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 
@@ -28,10 +28,12 @@ from mlff_core.cli.watching import tell_uncertain, watch_options, watched
     show_default=True,
     help="Largest number of structures to compute together; auto takes all that i-PI sends.",
 )
-@click.option("--wait-s", type=float, default=60.0, show_default=True, help="Longest wait until i-PI listens, s.")
+@click.option(
+    "--wait-s", type=NOT_NEGATIVE, default=60.0, show_default=True, help="Longest wait until i-PI listens, s."
+)
 @click.option(
     "--idle-s",
-    type=float,
+    type=POSITIVE,
     default=3600.0,
     show_default=True,
     help="Longest time without a message from i-PI after that, s.",

@@ -169,7 +169,9 @@ def read_init(stream: Stream) -> Init:
     if not 0 <= length <= MAX_INIT_LENGTH:
         raise IPIError(f"INIT announces a text of {length} bytes; the other end does not speak i-PI's protocol")
     text = _exactly(stream, length, "INIT").decode("utf-8", errors="replace")
-    found = re.search(r"\bbatch_size\s*:\s*(\d+)", text)
+    found = re.search(r"\bbatch_size\s*:\s*([0-9]+)", text)
+    if found is not None and len(found.group(1)) > len(str(MAX_ATOMS)):
+        raise IPIError(f"INIT announces {found.group(1)[:40]} structures in a message; {MAX_ATOMS} are the most")
     return Init(init_id, max(1, int(found.group(1))) if found else 1)
 
 
@@ -200,6 +202,11 @@ class PositionsReader:
     """
 
     def __init__(self, batch_size: int, n_atoms: int) -> None:
+        if batch_size * n_atoms > MAX_ATOMS:
+            raise IPIError(
+                f"INIT announces {batch_size} structures of {n_atoms} atoms in a message; at most {MAX_ATOMS} atoms "
+                "are read"
+            )
         self.batch_size, self.n_atoms = batch_size, n_atoms
         self._structures: Structures | None = None
         self._cells: npt.NDArray[np.float64] = np.empty(0)

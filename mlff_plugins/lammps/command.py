@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.options import device_option, dtype_option
+from mlff_core.cli.options import NUMBER, device_option, dtype_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 
@@ -32,7 +32,7 @@ def command() -> None:
     help="Set a variable of the input file; may be given several times.",
 )
 @click.option("--log", default="log.lammps", show_default=True, help="LAMMPS' log file; 'none' for no file.")
-@click.option("--charge", type=float, help="Total charge, e.")
+@click.option("--charge", type=NUMBER, help="Total charge, e.")
 @watch_options
 @device_option
 @dtype_option
@@ -98,11 +98,11 @@ def write(model: str, file: Path, dtype: str) -> None:
     `mlff lammps build-plugin` was loaded.
     """
     from mlff_core import load
-    from mlff_core.errors import InputError
+    from mlff_core.atomic_write import unwritable
     from mlff_plugins.lammps.pair_style import write_model
 
     try:
         write_model(load(model, device="cpu", dtype=dtype), file)
     except OSError as error:
-        raise InputError(f"{file} cannot be written: {error}") from error
+        raise unwritable(file, error) from error
     click.echo(f"wrote {file}", err=True)

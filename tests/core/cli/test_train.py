@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from mlff_core.cli.main import cli
 from mlff_core.data.hdf5 import LabelledStructure, write_dataset
+from mlff_core.models.checkpoint import load_checkpoint
 
 CONFIG = """
 device = "cpu"
@@ -89,3 +90,41 @@ def test_an_impossible_config_says_key_value_and_what_is_allowed(folder, overrid
     assert done.exit_code == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_resume_with_a_larger_stop_goes_on_and_says_so(folder):
+    assert run("config.toml", "--out", "first").exit_code == 0
+    more = run("config.toml", "--out", "first", "--resume", "--set", "stop.max_steps=5", "--json")
+    assert more.exit_code == 0, more.output
+    assert json.loads(more.stdout)["steps"] == 5
+    assert "resuming first at step 3" in more.stderr
+    assert "max_steps = 5" in (folder / "first" / "config.toml").read_text()
+
+
+@pytest.mark.parametrize("steps", [3, 2])
+def test_resume_of_a_run_that_ended_says_so_and_leaves_its_files(folder, steps):
+    assert run("config.toml", "--out", "first").exit_code == 0
+    files = [folder / "first" / name for name in ("config.toml", "model.pt", "state.pt")]
+    before = [path.read_bytes() for path in files]
+    again = run("config.toml", "--out", "first", "--resume", "--set", f"stop.max_steps={steps}")
+    assert again.exit_code == 0
+    assert "had ended; to go on, raise the limit in [stop] that ended it" in again.stderr
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_the_last_line_has_the_errors_of_the_file(folder):
+    done = run("config.toml", "--out", "first", "--set", "log.validate_every_steps=1")
+    _, card = load_checkpoint(folder / "first" / "model.pt")
+    last = done.stderr.splitlines()[-1]
+    metrics = card.metrics["validation"]
+    assert f"force MAE {metrics['force_mae']:.4f} eV/Å" in last
+    assert f"energy MAE {metrics['energy_mae_mev_per_atom']:.2f} meV/atom" in last
+    assert f"best at step {card.training['done']['steps']}," in last
+
+
+@pytest.mark.parametrize("term", ["stress", "atom_energies", "hessian"])
+def test_a_term_without_labels_is_refused(folder, term):
+    done = run("config.toml", "--out", "first", "--set", f"loss.{term}_weight=1.0")
+    assert done.exit_code == 1
+    assert f"Error: loss.{term}_weight = 1, but water.h5 has no such labels" in done.stderr
+    assert not (folder / "first").exists()
