@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 from unittest import SkipTest
@@ -77,9 +77,18 @@ class EngineRuns:
                 assert_prediction_close(found, wanted, batch, bound.tolerance, what)
 
     def _refused_bound_and_running(
-        self, bad: Atoms, words: tuple[str, ...], wanted: type[MlffError], *, verbatim: bool = False
+        self,
+        bad: Atoms,
+        words: tuple[str, ...],
+        wanted: type[MlffError],
+        *,
+        verbatim: bool = False,
+        approach: Sequence[Atoms] = (),
     ) -> None:
-        """Check that ``bad`` is refused with one of ``words``, or with the model's whole message if ``verbatim``."""
+        """Check that ``bad`` is refused with one of ``words``, or with the model's whole message if ``verbatim``.
+
+        At run time it comes after a good structure and those of ``approach``.
+        """
         good = structures.ethanol()
         for bound in self._models(dtypes=(torch.float32,)):
             what = f"{bound.card.name}: {words[0]!r}"
@@ -95,7 +104,8 @@ class EngineRuns:
                 raise AssertionError(
                     f"{what} when bound: wanted {wanted.__name__}, got {type(error).__name__}: {error}"
                 )
-            bound.predict(to_batch(good))
+            for atoms in (good, *approach):
+                bound.predict(to_batch(atoms))
             self._refused(f"{what} at run time", partial(bound.predict, to_batch(bad)), said)
             batch = to_batch(good)
             assert_prediction_close(

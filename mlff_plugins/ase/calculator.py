@@ -112,6 +112,7 @@ class MLFFCalculator(Calculator):
         UnsupportedError
             An element, charge or multiplicity that the model does not know.
         """
+        before_atoms = self.atoms
         super().calculate(atoms, properties, system_changes)
         self.results = {}
         atoms = self.atoms
@@ -126,7 +127,9 @@ class MLFFCalculator(Calculator):
             before = None
         batch = to_batch(atoms, device=self.potential.device, dtype=self.potential.dtype, before=before)
         self._batch = batch
-        self.results = from_prediction(self._running.predict(batch, want=want), [len(atoms)])[0]
+        self.results = from_prediction(
+            self._running.predict(batch, want=want, dynamics=_is_dynamics(before_atoms, atoms)), [len(atoms)]
+        )[0]
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last calculation, charge and multiplicity in ``atoms.info`` included.
@@ -204,6 +207,12 @@ class MLFFCalculator(Calculator):
 
     def _get_name(self) -> str:
         return "mlff"
+
+
+def _is_dynamics(before: Atoms | None, atoms: Atoms) -> bool:
+    """Return whether the momenta changed: ASE's dynamics changes them at every step, its optimisers never."""
+    old, new = None if before is None else before.arrays.get("momenta"), atoms.arrays.get("momenta")
+    return new is not None and (old is None or not np.array_equal(old, new))
 
 
 def _same(name: str, atoms: Atoms, other: Atoms) -> bool:

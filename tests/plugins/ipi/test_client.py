@@ -99,7 +99,7 @@ def test_a_reply_that_comes_after_exit_says_that_the_driver_was_dropped():
 def test_a_structure_that_the_model_refuses_is_named():
     with pytest.raises(Exception, match=r"overlap.*last INIT id 7") as error:
         served(init() + posdata() + header("GETFORCE"))
-    assert type(error.value).__name__ == "InputError"
+    assert type(error.value).__name__ == "OverlapError"
     assert served.answer == b""
 
 
