@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -96,6 +97,22 @@ class MLFFCalculator(Calculator):
         self.parameters.update(model=potential.card.name, dtype=str(potential.dtype).removeprefix("torch."))
         self._running = VerletPotential(potential, skin)
         self._batch: AtomicBatch | None = None
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """Return a property by ASE's name, with values and units as in ``calc.results``.
+
+        One thread at a time: between a calculation and the reading of its result no other may calculate.
+        """
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
         self,

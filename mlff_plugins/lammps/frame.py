@@ -81,6 +81,10 @@ class OutputBuffer:
         self.pointer = self.values.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
 
 
+_NO_VIRIAL = OutputBuffer(6)
+_NO_VIRIAL.values[:] = np.nan
+
+
 class Frame:
     """Atoms in the order of their tags, in their box.
 
@@ -119,6 +123,8 @@ class Frame:
         The structure as the model takes it.
     energies
         The energy of each atom for LAMMPS, in its order and unit.
+    no_virials
+        NaN for the virial of each atom: a model has none to give, and LAMMPS would take zeros without a word.
     """
 
     def __init__(
@@ -137,6 +143,7 @@ class Frame:
         self._rotation = rotation
         self.order = np.argsort(tags)
         self.energies = OutputBuffer(len(tags))
+        self.no_virials = (ctypes.POINTER(ctypes.c_double) * len(tags))(*[_NO_VIRIAL.pointer] * len(tags))
         box, types = Box.from_buffer_copy(key.box), np.frombuffer(key.types, _TYPE)
         self.cell = np.diag(np.subtract(box.high, box.low))
         self.cell[1, 0], self.cell[2, 1], self.cell[2, 0] = box.tilts
