@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.structures.arrays import FARTHEST
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, overlap_error
 from mlff_core.structures.stress import volume
@@ -86,7 +86,7 @@ def check_finite(batch: AtomicBatch) -> None:
         Names the first atom.
     """
     # A sum is finite only if all it sums is, and costs a third of looking at each; validate_values looks closely.
-    if batch.n_atoms == 0 or not math.isfinite(_sum(batch.positions) + _sum(batch.cell)):
+    if batch.n_atoms == 0 or not abs(_sum(batch.positions) + _sum(batch.cell)) < FARTHEST:
         batch.validate_values()
 
 

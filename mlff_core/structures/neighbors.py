@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import InputError, OverlapError
+from mlff_core.structures.arrays import FARTHEST
 from mlff_core.structures.batch import AtomicBatch
 
 OVERLAP = 0.3
@@ -30,9 +31,6 @@ back, or on by a half or a golden section."""
 
 MAX_IMAGES = 100_000
 """Most periodic images within reach of an atom; a cell that needs more is too small or too flat for any structure."""
-
-FARTHEST = 1e8
-"""Largest coordinate, Å, in a periodic structure: the search counts lattice vectors in 32-bit integers."""
 
 LONG_EXTENT = 50.0
 """Cutoffs along a non-periodic direction beyond which empty space is looked for: the search walks through it cell by

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mlff_core.structures.arrays import moved_near_origin
 from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.lammps.convert import Array, to_batch
 
@@ -150,7 +151,7 @@ class Frame:
         self.volume = float(abs(np.linalg.det(self.cell)))
         self.is_periodic = any(box.periodic)
         self.batch = to_batch(
-            positions[self.order],
+            moved_near_origin(positions[self.order]),
             numbers[types[self.order]],
             self.cell,
             np.array(box.periodic, dtype=bool),
@@ -163,4 +164,6 @@ class Frame:
         """Return the same atoms at positions (n_atoms, 3), Å, in LAMMPS' order, for a model."""
         mine = positions.take(self.order, axis=0)
         mine = mine if self._rotation is None else mine @ self._rotation
+        if self.batch.dtype != torch.float64:
+            mine = moved_near_origin(mine)
         return self.batch.with_positions(torch.from_numpy(mine).to(self.batch.device, self.batch.dtype))

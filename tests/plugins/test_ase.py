@@ -425,3 +425,23 @@ def test_dynamics_of_ase_stops_where_a_line_search_goes_on():
     before = same.get_potential_energy()
     same.positions[1, 0] = 0.2
     assert same.get_potential_energy() > before + 10
+
+
+@pytest.mark.parametrize("distance", [1e3, 1e6])
+def test_forces_in_single_precision_far_from_the_origin_are_those_at_it(distance):
+    student = small_student()
+    near, far = structures.ethanol(), structures.ethanol()
+    far.positions += [distance, -distance, 0.3 * distance]
+    near.calc, far.calc = MLFFCalculator(student), MLFFCalculator(student)
+    for k in range(3):  # the first call makes a batch, the next ones give it other positions
+        assert np.abs(far.get_forces() - near.get_forces()).max() < 1e-3
+        for atoms in (near, far):
+            atoms.positions[k] += 0.05
+
+
+def test_a_molecule_beyond_what_numbers_resolve_is_refused():
+    atoms = structures.ethanol()
+    atoms.positions += 1e30
+    atoms.calc = MLFFCalculator(small_student())
+    with pytest.raises(InputError, match=r"more than 1e\+08 Å from the origin"):
+        atoms.get_potential_energy()

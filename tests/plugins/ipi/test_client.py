@@ -293,3 +293,16 @@ def test_the_virial_of_a_molecule_is_the_slope_under_strain():
             energies.append(computing(Structures(cell, strained[None] / 0.529177210544)).energies[0])
         slope = (energies[0] - energies[1]) / (2 * step)
         assert virial[i, j] == pytest.approx(-slope, abs=1e-6 * EV_PER_HARTREE)
+
+
+def test_single_precision_far_from_the_origin_computes_what_it_does_at_it():
+    from mlff_core.testing.reference_potential import PairPotential
+    from mlff_plugins.ipi.driver import Driver
+    from mlff_plugins.ipi.protocol import Structures
+
+    atoms = structures.ethanol()
+    template = structures.to_batch(atoms)
+    cells, positions = np.zeros((1, 3, 3)), atoms.positions[None] / 0.529177210903
+    near = Driver(PairPotential(), template)(Structures(cells, positions))
+    far = Driver(PairPotential(), template)(Structures(cells, positions + 1e6))
+    np.testing.assert_allclose(far.forces, near.forces, atol=1e-4)
