@@ -61,7 +61,7 @@ class ScriptedTrial(nn.Module):
         positions
             Shape (n_atoms, 3), Å.
         energy
-            Shape (), eV.
+            Of the structure, one number, eV.
         """
         self.good = positions.clone()
         self.good_energy = energy.clone()
