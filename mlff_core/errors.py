@@ -15,6 +15,10 @@ class InputError(MlffError, ValueError):
     """An input (structure, number, option, config, data set) that cannot be used as it is."""
 
 
+class OverlapError(InputError):
+    """Atoms at one place, or nearly so; see :data:`mlff_core.structures.neighbors.OVERLAP`."""
+
+
 class UnsupportedError(MlffError):
     """A valid request that this model, engine or file does not support: an element, a charge, a property."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,9 +12,13 @@ from scipy.linalg import expm
 from mlff_core.dynamics.integrators import Langevin
 from mlff_core.dynamics.state import Array, MDState
 from mlff_core.errors import InputError
+from mlff_core.units import GPA_PER_EV_PER_ANGSTROM3
 
 COMPRESSIBILITY = 72.0
 """Compressibility of water, 0.45 GPa⁻¹, in Å³/eV. It sets how fast the volume relaxes, not the sampled volumes."""
+
+PATIENCE = 50
+"""Moves in a row that no structure takes, after which a warning says so; usually more than half are accepted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,12 +84,25 @@ class LangevinBarostat:
         self.every = every
         self.mobility = COMPRESSIBILITY * thermal_energy * langevin.timestep * every / relaxation_time
         """Half the variance of ln V in one move, times the volume, Å³."""
+        self._refused_in_a_row = 0
 
     def advance(self, state: MDState[Array], *, want_stress: bool) -> MDState[Array]:
         """Return the state one step later."""
         due = (state.step + 1) % self.every == 0
         state = self.langevin.advance(state, want_stress=want_stress or due)
-        return self._move(state) if due else state
+        return self._noted(self._move(state), state) if due else state
+
+    def _noted(self, after: MDState[Array], before: MDState[Array]) -> MDState[Array]:
+        """Return the state after a move, with a warning where no structure has taken any of many moves."""
+        self._refused_in_a_row = 0 if after is not before else self._refused_in_a_row + 1
+        if self._refused_in_a_row == PATIENCE:
+            warnings.warn(
+                f"the barostat has had no move of the volume accepted in {PATIENCE} tries at "
+                f"{self.pressure * GPA_PER_EV_PER_ANGSTROM3:g} GPa: the cell does not change; "
+                "check the pressure and the start, or give barostat_time_fs a larger value",
+                stacklevel=2,
+            )
+        return after
 
     def _move(self, state: MDState[Array]) -> MDState[Array]:
         before = [state.one(k, own) for k, own in enumerate(self.surface.atoms)]

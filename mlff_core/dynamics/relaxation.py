@@ -59,7 +59,7 @@ class _Bridge(Calculator):
     ) -> None:
         super().calculate(atoms, properties, system_changes)
         batch = batch_from_atoms(self.atoms, device=self.verlet.device, dtype=self.verlet.dtype)
-        prediction = self.verlet.predict(batch, want=self.want)
+        prediction = self.verlet.predict(batch, want=self.want, dynamics=False)
         energy = float(prediction.energy[0])
         self.results: dict[str, Any] = {"energy": energy, "free_energy": energy}
         if prediction.forces is not None:

@@ -132,7 +132,7 @@ class PotentialSurface(Surface[Numbers]):
             batch = replace(batch, cell=torch.as_tensor(cell, dtype=batch.dtype, device=batch.device))
             self.batch, self._cell = batch, cell
         moved = batch.with_positions(torch.as_tensor(positions, dtype=batch.dtype, device=batch.device))
-        prediction = self._verlet.predict(moved, want=STRESS if want_stress else FORCES)
+        prediction = self._verlet.predict(moved, want=STRESS if want_stress else FORCES, dynamics=True)
         if prediction.forces is None:
             raise UnsupportedError(f"{self.potential.card.name} gives no forces, which moving atoms needs")
         energies, forces = self.given(prediction.energy), self.given(prediction.forces)

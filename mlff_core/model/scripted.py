@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.model.scripted_neighbors import ScriptedNeighbors
+from mlff_core.model.scripted_trial import ScriptedTrial
 from mlff_core.model.serving import Serves
 from mlff_core.model.student import Student
 from mlff_core.structures.neighbors import OVERLAP
@@ -36,6 +37,7 @@ class ScriptedStudent(nn.Module):
         SERVES.check(model)
         self.model = model
         self.search = ScriptedNeighbors(model.cutoff, skin)
+        self.trial = ScriptedTrial()
         self.overlap = OVERLAP
         self.dtype = model.scale.dtype
 
@@ -65,14 +67,29 @@ class ScriptedStudent(nn.Module):
             centers, neighbors, shifts = self.search(positions, cell, periodic)
         vectors = positions.index_select(0, neighbors) - positions.index_select(0, centers) + shifts @ cell
         squared = vectors.square().sum(dim=1)
-        if squared.shape[0] > 0 and bool(squared.min() < self.overlap**2):
+        overlaps = squared.shape[0] > 0 and bool(squared.min() < self.overlap**2)
+        with torch.no_grad():
+            is_trial = overlaps and self.trial.begins_or_goes_on(positions)
+            went_through = not overlaps and self.trial.went_through(positions)
+        least = self.overlap
+        if overlaps and not is_trial:
             k = int(squared.argmin())
-            i, j, distance, least = int(centers[k]), int(neighbors[k]), float(squared[k]) ** 0.5, self.overlap
+            i, j, distance = int(centers[k]), int(neighbors[k]), float(squared[k]) ** 0.5
             raise RuntimeError(
                 f"atoms {i} and {j} overlap: they are {distance} Å apart, at least {least} Å is needed; "
                 "check the structure or shorten the time step"
             )
-        energies: Tensor = self.model(atomic_numbers, vectors.to(self.dtype), centers, neighbors)
-        # The zero term keeps the positions in the graph if there are no edges, as for one atom.
-        energy: Tensor = energies.sum() + 0.0 * positions.sum()
+        if went_through:
+            raise RuntimeError(
+                f"the run went on through atoms that overlap, closer than {least} Å; check the structure or shorten "
+                "the time step"
+            )
+        if is_trial:
+            energy: Tensor = self.trial(squared, atomic_numbers, centers, neighbors)
+        else:
+            energies: Tensor = self.model(atomic_numbers, vectors.to(self.dtype), centers, neighbors)
+            # The zero term keeps the positions in the graph where there are no edges, as for one atom.
+            energy = energies.sum() + 0.0 * positions.sum()
+            with torch.no_grad():
+                self.trial.passed(positions, energy)
         return energy

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.structures.arrays import FARTHEST
 from mlff_core.structures.batch import AtomicBatch, single
 from mlff_core.structures.electrons import odd_system
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, overlap_error
@@ -155,7 +156,7 @@ def check_finite(batch: AtomicBatch) -> None:
         The batch is empty or a number is not finite; the message names the first such atom.
     """
     # A sum is finite only if all its summands are, and costs a third of checking each; validate_values checks each.
-    if batch.n_atoms == 0 or not math.isfinite(_sum(batch.positions) + _sum(batch.cell)):
+    if batch.n_atoms == 0 or not abs(_sum(batch.positions) + _sum(batch.cell)) < FARTHEST:
         batch.validate_values()
 
 

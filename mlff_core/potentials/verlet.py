@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable
 
 from torch import Tensor
 
+from mlff_core.errors import OverlapError
 from mlff_core.kernels.protocol import Stepper
 from mlff_core.potentials.checks import check_electrons, check_has_volume, check_state
 from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.trial import TrialSteps
 from mlff_core.potentials.wrapping import WrappedPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, VerletNeighborList
@@ -18,9 +20,10 @@ from mlff_core.structures.prediction import Prediction
 class VerletPotential(WrappedPotential):
     """A potential for a sequence of similar structures, which keeps its neighbours in a Verlet list.
 
-    It returns the predictions of the wrapped potential. If that one has a stepper, as students on a GPU do, the stepper
-    keeps the neighbours; otherwise a list here does. Both belong to the last batch, so each simulation needs its own
-    ``VerletPotential``.
+    Gives what the wrapped potential gives, but for one thing: where an optimiser's trial step runs atoms into each
+    other, a finite energy comes back (:class:`~mlff_core.potentials.trial.Trial`). Where that has a stepper, as
+    students on a GPU do, the stepper has the neighbours; else they are a list here. Either is of the last batch, so
+    each simulation needs its own.
 
     Parameters
     ----------
@@ -36,6 +39,7 @@ class VerletPotential(WrappedPotential):
         self.skin = skin
         self._stepper: Stepper | None = None
         self._checked_build = 0
+        self.trials = TrialSteps()
 
     @property
     def n_searches(self) -> int:
@@ -50,11 +54,30 @@ class VerletPotential(WrappedPotential):
         *,
         want: Iterable[str] = ("energy", "forces"),
         edges: EdgeList | None = None,
+        dynamics: bool | None = None,
     ) -> Prediction:
-        """Return the prediction of the wrapped potential; see :meth:`Potential.predict`."""
+        """Return what the wrapped potential gives; see :meth:`Potential.predict`.
+
+        Parameters
+        ----------
+        batch, want, edges
+            As there.
+        dynamics
+            True in dynamics, which stops where atoms overlap; False in what is none, such as an optimisation; None
+            where the caller does not know.
+        """
+        batch = batch.to(self.device, self.dtype)
+        try:
+            prediction = self._predicted(batch, want, edges)
+        except OverlapError as error:
+            trial = self.trials.met(batch, dynamics, error)
+            return trial.on(self.potential.predict(trial.stand_in, want=want))
+        self.trials.passed(batch, dynamics)
+        return prediction
+
+    def _predicted(self, batch: AtomicBatch, want: Iterable[str], edges: EdgeList | None) -> Prediction:
         if edges is not None or self.neighbors is None:
             return self.potential.predict(batch, want=want, edges=edges)
-        batch = batch.to(self.device, self.dtype)
         if self.potential.has_stepper:
             stepper = self._follow(batch)
             return _step(stepper, batch, self._check_rest(batch, want))
@@ -89,11 +112,16 @@ class VerletPotential(WrappedPotential):
 
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
-        if edges is None:
-            if self.potential.has_stepper:
-                return _step(self._follow(batch), batch, want)
-            edges = self.edges(batch)
-        return super().predict_checked(batch, want, edges)
+        try:
+            if edges is None and self.potential.has_stepper:
+                prediction = _step(self._follow(batch), batch, want)
+            else:
+                prediction = super().predict_checked(batch, want, self.edges(batch) if edges is None else edges)
+        except OverlapError as error:
+            trial = self.trials.met(batch, None, error)
+            return trial.on(self.potential.predict_checked(trial.stand_in, want))
+        self.trials.passed(batch, None)
+        return prediction
 
     def hessian(self, batch: AtomicBatch) -> Tensor:
         """Return the wrapped potential's Hessian, shape (3·n_atoms, 3·n_atoms), eV/Å²."""

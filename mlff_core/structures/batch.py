@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import InputError
-from mlff_core.structures.arrays import refuse_masked_or_complex
+from mlff_core.structures.arrays import FARTHEST, moved_near_origin, refuse_masked_or_complex
 
 MAX_ATOMIC_NUMBER = 118
 
@@ -153,6 +153,12 @@ class AtomicBatch:
                 f"positions must be finite, but atom {first} is at {self.positions[first].tolist()} Å; "
                 "check the input file, or the MD step before this one"
             )
+        if float(self.positions.abs().max()) > FARTHEST:
+            first = int(self.positions.abs().max(dim=1).values.argmax())
+            raise InputError(
+                f"atom {first} is more than {FARTHEST:g} Å from the origin; check the input file, or the MD step "
+                "before this one"
+            )
         if not bool(torch.isfinite(self.cell).all()):
             raise InputError("cell must be finite, but holds NaN or infinity; check the input file")
         if int(self.atomic_numbers.min()) < 1 or int(self.atomic_numbers.max()) > MAX_ATOMIC_NUMBER:
@@ -191,7 +197,8 @@ def single(
     Parameters
     ----------
     positions
-        Positions of the atoms, shape (n_atoms, 3), Å.
+        Positions of the atoms, shape (n_atoms, 3), Å. In float32 a structure far from the origin is moved there as a
+        whole.
     atomic_numbers
         Their proton numbers, shape (n_atoms,).
     cell
@@ -210,6 +217,8 @@ def single(
     (3, 1)
     """
     positions_array = _array("positions", positions, np.float64)
+    if dtype == torch.float32 and positions_array.ndim == 2 and positions_array.size:
+        positions_array = moved_near_origin(positions_array)  # before the cast, which would round it
     numbers_array = _array("atomic_numbers", atomic_numbers, np.int64)
     cell_array = np.zeros((3, 3)) if cell is None else _array("cell", cell, np.float64)
     if cell_array.shape != (3, 3):

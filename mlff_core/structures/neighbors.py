@@ -11,17 +11,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlff_core.errors import InputError
+from mlff_core.errors import InputError, OverlapError
+from mlff_core.structures.arrays import FARTHEST
 from mlff_core.structures.batch import AtomicBatch
 
 OVERLAP = 0.3
 """Smallest allowed distance of two atoms, Å: no force field is meaningful below it."""
 
+JUMP = 0.15
+"""An atom that moves further than this between two evaluations, in Å, was moved by an optimiser: the hydrogen of a
+molecule at 300 K moves 0.03 Å in a femtosecond."""
+
+NUCLEUS = 0.05
+"""Radius of the charged balls whose repulsion a trial step gets, Å; inside it the energy stays finite."""
+
+SAME_STEP = 0.35
+"""After a step of dynamics most atoms do nearly the same step again, to within this share of it; a line search goes
+back, or on by a half or a golden section."""
+
 MAX_IMAGES = 100_000
 """Most periodic images within reach of an atom; a cell that needs more is too small or too flat for any structure."""
-
-FARTHEST = 1e8
-"""Largest coordinate, Å, in a periodic structure: the search counts lattice vectors in 32-bit integers."""
 
 LONG_EXTENT = 50.0
 """Extent along a non-periodic direction, in cutoffs, beyond which empty space is cut out: the search steps through it
@@ -75,10 +84,10 @@ def edge_vectors(batch: AtomicBatch, edges: EdgeList) -> Tensor:
     return vectors + torch.einsum("ei,eij->ej", edges.cell_shifts, cells)
 
 
-def overlap_error(batch: AtomicBatch, edges: EdgeList, k: int) -> InputError:
+def overlap_error(batch: AtomicBatch, edges: EdgeList, k: int) -> OverlapError:
     """Return the error that names the two overlapping atoms of edge ``k`` and their distance."""
     distance = float(edge_vectors(batch, edges)[k].norm())
-    return InputError(
+    return OverlapError(
         f"atoms {int(edges.centers[k])} and {int(edges.neighbors[k])} overlap: they are "
         f"{distance:.3f} Å apart, at least {OVERLAP} Å is needed; check the structure or shorten the time step"
     )

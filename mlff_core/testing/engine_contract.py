@@ -36,6 +36,12 @@ from mlff_core.testing.tolerances import assert_prediction_close
 
 CAPABILITIES = frozenset({"stress", "atom_energies", "hessian", "periodic", "slab", "batch", "charge", "float64"})
 
+N_APPROACH = 20
+"""Steps in which two atoms are brought together, 0.08 Å each."""
+
+TRIAL_SLOPE = 0.01
+"""Of the largest force: how far the forces of a trial step may be from the energy's derivative, which is steep."""
+
 
 class EngineContract(EngineRuns):
     """Tests of an engine; subclass it and set ``engine``.
@@ -318,10 +324,38 @@ class EngineContract(EngineRuns):
         self._refused_bound_and_running(bad, ("finite", "nan"), InputError)
 
     def test_overlapping_atoms_are_refused(self) -> None:
-        """Two atoms closer than 0.3 Å."""
-        bad = structures.ethanol()
+        """Two atoms that come closer than 0.3 Å in small steps, as dynamics moves them."""
+        start, bad = structures.ethanol(), structures.ethanol()
         bad.positions[5] = bad.positions[3] + [0.0, 0.15, 0.2]
-        self._refused_bound_and_running(bad, ("overlap",), InputError)
+        approach = [start.copy() for _ in range(1, N_APPROACH)]
+        for k, atoms in enumerate(approach, start=1):
+            atoms.positions += (bad.positions - start.positions) * k / N_APPROACH
+        self._refused_bound_and_running(bad, ("overlap",), InputError, approach=approach)
+
+    def test_a_jump_into_an_overlap_is_repelled_or_refused(self) -> None:
+        """As a minimiser's trial step: a finite energy above the last one with its own forces, or the refusal."""
+        jumped = structures.ethanol()
+        jumped.positions[5] = jumped.positions[3] + [0.0, 0.05, 0.1]
+        for bound in self._models():
+            good, trial = to_batch(structures.ethanol()), to_batch(jumped)
+            before = float(bound.predict(good).energy[0])
+            try:
+                energy = float(bound.predict(trial).energy[0])
+            except Exception as error:
+                if "overlap" not in str(error).lower():
+                    raise AssertionError(
+                        f"{bound.card.name}: a jump into an overlap must be refused as one, "
+                        f"got {type(error).__name__}: {error}"
+                    ) from error
+            else:
+                if not (np.isfinite(energy) and energy > before):
+                    raise AssertionError(
+                        f"{bound.card.name}: a jump into an overlap must cost energy, but {before} eV became "
+                        f"{energy} eV"
+                    )
+                potential_checks.check_forces_are_the_slope_of_the_energy(bound, jumped, tolerance=TRIAL_SLOPE)
+            found = bound.predict(good)
+            assert_prediction_close(found, bound.wanted(good), good, bound.tolerance, "back from a jump")
 
     def test_a_charged_system_is_refused_by_a_neutral_model(self) -> None:
         """A total charge is not ignored with a model that supports neutral systems only."""

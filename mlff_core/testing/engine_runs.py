@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -93,8 +93,12 @@ class EngineRuns:
         *,
         verbatim: bool = False,
         closed_shell: bool = False,
+        approach: Sequence[Atoms] = (),
     ) -> None:
-        """Check that ``bad`` is refused with one of ``phrases``, or with the model's whole message if ``verbatim``."""
+        """Check that ``bad`` is refused with one of ``phrases``, or with the model's whole message if ``verbatim``.
+
+        At run time it comes after a good structure and those of ``approach``.
+        """
         good = structures.ethanol()
         for bound in self._models(dtypes=(torch.float32,), closed_shell=closed_shell):
             what = f"{bound.card.name}: {phrases[0]!r}"
@@ -110,7 +114,8 @@ class EngineRuns:
                 raise AssertionError(
                     f"{what} when bound: wanted {wanted.__name__}, got {type(error).__name__}: {error}"
                 )
-            bound.predict(to_batch(good))
+            for atoms in (good, *approach):
+                bound.predict(to_batch(atoms))
             self._refused(f"{what} at run time", partial(bound.predict, to_batch(bad)), expected)
             batch = to_batch(good)
             assert_prediction_close(

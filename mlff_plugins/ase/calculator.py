@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -102,6 +103,22 @@ class MLFFCalculator(Calculator):
         self.parameters.update(model=potential.card.name, dtype=str(potential.dtype).removeprefix("torch."))
         self._running = VerletPotential(potential, skin)
         self._batch: AtomicBatch | None = None
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """Return a property by ASE's name, with values and units as in ``calc.results``.
+
+        One thread at a time: between a calculation and the reading of its result no other may calculate.
+        """
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
         self,
@@ -119,6 +136,7 @@ class MLFFCalculator(Calculator):
         UnsupportedError
             An element, charge, multiplicity or number of electrons that the model does not take.
         """
+        before_atoms = self.atoms
         super().calculate(atoms, properties, system_changes)
         self.results = {}
         atoms = self.atoms
@@ -137,7 +155,8 @@ class MLFFCalculator(Calculator):
             before = None
         batch = to_batch(atoms, device=self.potential.device, dtype=self.potential.dtype, before=before)
         self._batch = batch
-        results = from_prediction(self._running.predict(batch, want=want), [len(atoms)])[0]
+        prediction = self._running.predict(batch, want=want, dynamics=_is_dynamics(before_atoms, atoms))
+        results = from_prediction(prediction, [len(atoms)])[0]
         check_results(self.potential.card, results["energy"], *([results["forces"]] if "forces" in results else ()))
         self.results = results
 
@@ -233,6 +252,12 @@ class MLFFCalculator(Calculator):
 
     def _get_name(self) -> str:
         return "mlff"
+
+
+def _is_dynamics(before: Atoms | None, atoms: Atoms) -> bool:
+    """Return whether the momenta changed: ASE's dynamics changes them at every step, its optimisers never."""
+    old, new = None if before is None else before.arrays.get("momenta"), atoms.arrays.get("momenta")
+    return new is not None and (old is None or not np.array_equal(old, new))
 
 
 def _same(name: str, atoms: Atoms, other: Atoms) -> bool:

@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
+from mlff_core.structures.arrays import moved_near_origin
 from mlff_core.structures.batch import AtomicBatch, split
 from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.reading import batch_from_atoms
@@ -30,7 +31,8 @@ def to_batch(
         An earlier batch of this structure that differs in the positions only; all else is taken from it.
     """
     if before is not None and isinstance(atoms, Atoms):
-        return before.with_positions(torch.tensor(atoms.positions, dtype=dtype, device=device))
+        positions = atoms.positions if dtype == torch.float64 else moved_near_origin(atoms.positions)
+        return before.with_positions(torch.tensor(positions, dtype=dtype, device=device))
     return batch_from_atoms(atoms, device=device, dtype=dtype)
 
 

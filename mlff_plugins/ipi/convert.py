@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mlff_core.structures.arrays import FAR, moved_near_origin
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
@@ -68,13 +69,17 @@ def to_batch(structures: Structures, copies: Copies) -> AtomicBatch:
     copies
         A batch of as many structures. The cell of a molecule is not used, so it is left as it is.
     """
+    positions = structures.positions
+    flat = positions.reshape(-1)
+    if copies.positions.dtype == torch.float32 and flat.dot(flat) > FAR**2:
+        positions = np.stack([moved_near_origin(one) for one in positions])
     if copies.on_cpu:
-        # For a few numbers NumPy converts much faster than torch.
-        np.multiply(structures.positions, ANGSTROM_PER_BOHR, out=copies.position_array, casting="same_kind")
+        # NumPy converts in a fraction of torch's time for a few numbers.
+        np.multiply(positions, ANGSTROM_PER_BOHR, out=copies.position_array, casting="same_kind")
         if copies.has_cell:
             np.multiply(structures.cells, ANGSTROM_PER_BOHR, out=copies.column_array, casting="same_kind")
     else:
-        copies.positions.copy_(torch.from_numpy(structures.positions * ANGSTROM_PER_BOHR))
+        copies.positions.copy_(torch.from_numpy(positions * ANGSTROM_PER_BOHR))
         if copies.has_cell:
             copies.columns.copy_(torch.from_numpy(structures.cells * ANGSTROM_PER_BOHR))
     return copies.batch

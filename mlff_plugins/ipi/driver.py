@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mlff_core.errors import InputError
+from mlff_core.errors import InputError, OverlapError
 from mlff_core.potentials.checks import check_has_volume
 from mlff_core.potentials.ensemble import Ensemble
 from mlff_core.potentials.interface import DEVIATIONS, Potential
@@ -61,7 +61,8 @@ class Driver:
         self._batch = batch
         # One neighbour list for each part of a batch, which has the same beads at every step.
         self._parts: list[VerletPotential] = []
-        self._copies: dict[int, Copies] = {}
+        # Two for each part and used in turn, so that the last structures are there to be compared with.
+        self._copies: dict[tuple[int, int], tuple[Copies, Copies]] = {}
 
     def __call__(self, structures: Structures) -> Results:
         """Return energies, forces and virials of structures in atomic units.
@@ -87,11 +88,11 @@ class Driver:
         if k == len(self._parts):
             self._parts.append(VerletPotential(self.potential, DEFAULT_SKIN))
         n = len(structures.positions)
-        if n not in self._copies:
-            self._copies[n] = Copies(self._template, n)
-        batch, potential = to_batch(structures, self._copies[n]), self._parts[k]
-        # Atoms and charges were checked with the template; positions and cell are new. Checking i-PI's arrays is
-        # faster than checking tensors.
+        pair = self._copies.get((k, n)) or (Copies(self._template, n), Copies(self._template, n))
+        self._copies[k, n] = pair[1], pair[0]
+        batch, potential = to_batch(structures, pair[0]), self._parts[k]
+        # Atoms, charges and what is wanted are those of the template; positions and cell are new. To look at i-PI's
+        # arrays costs less than to look at tensors.
         is_finite = all_finite(structures.positions)
         volumes: list[float] = []
         if self._has_cell:
@@ -106,7 +107,13 @@ class Driver:
             return from_prediction(potential.predict_checked(batch, self._want), structures, volumes)
         # The members one by one, since i-PI's committees use the result of each.
         edges, want = potential.edges(batch), self._want - DEVIATIONS
-        found = [member.predict_checked(batch, want, edges) for member in self._inner.members]
+        members = self._inner.members
+        try:
+            found = [member.predict_checked(batch, want, edges) for member in members]
+            potential.trials.passed(batch, None)
+        except OverlapError as error:
+            trial = potential.trials.met(batch, None, error)
+            found = [trial.on(member.predict_checked(trial.stand_in, want)) for member in members]
         combined = self._inner.combined(found, DEVIATIONS)
         for watch in self._watches:
             watch.look(combined, batch)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from mlff_core.cli.options import NUMBER, device_option, dtype_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
+from mlff_core.errors import InputError
 
 
 @click.group("lammps")
@@ -84,7 +86,14 @@ def build() -> None:
     """
     from mlff_plugins.lammps.pair_style import build_plugin
 
-    click.echo(f"plugin load {build_plugin()}")
+    path = str(build_plugin())
+    if not path.isascii():
+        raise InputError(
+            f"LAMMPS reads input files in ASCII, but the plugin is {path}; set MLFF_CACHE_DIR to a folder with a plain "
+            "name"
+        )
+    # LAMMPS would read blanks, # and $ itself.
+    click.echo(f"plugin load {path}" if re.fullmatch(r"[\w./+=:,-]+", path) else f'plugin load "{path}"')
 
 
 @command.command("write-model")

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mlff_core.structures.arrays import moved_near_origin
 from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.lammps.convert import Array, to_batch
 
@@ -81,6 +82,10 @@ class OutputBuffer:
         self.pointer = self.values.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
 
 
+_NO_VIRIAL = OutputBuffer(6)
+_NO_VIRIAL.values[:] = np.nan
+
+
 class Frame:
     """Atoms in the order of their tags, in their box.
 
@@ -119,6 +124,8 @@ class Frame:
         The structure for the model.
     energies
         The energy of each atom for LAMMPS, in its order and unit.
+    no_virials
+        NaN for the virial of each atom: a model has none to give, and LAMMPS would take zeros without a word.
     """
 
     def __init__(
@@ -137,13 +144,14 @@ class Frame:
         self._rotation = rotation
         self.order = np.argsort(tags)
         self.energies = OutputBuffer(len(tags))
+        self.no_virials = (ctypes.POINTER(ctypes.c_double) * len(tags))(*[_NO_VIRIAL.pointer] * len(tags))
         box, types = Box.from_buffer_copy(key.box), np.frombuffer(key.types, _TYPE)
         self.cell = np.diag(np.subtract(box.high, box.low))
         self.cell[1, 0], self.cell[2, 1], self.cell[2, 0] = box.tilts
         self.volume = float(abs(np.linalg.det(self.cell)))
         self.is_periodic = any(box.periodic)
         self.batch = to_batch(
-            positions[self.order],
+            moved_near_origin(positions[self.order]),
             numbers[types[self.order]],
             self.cell,
             np.array(box.periodic, dtype=bool),
@@ -156,4 +164,6 @@ class Frame:
         """Return the same atoms at positions (n_atoms, 3), Å, in LAMMPS' order, for a model."""
         mine = positions.take(self.order, axis=0)
         mine = mine if self._rotation is None else mine @ self._rotation
+        if self.batch.dtype != torch.float64:
+            mine = moved_near_origin(mine)
         return self.batch.with_positions(torch.from_numpy(mine).to(self.batch.device, self.batch.dtype))

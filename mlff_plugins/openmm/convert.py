@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from mlff_core.errors import InputError
+from mlff_core.structures.arrays import moved_near_origin
 from mlff_core.structures.batch import AtomicBatch, single
 from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
@@ -50,6 +51,8 @@ def to_batch(
     """
     positions = np.asarray(positions_nm, dtype=np.float64) * ANGSTROM_PER_NM
     if before is not None:
+        if dtype != torch.float64:
+            positions = moved_near_origin(positions)
         return before.with_positions(torch.as_tensor(positions, dtype=dtype, device=device))
     return single(
         positions,

@@ -51,6 +51,7 @@ class PotentialFunction:
         self._numbers = np.asarray(atomic_numbers, dtype=np.int64)
         self._periodic, self._charge, self._multiplicity = periodic, charge, spin_multiplicity
         self._running = VerletPotential(potential, skin)
+        self._step = 0
         self._before: tuple[AtomicBatch, npt.NDArray[np.float64] | None] | None = None
         # Contexts of one System share this object and may run in several threads, so the neighbour list needs a lock.
         self._lock = threading.Lock()
@@ -77,7 +78,9 @@ class PotentialFunction:
         )
         self._before = batch, box
         with self._lock:
-            return from_prediction(self._running.predict(batch))
+            # A minimiser's evaluations are all at one step of the simulation.
+            before_step, self._step = self._step, state.getStepCount()
+            return from_prediction(self._running.predict(batch, dynamics=before_step != self._step))
 
 
 def _same_box(box: npt.NDArray[np.float64] | None, other: npt.NDArray[np.float64] | None) -> bool:

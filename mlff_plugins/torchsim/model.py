@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch_sim
 from torch import Tensor
+from torch_sim.integrators.md import MDState
 from torch_sim.models.interface import ModelInterface
 
 from mlff_core.models.opening import opened
@@ -108,7 +109,7 @@ class TorchSimModel(ModelInterface):
             want.add("forces")
         if self._compute_stress and periodic:
             want.add("stress")
-        prediction = self._running.predict(batch, want=want)
+        prediction = self._running.predict(batch, want=want, dynamics=isinstance(state, MDState))
         if self._compute_stress and not periodic:
             prediction = replace(prediction, stress=torch.full_like(batch.cell, torch.nan))
         return from_prediction(prediction)

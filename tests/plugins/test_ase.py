@@ -428,3 +428,52 @@ def test_atoms_that_were_refused_are_not_forgotten_when_they_move():
     atoms.numbers[0] = known
     atoms.positions[0, 0] -= 0.02
     np.testing.assert_allclose(atoms.get_forces(), before, atol=1e-5)
+
+
+def test_threads_that_share_a_calculator_get_the_energies_of_their_own_structures():
+    from concurrent.futures import ThreadPoolExecutor
+
+    calculator = MLFFCalculator(PairPotential(dtype=torch.float64))
+    frames = [structures.ethanol() for _ in range(8)]
+    for k, atoms in enumerate(frames):
+        atoms.rattle(0.05, seed=k)
+    wanted = [calculator.get_potential_energy(atoms) for atoms in frames]
+
+    def again(k):
+        return all(calculator.get_potential_energy(frames[k]) == wanted[k] for _ in range(40))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(again, range(8)))
+
+
+def test_dynamics_of_ase_stops_where_a_line_search_goes_on():
+    atoms = Atoms("CHH", positions=[[0, 0, 0], [3.0, 0, 0], [0, 3.0, 0]])
+    atoms.calc = MLFFCalculator(small_student(dtype=torch.float64))
+    atoms.set_momenta([[0, 0, 0], [-28.0, 0, 0], [0, 0, 0]])
+    with pytest.raises(InputError, match="overlap"):
+        VelocityVerlet(atoms, timestep=0.1).run(1)
+    same = Atoms("CHH", positions=[[0, 0, 0], [3.0, 0, 0], [0, 3.0, 0]])
+    same.calc = MLFFCalculator(small_student(dtype=torch.float64))
+    before = same.get_potential_energy()
+    same.positions[1, 0] = 0.2
+    assert same.get_potential_energy() > before + 10
+
+
+@pytest.mark.parametrize("distance", [1e3, 1e6])
+def test_forces_in_single_precision_far_from_the_origin_are_those_at_it(distance):
+    student = small_student()
+    near, far = structures.ethanol(), structures.ethanol()
+    far.positions += [distance, -distance, 0.3 * distance]
+    near.calc, far.calc = MLFFCalculator(student), MLFFCalculator(student)
+    for k in range(3):  # the first call makes a batch, the next ones give it other positions
+        assert np.abs(far.get_forces() - near.get_forces()).max() < 1e-3
+        for atoms in (near, far):
+            atoms.positions[k] += 0.05
+
+
+def test_a_molecule_beyond_what_numbers_resolve_is_refused():
+    atoms = structures.ethanol()
+    atoms.positions += 1e30
+    atoms.calc = MLFFCalculator(small_student())
+    with pytest.raises(InputError, match=r"more than 1e\+08 Å from the origin"):
+        atoms.get_potential_energy()

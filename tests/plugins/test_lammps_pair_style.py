@@ -199,3 +199,37 @@ def test_a_potential_that_is_no_student_is_refused(tmp_path):
 def test_the_commands_say_how_to_load_the_plugin(tmp_path, plugin, student):
     done = CliRunner().invoke(build(), ["lammps", "build-plugin"])
     assert done.output == f"plugin load {plugin}\n"
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_a_minimisation_comes_back_from_trial_steps_that_overlap(run, crystal, n_processes):
+    """With a first step so long that atoms run into each other; a run of dynamics still stops there."""
+    atoms = crystal.copy()
+    atoms.positions[5] = atoms.positions[9] + [0.0, 0.25, 0.25]
+    found = run(
+        n_processes, "min_style cg\nmin_modify dmax 2.0 line backtrack\nminimize 0.0 1.0e-2 20 400", atoms=atoms
+    )
+    assert not found.failed, found.words
+    assert np.isfinite(found.thermo).all()
+    assert found.thermo[-1, 1] < found.thermo[0, 1] - 1
+    assert (np.diff(found.thermo[:, 1]) < 1e-6).all()
+
+
+def test_a_plugin_in_a_folder_with_blanks_is_loaded_by_the_printed_line(tmp_path, plugin, monkeypatch):
+    folder = tmp_path / "all users #1 $5"
+    folder.mkdir()
+    copied = folder / plugin.name
+    copied.write_bytes(plugin.read_bytes())
+    monkeypatch.setattr("mlff_plugins.lammps.pair_style.build_plugin", lambda: copied)
+    line = CliRunner().invoke(build(), ["lammps", "build-plugin"]).output.strip()
+    assert str(copied) in line
+    from mlff_plugins.lammps import open_lammps
+
+    lmp = open_lammps()
+    lmp.commands_list([line, "units metal", "pair_style mlff"])
+    lmp.close()
+    named = tmp_path / "für" / plugin.name
+    monkeypatch.setattr("mlff_plugins.lammps.pair_style.build_plugin", lambda: named)
+    refused = CliRunner().invoke(build(), ["lammps", "build-plugin"])
+    assert refused.exit_code == 1
+    assert "MLFF_CACHE_DIR" in refused.output

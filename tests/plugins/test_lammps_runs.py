@@ -364,3 +364,17 @@ def test_several_mpi_processes_are_refused(tmp_path):
     line = [str(files[0].locate()), "-n", "2", sys.executable, "-c", code]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.stdout.count("runs on one MPI process, got 2") == 2, done.stderr
+
+
+@pytest.mark.parametrize("compute", ["stress/atom NULL", "centroid/stress/atom NULL"])
+def test_virials_of_atoms_are_no_numbers_where_the_model_has_none(tmp_path, potential, crystal, compute):
+    """LAMMPS takes what a fix does not give for zero; the total pressure stays what it was."""
+    lmp = start(tmp_path, crystal)
+    attach(lmp, potential, SPECIES)
+    lmp.command("run 0")
+    pressure = lmp.get_thermo("press")
+    lmp.commands_list([f"compute stress all {compute}", "compute total all reduce sum c_stress[1]"])
+    lmp.commands_list(["thermo_style custom step press c_total", "run 0"])
+    assert np.isnan(lmp.numpy.extract_compute("stress", 1, 2)[: len(crystal)]).all()
+    assert lmp.get_thermo("press") == pytest.approx(pressure, rel=1e-12)
+    lmp.close()

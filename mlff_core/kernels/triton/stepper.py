@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import InputError, OverlapError, UnsupportedError
 from mlff_core.kernels.triton.arrays import PaddedInputs, Tiling
 from mlff_core.kernels.triton.cuda_graph import Graph
 from mlff_core.kernels.triton.launch import check_device
@@ -177,7 +177,7 @@ class Stepper:
             self._widen(rounded_capacity(int(most * ROOM)))
             self._rebuild()
             return False
-        raise InputError(
+        raise OverlapError(
             f"two atoms overlap: they are {closest**0.5:.3f} Å apart, at least {OVERLAP} Å is needed; "
             "check the structure or shorten the time step"
         )

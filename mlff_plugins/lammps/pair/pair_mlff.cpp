@@ -21,6 +21,9 @@ namespace mlff {
 /* Å by which an edge may be longer than the cutoff: the kernel decides in its own precision. */
 constexpr double MARGIN = 1e-3;
 
+/* e²/4πε₀ in eV Å, and the radius in Å within which the repulsion of a trial step stays finite; as in trial.py. */
+constexpr double COULOMB = 14.399645468683595, NUCLEUS = 0.05;
+
 std::string Kernel::open(const char *path) {
     /* Never closed: its threads may still be there. */
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -110,6 +113,7 @@ void PairMLFF::init_style() {
     if (strcmp(update->unit_style, "metal") == 0) unit = 1;
     else if (strcmp(update->unit_style, "real") == 0) unit = MLFF_KCAL_MOL_PER_EV;
     else error->all(FLERR, "pair_style mlff needs `units metal` or `units real`, got `units {}`", update->unit_style);
+    has_good = false;
     if (comm->mode != Comm::SINGLE) error->all(FLERR, "pair_style mlff needs `comm_modify mode single`");
     if (atom->molecular != Atom::ATOMIC)
         for (int k = 1; k < 4; k++)
@@ -233,16 +237,60 @@ void PairMLFF::refuse(int status, int64_t culprit) {
     error->one(FLERR, "the kernel of pair_style mlff refused its input (status {})", status);
 }
 
+/* Returns whether this is a minimiser's trial step in which atoms overlap, on this process or another. */
+bool PairMLFF::is_trial(int status) {
+    if (update->whichflag != 2) return false;
+    const int mine = status == MLFF_OVERLAP;
+    int overlaps = 0;
+    MPI_Allreduce(&mine, &overlaps, 1, MPI_INT, MPI_MAX, world);
+    if (overlaps) return has_good;
+    has_good = true;
+    good_energy = atom->nlocal ? energy : 0;
+    return false;
+}
+
+/* Gives the energy of the last structure without overlaps and the repulsion of the overlapping nuclei, so that a line
+ * search comes back; each process does the edges that start at its own atoms. */
+void PairMLFF::repel() {
+    double **x = atom->x;
+    forces.assign(3 * atoms.size(), 0);
+    energy = good_energy;
+    for (double &w : total_virial) w = 0;
+    atom_energies.assign(size_t(atom->nlocal), atom->nlocal ? good_energy / atom->nlocal : 0);
+    for (size_t e = 0; e < centers.size(); e++) {
+        const size_t p = size_t(centers[e]), q = size_t(neighbors[e]);
+        const int i = atoms[p], j = atoms[q];
+        if (i >= atom->nlocal) continue;
+        const double d[3] = {x[j][0] - x[i][0], x[j][1] - x[i][1], x[j][2] - x[i][2]};
+        const double squared = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+        if (!(squared < shape.overlap * shape.overlap)) continue;
+        const double charges = 0.5 * COULOMB * double(number_of_type[size_t(atom->type[i])]) * double(number_of_type[size_t(atom->type[j])]);
+        const double r = std::sqrt(squared < NUCLEUS * NUCLEUS ? NUCLEUS * NUCLEUS : squared);
+        const double pair = charges * (squared < NUCLEUS * NUCLEUS ? 1.5 / r - 0.5 * squared / (r * r * r) : 1 / r);
+        energy += pair;
+        atom_energies[size_t(i)] += pair;
+        for (int c = 0; c < 3; c++) {
+            const double push = charges / (r * r * r) * d[c];
+            forces[3 * p + size_t(c)] -= push;
+            forces[3 * q + size_t(c)] += push;
+            for (int k = 0; k < 3; k++) total_virial[3 * c + k] += push * d[k];
+        }
+    }
+}
+
 void PairMLFF::compute(int eflag, int vflag) {
     ev_init(eflag, vflag);
     if (vflag_atom || cvflag_atom) error->all(FLERR, "pair_style mlff gives no virials of atoms");
     const int n_local = atom->nlocal;
     if (list->inum != n_local || list->inum + list->gnum != n_local + atom->nghost)
         error->one(FLERR, "pair_style mlff must see all atoms; it cannot be one of several styles for different types");
-    if (n_local == 0) return;
+    int status = MLFF_OK;
     order_atoms();
-    const int status = shape.is_double ? evaluate(static_cast<double *>(nullptr)) : evaluate(static_cast<float *>(nullptr));
-    if (status != MLFF_OK) refuse(status, batch.culprit);
+    if (n_local > 0) status = shape.is_double ? evaluate(static_cast<double *>(nullptr)) : evaluate(static_cast<float *>(nullptr));
+    if (status != MLFF_OK && status != MLFF_OVERLAP) refuse(status, batch.culprit);
+    if (is_trial(status)) repel();
+    else if (status != MLFF_OK) refuse(status, batch.culprit);
+    else if (n_local == 0) return;
     double **f = atom->f;
     for (size_t p = 0; p < atoms.size(); p++)
         for (int c = 0; c < 3; c++) f[atoms[p]][c] += unit * forces[3 * p + size_t(c)];

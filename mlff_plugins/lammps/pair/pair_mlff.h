@@ -39,6 +39,8 @@ class PairMLFF : public LAMMPS_NS::Pair {
     template <class Real>
     int evaluate(Real *);
     void look_around(int i, int steps);
+    bool is_trial(int status);
+    void repel();
     [[noreturn]] void refuse(int status, int64_t culprit);
 
     Kernel kernel;
@@ -57,6 +59,10 @@ class PairMLFF : public LAMMPS_NS::Pair {
     mlff_batch batch = {};
     std::vector<double> forces, atom_energies;
     double energy = 0, total_virial[9] = {};
+
+    /* Of the last structure without overlaps of a minimisation; this process's share. */
+    bool has_good = false;
+    double good_energy = 0;
 };
 
 }  // namespace mlff

@@ -207,3 +207,10 @@ def test_an_atom_that_jumps_is_refused(argon, crystal):
     state = replace(state, velocities=fast)
     with pytest.raises(InputError, match="atom 7 moved by 3"):
         VelocityVerlet(surface, masses, 1.0).advance(state, want_stress=False)
+
+
+@pytest.mark.parametrize("pressure_gpa", [-100.0, 1e5])
+def test_a_barostat_whose_moves_are_all_refused_says_so_once(argon, crystal, pressure_gpa):
+    with pytest.warns(UserWarning, match="no move of the volume accepted in 50 tries") as caught:
+        pressures(argon, crystal, full_cell=False, n_steps=600, pressure_gpa=pressure_gpa)
+    assert len([warning for warning in caught if "no move of the volume" in str(warning.message)]) == 1

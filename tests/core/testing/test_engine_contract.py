@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlff_core.errors import InputError, MlffError, UnsupportedError
+from mlff_core.errors import InputError, MlffError, OverlapError, UnsupportedError
 from mlff_core.models.opening import load
 from mlff_core.plugins.engine import Engine
 from mlff_core.potentials.student import StudentPotential
@@ -305,6 +305,28 @@ class SwallowsEveryError(Direct):
             )
 
 
+class ZeroWhereAtomsOverlap(Direct):
+    """A trial step that costs nothing, so that a line search takes it."""
+
+    def evaluate(self, bound, batch):
+        try:
+            return direct(bound, batch)
+        except OverlapError:
+            energy = torch.full((batch.n_systems,), -1e6, dtype=torch.float64)
+            return Prediction(energy=energy, forces=torch.zeros_like(batch.positions))
+
+
+class RepelsWithoutForces(Direct):
+    """A trial step whose forces are not the derivative of its energy."""
+
+    def evaluate(self, bound, batch):
+        try:
+            return direct(bound, batch)
+        except OverlapError:
+            energy = -(batch.positions.double()[5] - batch.positions.double()[3]).norm().reshape(1)
+            return Prediction(energy=energy, forces=torch.zeros_like(batch.positions))
+
+
 class LosesTheWords(Direct):
     def evaluate(self, bound, batch):
         try:
@@ -460,10 +482,13 @@ WRONG = {
         "overlapping_atoms_are_refused",
         "a_charged_system_is_refused_by_a_neutral_model",
     ],
+    ZeroWhereAtomsOverlap: ["a_jump_into_an_overlap_is_repelled_or_refused", "overlapping_atoms_are_refused"],
+    RepelsWithoutForces: ["a_jump_into_an_overlap_is_repelled_or_refused"],
     LosesTheWords: [
         "an_unknown_element_is_refused_with_the_same_message",
         "nan_is_refused",
         "overlapping_atoms_are_refused",
+        "a_jump_into_an_overlap_is_repelled_or_refused",
     ],
     SaysItInOtherWords: ["an_unknown_element_is_refused_with_the_same_message"],
     StopsForGoodAfterAnError: ["nan_is_refused", "overlapping_atoms_are_refused"],

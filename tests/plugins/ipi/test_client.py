@@ -99,7 +99,7 @@ def test_a_reply_that_comes_after_exit_says_that_the_driver_was_dropped():
 def test_a_structure_that_the_model_refuses_is_named():
     with pytest.raises(Exception, match=r"overlap.*last INIT id 7") as error:
         served(init() + posdata() + header("GETFORCE"))
-    assert type(error.value).__name__ == "InputError"
+    assert type(error.value).__name__ == "OverlapError"
     assert served.answer == b""
 
 
@@ -293,3 +293,16 @@ def test_the_virial_of_a_molecule_is_the_strain_derivative():
             energies.append(computing(Structures(cell, strained[None] / 0.529177210544)).energies[0])
         derivative = (energies[0] - energies[1]) / (2 * step)
         assert virial[i, j] == pytest.approx(-derivative, abs=1e-6 * EV_PER_HARTREE)
+
+
+def test_single_precision_far_from_the_origin_computes_what_it_does_at_it():
+    from mlff_core.testing.reference_potential import PairPotential
+    from mlff_plugins.ipi.driver import Driver
+    from mlff_plugins.ipi.protocol import Structures
+
+    atoms = structures.ethanol()
+    template = structures.to_batch(atoms)
+    cells, positions = np.zeros((1, 3, 3)), atoms.positions[None] / 0.529177210903
+    near = Driver(PairPotential(), template)(Structures(cells, positions))
+    far = Driver(PairPotential(), template)(Structures(cells, positions + 1e6))
+    np.testing.assert_allclose(far.forces, near.forces, atol=1e-4)
