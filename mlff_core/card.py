@@ -10,6 +10,7 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
+from mlff_core.domain import Domain
 from mlff_core.errors import InputError
 
 UNITS = {"length": "Angstrom", "energy": "eV"}
@@ -49,6 +50,8 @@ class ModelCard:
         The resolved training settings.
     metrics
         What validation measured, with the data it was measured on.
+    domain
+        What training data looked like, as :class:`~mlff_core.domain.Domain` writes it; empty where it was not measured.
     limits
         Known limits, a sentence each.
     licence
@@ -78,6 +81,7 @@ class ModelCard:
     dataset: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    domain: Mapping[str, Any] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
     licence: str = ""
     created: str = ""
@@ -108,12 +112,14 @@ class ModelCard:
     def _check_kinds(self) -> None:
         wanted = {
             "a text": (str, ("architecture", "description", "licence", "created", "parent")),
-            "a table": (Mapping, ("units", "teacher", "dataset", "training", "metrics")),
+            "a table": (Mapping, ("units", "teacher", "dataset", "training", "metrics", "domain")),
         }
         for what, (kind, keys) in wanted.items():
             for key in keys:
                 if not isinstance(getattr(self, key), kind):
                     raise InputError(f"{key} of a model card must be {what}, got {getattr(self, key)!r}")
+        if self.domain:
+            Domain.from_dict(self.domain)
         if type(self.n_parameters) is not int or self.n_parameters < 0:
             raise InputError(f"n_parameters of a model card must be a whole number, got {self.n_parameters!r}")
         if not all(isinstance(limit, str) for limit in self.limits):
@@ -136,6 +142,8 @@ class ModelCard:
             plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_plain))
         except (TypeError, ValueError) as error:
             raise InputError(f"the model card of {self.name} holds what JSON cannot: {error}") from None
+        if not plain["domain"]:
+            del plain["domain"]  # so that a card without one is written as it always was
         return plain
 
     @classmethod

@@ -31,6 +31,10 @@ class CheckpointError(MlffError):
     """A model file that is damaged, foreign, too new, or carries code."""
 
 
+class OffDomainError(MlffError):
+    """A structure unlike any in the training data; see :class:`mlff_core.potentials.guard.Guard`."""
+
+
 class UncertaintyError(MlffError):
     """A prediction less sure than its user allows; see :class:`mlff_core.potentials.watched.WatchedPotential`."""
 

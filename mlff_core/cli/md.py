@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlff_core.cli.options import device_option, dtype_option
+from mlff_core.cli.options import device_option, dtype_option, guard_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @watch_options
 @device_option
 @dtype_option
+@guard_option
 def command(
     model: str,
     file: Path,
@@ -55,6 +56,7 @@ def command(
     on_uncertain: str,
     device: str,
     dtype: str,
+    guard: str,
     **options: Any,
 ) -> None:
     """Run molecular dynamics.
@@ -88,7 +90,7 @@ def command(
     frames = [atoms for atoms in frames for _ in range(n_replicas)]
     if n_replicas > 1 and settings.temperature_kelvin is None:
         raise InputError("copies of one structure need --temperature-kelvin: without it all have the same velocities")
-    potential = watched(load(model, device=device, dtype=dtype), max_uncertainty, on_uncertain)
+    potential = watched(load(model, device=device, dtype=dtype, guard=guard), max_uncertainty, on_uncertain)
     sha256 = file_sha256(resolve(model))
 
     def note(rate: float) -> str:

@@ -15,6 +15,13 @@ Command = Callable[..., Any]
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 dtype_option = click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+guard_option = click.option(
+    "--guard",
+    type=click.Choice(["auto", "warn", "stop", "off"]),
+    default="auto",
+    show_default=True,
+    help="What happens at structures unlike the training data; auto: MLFF_GUARD, or warn.",
+)
 split_option = click.option(
     "--split", type=click.Choice(["train", "validation", "test"]), help="Judge on this split only."
 )

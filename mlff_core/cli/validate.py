@@ -35,7 +35,7 @@ def command(
     if out is not None:
         require_plots()  # before the minutes, not after
     with Dataset(data) as dataset:
-        potential = load(model, device=device)
+        potential = load(model, device=device, guard="off")
         if out is not None:
             make_folder(out)
         evaluation = judged(potential, dataset, split)

@@ -31,6 +31,7 @@ class WrappedPotential(Potential):
         self.uses_edges = potential.uses_edges
         self.selects_edges = potential.selects_edges
         self.members = potential.members
+        self.guard = potential.guard
 
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return what the wrapped potential gives; see :meth:`Potential.predict_checked`."""

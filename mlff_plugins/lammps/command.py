@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.options import device_option, dtype_option
+from mlff_core.cli.options import device_option, dtype_option, guard_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 
@@ -24,6 +24,7 @@ def command() -> None:
 @watch_options
 @device_option
 @dtype_option
+@guard_option
 def run(
     model: str,
     file: Path,
@@ -34,6 +35,7 @@ def run(
     on_uncertain: str,
     device: str,
     dtype: str,
+    guard: str,
 ) -> None:
     """Run a LAMMPS input file.
 
@@ -50,7 +52,7 @@ def run(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as a LAMMPS input file: {error}") from error
     split_script(text)
-    potential = watched(load(model, device=device, dtype=dtype), max_uncertainty, on_uncertain)
+    potential = watched(load(model, device=device, dtype=dtype, guard=guard), max_uncertainty, on_uncertain)
     arguments = ["-log", log]
     for name, value in variables:
         arguments += ["-var", name, value]
