@@ -10,6 +10,7 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
+from mlff_core.domain import Domain
 from mlff_core.errors import InputError
 
 UNITS = {"length": "Angstrom", "energy": "eV"}
@@ -60,6 +61,8 @@ class ModelCard:
         The resolved training settings.
     metrics
         Errors measured by validation, with the data they were measured on.
+    domain
+        Ranges of the training data, as :class:`~mlff_core.domain.Domain` writes them; empty if not measured.
     limits
         Known limits, a sentence each.
     licence
@@ -89,6 +92,7 @@ class ModelCard:
     dataset: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    domain: Mapping[str, Any] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
     licence: str = ""
     created: str = ""
@@ -121,12 +125,14 @@ class ModelCard:
     def _check_kinds(self) -> None:
         wanted = {
             "a text": (str, ("architecture", "description", "licence", "created", "parent")),
-            "a table": (Mapping, ("units", "teacher", "dataset", "training", "metrics")),
+            "a table": (Mapping, ("units", "teacher", "dataset", "training", "metrics", "domain")),
         }
         for what, (kind, keys) in wanted.items():
             for key in keys:
                 if not isinstance(getattr(self, key), kind):
                     raise InputError(f"{key} of a model card must be {what}, got {getattr(self, key)!r}")
+        if self.domain:
+            Domain.from_dict(self.domain)
         if type(self.n_parameters) is not int or self.n_parameters < 0:
             raise InputError(f"n_parameters of a model card must be a whole number, got {self.n_parameters!r}")
         if not all(isinstance(limit, str) for limit in self.limits):
@@ -149,6 +155,8 @@ class ModelCard:
             plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_plain))
         except (TypeError, ValueError) as error:
             raise InputError(f"the model card of {self.name} cannot be written as JSON: {error}") from None
+        if not plain["domain"]:
+            del plain["domain"]  # so that a card without one is written as it always was
         return plain
 
     @classmethod

@@ -35,6 +35,10 @@ class CheckpointError(MlffError):
     """A model file that is damaged, of another project, too new, or contains code."""
 
 
+class OffDomainError(MlffError):
+    """A structure unlike any in the training data; see :class:`mlff_core.potentials.guard.Guard`."""
+
+
 class UncertaintyError(MlffError):
     """A predicted uncertainty above the user's limit; see :class:`mlff_core.potentials.watched.WatchedPotential`."""
 

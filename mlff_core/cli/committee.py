@@ -41,7 +41,7 @@ def command(models: tuple[str, ...], output: Path, data: Path | None, split: str
     from mlff_core.potentials.ensemble import Ensemble
 
     check_members([resolve(model) for model in models])
-    ensemble = Ensemble([load(model, device=device) for model in models])
+    ensemble = Ensemble([load(model, device=device, guard="off") for model in models])
     if data is None:
         write_committee(output, list(models))
         click.echo(f"{output}: {len(models)} members, not calibrated", err=True)

@@ -39,7 +39,7 @@ def command(
         require_plots()
     with Dataset(data) as dataset:
         # All are opened before the first is judged, so that a wrong name is an error at once.
-        potentials = [load(model, device=device) for model in models]
+        potentials = [load(model, device=device, guard="off") for model in models]
         if out is not None:
             make_folder(out)
         evaluations = [judged(potential, dataset, split) for potential in potentials]

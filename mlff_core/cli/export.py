@@ -49,7 +49,7 @@ def command(
     options = keyed("--option", pairs)
     if structure is not None:
         options["structure"] = structure
-    potential = load(model, device="cpu", dtype=dtype, kernel="reference")
+    potential = load(model, device="cpu", dtype=dtype, kernel="reference", guard="off")
     report = exporter.export(potential, output, options)
     if as_json:
         click.echo(json_text({**asdict(report), "path": str(report.path)}))

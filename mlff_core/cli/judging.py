@@ -56,7 +56,7 @@ def physics(model: str, potential: Potential, dataset: Dataset, split: str | Non
     from mlff_core.judging.physics.suite import run_physics
 
     molecules = choose_molecules(dataset, split, potential)
-    both = {"float64": load(model, device=device, dtype="float64"), "float32": potential}
+    both = {"float64": load(model, device=device, dtype="float64", guard="off"), "float32": potential}
     with progress_line() as show:
         return run_physics(both, molecules, reference=_teacher(dataset), progress=show)
 

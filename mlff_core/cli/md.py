@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlff_core.cli.options import COUNT, NOT_NEGATIVE, NUMBER, POSITIVE, SEED, Whole, device_option, dtype_option
+from mlff_core.cli.options import (
+    COUNT,
+    NOT_NEGATIVE,
+    NUMBER,
+    POSITIVE,
+    SEED,
+    Whole,
+    device_option,
+    dtype_option,
+    guard_option,
+)
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 if TYPE_CHECKING:
@@ -66,6 +76,7 @@ if TYPE_CHECKING:
 @watch_options
 @device_option
 @dtype_option
+@guard_option
 def command(
     model: str,
     file: Path,
@@ -79,6 +90,7 @@ def command(
     on_uncertain: str,
     device: str,
     dtype: str,
+    guard: str,
     **options: Any,
 ) -> None:
     """Run molecular dynamics of a structure.
@@ -119,7 +131,7 @@ def command(
         raise InputError(
             "copies of one structure need --temperature-kelvin; without it all of them have the same velocities"
         )
-    potential = watched(load(model, device=device, dtype=dtype), max_uncertainty, on_uncertain)
+    potential = watched(load(model, device=device, dtype=dtype, guard=guard), max_uncertainty, on_uncertain)
     sha256 = file_sha256(resolve(model))
 
     def note(rate: float) -> str:

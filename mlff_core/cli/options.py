@@ -64,6 +64,13 @@ SEED = Whole(0, 2**63 - 1)
 device_option = click.option("--device", default="auto", show_default=True, help="Device: auto, cpu, cuda, cuda:1 …")
 dtype_option = click.option("--dtype", default="float32", show_default=True, help="Precision: float32 or float64.")
 split_option = click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Use this split only.")
+guard_option = click.option(
+    "--guard",
+    type=click.Choice(["auto", "warn", "stop", "off"]),
+    default="auto",
+    show_default=True,
+    help="What to do at structures unlike the training data; auto: MLFF_GUARD, or warn.",
+)
 
 
 def report_option(what: str) -> Callable[[Command], Command]:

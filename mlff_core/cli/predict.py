@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import device_option, dtype_option
+from mlff_core.cli.options import device_option, dtype_option, guard_option
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -31,8 +31,17 @@ if TYPE_CHECKING:
 )
 @device_option
 @dtype_option
+@guard_option
 def command(
-    model: str, file: Path, stress: bool, output: Path | None, as_json: bool, batch_size: int, device: str, dtype: str
+    model: str,
+    file: Path,
+    stress: bool,
+    output: Path | None,
+    as_json: bool,
+    batch_size: int,
+    device: str,
+    dtype: str,
+    guard: str,
 ) -> None:
     """Compute energies, forces and stresses of the structures in a file.
 
@@ -56,7 +65,7 @@ def command(
     if output is not None:
         check_place(output)
     frames = read_structures(file)
-    potential = load(model, device=device, dtype=dtype)
+    potential = load(model, device=device, dtype=dtype, guard=guard)
     want = {"energy", "forces"} | ({"stress"} if stress else set())
     want |= DEVIATIONS & potential.supports
     with bar("predict", len(frames)) as advance:

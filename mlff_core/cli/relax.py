@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import COUNT, POSITIVE, device_option, dtype_option
+from mlff_core.cli.options import COUNT, POSITIVE, device_option, dtype_option, guard_option
 
 
 @click.command()
@@ -21,6 +21,7 @@ from mlff_core.cli.options import COUNT, POSITIVE, device_option, dtype_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @device_option
 @dtype_option
+@guard_option
 def command(
     model: str,
     file: Path,
@@ -32,6 +33,7 @@ def command(
     as_json: bool,
     device: str,
     dtype: str,
+    guard: str,
 ) -> None:
     """Relax structures to a minimum of the energy.
 
@@ -55,7 +57,7 @@ def command(
     if output is not None:
         check_place(output)
     frames = read_structures(file)
-    potential = load(model, device=device, dtype=dtype)
+    potential = load(model, device=device, dtype=dtype, guard=guard)
     done: list[Relaxation] = []
     with bar("relax", len(frames)) as advance:
         for k, frame in enumerate(frames):

@@ -39,7 +39,7 @@ def command(
     if out is not None:
         require_plots()  # an error here comes before minutes of work
     with Dataset(data) as dataset:
-        potential = load(model, device=device)
+        potential = load(model, device=device, guard="off")
         if out is not None:
             make_folder(out)
         evaluation = judged(potential, dataset, split)

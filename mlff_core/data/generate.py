@@ -23,9 +23,9 @@ from mlff_core.data.sources import Source, open_source, seed_of
 from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.data.workers import TeacherFactory, teacher_here
 from mlff_core.errors import InputError, MissingDependencyError, UnsupportedError, first_line
+from mlff_core.plugins.requirements import require
 from mlff_core.potentials.checks import check_supported
 from mlff_core.potentials.interface import Potential
-from mlff_core.requirements import require
 
 INSTALL = "pip install 'mlff-hub[data]'"
 

@@ -55,6 +55,8 @@ def library() -> ctypes.CDLL:
     lib.mlff_painn_create.argtypes = [ctypes.POINTER(NetworkStruct), ctypes.c_char_p]
     lib.mlff_painn_refresh.restype = ctypes.c_int32
     lib.mlff_painn_refresh.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    lib.mlff_painn_bound.restype = ctypes.c_int32
+    lib.mlff_painn_bound.argtypes = [*[ctypes.c_void_p] * 4, ctypes.c_double]
     lib.mlff_painn_destroy.restype = None
     lib.mlff_painn_destroy.argtypes = [ctypes.c_void_p]
     lib.mlff_painn_variant.restype = ctypes.c_char_p

@@ -25,6 +25,7 @@ from mlff_core.kernels.cpu_interface import (
 from mlff_core.kernels.cpu_parameters import N_INTERVALS, constant_numbers, filter_splines, trainable_numbers
 from mlff_core.kernels.memory import usable_memory
 from mlff_core.kernels.parts import Part, part_batch, sum_parts
+from mlff_core.kernels.protocol import Bounds, Watch
 from mlff_core.kernels.weights import WeightVersions
 from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.painn import PaiNN
@@ -148,6 +149,15 @@ class LibraryModel:
         status = self.library.mlff_painn_refresh(self.address, numbers.data_ptr(), len(numbers))
         assert status == 0, "the numbers of one network always fit it"
 
+    def bound(self, bounds: Bounds) -> None:
+        """Compare later evaluations with bounds, while none is under way."""
+        arrays = [bounds.lowest.contiguous(), bounds.highest.contiguous(), bounds.closest.contiguous()]
+        status = self.library.mlff_painn_bound(
+            self.address, *(array.data_ptr() for array in arrays), bounds.largest_force
+        )
+        if status:
+            raise UnsupportedError("the CPU kernel found no memory for the bounds of a model")
+
     def call(
         self,
         batch: AtomicBatch,
@@ -160,8 +170,8 @@ class LibraryModel:
         cotangents: Tensor | None = None,
         gradient: Tensor | None = None,
         part: Part | None = None,
-    ) -> None:
-        """Fill those outputs that are given; all tensors must be contiguous.
+    ) -> bool:
+        """Fill the outputs that are given, all of them contiguous; return whether an atom is outside the bounds.
 
         Parameters
         ----------
@@ -209,6 +219,7 @@ class LibraryModel:
             if part is not None and culprit >= 0:
                 culprit = int((part.edge_places if status == OVERLAP_FOUND else part.atoms)[culprit])
             raise _error(status, culprit, *given)
+        return bool(call.culprit >= 0)
 
 
 class CPUKernel:
@@ -244,11 +255,21 @@ class CPUKernel:
         self.memory_bytes = usable_memory() // 2 if memory_bytes is None else memory_bytes
         self._wanted = (variant, n_intervals or N_INTERVALS[self.model.scale.dtype])
         self._weights = WeightVersions(self.model)
+        self._bounds: Bounds | None = None
+        self._watch: Watch | None = None
         self._handle = self._made()
 
     def _made(self) -> LibraryModel:
         variant, n_intervals = self._wanted
-        return LibraryModel(self.model, _exact_numbers(self.model, n_intervals), variant, n_intervals, OVERLAP)
+        made = LibraryModel(self.model, _exact_numbers(self.model, n_intervals), variant, n_intervals, OVERLAP)
+        if self._bounds is not None:
+            made.bound(self._bounds)
+        return made
+
+    def keep_watch(self, bounds: Bounds, watch: Watch) -> None:
+        """Call ``watch`` after every evaluation in which an atom is outside the bounds."""
+        self._bounds, self._watch = bounds, watch
+        self._handle.bound(bounds)
 
     @property
     def variant(self) -> str:
@@ -267,16 +288,24 @@ class CPUKernel:
         forces = torch.empty((n_atoms, 3), dtype=batch.dtype) if "forces" in want else None
         virial = torch.empty((batch.n_systems, 3, 3), dtype=batch.dtype) if "stress" in want else None
         outputs: dict[str, Any] = {"energy": energy, "atom_energies": atom_energies, "forces": forces, "virial": virial}
-        if self._fits(n_atoms, edges.n_edges):
-            self._handle.call(batch, edges, **outputs)
-        else:
-            sum_parts(batch, edges, self.model.config.n_layers, outputs, self._fits, self._handle.call)
+        is_outside = self._fill(batch, edges, outputs)
+        if is_outside and self._watch is not None and not self._watch.is_done:
+            if atom_energies is None:
+                outputs["atom_energies"] = torch.empty(n_atoms, dtype=torch.float64)
+                self._fill(batch, edges, {"atom_energies": outputs["atom_energies"]})
+            self._watch.look(batch, edges, outputs["atom_energies"], forces)
         return Prediction(
             energy=energy,
             forces=forces,
             stress=None if virial is None else stress_from_virial(virial, batch.cell.detach()),
             atom_energies=atom_energies,
         )
+
+    def _fill(self, batch: AtomicBatch, edges: EdgeList, outputs: dict[str, Any]) -> bool:
+        """Fill the outputs, in parts where memory is short; return whether an atom is outside the bounds."""
+        if self._fits(batch.n_atoms, edges.n_edges):
+            return self._handle.call(batch, edges, **outputs)
+        return sum_parts(batch, edges, self.model.config.n_layers, outputs, self._fits, self._handle.call)
 
     def needed_bytes(self, n_atoms: int, n_edges: int) -> int:
         """Return the working memory of an evaluation for so many atoms and directed edges, bytes."""

@@ -128,9 +128,9 @@ def sum_parts(
     n_layers: int,
     outputs: Outputs,
     fits: Callable[[int, int], bool],
-    evaluate: Callable[..., None],
-) -> None:
-    """Fill the outputs with the sums over parts that are each small enough.
+    evaluate: Callable[..., bool],
+) -> bool:
+    """Fill the outputs with the sums over parts, each of them small enough; return whether any part returned True.
 
     Parameters
     ----------
@@ -148,6 +148,7 @@ def sum_parts(
     for whole in outputs.values():
         if whole is not None:
             whole.zero_()
+    found = False
     waiting = [torch.arange(batch.n_atoms)]
     while waiting:
         wanted = waiting.pop()
@@ -161,10 +162,11 @@ def sum_parts(
             for name, whole in outputs.items()
             if whole is not None
         }
-        evaluate(batch, edges, part=part, **own)
+        found = evaluate(batch, edges, part=part, **own) or found
         for name, added in own.items():
             whole = outputs[name]
             if whole is not None and name in PER_ATOM:
                 whole.index_add_(0, part.atoms, added)
             elif whole is not None:
                 whole += added
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -42,6 +43,41 @@ class Stepper(Protocol):
         """
 
 
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """What the atoms of structures like the training data keep to.
+
+    Parameters
+    ----------
+    lowest, highest
+        Energy of an atom of each element less the reference energy, shape (n_species,) each, eV, float64.
+    closest
+        Distance of each pair of elements, shape (n_species, n_species), Å, float64.
+    largest_force
+        Of any component, eV/Å.
+    """
+
+    lowest: Tensor
+    highest: Tensor
+    closest: Tensor
+    largest_force: float
+
+
+class Watch(Protocol):
+    """What a kernel calls where an atom is outside the bounds.
+
+    Attributes
+    ----------
+    is_done
+        True if it need not be called again.
+    """
+
+    is_done: bool
+
+    def look(self, batch: AtomicBatch, edges: EdgeList, atom_energies: Tensor, forces: Tensor | None) -> None:
+        """Look at an evaluation closely: energies of atoms (n_atoms,), eV, and forces (n_atoms, 3), eV/Å."""
+
+
 class Kernel(Protocol):
     """An implementation that evaluates a student.
 
@@ -61,6 +97,14 @@ class Kernel(Protocol):
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
         """Return the properties in ``want`` for a batch and its edges."""
+
+
+@runtime_checkable
+class BoundedKernel(Kernel, Protocol):
+    """A kernel that compares each evaluation with bounds at no cost."""
+
+    def keep_watch(self, bounds: Bounds, watch: Watch) -> None:
+        """Call ``watch`` after every evaluation in which an atom is outside the bounds."""
 
 
 @runtime_checkable

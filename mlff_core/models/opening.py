@@ -17,11 +17,14 @@ from mlff_core.models.sealed import check_seal
 from mlff_core.plugins.host import host
 from mlff_core.plugins.runtime import Runtime
 from mlff_core.potentials.ensemble import Ensemble
+from mlff_core.potentials.guard import guard_of
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
 
 
-def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32", kernel: str = "auto") -> Potential:
+def load(
+    name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32", kernel: str = "auto", guard: str = "auto"
+) -> Potential:
     """Return a model, ready to predict.
 
     Parameters
@@ -36,13 +39,17 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float3
         in float32 is refused if float64 is asked for.
     kernel
         ``"auto"`` or the name of a kernel; an exported file has its own kernel and accepts only ``"auto"``.
+    guard
+        What happens at a structure unlike the training data, if the card has their ranges: ``"warn"`` warns once,
+        ``"stop"`` raises an :class:`~mlff_core.errors.OffDomainError`, ``"off"`` does not look. ``"auto"`` is the value
+        of the environment variable ``MLFF_GUARD``, or ``"warn"``.
 
     Raises
     ------
     CheckpointError
         The file is missing, damaged, of another project, or not the one that was registered under the name.
     InputError
-        The device, dtype or kernel is unknown, or the exported file does not have this dtype or kernel.
+        The device, dtype, kernel or guard is unknown, or the exported file does not have this dtype or kernel.
     MissingDependencyError
         The runtime of this kind of file is not installed.
     PluginError
@@ -50,17 +57,24 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float3
     """
     if committee.is_committee(name_or_path):
         files, calibration = committee.read_committee(Path(name_or_path))
-        members = [_opened(file, device=device, dtype=dtype, kernel=kernel) for file in files]
+        members = [_opened(file, device=device, dtype=dtype, kernel=kernel, guard=guard) for file in files]
         return Ensemble(members, calibration)
-    return _opened(resolve(name_or_path), device=device, dtype=dtype, kernel=kernel)
+    return _opened(resolve(name_or_path), device=device, dtype=dtype, kernel=kernel, guard=guard)
 
 
-def _opened(path: Path, *, device: str, dtype: str, kernel: str) -> Potential:
+def _opened(path: Path, *, device: str, dtype: str, kernel: str, guard: str) -> Potential:
     """Return the single model in a file: an exported model if a runtime opens this ending, otherwise a student."""
     runtime = None if path.suffix.lower() == SUFFIX else runtime_for(path)
     if runtime is None:
         model, card = load_checkpoint(path)
-        return StudentPotential(model, card, device=resolve_device(device), dtype=resolve_dtype(dtype), kernel=kernel)
+        return StudentPotential(
+            model,
+            card,
+            device=resolve_device(device),
+            dtype=resolve_dtype(dtype),
+            kernel=kernel,
+            guard=guard_of(card, guard),
+        )
     if kernel != "auto":
         raise InputError(f"{path} is an exported file with its own kernel, so kernel must be 'auto', got {kernel!r}")
     wanted = resolve_dtype(dtype)
@@ -68,22 +82,30 @@ def _opened(path: Path, *, device: str, dtype: str, kernel: str) -> Potential:
     potential = runtime.open(path, device=device)
     if potential.dtype.itemsize < wanted.itemsize:
         raise InputError(f"{path} was exported in {potential.dtype}, {dtype} was asked for; export it in {dtype}")
+    potential.guard = guard_of(potential.card, guard)
     return potential
 
 
 def opened(
-    model: str | Path | Potential, *, device: str = "auto", dtype: str = "float32", kernel: str = "auto"
+    model: str | Path | Potential,
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    kernel: str = "auto",
+    guard: str = "auto",
 ) -> Potential:
     """Return a potential unchanged, or the model with this name or path from :func:`load`.
 
     Parameters
     ----------
     model
-        A name, a path, or a potential, which keeps its own device, dtype and kernel.
-    device, dtype, kernel
+        A name, a path, or a potential, which keeps its own device, dtype, kernel and guard.
+    device, dtype, kernel, guard
         As in :func:`load`.
     """
-    return model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel)
+    return (
+        model if isinstance(model, Potential) else load(model, device=device, dtype=dtype, kernel=kernel, guard=guard)
+    )
 
 
 def runtime_for(path: Path) -> Runtime | None:

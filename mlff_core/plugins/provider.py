@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from typing import ClassVar
 
-from mlff_core.requirements import require, unmet
+from mlff_core.plugins.requirements import require, unmet
 
 
 class Provider(ABC):

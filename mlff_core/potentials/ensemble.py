@@ -72,6 +72,7 @@ class Ensemble(Potential):
                     )
         self.members: tuple[Potential, ...] = tuple(members)
         self.calibration = calibration or Calibration()
+        self.guard = first.guard
         self.device, self.dtype = first.device, first.dtype
         shared = frozenset.intersection(*(member.supports for member in members))
         self.supports = shared | DEVIATIONS

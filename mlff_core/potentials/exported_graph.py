@@ -54,6 +54,8 @@ class GraphPotential(Potential):
         energy, atom_energies, forces, virial = self.graph(
             batch.atomic_numbers, vectors, edges.centers, edges.neighbors, batch.system_idx
         )
+        if self.guard is not None and not self.guard.is_done:
+            self.guard.look(batch, edges, atom_energies, forces)
         return Prediction(
             energy=energy,
             forces=forces if "forces" in want else None,

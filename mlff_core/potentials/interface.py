@@ -18,6 +18,7 @@ from mlff_core.potentials.checks import (
     check_one_system,
     check_supported,
 )
+from mlff_core.potentials.guard import Guard
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
@@ -50,6 +51,8 @@ class Potential(ABC):
         True if edges beyond the cutoff cost it almost nothing, so that the caller need not remove them.
     has_stepper
         True if :meth:`stepper` returns something faster than :meth:`predict` for structures that move.
+    guard
+        Warns of structures unlike the training data; None if nothing does.
     members
         The potentials of a committee; empty for a single model.
     """
@@ -61,6 +64,7 @@ class Potential(ABC):
     uses_edges: bool = False
     selects_edges: bool = False
     has_stepper: bool = False
+    guard: Guard | None = None
     members: tuple[Potential, ...] = ()
 
     def predict(
@@ -92,6 +96,8 @@ class Potential(ABC):
         batch = batch.to(self.device, self.dtype)
         check_finite(batch)
         check_supported(self.card, batch)
+        if self.guard is not None:
+            self.guard.look_at_atoms(batch)
         if "stress" in wanted:
             check_has_volume(batch)
         if edges is not None:
@@ -133,6 +139,8 @@ class Potential(ABC):
         """
         batch.validate_values()
         check_supported(self.card, batch)
+        if self.guard is not None:
+            self.guard.look_at_atoms(batch)
         edges = find_neighbors(batch, OVERLAP)
         check_distances(batch, edges, edge_vectors(batch, edges))
 

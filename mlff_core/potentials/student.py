@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from mlff_core.card import ModelCard
 from mlff_core.kernels.choose import choose_kernel
-from mlff_core.kernels.protocol import Stepper, SteppingKernel
+from mlff_core.kernels.protocol import BoundedKernel, Stepper, SteppingKernel
 from mlff_core.model.student import Student
 from mlff_core.potentials.checks import check_distances, check_finite, check_one_system, check_supported
+from mlff_core.potentials.guard import Guard
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
@@ -33,6 +35,8 @@ class StudentPotential(Potential):
     kernel
         ``"auto"`` or a name from :data:`mlff_core.kernels.choose.KERNELS`; for ``"auto"`` the environment variable
         ``MLFF_KERNEL`` decides, if it is set.
+    guard
+        Warns of structures unlike the training data; it sees every evaluation.
     """
 
     supports = frozenset({"energy", "forces", "stress", "atom_energies"})
@@ -46,6 +50,7 @@ class StudentPotential(Potential):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         kernel: str = "auto",
+        guard: Guard | None = None,
     ) -> None:
         self.dtype = dtype
         self.card = card
@@ -56,6 +61,11 @@ class StudentPotential(Potential):
         self.selects_edges = self.kernel.selects_edges
         self._stepping = self.kernel if isinstance(self.kernel, SteppingKernel) else None
         self.has_stepper = self._stepping is not None
+        self.guard = guard
+        self._looks = guard
+        if guard is not None and isinstance(self.kernel, BoundedKernel):
+            self.kernel.keep_watch(guard.bounds(card.elements), guard)
+            self._looks = None
 
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
@@ -64,7 +74,11 @@ class StudentPotential(Potential):
         if not self.kernel.checks_distances:
             with torch.no_grad():
                 check_distances(batch, edges, edge_vectors(batch, edges))
-        return self.kernel.evaluate(batch, edges, want)
+        if self._looks is None or self._looks.is_done:
+            return self.kernel.evaluate(batch, edges, want)
+        found = self.kernel.evaluate(batch, edges, frozenset(want) | {"atom_energies"})
+        self._looks.look(batch, edges, found.need("atom_energies", self.card.name), found.forces)
+        return found if "atom_energies" in want else replace(found, atom_energies=None)
 
     def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper:
         """Return the kernel's stepper, if it has one; see :meth:`mlff_core.potentials.interface.Potential.stepper`."""
@@ -108,10 +122,15 @@ class StudentPotential(Potential):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A kernel may hold compiled code, which cannot be pickled; its name can.
-        return _rebuilt, (self.model, self.card, self.device, self.dtype, self.kernel.name)
+        return _rebuilt, (self.model, self.card, self.device, self.dtype, self.kernel.name, self.guard)
 
 
 def _rebuilt(
-    model: Student, card: ModelCard, device: torch.device, dtype: torch.dtype, kernel: str
+    model: Student,
+    card: ModelCard,
+    device: torch.device,
+    dtype: torch.dtype,
+    kernel: str,
+    guard: Guard | None = None,
 ) -> StudentPotential:
-    return StudentPotential(model, card, device=device, dtype=dtype, kernel=kernel)
+    return StudentPotential(model, card, device=device, dtype=dtype, kernel=kernel, guard=guard)

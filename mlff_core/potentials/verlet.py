@@ -16,6 +16,9 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, VerletNeighborList
 from mlff_core.structures.prediction import Prediction
 
+LOOK_EVERY = 16
+"""Steps of a stepper between two looks of the guard: each waits for the GPU once more."""
+
 
 class VerletPotential(WrappedPotential):
     """A potential for a sequence of similar structures, which keeps its neighbours in a Verlet list.
@@ -40,6 +43,7 @@ class VerletPotential(WrappedPotential):
         self._stepper: Stepper | None = None
         self._checked_build = 0
         self.trials = TrialSteps()
+        self._n_steps = 0
 
     @property
     def n_searches(self) -> int:
@@ -80,7 +84,7 @@ class VerletPotential(WrappedPotential):
             return self.potential.predict(batch, want=want, edges=edges)
         if self.potential.has_stepper:
             stepper = self._follow(batch)
-            return _step(stepper, batch, self._check_rest(batch, want))
+            return self._stepped(stepper, batch, self._check_rest(batch, want))
         edges = self.edges(batch)
         if self._checked_build == self.neighbors.n_builds:
             # The list was not rebuilt: the same atoms in the same cell, near the positions that were checked.
@@ -101,8 +105,20 @@ class VerletPotential(WrappedPotential):
 
     def _follow(self, batch: AtomicBatch) -> Stepper:
         """Return the stepper of these structures."""
-        self._stepper = self.potential.stepper(batch, self.skin, self._stepper)
-        return self._stepper
+        stepper = self.potential.stepper(batch, self.skin, self._stepper)
+        if stepper is not self._stepper:
+            self._stepper, self._n_steps = stepper, 0
+        return stepper
+
+    def _stepped(self, stepper: Stepper, batch: AtomicBatch, want: Collection[str]) -> Prediction:
+        found = _step(stepper, batch, want)
+        if self.guard is not None and not self.guard.is_done:
+            if self._n_steps == 0:
+                self.guard.look_at_structures(batch)
+            if self._n_steps % LOOK_EVERY == 0:
+                self.guard.look(batch, None, found.need("atom_energies", self.card.name), found.forces)
+            self._n_steps += 1
+        return found
 
     def edges(self, batch: AtomicBatch) -> EdgeList | None:
         """Return the neighbours that the wrapped potential needs; None if it takes none."""
@@ -114,7 +130,7 @@ class VerletPotential(WrappedPotential):
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         try:
             if edges is None and self.potential.has_stepper:
-                prediction = _step(self._follow(batch), batch, want)
+                prediction = self._stepped(self._follow(batch), batch, want)
             else:
                 prediction = super().predict_checked(batch, want, self.edges(batch) if edges is None else edges)
         except OverlapError as error:

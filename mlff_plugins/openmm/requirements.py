@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlff_core.errors import MissingDependencyError
-from mlff_core.requirements import require, unmet
+from mlff_core.plugins.requirements import require, unmet
 
 OPENMM = ("openmm>=8.4",)
 TORCHFORCE = (*OPENMM, "acellera-openmmtorch-cpu>=1.10")

@@ -18,8 +18,8 @@ from qcengine.programs.model import ProgramHarness
 
 from mlff_core import __version__
 from mlff_core.errors import InputError, MissingDependencyError, MlffError
+from mlff_core.plugins.requirements import unmet
 from mlff_core.potentials.interface import DEVIATIONS
-from mlff_core.requirements import unmet
 from mlff_core.units import EV_PER_HARTREE
 from mlff_plugins.qcengine import schema
 

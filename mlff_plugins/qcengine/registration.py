@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlff_core.requirements import require
+from mlff_core.plugins.requirements import require
 
 REQUIRES = ("qcengine>=0.50,<0.70", "pydantic>=2.11")
 INSTALL_HINT = 'pip install "mlff-hub[qcengine]"'

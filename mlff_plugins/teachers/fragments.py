@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mlff_core.card import ModelCard
 from mlff_core.errors import UnsupportedError
 from mlff_core.plugins import host
+from mlff_core.plugins.requirements import require
 from mlff_core.plugins.teacher import Teacher
-from mlff_core.requirements import require
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlff_core.judging import metrics
 from mlff_core.judging.outcome import Evaluation
-from mlff_core.requirements import require
+from mlff_core.plugins.requirements import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

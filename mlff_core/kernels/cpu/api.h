@@ -74,7 +74,8 @@ typedef struct {
     void *gradient;                /* out real (n_parameters), of the sum of factors times energies, or null; forces and
                                       virial must then be null */
     const int64_t *n_centers;      /* (n_layers), or null for all atoms: see below */
-    int64_t culprit;               /* out: the atom or edge that an error is about */
+    int64_t culprit;               /* out: the atom or edge that an error is about; with MLFF_OK, an atom that lies outside
+                                      the bounds of mlff_painn_bound, left alone where there is none */
 } mlff_batch;
 
 /* A part of a system, with `n_centers`: energies are those of the first n_centers[n_layers − 1] atoms only, and forces
@@ -107,6 +108,12 @@ MLFF_EXPORT int32_t mlff_painn_evaluate(void *model, mlff_batch *batch);
 MLFF_EXPORT int64_t mlff_painn_needed_bytes(const void *model, int64_t n_atoms, int64_t n_edges, int64_t n_threads);
 /* Replaces the trainable numbers, `real` (n_parameters) as in the description; not while an evaluation is under way. */
 MLFF_EXPORT int32_t mlff_painn_refresh(void *model, const void *parameters, int64_t n_parameters);
+/* Sets bounds that every later evaluation is compared with: energies of an atom less its reference energy (n_species), eV;
+ * the closest distance of each pair of elements (n_species, n_species), Å, as far as the cutoff; and the largest component
+ * of a force, eV/Å. Numbers that are computed stay the same. Without it there are no bounds. Not while an evaluation is
+ * under way. */
+MLFF_EXPORT int32_t mlff_painn_bound(void *model, const double *lowest, const double *highest, const double *closest,
+                                     double largest_force);
 MLFF_EXPORT void mlff_painn_destroy(void *model);
 
 #ifdef __cplusplus

@@ -151,6 +151,11 @@ int32_t mlff_painn_refresh(void *model, const void *parameters, int64_t n_parame
     return handle.variant->refresh(handle.model, parameters, n_parameters);
 }
 
+int32_t mlff_painn_bound(void *model, const double *lowest, const double *highest, const double *closest, double largest_force) {
+    Handle &handle = *static_cast<Handle *>(model);
+    return handle.variant->bound(handle.model, lowest, highest, closest, largest_force);
+}
+
 void mlff_painn_destroy(void *model) {
     Handle *handle = static_cast<Handle *>(model);
     if (!handle) return;

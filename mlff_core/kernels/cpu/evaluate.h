@@ -76,6 +76,7 @@ static Job planned(const Model &m, mlff_batch *in, const mlff::Parallel &paralle
     Job j = {};
     j.m = &m;
     j.in = in;
+    j.outside = -1;
     j.n_atoms = int(in->n_atoms);
     j.trains = in->gradient;
     j.backward = in->forces || in->virial || j.trains;
@@ -147,9 +148,20 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
     const int n_owned = j.n_owned();
     for (int i = 0; i < j.n_atoms; i++) {
         const double energy = i < n_owned ? j.atom_energies[i] + m.reference[j.species[i]] : 0.0;
+        if (m.lowest && i < n_owned) {
+            /* Not "outside": an energy that is no number is outside too. */
+            const int species = j.species[i];
+            if (!(j.atom_energies[i] >= m.lowest[species] && j.atom_energies[i] <= m.highest[species])) j.outside = i;
+        }
         if (in->energy) in->energy[in->system_idx[i]] += energy;
         if (in->atom_energies) in->atom_energies[i] = energy;
     }
+    if (m.lowest && in->forces) {
+        const real *forces = static_cast<const real *>(in->forces);
+        for (int64_t k = 0; k < 3 * in->n_atoms; k++)
+            if (!(double(forces[k] < 0 ? -forces[k] : forces[k]) <= m.largest_force)) j.outside = k / 3;
+    }
+    if (j.outside >= 0) in->culprit = j.outside;
     return MLFF_OK;
 }
 

@@ -133,6 +133,7 @@ static void prepare_group(Job &j, const Job::Group &group, Edge *unsorted, int64
             if (!(r < m.cutoff)) continue;
             Edge &o = edge[count++];
             real seen = r, slope = 1;
+            if (r < m.longest_closest && r < m.closest[j.species[i] * m.n_species + j.species[k]]) j.note(i);
             if (r < m.core * m.longest_zbl) seen = held_distance(m, j.species[i], j.species[k], r, slope);
             describe(m, d, r, seen, slope, o);
             o.neighbor = integer(k);

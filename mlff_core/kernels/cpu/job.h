@@ -34,6 +34,7 @@ struct Job {
     int n_atoms, n_tiles, tile; /* tile: atoms in one, at most TILE */
     bool backward, trains; /* trains: back to the trainable numbers instead of the positions */
     int status;                 /* the first error found */
+    int64_t outside;            /* an atom outside the bounds, or −1 */
     int64_t *first;             /* (n_atoms + 1) edges of a centre, as they came */
     int64_t *order;             /* null, or where an edge of the sorted list is in the given one */
     int *count;                 /* (n_tiles, groups in a tile) edges of a group within the cutoff */
@@ -82,6 +83,7 @@ struct Job {
         if (__atomic_compare_exchange_n(&status, &expected, code, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
             in->culprit = culprit;
     }
+    void note(int64_t atom) { __atomic_store_n(&outside, atom, __ATOMIC_RELAXED); }
 };
 
 /* A thread's own arrays, for one tile. */

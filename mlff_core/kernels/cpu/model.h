@@ -64,10 +64,16 @@ struct Model {
     real *inverse_screening = nullptr, *inverse_range = nullptr, *prefactor = nullptr;
     double *reference = nullptr;
     int *species_of_number = nullptr;
+    double *lowest = nullptr, *highest = nullptr; /* (n_species), or null where there are no bounds */
+    real *closest = nullptr;                      /* (n_species, n_species) */
+    real longest_closest = 0;
+    double largest_force = 0;
     ~Model() {
         delete[] tables;
         delete[] layers;
         free(reference);
+        free(lowest);
+        free(highest);
         free(species_of_number);
     }
 };
@@ -231,6 +237,25 @@ static int32_t refresh_model(void *model, const void *parameters, int64_t n_para
     Model &m = *static_cast<Model *>(model);
     if (n_parameters != m.n_parameters) return MLFF_BAD_REQUEST;
     return read_parameters(m, parameters, n_parameters) ? MLFF_OK : MLFF_BAD_REQUEST;
+}
+
+static int32_t bound_model(void *model, const double *lowest, const double *highest, const double *closest, double largest_force) {
+    Model &m = *static_cast<Model *>(model);
+    const size_t bytes = sizeof(double) * size_t(m.n_species);
+    const int64_t pairs = int64_t(m.n_species) * m.n_species;
+    if (!m.lowest) m.lowest = static_cast<double *>(malloc(bytes));
+    if (!m.highest) m.highest = static_cast<double *>(malloc(bytes));
+    if (!m.closest) m.closest = m.memory.take(pairs);
+    if (!m.lowest || !m.highest || !m.closest) return MLFF_NO_MEMORY;
+    memcpy(m.lowest, lowest, bytes);
+    memcpy(m.highest, highest, bytes);
+    m.longest_closest = 0;
+    for (int64_t k = 0; k < pairs; k++) {
+        m.closest[k] = real(closest[k]);
+        if (m.closest[k] > m.longest_closest) m.longest_closest = m.closest[k];
+    }
+    m.largest_force = largest_force;
+    return MLFF_OK;
 }
 
 static void destroy_model(void *model) { delete static_cast<Model *>(model); }

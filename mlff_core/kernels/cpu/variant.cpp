@@ -11,6 +11,7 @@ extern const mlff::Variant MLFF_JOIN(mlff_variant_, MLFF_NAMESPACE);
 const mlff::Variant MLFF_JOIN(mlff_variant_, MLFF_NAMESPACE) = {MLFF_VARIANT, MLFF_NAMESPACE::W,
                                                                 MLFF_NAMESPACE::create_model,
                                                                 MLFF_NAMESPACE::refresh_model,
+                                                                MLFF_NAMESPACE::bound_model,
                                                                 MLFF_NAMESPACE::destroy_model,
                                                                 MLFF_NAMESPACE::needed_bytes,
                                                                 MLFF_NAMESPACE::evaluate};

@@ -28,6 +28,7 @@ struct Variant {
     int lanes;
     void *(*create)(const mlff_painn *);
     int32_t (*refresh)(void *model, const void *parameters, int64_t n_parameters);
+    int32_t (*bound)(void *model, const double *lowest, const double *highest, const double *closest, double largest_force);
     void (*destroy)(void *);
     int64_t (*needed_bytes)(const void *model, mlff_batch *, const Parallel &);
     int32_t (*evaluate)(const void *model, mlff_batch *, const Parallel &, Arena &);

@@ -6,7 +6,7 @@ import pytest
 
 from mlff_core.errors import MissingDependencyError
 from mlff_core.plugins.engine import Engine
-from mlff_core.requirements import require, unmet
+from mlff_core.plugins.requirements import require, unmet
 
 NUMPY = metadata.version("numpy")
 
