@@ -96,10 +96,10 @@ class LangevinBarostat:
         """Return the state after a move, with a warning where no structure has taken any of many moves."""
         self._refused_in_a_row = 0 if after is not before else self._refused_in_a_row + 1
         if self._refused_in_a_row == PATIENCE:
+            pressure_gpa = self.pressure * GPA_PER_EV_PER_ANGSTROM3
             warnings.warn(
-                f"the barostat has had no move of the volume accepted in {PATIENCE} tries at "
-                f"{self.pressure * GPA_PER_EV_PER_ANGSTROM3:g} GPa: the cell does not change; "
-                "check the pressure and the start, or give barostat_time_fs a larger value",
+                f"the barostat has had no move of the volume accepted in {PATIENCE} tries at {pressure_gpa:g} GPa: the "
+                "cell does not change; check the pressure and the starting structure",
                 stacklevel=2,
             )
         return after
@@ -129,13 +129,15 @@ class LangevinBarostat:
         strain = mean + np.sqrt(2 * width) * self._noise(random)
         # Drawn before the outcome is known, so that every path uses the same number of random numbers.
         chance = random.random()
-        stretch = expm(strain)
-        moved = replace(
-            state,
-            positions=state.positions @ stretch,
-            velocities=state.velocities @ expm(-strain),
-            cell=state.cell @ stretch,
-        )
+        # An absurd pressure draws a strain whose exponential is no number, which is then refused like any bad move.
+        with np.errstate(over="ignore", invalid="ignore"):
+            stretch = expm(strain)
+            moved = replace(
+                state,
+                positions=state.positions @ stretch,
+                velocities=state.velocities @ expm(-strain),
+                cell=state.cell @ stretch,
+            )
         return _Move(moved, strain, mean, width, chance)
 
     def _decided(self, state: MDState[Array], move: _Move, moved: MDState[Array], masses: Array) -> MDState[Array]:
