@@ -31,47 +31,6 @@ LONGEST_CUTOFF = 100.0
 class ModelCard:
     """Lineage, limits and measured errors of a potential; every entry can be written as JSON.
 
-    Parameters
-    ----------
-    name
-        Name of the model.
-    elements
-        Atomic numbers it knows, in rising order.
-    cutoff
-        Distance beyond which an atom has no direct effect on another, Å; 0 where there is none (a teacher).
-    architecture
-        ``"PaiNN"``, or the method of a teacher.
-    description
-        A sentence for users.
-    n_parameters
-        Number of trainable parameters.
-    charges
-        Total charges it can compute, e: ``"neutral"`` or ``"any"``.
-    spin_multiplicities
-        ``"closed shell"``: an odd number of electrons is refused. ``"singlet"``: the model knows nothing of spin, as a
-        model of metals; a multiplicity other than 1 is refused, any number of electrons is taken. ``"any"``: the
-        multiplicity is an input.
-    units
-        Always Å and eV; stored so that the file can be read without this documentation.
-    teacher
-        ``name``, ``method``, ``package``, ``version``, ``sha256`` of its weights, ``licence``.
-    dataset
-        ``name``, ``sha256``, ``n_structures``, ``licence``.
-    training
-        The resolved training settings.
-    metrics
-        Errors measured by validation, with the data they were measured on.
-    domain
-        Ranges of the training data, as :class:`~mlff_core.domain.Domain` writes them; empty if not measured.
-    limits
-        Known limits, a sentence each.
-    licence
-        SPDX identifier of the weights' licence.
-    created
-        ISO 8601 time of the checkpoint.
-    parent
-        SHA-256 of the model file this one was fine-tuned or distilled from.
-
     Raises
     ------
     InputError
@@ -80,23 +39,43 @@ class ModelCard:
     """
 
     name: str
+    """Name of the model."""
     elements: tuple[int, ...]
+    """Atomic numbers it knows, in rising order."""
     cutoff: float
+    """Distance beyond which an atom has no direct effect on another, Å; 0 where there is none (a teacher)."""
     architecture: str = "PaiNN"
+    """``"PaiNN"``, or the method of a teacher."""
     description: str = ""
+    """A sentence for users."""
     n_parameters: int = 0
+    """Number of trainable parameters."""
     charges: str = "neutral"
+    """Total charges it can compute, e: ``"neutral"`` or ``"any"``."""
     spin_multiplicities: str = "singlet"
+    """``"closed shell"``: an odd number of electrons is refused. ``"singlet"``: the model knows nothing of spin, as a
+    model of metals; a multiplicity other than 1 is refused, any number of electrons is taken. ``"any"``: the
+    multiplicity is an input."""
     units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
+    """Always Å and eV; stored so that the file can be read without this documentation."""
     teacher: Mapping[str, Any] = field(default_factory=dict)
+    """``name``, ``method``, ``package``, ``version``, ``sha256`` of its weights, ``licence``."""
     dataset: Mapping[str, Any] = field(default_factory=dict)
+    """``name``, ``sha256``, ``n_structures``, ``licence``."""
     training: Mapping[str, Any] = field(default_factory=dict)
+    """The resolved training settings."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Errors measured by validation, with the data they were measured on."""
     domain: Mapping[str, Any] = field(default_factory=dict)
+    """Ranges of the training data, as :class:`~mlff_core.domain.Domain` writes them; empty if not measured."""
     limits: tuple[str, ...] = ()
+    """Known limits, a sentence each."""
     licence: str = ""
+    """SPDX identifier of the weights' licence."""
     created: str = ""
+    """ISO 8601 time of the checkpoint."""
     parent: str = ""
+    """SHA-256 of the model file this one was fine-tuned or distilled from."""
 
     def __post_init__(self) -> None:
         if isinstance(self.limits, str):

@@ -22,30 +22,21 @@ from mlff_core.structures.batch import AtomicBatch, concatenate, split
 
 @dataclass(eq=False)
 class Replica:
-    """State of one molecule.
-
-    Parameters
-    ----------
-    name
-        Name of the molecule.
-    start
-        Structure that defines its bonds.
-    positions, velocities
-        Current state, shape (n_atoms, 3), Å and Å/Å√(amu/eV).
-    times_ps, potential_energy, kinetic_energy
-        Values of all records so far, shape (n_records,), ps and eV.
-    failure
-        Reason of the end of its run; empty while it continues.
-    """
+    """State of one molecule."""
 
     name: str
+    """Name of the molecule."""
     start: AtomicBatch
+    """Structure that defines its bonds."""
     positions: torch.Tensor
     velocities: torch.Tensor
+    """Current state, shape (n_atoms, 3), Å and Å/Å√(amu/eV)."""
     times_ps: Array = field(default_factory=lambda: np.zeros(0))
     potential_energy: Array = field(default_factory=lambda: np.zeros(0))
     kinetic_energy: Array = field(default_factory=lambda: np.zeros(0))
+    """Values of all records so far, shape (n_records,), ps and eV."""
     failure: str = ""
+    """Reason of the end of its run; empty while it continues."""
 
     @property
     def batch(self) -> AtomicBatch:

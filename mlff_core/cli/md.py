@@ -14,9 +14,7 @@ from mlff_core.cli.options import (
     POSITIVE,
     SEED,
     Whole,
-    device_option,
-    dtype_option,
-    guard_option,
+    loading_options,
 )
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
@@ -74,9 +72,7 @@ if TYPE_CHECKING:
 @click.option("--all-frames", is_flag=True, help="Run every frame of FILE at once.")
 @click.option("--restart", is_flag=True, help="Continue from the last restart file in the folder, if there is one.")
 @watch_options
-@device_option
-@dtype_option
-@guard_option
+@loading_options
 def command(
     model: str,
     file: Path,

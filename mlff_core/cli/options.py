@@ -73,6 +73,11 @@ guard_option = click.option(
 )
 
 
+def loading_options(function: Command) -> Command:
+    """Add ``--device``, ``--dtype`` and ``--guard`` to a command, which gets them as arguments of the same names."""
+    return device_option(dtype_option(guard_option(function)))
+
+
 def report_option(what: str) -> Callable[[Command], Command]:
     """Return the option ``--out`` of a judging command, which writes ``what`` into a folder."""
     return click.option(

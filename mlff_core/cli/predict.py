@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import device_option, dtype_option, guard_option
+from mlff_core.cli.options import loading_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Number of structures to compute at once.",
 )
-@device_option
-@dtype_option
-@guard_option
+@loading_options
 def command(
     model: str,
     file: Path,
@@ -39,9 +37,7 @@ def command(
     output: Path | None,
     as_json: bool,
     batch_size: int,
-    device: str,
-    dtype: str,
-    guard: str,
+    **loading: str,
 ) -> None:
     """Compute energies, forces and stresses of the structures in a file.
 
@@ -65,7 +61,7 @@ def command(
     if output is not None:
         check_place(output)
     frames = read_structures(file)
-    potential = load(model, device=device, dtype=dtype, guard=guard)
+    potential = load(model, **loading)
     want = {"energy", "forces"} | ({"stress"} if stress else set())
     want |= DEVIATIONS & potential.supports
     with bar("predict", len(frames)) as advance:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import COUNT, POSITIVE, device_option, dtype_option, guard_option
+from mlff_core.cli.options import COUNT, POSITIVE, loading_options
 
 
 @click.command()
@@ -19,9 +19,7 @@ from mlff_core.cli.options import COUNT, POSITIVE, device_option, dtype_option, 
 @click.option("--max-steps", type=COUNT, default=500, show_default=True)
 @click.option("--optimizer", default="bfgs", show_default=True, help="Optimizer: bfgs, lbfgs (large systems) or fire.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-@device_option
-@dtype_option
-@guard_option
+@loading_options
 def command(
     model: str,
     file: Path,
@@ -31,9 +29,7 @@ def command(
     max_steps: int,
     optimizer: str,
     as_json: bool,
-    device: str,
-    dtype: str,
-    guard: str,
+    **loading: str,
 ) -> None:
     """Relax structures to a minimum of the energy.
 
@@ -57,7 +53,7 @@ def command(
     if output is not None:
         check_place(output)
     frames = read_structures(file)
-    potential = load(model, device=device, dtype=dtype, guard=guard)
+    potential = load(model, **loading)
     done: list[Relaxation] = []
     with bar("relax", len(frames)) as advance:
         for k, frame in enumerate(frames):

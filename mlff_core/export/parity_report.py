@@ -18,61 +18,40 @@ from mlff_core.tolerance import Tolerance
 
 @dataclass(frozen=True)
 class ParityRow:
-    """One structure through one engine, runtime or export.
-
-    Parameters
-    ----------
-    engine
-        Its name.
-    case
-        Name of the structure.
-    status
-        ``"ok"``, ``"fail"``, ``"unsupported"`` or ``"missing"``.
-    delta_energy_mev_per_atom
-        Largest difference from ``predict``, meV/atom.
-    delta_forces
-        Largest difference of a component, eV/Å.
-    delta_stress
-        Largest difference of a component, eV/Å³; None where there is no stress.
-    ms
-        Median wall time of a call, ms, units and engine included.
-    message
-        Why it failed or is unsupported.
-    """
+    """One structure through one engine, runtime or export."""
 
     engine: str
+    """Its name."""
     case: str
+    """Name of the structure."""
     status: str
+    """``"ok"``, ``"fail"``, ``"unsupported"`` or ``"missing"``."""
     delta_energy_mev_per_atom: float | None = None
+    """Largest difference from ``predict``, meV/atom."""
     delta_forces: float | None = None
+    """Largest difference of a component, eV/Å."""
     delta_stress: float | None = None
+    """Largest difference of a component, eV/Å³; None where there is no stress."""
     ms: float | None = None
+    """Median wall time of a call, ms, units and engine included."""
     message: str = ""
+    """Why it failed or is unsupported."""
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """The certificate.
-
-    Parameters
-    ----------
-    model
-        Name on the model's card.
-    sha256
-        Of the model file.
-    versions
-        Of this package and of every package that an engine needs.
-    rows
-        One for each engine and structure.
-    reduced
-        Names of the variants with reduced accuracy, which have a tolerance of their own.
-    """
+    """The certificate."""
 
     model: str
+    """Name on the model's card."""
     sha256: str
+    """Of the model file."""
     versions: dict[str, str]
+    """Of this package and of every package that an engine needs."""
     rows: tuple[ParityRow, ...]
+    """One for each engine and structure."""
     reduced: frozenset[str] = frozenset()
+    """Names of the variants with reduced accuracy, which have a tolerance of their own."""
 
     @property
     def ok(self) -> bool:

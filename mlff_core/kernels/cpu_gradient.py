@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import UnsupportedError
-from mlff_core.kernels.cpu_kernel import SERVES, LibraryModel
+from mlff_core.kernels.cpu_kernel import SERVES
+from mlff_core.kernels.cpu_model import LibraryModel
 from mlff_core.kernels.cpu_parameters import filter_splines, trainable_numbers
 from mlff_core.model.architectures import computes_as_written
 from mlff_core.model.painn import PaiNN

@@ -32,32 +32,21 @@ SUFFIX = ".toml"
 
 @dataclass(frozen=True)
 class Member:
-    """One model of a committee.
-
-    Parameters
-    ----------
-    model
-        Path of its file, relative to the committee's file, or its name.
-    sha256
-        SHA-256 of its file, 64 hexadecimal digits; if empty, the file is not compared.
-    """
+    """One model of a committee."""
 
     model: str
+    """Path of its file, relative to the committee's file, or its name."""
     sha256: str = ""
+    """SHA-256 of its file, 64 hexadecimal digits; if empty, the file is not compared."""
 
 
 @dataclass(frozen=True)
 class CalibrationSection(Calibration):
-    """Factors from spread to standard deviation, and the data they were fitted to.
-
-    Parameters
-    ----------
-    data, split
-        Name of the data set, and the part of it, to which the factors were fitted.
-    """
+    """Factors from spread to standard deviation, and the data they were fitted to."""
 
     data: str = ""
     split: str = ""
+    """Name of the data set, and the part of it, to which the factors were fitted."""
 
     def __post_init__(self) -> None:
         for name in ("energy", "forces"):
@@ -67,18 +56,12 @@ class CalibrationSection(Calibration):
 
 @dataclass(frozen=True)
 class Committee:
-    """The content of a committee's file.
-
-    Parameters
-    ----------
-    members
-        Two or more models.
-    calibration
-        Factors on their spread; 1 where they have not been fitted.
-    """
+    """The content of a committee's file."""
 
     members: tuple[Member, ...]
+    """Two or more models."""
     calibration: CalibrationSection = field(default_factory=CalibrationSection)
+    """Factors on their spread; 1 where they have not been fitted."""
 
     def __post_init__(self) -> None:
         if len(self.members) < 2:

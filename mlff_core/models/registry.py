@@ -32,27 +32,18 @@ SHIPPED_FOLDER = Path(__file__).parent / "shipped"
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A model that has a name.
-
-    Parameters
-    ----------
-    name
-        The name.
-    path
-        Its file.
-    sha256
-        SHA-256 of the file when it was registered, 64 hexadecimal digits.
-    origin
-        ``"shipped"`` or ``"user"``.
-    exports
-        Files of the same model in other formats, each with its SHA-256.
-    """
+    """A model that has a name."""
 
     name: str
+    """The name."""
     path: Path
+    """Its file."""
     sha256: str
+    """SHA-256 of the file when it was registered, 64 hexadecimal digits."""
     origin: str
+    """``"shipped"`` or ``"user"``."""
     exports: Mapping[Path, str] = field(default_factory=dict)
+    """Files of the same model in other formats, each with its SHA-256."""
 
 
 def user_folder() -> Path:

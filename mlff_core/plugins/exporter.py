@@ -18,49 +18,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """Description of a written file, and its differences from the original when read back.
-
-    Parameters
-    ----------
-    path
-        The file.
-    format
-        The exporter's name.
-    size_bytes
-        Its size.
-    delta_energy
-        Largest difference from ``predict`` over the check structures, eV/atom.
-    delta_forces
-        Largest difference, eV/Å.
-    delta_stress
-        Largest difference, eV/Å³; None where the format carries no stress.
-    details
-        Other information from the exporter.
-    """
+    """Description of a written file, and its differences from the original when read back."""
 
     path: Path
+    """The file."""
     format: str
+    """The exporter's name."""
     size_bytes: int
+    """Its size."""
     delta_energy: float
+    """Largest difference from ``predict`` over the check structures, eV/atom."""
     delta_forces: float
+    """Largest difference, eV/Å."""
     delta_stress: float | None = None
+    """Largest difference, eV/Å³; None where the format carries no stress."""
     details: Mapping[str, Any] = field(default_factory=dict)
+    """Other information from the exporter."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A variant of a format with reduced accuracy.
-
-    Parameters
-    ----------
-    options
-        Options of :meth:`Exporter.export` that select it.
-    tolerance
-        Largest deviation of its files from the model; files beyond it are not kept.
-    """
+    """A variant of a format with reduced accuracy."""
 
     options: Mapping[str, Any]
+    """Options of :meth:`Exporter.export` that select it."""
     tolerance: Tolerance
+    """Largest deviation of its files from the model; files beyond it are not kept."""
 
 
 class Exporter(Provider):

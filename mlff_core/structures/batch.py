@@ -24,23 +24,6 @@ class AtomicBatch:
     Construction checks shapes, dtypes and devices only, which costs no synchronisation with a GPU;
     :meth:`validate_values` checks the numbers.
 
-    Parameters
-    ----------
-    positions
-        Cartesian positions, shape (n_atoms, 3), Å.
-    atomic_numbers
-        Proton numbers, shape (n_atoms,), int64.
-    cell
-        Cells, shape (n_systems, 3, 3), Å; **rows are the lattice vectors**; zero where not periodic.
-    pbc
-        Periodic along each lattice vector, shape (n_systems, 3), bool.
-    system_idx
-        The structure each atom belongs to, shape (n_atoms,), int64, non-decreasing.
-    charge
-        Total charge of each structure, shape (n_systems,), e; None means neutral.
-    spin_multiplicity
-        2S + 1 of each structure, shape (n_systems,); None means singlet.
-
     Raises
     ------
     InputError
@@ -48,12 +31,19 @@ class AtomicBatch:
     """
 
     positions: Tensor
+    """Cartesian positions, shape (n_atoms, 3), Å."""
     atomic_numbers: Tensor
+    """Proton numbers, shape (n_atoms,), int64."""
     cell: Tensor
+    """Cells, shape (n_systems, 3, 3), Å; **rows are the lattice vectors**; zero where not periodic."""
     pbc: Tensor
+    """Periodic along each lattice vector, shape (n_systems, 3), bool."""
     system_idx: Tensor
+    """The structure each atom belongs to, shape (n_atoms,), int64, non-decreasing."""
     charge: Tensor | None = None
+    """Total charge of each structure, shape (n_systems,), e; None means neutral."""
     spin_multiplicity: Tensor | None = None
+    """2S + 1 of each structure, shape (n_systems,); None means singlet."""
 
     def __post_init__(self) -> None:
         positions = self.positions

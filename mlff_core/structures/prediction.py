@@ -12,30 +12,20 @@ from mlff_core.errors import UnsupportedError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """Energies and their derivatives for the structures of a batch.
-
-    Parameters
-    ----------
-    energy
-        Potential energy, shape (n_systems,), eV; always float64, since a float32 sum over a large system loses meV.
-    forces
-        −dE/d(positions), shape (n_atoms, 3), eV/Å; None if not asked for.
-    stress
-        +(1/V) dE/d(strain), shape (n_systems, 3, 3), eV/Å³, positive under tension; None if not asked for.
-    atom_energies
-        Share of each atom, shape (n_atoms,), eV, float64; sums to ``energy``.
-    energy_std
-        Calibrated standard deviation of the energy, shape (n_systems,), eV.
-    forces_std
-        Calibrated standard deviation of the forces, shape (n_atoms, 3), eV/Å.
-    """
+    """Energies and their derivatives for the structures of a batch."""
 
     energy: Tensor
+    """Potential energy, shape (n_systems,), eV; always float64, since a float32 sum over a large system loses meV."""
     forces: Tensor | None = None
+    """−dE/d(positions), shape (n_atoms, 3), eV/Å; None if not asked for."""
     stress: Tensor | None = None
+    """+(1/V) dE/d(strain), shape (n_systems, 3, 3), eV/Å³, positive under tension; None if not asked for."""
     atom_energies: Tensor | None = None
+    """Share of each atom, shape (n_atoms,), eV, float64; sums to ``energy``."""
     energy_std: Tensor | None = None
+    """Calibrated standard deviation of the energy, shape (n_systems,), eV."""
     forces_std: Tensor | None = None
+    """Calibrated standard deviation of the forces, shape (n_atoms, 3), eV/Å."""
 
     def need(self, name: str, potential: str, consequence: str = "") -> Tensor:
         """Return a property that the caller needs, in its shape and unit.

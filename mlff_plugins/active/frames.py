@@ -30,21 +30,14 @@ QUANTILE = 0.95
 
 @dataclass(frozen=True)
 class Found:
-    """Frames of one round.
-
-    Parameters
-    ----------
-    structures
-        Structures without labels; each belongs to the molecule of its run's start.
-    deviations
-        Largest standard deviation of a force component in each, shape (n_frames,), eV/Å.
-    n_ended
-        Number of runs that ended early.
-    """
+    """Frames of one round."""
 
     structures: list[LabelledStructure]
+    """Structures without labels; each belongs to the molecule of its run's start."""
     deviations: npt.NDArray[np.float64]
+    """Largest standard deviation of a force component in each, shape (n_frames,), eV/Å."""
     n_ended: int
+    """Number of runs that ended early."""
 
 
 def usual_deviation(potential: Potential, dataset: Dataset) -> float:

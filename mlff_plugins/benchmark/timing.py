@@ -14,42 +14,29 @@ from mlff_plugins.benchmark.systems import build
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of MD steps of one system.
-
-    Parameters
-    ----------
-    system
-        Its name.
-    n_atoms, n_systems
-        Of all structures together.
-    ms_per_step
-        Median over the repeats of the mean over the steps of a repeat, ms.
-    ms_per_step_min, ms_per_step_max
-        Fastest and slowest repeat, ms.
-    atoms_per_s
-        Atoms times steps in a second, by the median.
-    ns_per_day
-        Simulated time per day with steps of 0.5 fs.
-    n_repeats, steps_per_repeat
-        Number of repeats, and steps in each.
-    neighbour_searches_per_step
-        Neighbour searches per step; the other steps used the list with a skin.
-    message
-        Reason if there is no timing; else empty.
-    """
+    """Times of MD steps of one system."""
 
     system: str
+    """Its name."""
     n_atoms: int
     n_systems: int
+    """Of all structures together."""
     ms_per_step: float | None = None
+    """Median over the repeats of the mean over the steps of a repeat, ms."""
     ms_per_step_min: float | None = None
     ms_per_step_max: float | None = None
+    """Fastest and slowest repeat, ms."""
     atoms_per_s: float | None = None
+    """Atoms times steps in a second, by the median."""
     ns_per_day: float | None = None
+    """Simulated time per day with steps of 0.5 fs."""
     n_repeats: int = 0
     steps_per_repeat: int = 0
+    """Number of repeats, and steps in each."""
     neighbour_searches_per_step: float | None = None
+    """Neighbour searches per step; the other steps used the list with a skin."""
     message: str = ""
+    """Reason if there is no timing; else empty."""
 
 
 def time_system(

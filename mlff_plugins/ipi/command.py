@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.options import NOT_NEGATIVE, POSITIVE, device_option, dtype_option, guard_option
+from mlff_core.cli.options import NOT_NEGATIVE, POSITIVE, loading_options
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 
@@ -39,9 +39,7 @@ from mlff_core.cli.watching import tell_uncertain, watch_options, watched
     help="Longest time without a message from i-PI after that, s.",
 )
 @watch_options
-@device_option
-@dtype_option
-@guard_option
+@loading_options
 def serve_ipi(
     models: tuple[str, ...],
     unix: str | None,
@@ -54,9 +52,7 @@ def serve_ipi(
     idle_s: float,
     max_uncertainty: float | None,
     on_uncertain: str,
-    device: str,
-    dtype: str,
-    guard: str,
+    **loading: str,
 ) -> None:
     """Compute energies and forces for i-PI with MODEL until i-PI has finished.
 
@@ -95,7 +91,7 @@ def serve_ipi(
         address = Address.unix(unix)
     elif port is not None:
         address = Address(host=host or "localhost", port=port)
-    loaded = [load(model, device=device, dtype=dtype, guard=guard) for model in models]
+    loaded = [load(model, **loading) for model in models]
     potential = loaded[0] if len(loaded) == 1 else Ensemble(loaded)
     potential = watched(potential, max_uncertainty, on_uncertain)
     driver = Driver(potential, batch_from_atoms(atoms), None if batch == "auto" else int(batch))

@@ -20,24 +20,16 @@ FORMATS = {"xyz", "pdb", "ase"}
 
 @dataclass(frozen=True)
 class IPIInput:
-    """The parts of an i-PI input that concern a driver.
-
-    Parameters
-    ----------
-    path
-        The file.
-    address
-        Address where i-PI listens.
-    wraps
-        True where i-PI wraps positions into the cell before it sends them.
-    structures
-        Files with i-PI's initial structures, and i-PI's mode of each.
-    """
+    """The parts of an i-PI input that concern a driver."""
 
     path: Path
+    """The file."""
     address: Address
+    """Address where i-PI listens."""
     wraps: bool
+    """True where i-PI wraps positions into the cell before it sends them."""
     structures: tuple[tuple[Path, str], ...]
+    """Files with i-PI's initial structures, and i-PI's mode of each."""
 
 
 def read_input(path: str | Path) -> IPIInput:

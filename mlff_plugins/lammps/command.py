@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mlff_core.cli.options import NUMBER, device_option, dtype_option, guard_option
+from mlff_core.cli.options import NUMBER, dtype_option, loading_options
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 from mlff_core.errors import InputError
 
@@ -36,9 +36,7 @@ def command() -> None:
 @click.option("--log", default="log.lammps", show_default=True, help="LAMMPS' log file; 'none' for no file.")
 @click.option("--charge", type=NUMBER, help="Total charge, e.")
 @watch_options
-@device_option
-@dtype_option
-@guard_option
+@loading_options
 def run(
     model: str,
     file: Path,
@@ -47,9 +45,7 @@ def run(
     charge: float | None,
     max_uncertainty: float | None,
     on_uncertain: str,
-    device: str,
-    dtype: str,
-    guard: str,
+    **loading: str,
 ) -> None:
     """Run a LAMMPS input file with a model.
 
@@ -67,7 +63,7 @@ def run(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as a LAMMPS input file: {error}") from error
     split_script(text)
-    potential = watched(load(model, device=device, dtype=dtype, guard=guard), max_uncertainty, on_uncertain)
+    potential = watched(load(model, **loading), max_uncertainty, on_uncertain)
     arguments = ["-log", log]
     for name, value in variables:
         arguments += ["-var", name, value]

@@ -7,10 +7,19 @@ from textwrap import dedent
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from mlff_core.model.radial import polynomial_envelope
 from mlff_core.model.term import Term
 from mlff_core.units import COULOMB_EV_ANGSTROM
+
+settings.register_profile(
+    "fuzz",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 ONE_ENGINE = """
     from mlff_core.plugins.engine import Engine

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlff_core.config import apply_overrides, from_dict, load_config, to_toml
@@ -14,13 +14,7 @@ from mlff_core.models.committee import Committee
 from mlff_core.training.trainer import TrainConfig
 from mlff_plugins.active.settings import ActiveConfig
 
-LIMITS = settings(
-    max_examples=50,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+LIMITS = settings(settings.get_profile("fuzz"), max_examples=50)
 CONFIGS = st.sampled_from([TrainConfig, LabelConfig, GenerateConfig, ActiveConfig, Committee])
 KEYS = st.sampled_from(
     [

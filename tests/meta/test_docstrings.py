@@ -35,7 +35,7 @@ DIMENSIONLESS_IN = {
     "forward": {"s", "v"},  # of the blocks of PaiNN: scalar and vector features
     "polynomial_envelope": {"x"},  # a ratio of two distances
     "spline_coefficients": {"values"},  # of the network's filters
-    "refresh": {"numbers"},  # of kernels.cpu_kernel: weights
+    "refresh": {"numbers"},  # of kernels.cpu_model: weights
     "__init__": {"numbers"},  # weights, or atomic numbers
     "check_elements": {"numbers"},  # atomic numbers
     "to_integers": {"weight"},

@@ -22,72 +22,49 @@ SERVES = Serves("the kernel 'triton'", "use kernel='reference'")
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One message and one update block.
-
-    Parameters
-    ----------
-    filters
-        Rows for the radial basis, the bias, and zeros, shape (n_basis, n_filters).
-    phi
-        Weights and biases of the two layers of φ.
-    mix
-        Weights of the mixed vectors of the update block, shape (2·hidden, hidden).
-    gates
-        Weights and biases of the two layers of the update block.
-    reads_vectors, writes_vectors
-        False in the first and in the last layer, respectively.
-    """
+    """One message and one update block."""
 
     filters: Tensor
+    """Rows for the radial basis, the bias, and zeros, shape (n_basis, n_filters)."""
     phi: tuple[Tensor, Tensor, Tensor, Tensor]
+    """Weights and biases of the two layers of φ."""
     mix: Tensor
+    """Weights of the mixed vectors of the update block, shape (2·hidden, hidden)."""
     gates: tuple[Tensor, Tensor, Tensor, Tensor]
+    """Weights and biases of the two layers of the update block."""
     reads_vectors: bool
     writes_vectors: bool
+    """False in the first and in the last layer, respectively."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """All numbers of a network, on its device.
-
-    Parameters
-    ----------
-    config
-        Shape of the network.
-    layers
-        Layers of the network.
-    embedding, first_phi
-        Embedding and first layer's φ of each element, shape (n_elements, hidden) and (n_elements, 2·hidden); this φ
-        depends only on the element.
-    readout
-        Weights and biases of the two layers of the readout.
-    scale
-        Shape (), eV.
-    reference_energies
-        Shape (n_elements,), eV, float64.
-    species_of_number
-        Shape (119,).
-    screening, ranges, prefactors
-        Constants of the repulsion, shape (n_elements, n_elements), Å⁻¹, Å⁻¹ and eV Å.
-    storage
-        The precision in which features are stored for neighbours to gather.
-    n_basis
-        Number of rows of the filters, a power of two.
-    """
+    """All numbers of a network, on its device."""
 
     config: PaiNNConfig
+    """Shape of the network."""
     layers: tuple[Layer, ...]
+    """Layers of the network."""
     embedding: Tensor
     first_phi: Tensor
+    """Embedding and first layer's φ of each element, shape (n_elements, hidden) and (n_elements, 2·hidden); this φ
+    depends only on the element."""
     readout: tuple[Tensor, Tensor, Tensor, Tensor]
+    """Weights and biases of the two layers of the readout."""
     scale: Tensor
+    """Shape (), eV."""
     reference_energies: Tensor
+    """Shape (n_elements,), eV, float64."""
     species_of_number: Tensor
+    """Shape (119,)."""
     screening: Tensor
     ranges: Tensor
     prefactors: Tensor
+    """Constants of the repulsion, shape (n_elements, n_elements), Å⁻¹, Å⁻¹ and eV Å."""
     storage: torch.dtype
+    """The precision in which features are stored for neighbours to gather."""
     n_basis: int
+    """Number of rows of the filters, a power of two."""
 
     @property
     def dtype(self) -> torch.dtype:

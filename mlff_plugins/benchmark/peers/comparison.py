@@ -30,62 +30,42 @@ TURN_S = 0.3
 
 @dataclass(frozen=True)
 class Row:
-    """Times of a contestant's steps of one system.
-
-    Parameters
-    ----------
-    peer, system
-        Their names.
-    n_atoms, n_systems
-        Of all structures together.
-    cpu_ms_median, cpu_ms_min
-        Processor time of a step, ms, summed over threads: median over turns of their medians, and minimum.
-    wall_ms_median, wall_ms_min
-        Wall time, ms.
-    ratio
-        Processor time divided by that of the first contestant in the same turn; median over turns.
-    n_steps
-        Number of timed steps.
-    message
-        Reason if there is no timing; else empty.
-    """
+    """Times of a contestant's steps of one system."""
 
     peer: str
     system: str
+    """Their names."""
     n_atoms: int
     n_systems: int
+    """Of all structures together."""
     cpu_ms_median: float | None = None
     cpu_ms_min: float | None = None
+    """Processor time of a step, ms, summed over threads: median over turns of their medians, and minimum."""
     wall_ms_median: float | None = None
     wall_ms_min: float | None = None
+    """Wall time, ms."""
     ratio: float | None = None
+    """Processor time divided by that of the first contestant in the same turn; median over turns."""
     n_steps: int = 0
+    """Number of timed steps."""
     message: str = ""
+    """Reason if there is no timing; else empty."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results of a comparison.
-
-    Parameters
-    ----------
-    rows
-        Timings.
-    about
-        Description of each contestant by itself.
-    peak_memory_mib
-        Peak memory of a new process of each contestant during three steps of the largest system, MiB.
-    idle_memory_mib
-        The same before the first step: interpreter, libraries and model, MiB.
-    memory_system
-        That system.
-    """
+    """Results of a comparison."""
 
     rows: list[Row]
+    """Timings."""
     about: dict[str, dict[str, Any]]
+    """Description of each contestant by itself."""
     peak_memory_mib: dict[str, float]
+    """Peak memory of a new process of each contestant during three steps of the largest system, MiB."""
     idle_memory_mib: dict[str, float]
+    """The same before the first step: interpreter, libraries and model, MiB."""
     memory_system: str
+    """That system."""
 
 
 @dataclass

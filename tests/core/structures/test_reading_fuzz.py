@@ -5,20 +5,14 @@ import warnings
 import pytest
 from ase import Atoms
 from ase.io import write
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlff_core.errors import MlffError
 from mlff_core.structures.reading import batch_from_atoms, read_structures
 from mlff_core.testing.structures import ethanol, triclinic_crystal
 
-LIMITS = settings(
-    max_examples=80,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+LIMITS = settings(settings.get_profile("fuzz"), max_examples=80)
 WORDS = st.sampled_from(
     [
         "",
