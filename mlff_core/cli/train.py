@@ -59,7 +59,7 @@ def command(config: Path, overrides: tuple[str, ...], resume: bool | None, out: 
             "best_step": result.best_step,
             "metrics": result.metrics,
         }
-        click.echo(json_text(plain, indent=2))
+        click.echo(json_text(plain, indent=2, with_nulls=True))
         return
     endings = {
         "finished": "finished",

@@ -33,6 +33,7 @@ class FragmentsTeacher(Teacher):
     licence = "MIT AND LGPL-3.0-or-later"
     elements = (1, 6, 7, 8, 9, 15, 16, 17)
     charges = "any"
+    spin_multiplicities = "closed shell"
     gives = frozenset({"energy", "forces", "stress"})
     options: ClassVar[Mapping[str, str]] = {
         "inside": "teacher of each molecule alone, so3lr by default",
@@ -69,6 +70,7 @@ class FragmentsTeacher(Teacher):
             description=f"{names[0]} inside molecules, {names[1]} between them",
             n_parameters=inside.card.n_parameters,
             charges="any" if {inside.card.charges, between.card.charges} == {"any"} else "neutral",
+            spin_multiplicities=self.spin_multiplicities,
             teacher=self.lineage(
                 settings={"inside": dict(inside.card.teacher), "between": dict(between.card.teacher)},
                 method=f"{names[0]} inside molecules, {names[1]} between them",

@@ -19,7 +19,7 @@ ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 
 @pytest.fixture(scope="module")
 def potential():
-    return mlff_core.load("organic-tiny", device="cpu")
+    return mlff_core.load("organic-tiny", device="cpu", guard="off")
 
 
 @pytest.fixture(scope="module")

@@ -180,7 +180,7 @@ def test_an_odd_number_of_electrons_is_refused_over_all_processes(run, crystal):
     # 159 electrons in 36 atoms, which two processes share.
     found = run(2, "run 0", potential=closed)
     assert found.failed
-    assert "made for closed shells, but at a total charge of +0 e the structure has 159 electrons" in found.words
+    assert "made for closed shells, but at a total charge of +0 e the structure has 159 electrons" in found.printed
     assert not run(2, "run 0", potential=closed, atoms=crystal[1:]).failed
 
 

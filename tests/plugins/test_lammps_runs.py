@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_refused_when_attached(tmp_path, potential, crystal
     lmp = start(tmp_path, crystal, lmp=lmp)
     with pytest.raises(InputError, match="4 atom types, got 2 elements"):
         attach(lmp, potential, ["C", "H"])
-    with pytest.raises(InputError, match="no element"):
+    with pytest.raises(InputError, match="is not an element"):
         attach(lmp, potential, ["C", "H", "N", "Qq"])
     with pytest.raises(UnsupportedError, match="does not know U"):
         attach(lmp, potential, ["C", "H", "N", "U"])

@@ -251,6 +251,7 @@ def test_an_ipi_that_is_killed_ends_the_driver_with_a_message(ipi):
     serving = ipi.serve(Address.unix(run.name), atoms)
     run.wait_for_step(3)
     run.process.kill()
+    run.process.wait(timeout=20)  # its listening socket is closed then
     with pytest.raises(IPIError, match="without EXIT"):
         serving.end(timeout=20)
     # What it left behind is named.

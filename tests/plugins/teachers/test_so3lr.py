@@ -134,7 +134,7 @@ def test_weights_with_one_flipped_bit_are_refused(tmp_path):
     content[len(content) // 2] ^= 1
     tampered = tmp_path / "so3lr.model"
     tampered.write_bytes(content)
-    with pytest.raises(InputError, match="nothing in it was run"):
+    with pytest.raises(InputError, match="refused before any code in it was run"):
         plugins.teacher("so3lr").load({"weights_path": tampered})
 
 

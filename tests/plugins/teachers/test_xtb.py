@@ -48,7 +48,7 @@ def test_an_odd_number_of_electrons_is_no_singlet(xtb):
 
 
 def test_a_fractional_charge_is_refused(xtb):
-    with pytest.raises(InputError, match="whole e"):
+    with pytest.raises(InputError, match="whole number"):
         xtb.predict(batch_of("H2O", charge=0.5))
 
 
