@@ -100,7 +100,7 @@ def read_committee(path: Path) -> tuple[list[Path], Calibration]:
     Raises
     ------
     InputError
-        The file cannot be read, is no committee, or has a member twice.
+        The file cannot be read, is not a committee, or has a member twice.
     CheckpointError
         The file of a member is missing, or its SHA-256 differs from the listed one.
     """
@@ -120,12 +120,12 @@ def read_committee(path: Path) -> tuple[list[Path], Calibration]:
 
 
 def check_members(files: Sequence[Path]) -> None:
-    """Refuse a model that is a member twice, under whatever name: its copies agree, and the spread would say nothing.
+    """Refuse a model that is a member twice, under any name: copies agree, so their spread would mean nothing.
 
     Raises
     ------
     InputError
-        Names the two files.
+        The message names the two files.
     """
     seen: dict[str, Path] = {}
     for file in files:

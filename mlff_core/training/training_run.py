@@ -1,7 +1,7 @@
 """One call of a training run: from its current step to its end, its time limit, or a request to stop.
 
-In one file because the order in which a run reads, steps and saves must be seen at once: resuming to the bit depends
-on it.
+All in one file because the order in which a run reads, steps and saves must be visible in one place: resuming to the
+bit depends on it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Run:
             if state is None:
                 for name in ("model.pt", "state.pt", "log.csv"):
                     (out / name).unlink(missing_ok=True)
-            if not self.place.is_finished:  # settings that change nothing would be wrong in it
+            if not self.place.is_finished:  # otherwise the saved settings would be wrong
                 save_config(out / "config.toml", config)
             self.log = TrainingLog(out, self.place.step, tensorboard=config.log.tensorboard)
         self.saved = time.monotonic()
