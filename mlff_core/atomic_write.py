@@ -245,7 +245,7 @@ def _locked(lock: Path, wait: bool) -> int:
             os.write(handle, json.dumps(holder).encode())
         except BaseException as error:
             with contextlib.suppress(OSError):
-                if not isinstance(error, BlockingIOError):  # ours, and nothing could be written into it
+                if not isinstance(error, BlockingIOError):  # a BlockingIOError is our own, before anything is written
                     lock.unlink()
                 os.close(handle)
             raise

@@ -133,7 +133,7 @@ def check_members(files: Sequence[Path]) -> None:
         if first is not file:
             raise InputError(
                 f"members of a committee must differ, got one model twice: {first} and {file}; "
-                "give models that were trained apart"
+                "give models that were trained separately"
             )
 
 

@@ -184,7 +184,7 @@ def check_results(card: ModelCard, energy: float, *others: npt.NDArray[np.float6
         return
     what = "a force or stress" if math.isfinite(energy) else "an energy"
     raise InputError(
-        f"{card.name} gave {what} that is not a finite number; look for atoms far too close or too far apart, and "
+        f"{card.name} gave {what} that is not a finite number; check for atoms far too close or too far apart, and "
         "try another model: its weights may be too large"
     )
 
