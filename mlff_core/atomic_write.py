@@ -245,7 +245,7 @@ def _locked(lock: Path, wait: bool) -> int:
             os.write(handle, json.dumps(holder).encode())
         except BaseException as error:
             with contextlib.suppress(OSError):
-                if not isinstance(error, BlockingIOError):  # a BlockingIOError is our own, before anything is written
+                if not isinstance(error, BlockingIOError):  # the lock is ours, but writing into it failed
                     lock.unlink()
                 os.close(handle)
             raise
