@@ -48,8 +48,8 @@ class ModelCard:
     charges
         Total charges it can compute, e: ``"neutral"`` or ``"any"``.
     spin_multiplicities
-        ``"closed shell"``: an odd number of electrons is refused. ``"singlet"``: the model does not treat spin, as
-        for metals; a multiplicity other than 1 is refused, any number of electrons is accepted. ``"any"``: the
+        ``"closed shell"``: an odd number of electrons is refused. ``"singlet"``: the model knows nothing of spin, as a
+        model of metals; a multiplicity other than 1 is refused, any number of electrons is taken. ``"any"``: the
         multiplicity is an input.
     units
         Always Å and eV; stored so that the file can be read without this documentation.

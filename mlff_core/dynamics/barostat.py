@@ -18,7 +18,7 @@ COMPRESSIBILITY = 72.0
 """Compressibility of water, 0.45 GPa⁻¹, in Å³/eV. It sets how fast the volume relaxes, not the sampled volumes."""
 
 PATIENCE = 50
-"""Number of successive moves without acceptance after which there is a warning; usually more than half are accepted."""
+"""Moves in a row that no structure takes, after which a warning says so; usually more than half are accepted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,11 +93,11 @@ class LangevinBarostat:
         return self._noted(self._move(state), state) if due else state
 
     def _noted(self, after: MDState[Array], before: MDState[Array]) -> MDState[Array]:
-        """Return the state after a move; warn if none of many moves was accepted for any structure."""
+        """Return the state after a move, with a warning where no structure has taken any of many moves."""
         self._refused_in_a_row = 0 if after is not before else self._refused_in_a_row + 1
         if self._refused_in_a_row == PATIENCE:
             warnings.warn(
-                f"the barostat accepted no move of the volume in {PATIENCE} tries at "
+                f"the barostat has had no move of the volume accepted in {PATIENCE} tries at "
                 f"{self.pressure * GPA_PER_EV_PER_ANGSTROM3:g} GPa: the cell does not change; "
                 "check the pressure and the start, or give barostat_time_fs a larger value",
                 stacklevel=2,

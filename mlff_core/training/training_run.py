@@ -1,7 +1,7 @@
 """One call of a training run: from its current step to its end, its time limit, or a request to stop.
 
-All in one file because the order in which a run reads, steps and saves must be visible in one place: resuming to the
-bit depends on it.
+It is in one file because the order in which a run reads, steps and saves must be seen at once: resuming to the bit
+depends on it.
 """
 
 from __future__ import annotations
