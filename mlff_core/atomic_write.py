@@ -31,7 +31,7 @@ REMEDIES = {
     errno.EDQUOT: "free some space, or choose another place",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f), or choose another place",
 }
-"""What to do where a disk or a limit ends a write."""
+"""What to do if a disk or a limit stops a write."""
 
 PART = ".part."
 """Part of the name of a file that is not complete yet: ``.<random>.part.<name>``."""
@@ -61,7 +61,7 @@ def unwritable(path: Path, error: OSError) -> InputError:
 
 
 def lack_of_room(error: OSError) -> int | None:
-    """Return which limit of the disk an error is about, as a number of :mod:`errno`; None where it is none.
+    """Return the limit of the disk that caused an error, as a number of :mod:`errno`; None for another error.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def lack_of_room(error: OSError) -> int | None:
     """
     if error.errno is not None:
         return error.errno if error.errno in REMEDIES else None
-    # h5py's have no number, but a text that quotes the system's.
+    # h5py's errors have no number, but their message quotes the system's.
     return next((code for code in REMEDIES if os.strerror(code) in str(error)), None)
 
 
@@ -118,7 +118,7 @@ def part_beside(path: Path) -> Iterator[Path]:
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError) and (code := lack_of_room(error)) is not None:
-            # Writes do not name their file, and the unfinished one's name says nothing to a user.
+            # Errors of writes have no file name, and the name of the unfinished file means nothing to a user.
             raise OSError(code, os.strerror(code), str(path)) from error
         raise
     finally:
@@ -199,7 +199,7 @@ def one_writer(path: Path, *, wait: bool = False) -> Iterator[None]:
     InputError
         Another process is writing it, or nothing can be written there.
     """
-    resolved = Path(os.path.realpath(path))  # which, unlike resolve, bears links that go in circles
+    resolved = Path(os.path.realpath(path))  # unlike resolve, it accepts links that form a circle
     lock = resolved.with_name(f".{resolved.name}.lock")
     make_folder(path.parent)
     try:
@@ -245,7 +245,7 @@ def _locked(lock: Path, wait: bool) -> int:
             os.write(handle, json.dumps(holder).encode())
         except BaseException as error:
             with contextlib.suppress(OSError):
-                if not isinstance(error, BlockingIOError):  # ours, and nothing could be written into it
+                if not isinstance(error, BlockingIOError):  # the lock is ours, but writing into it failed
                     lock.unlink()
                 os.close(handle)
             raise

@@ -15,16 +15,16 @@ from mlff_core.errors import InputError
 
 UNITS = {"length": "Angstrom", "energy": "eV"}
 NONMETALS = frozenset({1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 32, 33, 34, 35, 36, 51, 52, 53, 54, 85, 86})
-"""Elements of which matter with an even number of electrons is closed-shell as a rule: no metals."""
+"""Elements whose compounds with an even number of electrons are closed-shell as a rule; no metals."""
 
 CHARGES = ("neutral", "any")
 SPIN_MULTIPLICITIES = ("closed shell", "singlet", "any")
 
 CLOSED_SHELL = "Neutral, closed-shell structures only."
-"""Among the limits of a student that was trained on closed shells."""
+"""Limit on the card of a student that was trained on closed shells."""
 
 LONGEST_CUTOFF = 100.0
-"""Å; an atom in a solid or liquid has some 400,000 neighbours within it."""
+"""Longest cutoff, Å; an atom in a solid or liquid has about 400,000 neighbours within it."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class ModelCard:
         except (TypeError, ValueError) as error:
             raise InputError(f"the model card of {self.name} cannot be written as JSON: {error}") from None
         if not plain["domain"]:
-            del plain["domain"]  # so that a card without one is written as it always was
+            del plain["domain"]  # so that a card without one is written as before
         return plain
 
     @classmethod
@@ -155,7 +155,7 @@ class ModelCard:
             if key not in plain:
                 raise InputError(f"the model card lacks {key!r}")
         card = cls(**plain)
-        # Cards of earlier versions say singlet of every student, and closed shells in a sentence.
+        # Cards of earlier versions have "singlet" for every student, and closed shells only in the text of the limits.
         if (
             card.spin_multiplicities == "singlet"
             and CLOSED_SHELL in card.limits

@@ -24,10 +24,10 @@ else:
 
 T = TypeVar("T")
 LARGEST = 1e30
-"""Numbers beyond are no settings: with them float32 overflows, and weights and losses become NaN."""
+"""Largest allowed number: beyond it float32 overflows, and weights and losses become NaN."""
 
 LONGEST_SHOWN = 200
-"""Characters of a wrong value that a message shows."""
+"""Largest number of characters of a wrong value in a message."""
 
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path (a text)"}
 
@@ -71,7 +71,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"the config file {path} is not valid TOML: {error}") from error
     except RecursionError:
-        raise InputError(f"the config file {path} is nested too deeply to be read") from None
+        raise InputError(f"the config file {path} is nested too deeply to be read; give a flatter one") from None
 
 
 def apply_overrides(plain: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
     elif hint is Any or (hint in (str, bool) and type(value) is hint):
         return value
     elif hint is float and type(value) in (int, float):
-        if not abs(value) <= LARGEST:  # nor is NaN
+        if not abs(value) <= LARGEST:  # also false for NaN
             raise _out_of_range(value, key, f"a finite number, {LARGEST:g} at most")
         return float(value)
     elif hint is Path and isinstance(value, (str, Path)) and "\0" not in str(value):

@@ -1,4 +1,4 @@
-"""What a model has seen: ranges of cheap quantities over its training data, and the bounds that follow from them."""
+"""The domain of a model: ranges of cheap quantities over its training data, and the bounds that follow from them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from mlff_core.errors import InputError
 
 MARGIN = {"atom_energy": 1.0, "distance": 0.1, "force": 1.5}
-"""How far beyond the seen range a structure may lie without a warning: eV, Å, and a factor. A range is that of a
-sample, and dynamics at a few hundred kelvin goes a little beyond any finite set."""
+"""How far beyond the range of the training data a structure may lie without a warning: eV, Å, and a factor. A range is
+measured on a sample, and dynamics at a few hundred kelvin goes a little beyond any finite set."""
 
 
 @dataclass(frozen=True)
@@ -23,27 +23,28 @@ class Domain:
     Parameters
     ----------
     atom_energies
-        Least and largest energy that the model gives an atom of each element, less the element's reference energy, eV.
+        Lowest and highest energy that the model predicts for an atom of each element, relative to the element's
+        reference energy, eV.
     reference_energies
-        Of each element, eV.
+        Reference energy of each element, eV.
     distances
-        Least distance of each pair of elements, Å; keys are pairs of atomic numbers, the smaller one first. A pair that
-        was never within the cutoff is left out.
+        Shortest distance of each pair of elements, Å; keys are pairs of atomic numbers, the smaller one first. A pair
+        that was never within the cutoff is left out.
     largest_force
-        Largest component of a force in the labels, eV/Å.
+        Largest force component in the labels, eV/Å.
     is_even
         True if every structure has an even number of electrons.
     pure
-        Atomic numbers of the elements that some structure has alone.
+        Atomic numbers of the elements for which some structure consists of that element only.
     n_structures
-        Structures that were looked at.
+        Number of structures that the ranges were measured on.
     margin
         See :data:`MARGIN`.
 
     Raises
     ------
     InputError
-        A range or a margin that is none.
+        A range or a margin is not a valid one.
     """
 
     atom_energies: Mapping[int, tuple[float, float]]
@@ -70,23 +71,23 @@ class Domain:
             math.isfinite(value) and value >= 0 for value in self.margin.values()
         ):
             raise InputError(
-                f"the margin of a domain must have {', '.join(MARGIN)}, none negative, got {dict(self.margin)}"
+                f"the margin of a domain must have finite {', '.join(MARGIN)}, not negative, got {dict(self.margin)}"
             )
 
     def energy_bounds(self, number: int) -> tuple[float, float]:
-        """Return the least and largest energy that an atom of this element may have without a warning, eV.
+        """Return the lowest and highest energy that an atom of this element may have without a warning, eV.
 
-        The reference energy is in it. An element that no training structure had is held to 0 ± the margin.
+        The reference energy is included. For an element that no training structure had, the range is 0 ± the margin.
         """
         least, largest = self.atom_energies.get(number, (0.0, 0.0))
         reference = self.reference_energies.get(number, 0.0)
         return reference + least - self.margin["atom_energy"], reference + largest + self.margin["atom_energy"]
 
     def closest(self, one: int, other: int) -> float:
-        """Return the distance below which a pair of elements gets a warning, Å.
+        """Return the distance below which a pair of these elements causes a warning, Å.
 
-        It is never longer than a single bond (the sum of the covalent radii), so that a pair of rare elements that the
-        training data have only far apart may come into contact.
+        It is never longer than a single bond (the sum of the covalent radii), so that a pair of rare elements that is
+        only far apart in the training data may come into contact.
         """
         bond = float(covalent_radii[one] + covalent_radii[other])
         seen = self.distances.get((min(one, other), max(one, other)))
@@ -94,11 +95,11 @@ class Domain:
 
     @property
     def force_bound(self) -> float:
-        """Component of a force above which there is a warning, eV/Å."""
+        """Force component above which there is a warning, eV/Å."""
         return self.largest_force * self.margin["force"]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the entry of a model card, as JSON has it."""
+        """Return the domain as the plain values that a model card stores."""
         symbols = chemical_symbols
         return {
             "n_structures": self.n_structures,
@@ -118,7 +119,7 @@ class Domain:
         Raises
         ------
         InputError
-            An entry is missing or of another kind.
+            An entry is missing or has the wrong type.
         """
         try:
             electrons = plain["electrons"]

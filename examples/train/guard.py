@@ -19,7 +19,7 @@ from mlff_core.training.domain import write_domain
 
 
 def measure(model: Path, sets: Sequence[Path]) -> None:
-    """Measure a model on all structures of labelled sets, and write its file anew."""
+    """Measure a model on all structures of labelled sets, and write its file again."""
     with ExitStack() as stack:
         data = [stack.enter_context(Dataset(path)) for path in sets]
         write_domain(model, [(one, np.arange(len(one))) for one in data])

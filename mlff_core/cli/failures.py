@@ -1,6 +1,6 @@
 """Errors of the machine as lines for a user: a full disk, too little memory, an input nested too deeply.
 
-They can happen at any write and any read, so they are met in one place, the command line's group. Every other exception
+They can happen at any read or write, so they are handled in one place, the command line's group. Every other exception
 that is not an :class:`~mlff_core.errors.MlffError` is a bug and keeps its traceback.
 """
 
@@ -26,7 +26,7 @@ _OF_TORCH = ("can't allocate memory", "not enough memory", "out of memory", "can
 
 
 def line_of(error: BaseException) -> str | None:
-    """Return what to tell a user of an error of the machine, in one line; None for anything else.
+    """Return one line for the user about an error of the machine; None for any other error.
 
     Examples
     --------
@@ -36,19 +36,19 @@ def line_of(error: BaseException) -> str | None:
     True
     """
     if isinstance(error, BrokenPipeError):
-        return None  # the reader of our output has gone: click ends in silence
+        return None  # the reader of our output has closed it: click exits without a message
     if isinstance(error, OSError):
         return _of_the_system(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _is_of_memory(error)):
-        said = str(error).strip() and f" ({first_line(error)})"
-        return f"there is not enough memory{said}; give a smaller system or smaller batches, or free some memory"
+        detail = str(error).strip() and f" ({first_line(error)})"
+        return f"there is not enough memory{detail}; give a smaller system or smaller batches, or free some memory"
     if isinstance(error, RecursionError):
         return "the input is nested too deeply to be read; give a flatter one"
     if isinstance(error, UnicodeEncodeError):
-        letters = error.object[error.start : error.end]
-        return f"the letters {letters!a} cannot be written as {error.encoding}; set PYTHONIOENCODING=utf-8"
+        characters = error.object[error.start : error.end]
+        return f"the characters {characters!a} cannot be written as {error.encoding}; set PYTHONIOENCODING=utf-8"
     if isinstance(error, (RuntimeError, KeyError)) and _is_of_hdf5(error):
-        return f"an HDF5 file cannot be read or written: {first_line(error)}; check the disk, or make the file anew"
+        return f"an HDF5 file cannot be read or written: {first_line(error)}; check the disk, or create the file again"
     return None
 
 
@@ -62,7 +62,7 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _is_of_memory(error: RuntimeError) -> bool:
-    # torch's own class is a RuntimeError, and its CPU allocator raises a plain one.
+    # torch's own class is a RuntimeError, and its CPU allocator raises a plain RuntimeError.
     return any(text in str(error) for text in _OF_TORCH)
 
 

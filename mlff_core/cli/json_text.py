@@ -1,4 +1,4 @@
-"""JSON as commands print and write it: only what every reader of JSON reads."""
+"""JSON as commands print and write it: only what every JSON reader accepts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def json_text(content: Any, indent: int | None = None, *, with_nulls: bool = Fal
     Parameters
     ----------
     content
-        Numbers, texts, lists and mappings.
+        Numbers, strings, lists and mappings.
     indent
         As in :func:`json.dumps`.
     with_nulls
-        Write ``null`` for NaN and infinity, in reports on models that may be bad ones, instead of refusing them.
+        Write ``null`` for NaN and infinity instead of refusing them; for reports on models that may be bad.
 
     Raises
     ------
     MlffError
-        A number is NaN or infinite, which JSON does not have; names where it stands.
+        A number is NaN or infinite, which JSON does not have; the message says where it is.
     """
     if with_nulls:
         content = _with_nulls(content)

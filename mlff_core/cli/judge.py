@@ -1,4 +1,4 @@
-"""``mlff judge``: judge models against reference energies of a level above any teacher."""
+"""``mlff judge``: compare models with reference energies of a level above any teacher."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _header(column: str) -> str:
 
 
 def new_table(title: str, *columns: str) -> Table:
-    """Return an empty table whose first column, and the one of units, is aligned to the left."""
+    """Return an empty table with the first column and the column of units aligned to the left."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for k, column in enumerate(columns):
         table.add_column(column, justify="left" if k == 0 or column == "unit" else "right")

@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
             formatter.write_dl(rows)
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the command line; print our own errors and the machine's as one line and exit with status 1."""
+        """Run the command line; print our own errors and those of the machine as one line and exit with status 1."""
         try:
             return super().main(*args, **options)
         except Exception as error:
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``mlff`` with these arguments, those of the process by default."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Å in a terminal that knows ASCII alone, and names of files that are no UTF-8, are shown as escapes.
+            # Å in an ASCII terminal, and file names that are not UTF-8, are shown as escapes.
             stream.reconfigure(errors="backslashreplace")
     try:
         build()(arguments, prog_name="mlff")
@@ -99,13 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _end_of_output() -> None:
-    """Write what is left of the output; where it cannot be written, an error was already reported."""
+    """Write the rest of the output; if that fails, the error was already reported."""
     if sys.stdout is None or sys.stdout.closed:
         return
     try:
         sys.stdout.flush()
     except OSError:
-        # The interpreter writes once more when it ends, and would then report the error again, as its own.
+        # The interpreter writes once more at its end, and would then report the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

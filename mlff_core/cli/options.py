@@ -16,9 +16,9 @@ Command = Callable[..., Any]
 
 
 class Number(click.FloatRange):
-    """A finite number in a range; click's own range lets NaN and, where one end is open, infinity pass.
+    """A finite number in a range; click's own range accepts NaN and, if one end is open, infinity.
 
-    A value outside is refused as settings are, by our error with status 1.
+    A value outside is refused by our own error with status 1, as in settings.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -36,7 +36,7 @@ class Number(click.FloatRange):
 
 
 class Whole(click.IntRange):
-    """A whole number in a range, refused as :class:`Number` is."""
+    """A whole number in a range; see :class:`Number`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number."""

@@ -1,4 +1,4 @@
-"""A new data set with those structures of another that keep some rules."""
+"""A new data set with the structures of another one that satisfy some rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlff_core.errors import InputError
 
 @dataclass(frozen=True)
 class Filter:
-    """The rules a structure must keep to stay in the set; a rule that is None leaves nothing out."""
+    """Rules that a structure must satisfy to stay in the set; a rule that is None is not applied."""
 
     charge: int | None = None
     """Total charge, e."""
@@ -54,7 +54,7 @@ class Filtered:
 
 
 def filter_dataset(source: str | Path, output: str | Path, rules: Filter) -> Filtered:
-    """Write the structures of a data set that keep the rules as a new data set, with their labels and splits.
+    """Write the structures of a data set that satisfy the rules as a new data set, with their labels and splits.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def filter_dataset(source: str | Path, output: str | Path, rules: Filter) -> Fil
     output
         The data set to make.
     rules
-        What is kept.
+        Rules that the structures must satisfy.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def filter_dataset(source: str | Path, output: str | Path, rules: Filter) -> Fil
         except InputError as error:
             if sum(left_out.values()) == len(dataset):
                 counts = ", ".join(f"{rule} {count}" for rule, count in left_out.items())
-                raise InputError(f"no structure of {source} keeps the rules ({counts}); loosen them") from error
+                raise InputError(f"no structure of {source} satisfies the rules ({counts}); loosen them") from error
             raise
         return Filtered(n_structures, len(dataset), dict(left_out))
 
@@ -114,7 +114,7 @@ def check_rules(dataset: Dataset, rules: Filter) -> None:
     Raises
     ------
     InputError
-        A kind that does not occur, or labels that the set does not have.
+        A kind does not occur, or the set lacks needed labels.
     """
     unknown = sorted(set(rules.kinds or ()) - set(dataset.kinds))
     if unknown:

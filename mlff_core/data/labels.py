@@ -39,7 +39,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class LabelKeys:
-    """Names of labels in a structure file, where they are not among the usual ones."""
+    """Names of labels in a structure file, if they are not among the usual ones."""
 
     energy: str | None = None
     forces: str | None = None
@@ -64,7 +64,7 @@ class Labels:
         Parameters
         ----------
         frame
-            With labels in its calculator, ``info`` or ``arrays``.
+            Structure with labels in its calculator, ``info`` or ``arrays``.
         taken
             Entries that are already used for something else.
 

@@ -27,7 +27,7 @@ class OpenSet(Protocol):
 
     @property
     def offsets(self) -> Array:
-        """Where the atoms of each structure begin, shape (n_structures + 1,)."""
+        """Index of the first atom of each structure, and the number of atoms at the end, shape (n_structures + 1,)."""
 
     @property
     def split(self) -> Array | None:

@@ -1,4 +1,4 @@
-"""Check that no two atoms are at the same place, where no label can be right."""
+"""Check that no two atoms are at the same place; labels of such a structure cannot be right."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_apart(dataset: OpenSet, start: int, stop: int) -> None:
     Raises
     ------
     InputError
-        Names the structure and its two atoms.
+        The message names the structure and its two atoms.
     """
     bounds = dataset.offsets[start : stop + 1] - dataset.offsets[start]
     owner = np.repeat(np.arange(stop - start), np.diff(bounds))
@@ -62,7 +62,7 @@ def _images_at_one_place(positions: Array, cell: Array, pbc: Array) -> Array:
 
 
 def _pairs(points: Array, distance: float, box: Array | None = None) -> Array:
-    """Return each point that has another nearer than ``distance``, with that other, shape (n_pairs, 2)."""
+    """Return pairs of points closer than ``distance``, one pair for each point that has any, shape (n_pairs, 2)."""
     tree = cKDTree(points, boxsize=box)
     # Counted first: listing all pairs of a structure whose atoms all lie at one place would take all memory.
     if tree.count_neighbors(tree, distance) == len(points):

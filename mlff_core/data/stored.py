@@ -158,7 +158,7 @@ class StoredGroup:
         Raises
         ------
         InputError
-            It is not JSON.
+            The attribute is not JSON.
         """
         value = self.attribute(name)
         if value is None:
@@ -179,7 +179,7 @@ def open_stored(path: Path) -> StoredGroup:
     Raises
     ------
     InputError
-        It is not HDF5, or truncated.
+        The file is not HDF5, or is truncated.
     """
     try:
         return StoredGroup(h5py.File(path, "r", locking="best-effort"), path)
@@ -191,12 +191,12 @@ def open_stored(path: Path) -> StoredGroup:
 
 @contextlib.contextmanager
 def readable(what: str) -> Iterator[None]:
-    """Turn any error of h5py on damaged bytes into a message of one line.
+    """Turn any error of h5py on damaged bytes into one of our errors with a message of one line.
 
     Raises
     ------
     InputError
-        Names what cannot be read.
+        The message names the part that cannot be read.
     """
     try:
         yield

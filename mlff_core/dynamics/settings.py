@@ -76,7 +76,7 @@ class MDSettings:
             if getattr(self, name) > MOST_STEPS:
                 raise InputError(f"{name} must be at most {MOST_STEPS:,}, got {getattr(self, name):,}")
         if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed must not be negative, nor longer than 63 bits, got {self.seed}")
+            raise InputError(f"seed must not be negative or longer than 63 bits, got {self.seed}")
         path = PurePath(self.trajectory)
         if path.suffix not in TRAJECTORY_SUFFIXES or len(path.parts) != 1:
             raise InputError(

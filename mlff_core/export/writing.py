@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 CARD = "mlff_card"
 """Key of the card in a file's metadata; beside it are ``dtype`` and, in files that end with a digest, ``digest``."""
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""Errors of a place that a file cannot be written to."""
+"""System errors that mean that a file cannot be written at this place."""
 
 _BESIDE = (0.9, 0.9, 0.9)
-"""Å, from an atom to the one that is added to make the number of electrons even."""
+"""Vector from an atom to the one that is added to make the number of electrons even, Å."""
 
 
 def edge_graph(potential: Potential) -> EdgeGraph:
@@ -79,7 +79,7 @@ def write_checked(
     structures: Sequence[AtomicBatch] | None = None,
     tolerance: Tolerance | None = None,
 ) -> ExportReport:
-    """Write a file beside ``path``, seal, open and compare it with ``potential``, and only then rename it into place.
+    """Write a file beside ``path``, add its digest, compare it with ``potential``, and only then rename it into place.
 
     Parameters
     ----------
@@ -90,8 +90,8 @@ def write_checked(
     path
         Path of the file.
     write
-        Writes one file, to the path it is given; with Python's streams, since torch's own writer ends the process where
-        the disk is full. An archive gets its digest here, see :mod:`mlff_core.models.sealed`.
+        Writes one file to the given path, with Python's streams, since torch's own writer aborts the process if the
+        disk is full. An archive gets its digest afterwards, see :mod:`mlff_core.models.sealed`.
     reopen
         Opens the path it is given.
     structures
@@ -149,14 +149,14 @@ def check_batches(card: ModelCard, dtype: torch.dtype) -> list[AtomicBatch]:
 def for_card(atoms: Atoms, card: ModelCard) -> Atoms:
     """Return the structure with every element that is not among those of ``card`` replaced by one that is.
 
-    Where the card says closed shells, a structure with an odd number of electrons gets one atom of another element, or
-    one atom more of an element with an odd number where there is no other.
+    If the card allows closed shells only, a structure with an odd number of electrons gets another element for one
+    atom, or one more atom of an element with an odd atomic number if there is no other element.
     """
     changed, elements = atoms.copy(), card.elements
     changed.numbers = [z if z in elements else elements[z % len(elements)] for z in atoms.numbers]
     if card.spin_multiplicities != "closed shell" or changed.numbers.sum() % 2 == 0:
         return changed
-    # The heaviest atom of odd number, since the next element is nearest to it in size.
+    # The heaviest atom with an odd atomic number, since the next element is closest to it in size.
     k = int(np.argmax(np.where(changed.numbers % 2, changed.numbers, 0)))
     even = [z for z in elements if z % 2 == 0]
     if even:
@@ -168,9 +168,9 @@ def for_card(atoms: Atoms, card: ModelCard) -> Atoms:
 
 
 def save_script(module: torch.nn.Module, path: Path, extra_files: Mapping[str, str]) -> None:
-    """Write a scripted module with more files in its archive.
+    """Write a scripted module with additional files in its archive.
 
-    Not by ``torch.jit.save`` to the path: its writer aborts the process where the disk is full.
+    ``torch.jit.save`` does not write to the path itself, since its writer aborts the process if the disk is full.
     """
     stream = io.BytesIO()
     with deprecation_silenced():
@@ -179,7 +179,7 @@ def save_script(module: torch.nn.Module, path: Path, extra_files: Mapping[str, s
 
 
 def card_entries(potential: Potential) -> dict[str, str]:
-    """Return the text that a file of another format carries, so that :meth:`ExportedFile.card` can read it."""
+    """Return the metadata of an exported file, from which :meth:`ExportedFile.card` reads the card."""
     return {
         CARD: json.dumps(potential.card.to_dict()),
         "dtype": str(potential.dtype).removeprefix("torch."),
@@ -189,16 +189,16 @@ def card_entries(potential: Potential) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """An exported file that was looked at before it is opened.
+    """The content of an exported file, checked before a runtime opens it.
 
     Parameters
     ----------
     path
-        Where it is.
+        Path of the file.
     content
-        All its bytes.
+        Content of the whole file.
     is_sealed
-        Whether it ends with a digest, which is then right.
+        Whether it ends with a digest; the digest was then compared and is right.
     """
 
     path: Path
@@ -206,18 +206,18 @@ class ExportedFile:
     is_sealed: bool
 
     def card(self, entries: Mapping[str, str]) -> tuple[ModelCard, torch.dtype]:
-        """Return card and precision out of what :func:`card_entries` gave; warn of a file without a digest.
+        """Return card and precision from the metadata of :func:`card_entries`; warn of a file without a digest.
 
         Raises
         ------
         InputError
-            The file says that it ends with a digest, and it does not.
+            The metadata say that the file ends with a digest, but it does not.
         """
         if not self.is_sealed:
             if "digest" in entries:
                 raise InputError("the digest at its end is missing, so it is damaged")
             warnings.warn(
-                f"{self.path} was exported by an older version and has no digest, so damage to it is not noticed; "
+                f"{self.path} was exported by an older version and has no digest, so damage to it cannot be seen; "
                 "export it again",
                 stacklevel=2,
             )
@@ -226,7 +226,7 @@ class ExportedFile:
 
 @contextmanager
 def opening(path: Path, format_name: str, title: str) -> Iterator[ExportedFile]:
-    """Yield an exported file whose digest is right; refuse what this block cannot open as no export of ours.
+    """Yield an exported file whose digest is right; a file that the block cannot open is refused as not an export.
 
     Raises
     ------

@@ -193,8 +193,8 @@ def _compile(model: Student, path: Path, compiler: str) -> None:
                 warnings.simplefilter("ignore")
                 aoti_compile_and_package(
                     exported_program(EdgeGraph(model)),
-                    package_path=stream,  # torch's own writer aborts the process where the disk is full
-                    # Else it has as many threads as the process that compiled it.
+                    package_path=stream,  # torch's own writer aborts the process if the disk is full
+                    # Otherwise it uses as many threads as the process that compiled it.
                     inductor_configs={"cpp.dynamic_threads": True, "cpp.cxx": (None, compiler)},
                 )
         except Exception as error:  # Inductor raises many types of error

@@ -1,4 +1,7 @@
-"""The fused CPU kernel: the network in C++ with a plain C interface (``cpu/api.h``)."""
+"""The fused CPU kernel: the network in C++ with a plain C interface (``cpu/api.h``).
+
+All in one file because every class and function here reads or fills the structs of that interface.
+"""
 
 from __future__ import annotations
 

@@ -45,16 +45,16 @@ class Stepper(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """What the atoms of structures like the training data keep to.
+    """Bounds on structures like the training data.
 
     Parameters
     ----------
     lowest, highest
-        Energy of an atom of each element less the reference energy, shape (n_species,) each, eV, float64.
+        Energy of an atom of each element relative to the reference energy, shape (n_species,) each, eV, float64.
     closest
-        Distance of each pair of elements, shape (n_species, n_species), Å, float64.
+        Shortest distance of each pair of elements, shape (n_species, n_species), Å, float64.
     largest_force
-        Of any component, eV/Å.
+        Largest force component, eV/Å.
     """
 
     lowest: Tensor
@@ -64,7 +64,7 @@ class Bounds:
 
 
 class Watch(Protocol):
-    """What a kernel calls where an atom is outside the bounds.
+    """Object that a kernel calls if an atom is outside the bounds.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Watch(Protocol):
     is_done: bool
 
     def look(self, batch: AtomicBatch, edges: EdgeList, atom_energies: Tensor, forces: Tensor | None) -> None:
-        """Look at an evaluation closely: energies of atoms (n_atoms,), eV, and forces (n_atoms, 3), eV/Å."""
+        """Check an evaluation in detail: energies of atoms (n_atoms,), eV, and forces (n_atoms, 3), eV/Å."""
 
 
 class Kernel(Protocol):

@@ -42,7 +42,7 @@ class KnownElements(nn.Module):
         Parameters
         ----------
         atomic_numbers
-            Any integers, shape (n_atoms,), int64, no unit.
+            Any integers, shape (n_atoms,), int64.
         """
         row = torch.where(atomic_numbers < 0, self.last_row, atomic_numbers).clamp(max=self.last_row)
         return self.known.index_select(0, row) == 0
@@ -53,7 +53,7 @@ class KnownElements(nn.Module):
         Parameters
         ----------
         atomic_numbers
-            Any integers, shape (n_atoms,), int64, no unit.
+            Any integers, shape (n_atoms,), int64.
         """
         unknown = self(atomic_numbers)
         if bool(unknown.any()):

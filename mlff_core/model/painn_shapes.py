@@ -1,4 +1,4 @@
-"""How large a PaiNN may be, and the shapes of its weights, known before a network of that size takes memory."""
+"""Limits on the size of a PaiNN and the shapes of its weights, checked before a network of that size takes memory."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from mlff_core.errors import InputError
 
 LIMITS = {"hidden": (2, 4096), "n_layers": (1, 64), "n_radial": (2, 1024)}
-"""Least and most of what makes a network large; the largest shipped student has 112, 3 and 20."""
+"""Smallest and largest value of what makes a network large; the largest shipped student has 112, 3 and 20."""
 
 LONGEST_CUTOFF = 50.0
-"""Å; an atom in a solid or liquid has some 50,000 neighbours within it."""
+"""Longest cutoff, Å; an atom in a solid or liquid has about 50,000 neighbours within it."""
 
 Shape = tuple[int, ...]
 
 
 class Sizes(Protocol):
-    """What of a :class:`~mlff_core.model.painn.PaiNNConfig` decides how large the network is."""
+    """The part of a :class:`~mlff_core.model.painn.PaiNNConfig` that decides how large the network is."""
 
     @property
     def elements(self) -> tuple[int, ...]:
@@ -47,12 +47,12 @@ class Sizes(Protocol):
 
 
 def check_sizes(config: Sizes) -> None:
-    """Refuse sizes that are no whole numbers, or beyond all use.
+    """Refuse sizes that are not whole numbers or are outside their limits.
 
     Raises
     ------
     InputError
-        Names the size and its limit.
+        The message names the size and its limit.
     """
     for name, (least, most) in LIMITS.items():
         size = getattr(config, name)
@@ -67,7 +67,7 @@ def check_sizes(config: Sizes) -> None:
 
 
 def check_shapes(config: Sizes, state: Mapping[str, Tensor]) -> None:
-    """Refuse weights whose shapes are not the configuration's.
+    """Refuse weights whose shapes differ from those of the configuration.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def check_shapes(config: Sizes, state: Mapping[str, Tensor]) -> None:
     Raises
     ------
     InputError
-        Names the first weight that differs or is missing.
+        The message names the first weight that differs or is missing.
     """
     for name, wanted in weight_shapes(config).items():
         found = tuple(state[name].shape) if name in state else "nothing"
@@ -88,7 +88,7 @@ def check_shapes(config: Sizes, state: Mapping[str, Tensor]) -> None:
 
 
 def weight_shapes(config: Sizes) -> dict[str, Shape]:
-    """Return the shape of every weight and buffer of the state dict, those of the terms of the energy left out."""
+    """Return the shape of every weight and buffer of the state dict, without those of the terms of the energy."""
     hidden, n_layers, n_elements = config.hidden, config.n_layers, len(config.elements)
     shapes: dict[str, Shape] = {
         "scale": (),

@@ -1,4 +1,4 @@
-"""The trial steps of optimisers in TorchScript; :mod:`mlff_core.potentials.trial` says what they are and are given.
+"""Trial steps of optimisers in TorchScript; :mod:`mlff_core.potentials.trial` describes them.
 
 No postponed annotations here: TorchScript reads them.
 """
@@ -11,7 +11,7 @@ from mlff_core.units import COULOMB_EV_ANGSTROM
 
 
 class ScriptedTrial(nn.Module):
-    """Knows the last structure without overlaps, its energy, and whether the last one was a trial step."""
+    """Holds the last structure without overlaps, its energy, and the last structure if it was a trial step."""
 
     good: Tensor
     good_energy: Tensor
@@ -29,7 +29,7 @@ class ScriptedTrial(nn.Module):
         self.register_buffer("last_trial", torch.zeros(0, 3, dtype=torch.float64))
 
     def begins_or_goes_on(self, positions: Tensor) -> bool:
-        """Return whether overlapping atoms at (n_atoms, 3), Å, are a trial step, and take note of it."""
+        """Return whether overlapping atoms at (n_atoms, 3), Å, are a trial step, and record them if so."""
         trial = False
         if self.last_trial.shape[0] == positions.shape[0]:
             trial = not self.goes_on(positions)
@@ -39,7 +39,7 @@ class ScriptedTrial(nn.Module):
         return trial
 
     def went_through(self, positions: Tensor) -> bool:
-        """Return whether the run came to atoms at (n_atoms, 3), Å, from overlapping ones as dynamics does."""
+        """Return whether the run came from overlapping atoms to these positions (n_atoms, 3), Å, as dynamics does."""
         went = False
         if self.last_trial.shape[0] == positions.shape[0]:
             went = self.goes_on(positions)
@@ -47,21 +47,21 @@ class ScriptedTrial(nn.Module):
         return went
 
     def goes_on(self, positions: Tensor) -> bool:
-        """Return whether most atoms did from the trial to (n_atoms, 3), Å, the step by which they had come to it."""
+        """Return whether most atoms repeated, from the trial to (n_atoms, 3), Å, the step that led to the trial."""
         before, after = self.last_trial - self.good, positions - self.last_trial
         same = (after - before).square().sum(dim=1) < self.same_step**2 * before.square().sum(dim=1)
         jumped = bool(after.square().sum(dim=1).max() > self.jump**2)
         return jumped and bool(same.to(torch.float64).mean() > 0.5)
 
     def passed(self, positions: Tensor, energy: Tensor) -> None:
-        """Take note of a structure without overlaps.
+        """Record a structure without overlaps.
 
         Parameters
         ----------
         positions
             Shape (n_atoms, 3), Å.
         energy
-            Of the structure, one number, eV.
+            Energy of the structure, one number, eV.
         """
         self.good = positions.clone()
         self.good_energy = energy.clone()
@@ -74,9 +74,9 @@ class ScriptedTrial(nn.Module):
         squared
             Squared distances of all edges, shape (n_edges,), Å².
         atomic_numbers
-            Shape (n_atoms,), no unit.
+            Shape (n_atoms,), int64.
         centers, neighbors
-            Shape (n_edges,), no unit.
+            Shape (n_edges,), int64.
         """
         near = (squared < self.overlap**2).nonzero().squeeze(1)
         r2 = squared.index_select(0, near)

@@ -21,7 +21,7 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
 
     The gradient is traced with ``make_fx`` and is from then on plain operations; numbers of systems are read from
     ``system_idx``, so they are dynamic too. A structure with an element that the model does not know gets NaN for
-    everything: a graph cannot raise.
+    all outputs: a graph cannot raise an error.
     """
     model, elements = graph.model, graph.elements
     # ONNX Runtime drops a dimension where there are no edges at all (one atom); an edge beyond the cutoff adds nothing.

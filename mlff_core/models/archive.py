@@ -1,4 +1,4 @@
-"""What an archive declares, looked at before anything in it is unpacked."""
+"""Check of what an archive declares, before anything in it is unpacked."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ MOST_INFLATED = 64 * 2**20
 
 
 def check_archive(stream: BinaryIO, size: int, *, may_deflate: bool) -> None:
-    """Refuse an archive whose parts would take more memory than their own bytes, or lie outside it.
+    """Refuse an archive whose parts would take more memory than the file has bytes, or lie outside it.
 
     Parameters
     ----------
     stream
         The archive.
     size
-        Of the archive, bytes.
+        Size of the archive, bytes.
     may_deflate
         Whether parts may be compressed, up to :data:`MOST_INFLATED` in all.
 
     Raises
     ------
     InputError
-        It is no archive, a part is deflated that may not be, declares a size that is not there, has the name of
-        another, or a name that leads out of the folder an archive is unpacked into.
+        It is not an archive, or a part is compressed where that is not allowed, declares more bytes than the file has,
+        has the name of another part, or has a name that leads out of the folder into which the archive is unpacked.
     """
     try:
         with zipfile.ZipFile(stream) as archive:

@@ -36,10 +36,10 @@ WITH_TERMS = " with terms"
 refuses it."""
 
 WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Precisions that weights may be stored in."""
+"""Precisions in which weights may be stored."""
 MOST_TEXT = 2**20
-"""Characters of card and configuration; those of a student are some thousands. A text that a pickle holds once and
-names a million times is written a million times."""
+"""Largest number of characters of card and configuration; a student has a few thousand. A string that a pickle holds
+once and refers to a million times would be written a million times."""
 
 
 def save_checkpoint(path: str | Path, model: Student, card: ModelCard) -> Path:
@@ -81,7 +81,7 @@ def save_checkpoint(path: str | Path, model: Student, card: ModelCard) -> Path:
 
 def write_by_rename(path: Path, content: dict[str, Any]) -> None:
     """Save ``content`` beside ``path`` and rename it into place."""
-    stream = io.BytesIO()  # torch's writer does not survive an error of the stream, such as a full disk
+    stream = io.BytesIO()  # torch's writer aborts on an error of the stream, such as a full disk
     torch.save(content, stream)
     write_atomically(path, stream.getvalue())
 
@@ -140,7 +140,7 @@ def _rebuild(content: Mapping[str, Any], kind: type[Student]) -> tuple[Student, 
 
 
 def _check_sizes(content: Mapping[str, Any], n_bytes: int) -> None:
-    """Refuse weights that the file has no bytes for, as of one number said to fill a matrix, and texts without end."""
+    """Refuse weights larger than the file, such as one number repeated over a matrix, and texts of excessive length."""
     state = content["state_dict"]
     if not all(type(tensor) is Tensor and tensor.layout is torch.strided for tensor in state.values()):
         raise InputError("its weights are not plain tensors")
@@ -178,20 +178,20 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def read_archive(path: Path) -> Any:
-    """Return what ``torch.save`` wrote, numbers, texts and tensors only, from an archive that declares what it holds.
+    """Return the content that ``torch.save`` wrote; only numbers, strings and tensors, from an archive with true sizes.
 
     Raises
     ------
     InputError
-        It is no archive, or would take more memory than its own size.
+        It is not an archive, or would take more memory than its own size.
     Exception
-        Whatever ``torch.load`` raises on damaged bytes, and on code.
+        Any error that ``torch.load`` raises for damaged bytes or for code.
     """
     content = path.read_bytes()
     if not content.startswith(ARCHIVE):  # torch's older format allocates what it declares
         raise pickle.UnpicklingError("no archive")
     check_archive(io.BytesIO(content), len(content), may_deflate=False)
-    # torch warns about archives and pickles it then refuses; the line of whoever called says so better.
+    # torch warns about archives and pickles that it then refuses; the caller's error message is clearer.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -216,12 +216,12 @@ def _read(path: Path) -> Any:
         ) from error
     except InputError as error:
         raise CheckpointError(
-            f"{path} is no model file of this project, or is damaged: {error}; get or train it again"
+            f"{path} is not a model file of this project, or is damaged: {error}; get or train it again"
         ) from error
     except Exception as error:
         # torch.load raises a dozen types of error for damaged bytes; they all mean the same to the user.
         raise CheckpointError(
-            f"{path} is no model file of this project, or is damaged ({type(error).__name__}); get or train it again"
+            f"{path} is not a model file of this project, or is damaged ({type(error).__name__}); get or train it again"
         ) from error
 
 

@@ -83,7 +83,7 @@ def read_committee(path: Path) -> tuple[list[Path], Calibration]:
     Raises
     ------
     InputError
-        The file cannot be read, is no committee, or has a member twice.
+        The file cannot be read, is not a committee, or has a member twice.
     CheckpointError
         The file of a member is missing, or its SHA-256 differs from the listed one.
     """
@@ -103,12 +103,12 @@ def read_committee(path: Path) -> tuple[list[Path], Calibration]:
 
 
 def check_members(files: Sequence[Path]) -> None:
-    """Refuse a model that is a member twice, under whatever name: its copies agree, and the spread would say nothing.
+    """Refuse a model that is a member twice, under any name: copies agree, so their spread would mean nothing.
 
     Raises
     ------
     InputError
-        Names the two files.
+        The message names the two files.
     """
     seen: dict[str, Path] = {}
     for file in files:
@@ -116,7 +116,7 @@ def check_members(files: Sequence[Path]) -> None:
         if first is not file:
             raise InputError(
                 f"members of a committee must differ, got one model twice: {first} and {file}; "
-                "give models that were trained apart"
+                "give models that were trained separately"
             )
 
 

@@ -40,9 +40,9 @@ def load(
     kernel
         ``"auto"`` or the name of a kernel; an exported file has its own kernel and accepts only ``"auto"``.
     guard
-        What happens at a structure unlike the training data, if the card has their ranges: ``"warn"`` warns once,
-        ``"stop"`` raises an :class:`~mlff_core.errors.OffDomainError`, ``"off"`` does not look. ``"auto"`` is the value
-        of the environment variable ``MLFF_GUARD``, or ``"warn"``.
+        Action at a structure unlike the training data, if the card has their ranges: ``"warn"`` warns once,
+        ``"stop"`` raises an :class:`~mlff_core.errors.OffDomainError`, ``"off"`` does not check. ``"auto"`` is the
+        value of the environment variable ``MLFF_GUARD``, or ``"warn"``.
 
     Raises
     ------
@@ -129,9 +129,9 @@ def runtime_for(path: Path) -> Runtime | None:
 
 
 def verify(path: str | Path) -> list[str]:
-    """Return what is wrong with a model file or an exported file, a sentence each; empty if nothing is.
+    """Return the problems of a model file or an exported file, one sentence each; empty if there are none.
 
-    An exported file is opened too where its runtime is installed; else its digest alone is compared.
+    An exported file is also opened if its runtime is installed; otherwise only its digest is compared.
     """
     path = Path(path)
     runtime = None if path.suffix.lower() == SUFFIX else runtime_for(path)

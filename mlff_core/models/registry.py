@@ -154,9 +154,9 @@ def verify_model(model: RegisteredModel) -> list[str]:
 
 
 def verify_file(path: str | Path) -> list[str]:
-    """Return what is wrong with a model file and its card, a sentence each; empty if nothing is.
+    """Return the problems of a model file and its card, one sentence each; empty if there are none.
 
-    Of a file that was exported for an engine, which ends with a digest, only that is looked at.
+    For a file exported for an engine, which ends with a digest, only the digest is checked.
     """
     path = Path(path)
     try:

@@ -1,7 +1,7 @@
-"""A digest at the end of an exported file, which the file's own format carries and other programs pass over.
+"""A digest at the end of an exported file, in a place that the format allows and other programs ignore.
 
 The last 64 bytes of a sealed file are the SHA-256, in hexadecimal digits, of all bytes before them. In an archive they
-end its comment, in an ONNX file the value of its last metadata entry.
+are the end of its comment, in an ONNX file the end of the value of its last metadata entry.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from mlff_core.errors import CheckpointError
 
 MARK = b"mlff-sha256"
-"""Before the digits, with a few bytes of the format in between."""
+"""Mark before the digits; a few bytes of the format may lie in between."""
 DIGITS = 64
 ARCHIVE = b"PK\x03\x04"
 """First bytes of a zip archive, such as a TorchScript file."""
@@ -25,12 +25,12 @@ _END_SIZE = 22
 
 
 def sealed(content: bytes) -> bytes:
-    """Return a file's content with its digest after it; it ends with :data:`MARK` and what its format needs."""
+    """Return a file's content with its digest appended; it must end with :data:`MARK` and what the format needs."""
     return content + hashlib.sha256(content).hexdigest().encode()
 
 
 def seal_archive(path: Path) -> None:
-    """Write the digest into the comment of an archive; a file that is none, or has a comment, is left as it is."""
+    """Write the digest into the comment of an archive; another file, or an archive with a comment, stays as it is."""
     content = path.read_bytes()
     end = len(content) - _END_SIZE
     if not content.startswith(ARCHIVE) or content[end : end + 4] != _END_OF_ARCHIVE:
@@ -41,19 +41,19 @@ def seal_archive(path: Path) -> None:
 
 
 def check_seal(path: Path, content: bytes) -> bool:
-    """Return whether a file has a digest, which is then right.
+    """Return whether a file has a digest, after checking that it is right.
 
     Parameters
     ----------
     path
-        Of the file, for the message.
+        Path of the file, for the message.
     content
-        All of it.
+        Content of the whole file.
 
     Raises
     ------
     CheckpointError
-        The content is not what was sealed.
+        The digest does not match the content.
     """
     if _ENDING.search(content[-2 * DIGITS :]) is None:
         return False

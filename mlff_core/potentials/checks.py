@@ -46,7 +46,7 @@ def check_supported(card: ModelCard, batch: AtomicBatch) -> None:
     Raises
     ------
     InputError
-        A charge that is no whole number.
+        A charge is not a whole number.
     UnsupportedError
         The card does not allow an element, the charge or the multiplicity; the message states what it allows.
     """
@@ -63,7 +63,7 @@ def check_state(card: ModelCard, batch: AtomicBatch) -> None:
     Raises
     ------
     InputError
-        A charge that is no whole number.
+        A charge is not a whole number.
     UnsupportedError
         The card does not allow the charge or the multiplicity; the message states what it allows.
     """
@@ -101,12 +101,12 @@ def multiplicity_error(card: ModelCard, multiplicity: int) -> UnsupportedError:
 
 
 def check_electrons(card: ModelCard, batch: AtomicBatch) -> None:
-    """Refuse a structure with an odd number of electrons where the card says closed shells only.
+    """Refuse a structure with an odd number of electrons if the card allows closed shells only.
 
     Raises
     ------
     UnsupportedError
-        Says the number of electrons, the charge, and what to do.
+        The message gives the number of electrons, the charge, and what to do.
     """
     if card.spin_multiplicities == "closed shell" and (odd := odd_system(batch)) is not None:
         k, n_electrons, charge = odd
@@ -122,9 +122,9 @@ def check_atoms(
     Raises
     ------
     InputError
-        A charge that is no whole number, or a multiplicity that is none.
+        A charge is not a whole number, or a multiplicity is below 1.
     UnsupportedError
-        Says what came and what the card allows.
+        The message says what came and what the card allows.
     """
     numbers = list(atomic_numbers)
     check_supported(
@@ -133,7 +133,7 @@ def check_atoms(
 
 
 def odd_electrons(card: ModelCard, n_electrons: int, charge: int) -> str:
-    """Return what is said of an odd number of electrons; exported modules say the same."""
+    """Return the message about an odd number of electrons; exported modules use the same one."""
     return (
         f"{card.name} was made for closed shells, but at a total charge of {charge:+d} e the structure has "
         f"{n_electrons} electrons, an odd number; {ODD_ADVICE}"
@@ -161,7 +161,7 @@ def check_finite(batch: AtomicBatch) -> None:
 
 
 def check_results(card: ModelCard, energy: float, *others: npt.NDArray[np.float64]) -> None:
-    """Refuse a prediction that holds NaN or infinity.
+    """Refuse a prediction that contains NaN or infinity.
 
     Parameters
     ----------
@@ -175,16 +175,16 @@ def check_results(card: ModelCard, energy: float, *others: npt.NDArray[np.float6
     Raises
     ------
     InputError
-        Says that the potential gave no number.
+        The message says whether the energy or a force or stress is not finite.
     """
-    # A sum is finite only if all it sums is.
+    # A sum is finite only if all its terms are.
     if math.isfinite(energy + sum(float(np.add.reduce(values, axis=None)) for values in others)):
         return
     if math.isfinite(energy) and all(np.isfinite(values).all() for values in others):
         return
     what = "a force or stress" if math.isfinite(energy) else "an energy"
     raise InputError(
-        f"{card.name} gave {what} that is not a finite number; look for atoms far too close or too far apart, and "
+        f"{card.name} gave {what} that is not a finite number; check for atoms far too close or too far apart, and "
         "try another model: its weights may be too large"
     )
 

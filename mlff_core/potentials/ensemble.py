@@ -86,7 +86,7 @@ class Ensemble(Potential):
             description="Mean of an ensemble; the spread of its members, scaled on held-out data, is its uncertainty.",
             n_parameters=sum(member.card.n_parameters for member in members),
             cutoff=max(member.card.cutoff for member in members),
-            # What all members allow; the words stand in this order.
+            # What all members allow: the two tuples begin with the strictest value.
             charges=min((m.card.charges for m in members), key=CHARGES.index),
             spin_multiplicities=min((m.card.spin_multiplicities for m in members), key=SPIN_MULTIPLICITIES.index),
             metrics={},

@@ -1,7 +1,8 @@
-"""Warn of structures unlike the training data of a model, or stop there: a guard that costs next to nothing.
+"""A guard that warns of structures unlike the training data of a model, or stops there; it costs almost nothing.
 
-A student is smooth everywhere and right only near its data: elsewhere an atom may fall by a thousand eV. What a model's
-card says of the data (:class:`~mlff_core.domain.Domain`) is compared with what comes out of every evaluation.
+A student is smooth everywhere but accurate only near its data: elsewhere the energy of an atom may be wrong by a
+thousand eV. The ranges on the model's card (:class:`~mlff_core.domain.Domain`) are compared with the result of every
+evaluation.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbor
 
 Action = Literal["warn", "stop"]
 VARIABLE = "MLFF_GUARD"
-"""Environment variable that decides where nothing else does."""
+"""Environment variable with the default action."""
 
 
 class OffDomainWarning(UserWarning):
@@ -40,16 +41,16 @@ class Guard:
     Parameters
     ----------
     name
-        Of the model, for messages.
+        Name of the model, for messages.
     domain
-        The ranges.
+        Ranges of the training data.
     action
         ``"warn"`` warns the first time; ``"stop"`` raises an error each time.
 
     Attributes
     ----------
     is_done
-        True once it has warned: it does not look again.
+        True after the first warning: later evaluations are not compared.
     """
 
     def __init__(self, name: str, domain: Domain, action: Action = "warn") -> None:
@@ -64,7 +65,7 @@ class Guard:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not look within this block, where the structures are nobody's."""
+        """Compare nothing within this block; for made-up structures, as in the check of an export."""
         before, self.is_done = self.is_done, True
         try:
             yield
@@ -72,7 +73,7 @@ class Guard:
             self.is_done = before
 
     def bounds(self, elements: tuple[int, ...]) -> Bounds:
-        """Return the bounds for a model of these elements, in their order; energies less the reference energies."""
+        """Return the bounds for these elements, in their order; energies are relative to the reference energies."""
         ends = []
         for z in elements:
             reference = self.domain.reference_energies.get(z, 0.0)
@@ -82,14 +83,14 @@ class Guard:
         return Bounds(lowest, highest, torch.tensor(closest, dtype=torch.float64), self.domain.force_bound)
 
     def look_at_atoms(self, batch: AtomicBatch) -> None:
-        """Warn of an odd number of electrons, or of one element alone, where no training structure had that.
+        """Warn of an odd number of electrons, or of a single element, if no training structure had that.
 
-        Looks at a batch with the same atoms once.
+        A batch with the same atoms is checked once.
 
         Raises
         ------
         OffDomainError
-            There is such a structure, and the action is ``"stop"``.
+            There is such a structure and the action is ``"stop"``.
         """
         if self.is_done or batch.atomic_numbers is self._numbers:
             return
@@ -97,7 +98,7 @@ class Guard:
         ends = [0, len(numbers)] if batch.n_systems == 1 else [0, *np.cumsum(batch.atoms_per_system()).tolist()]
         charges = None if batch.charge is None else batch.charge.tolist()
         for system in range(batch.n_systems):
-            # Lists, since most structures are small and a call of torch costs more than their atoms.
+            # Lists: most structures are small, and one call of torch costs more than a loop over their atoms.
             own = numbers[ends[system] : ends[system + 1]]
             electrons = sum(own) - (0 if charges is None else round(charges[system]))
             if electrons % 2 and self.domain.is_even:
@@ -115,12 +116,12 @@ class Guard:
         self._numbers = batch.atomic_numbers
 
     def look_at_structures(self, batch: AtomicBatch) -> None:
-        """Warn of atoms closer than in the training data, for a caller that has no edges.
+        """Warn of atoms closer than in the training data, for a caller without edges.
 
         Raises
         ------
         OffDomainError
-            There are such atoms, and the action is ``"stop"``.
+            There are such atoms and the action is ``"stop"``.
         """
         if self.is_done:
             return
@@ -135,23 +136,23 @@ class Guard:
         batch
             The structures.
         edges
-            Their neighbours; None leaves the distances out.
+            Their neighbours; None leaves out the check of distances.
         atom_energies
             Shape (n_atoms,), eV.
         forces
-            Shape (n_atoms, 3), eV/Å; None leaves them out.
+            Shape (n_atoms, 3), eV/Å; None leaves out their check.
 
         Raises
         ------
         OffDomainError
-            Something is outside its range, and the action is ``"stop"``.
+            Something is outside its range and the action is ``"stop"``.
         """
         if self.is_done:
             return
         lowest, highest, _ = self._table(batch.device)
         numbers = batch.atomic_numbers
         energies = atom_energies.detach().double()
-        # Not "beyond": an energy that is no number is beyond everything.
+        # Written as a negation, so that NaN counts as beyond the range.
         beyond = ~((energies >= lowest[numbers]) & (energies <= highest[numbers]))
         if bool(beyond.any()):
             excess = torch.maximum(lowest[numbers] - energies, energies - highest[numbers])
@@ -161,8 +162,8 @@ class Guard:
             low, high = (end - reference for end in self.domain.energy_bounds(z))
             energy = float(energies[atom]) - reference
             self._act(
-                f"{_place(batch, atom)} has an energy of {energy:.4g} eV above its reference, and training data with "
-                f"their margin end at {high if energy > high else low:.4g} eV"
+                f"{_place(batch, atom)} has an energy of {energy:.4g} eV relative to its reference, and the bound from "
+                f"the training data is {high if energy > high else low:.4g} eV"
             )
         if edges is not None:
             self._look_at_distances(batch, edges)
@@ -171,8 +172,8 @@ class Guard:
             atom = int(largest.argmax())
             if not float(largest[atom]) <= self.domain.force_bound:
                 self._act(
-                    f"{_place(batch, atom)} has a force component of {float(largest[atom]):.4g} eV/Å, and training "
-                    f"data with their margin end at {self.domain.force_bound:.4g} eV/Å"
+                    f"{_place(batch, atom)} has a force component of {float(largest[atom]):.4g} eV/Å, and the "
+                    f"bound from the training data is {self.domain.force_bound:.4g} eV/Å"
                 )
 
     def _look_at_distances(self, batch: AtomicBatch, edges: EdgeList) -> None:
@@ -188,7 +189,7 @@ class Guard:
         one, other = int(edges.centers[edge]), int(edges.neighbors[edge])
         self._act(
             f"{_place(batch, one)} and atom {other} ({chemical_symbols[int(batch.atomic_numbers[other])]}) are "
-            f"{float(lengths[edge]):.3f} Å apart, and training data with their margin end at "
+            f"{float(lengths[edge]):.3f} Å apart, and the bound from the training data is "
             f"{float(limits[edge]):.3f} Å"
         )
 
@@ -206,35 +207,35 @@ class Guard:
         return self._tables[device]
 
     def _act(self, finding: str) -> None:
-        """Stop or warn, with what was found."""
+        """Raise an error or warn, with the finding in the message."""
         if self.action == "stop":
             raise OffDomainError(
-                f"{self.name} was not trained on structures like this: {finding}. Mend the structure, train on such "
-                "ones, or go on with guard='warn' (--guard warn)"
+                f"{self.name} was not trained on structures like this: {finding}. Correct the structure, train "
+                "on such structures, or continue with guard='warn' (--guard warn)"
             )
         self.is_done = True
         warnings.warn(
             f"{self.name} was not trained on structures like this, so its energies and forces may be far off: "
-            f"{finding}. This is said once; guard='stop' (--guard stop) ends a run here",
+            f"{finding}. This warning comes once; guard='stop' (--guard stop) ends a run here",
             OffDomainWarning,
             stacklevel=2,
         )
 
 
 def guard_of(card: ModelCard, action: str = "auto") -> Guard | None:
-    """Return the guard of a model; None where its card has no domain, or where it is switched off.
+    """Return the guard of a model; None if its card has no domain or the guard is switched off.
 
     Parameters
     ----------
     card
         The model's card.
     action
-        ``"warn"``, ``"stop"``, ``"off"``, or ``"auto"``: what ``MLFF_GUARD`` says, else ``"warn"``.
+        ``"warn"``, ``"stop"``, ``"off"``, or ``"auto"``: the value of ``MLFF_GUARD``, or ``"warn"`` if it is not set.
 
     Raises
     ------
     InputError
-        Another action.
+        The action is unknown.
     """
     source = "guard"
     if action == "auto":
@@ -247,7 +248,7 @@ def guard_of(card: ModelCard, action: str = "auto") -> Guard | None:
 
 
 def _place(batch: AtomicBatch, atom: int) -> str:
-    """Return which atom of which structure this is; atoms are counted through all structures, as in every message."""
+    """Return the name of an atom and its structure; atoms are numbered over the whole batch, as in every message."""
     symbol = chemical_symbols[int(batch.atomic_numbers[atom])]
     return f"atom {atom} ({symbol}) of {_structure(batch, int(batch.system_idx[atom]))}"
 

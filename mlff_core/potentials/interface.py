@@ -52,7 +52,7 @@ class Potential(ABC):
     has_stepper
         True if :meth:`stepper` returns something faster than :meth:`predict` for structures that move.
     guard
-        Warns of structures unlike the training data; None if nothing does.
+        Guard that warns of structures unlike the training data; None if there is none.
     members
         The potentials of a committee; empty for a single model.
     """

@@ -36,7 +36,7 @@ class StudentPotential(Potential):
         ``"auto"`` or a name from :data:`mlff_core.kernels.choose.KERNELS`; for ``"auto"`` the environment variable
         ``MLFF_KERNEL`` decides, if it is set.
     guard
-        Warns of structures unlike the training data; it sees every evaluation.
+        Guard that warns of structures unlike the training data; it checks every evaluation.
     """
 
     supports = frozenset({"energy", "forces", "stress", "atom_energies"})

@@ -1,4 +1,4 @@
-"""The trial step of an optimiser that runs atoms into each other: a finite, steep energy instead of an error."""
+"""A finite, steep energy instead of an error when the trial step of an optimiser makes atoms overlap."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from mlff_core.units import COULOMB_EV_ANGSTROM
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What a trial step is given.
+    """A trial step with overlapping atoms, and how its prediction is made.
 
-    Where atoms overlap, the energy is that of the last structure where none did, plus the repulsion of the nuclei,
-    Z_i Z_j e²/(4πε₀ r), over the overlapping pairs; forces and stress are the derivatives of the latter. So it is above
-    the last good energy whatever the model would say, and no line search accepts it.
+    The energy is that of the last structure without overlaps plus the repulsion of the nuclei, Z_i Z_j e²/(4πε₀ r),
+    summed over the overlapping pairs; forces and stress are the derivatives of this repulsion. So the energy is above
+    the last good one whatever the model would predict, and no line search accepts the step.
 
     Parameters
     ----------
     stand_in
-        The structures to compute: those that overlap are replaced by the last ones that did not.
+        The structures to compute: those with overlaps are replaced by the last ones without.
     batch
-        The trial itself.
+        The structures of the trial step.
     pairs
-        Its overlapping pairs, in both directions.
+        Their overlapping pairs, in both directions.
     """
 
     stand_in: AtomicBatch
@@ -47,12 +47,12 @@ class Trial:
     pairs: EdgeList
 
     def on(self, prediction: Prediction) -> Prediction:
-        """Return the prediction of the trial.
+        """Return the prediction of the trial step.
 
         Parameters
         ----------
         prediction
-            Of :attr:`stand_in`.
+            Prediction of :attr:`stand_in`.
         """
         batch, pairs = self.batch, self.pairs
         energies, gradients, vectors = repulsion(batch, pairs)
@@ -78,12 +78,12 @@ class Trial:
 
 
 class TrialSteps:
-    """Tells the trial steps of optimisers, which may run atoms into each other, from dynamics, which may not.
+    """Distinguishes the trial steps of optimisers, in which atoms may overlap, from dynamics, in which they may not.
 
-    A line search tries a step, looks at the energy and comes back. It is known by its jump: an atom has moved by more
-    than :data:`~mlff_core.structures.neighbors.JUMP` since the last structure without overlaps. Atoms that came close
-    in small steps are refused, and so is the first structure. Dynamics that jumped into an overlap is found out at the
-    next step, where most atoms move on as before.
+    A line search tries a step, compares the energy and goes back. A trial step is recognised by its length: an atom has
+    moved by more than :data:`~mlff_core.structures.neighbors.JUMP` since the last structure without overlaps. Atoms
+    that came close in small steps are refused, and so is an overlap in the first structure. Dynamics that jumped into
+    an overlap is recognised at the next step, where most atoms repeat their step.
     """
 
     def __init__(self) -> None:
@@ -91,14 +91,14 @@ class TrialSteps:
         self._trial: Tensor | None = None
 
     def passed(self, batch: AtomicBatch, dynamics: bool | None) -> None:
-        """Take note of a structure without overlaps.
+        """Record a structure without overlaps.
 
         Parameters
         ----------
         batch
             The structures.
         dynamics
-            As :meth:`met`.
+            See :meth:`met`.
 
         Raises
         ------
@@ -113,26 +113,26 @@ class TrialSteps:
                     f"the run went on through atoms that overlap, closer than {OVERLAP} Å; check the structure or "
                     "shorten the time step"
                 )
-        # No copy, which would cost a small system a percent of its step. Where a caller writes new positions into the
-        # same tensor nothing seems to have moved, and overlaps are refused.
+        # No copy, which would cost a small system one percent of its step. If a caller writes new positions into the
+        # same tensor, nothing seems to have moved, and overlaps are refused.
         self._good = batch
 
     def met(self, batch: AtomicBatch, dynamics: bool | None, error: OverlapError) -> Trial:
-        """Return what an overlapping structure is given.
+        """Return the trial step for structures with overlaps.
 
         Parameters
         ----------
         batch
             The structures.
         dynamics
-            True in dynamics, False in what is none, None where nobody knows.
+            True in dynamics, False in anything else, None if the caller does not know.
         error
-            What the potential said.
+            Error of the potential.
 
         Raises
         ------
         OverlapError
-            ``error``, if this is no trial step.
+            ``error``, if this is not a trial step.
         """
         good = self._good
         if dynamics or good is None or not self._follows(batch):
@@ -141,13 +141,13 @@ class TrialSteps:
             jumped = float((batch.positions - good.positions).detach().norm(dim=1).max()) > JUMP
         else:
             jumped = dynamics is not None or not self._goes_on(self._trial, batch.positions)
-        # A little further than the limit: what was found in one precision is looked for in another.
+        # Slightly beyond the limit: the overlap was found in another precision.
         pairs = find_neighbors(batch, 1.001 * OVERLAP)
         if not jumped or pairs.n_edges == 0:
             self._trial = None
             raise error
         if self._trial is None:
-            # A caller with two arrays in turn would now write into this one.
+            # A caller that alternates between two arrays would now write into this one.
             self._good = good = replace(good, positions=good.positions.clone(), cell=good.cell.clone())
         self._trial = batch.positions.detach().clone()
         overlaps = overlapping_systems(batch, pairs)
@@ -162,7 +162,7 @@ class TrialSteps:
         )
 
     def _follows(self, batch: AtomicBatch) -> bool:
-        """Return whether these are the atoms of the last good structures."""
+        """Return whether the atoms are those of the last good structures."""
         good = self._good
         return (
             good is not None
@@ -174,7 +174,7 @@ class TrialSteps:
         )
 
     def _goes_on(self, trial: Tensor, now: Tensor) -> bool:
-        """Return whether most atoms did from the trial, (n_atoms, 3), Å, the step by which they had come to it."""
+        """Return whether most atoms repeated, after the trial step (n_atoms, 3), Å, the step that led to it."""
         assert self._good is not None
         before, after = trial - self._good.positions, now - trial
         same = (after - before).square().sum(dim=1) < SAME_STEP**2 * before.square().sum(dim=1)
@@ -182,7 +182,7 @@ class TrialSteps:
 
 
 def overlapping_systems(batch: AtomicBatch, pairs: EdgeList) -> Tensor:
-    """Return which structures hold one of the pairs, shape (n_systems,), bool, no unit."""
+    """Return which structures contain one of the pairs, shape (n_systems,), bool."""
     overlaps = torch.zeros(batch.n_systems, dtype=torch.bool, device=batch.device)
     overlaps[batch.system_idx[pairs.centers]] = True
     return overlaps
@@ -191,8 +191,8 @@ def overlapping_systems(batch: AtomicBatch, pairs: EdgeList) -> Tensor:
 def repulsion(batch: AtomicBatch, pairs: EdgeList) -> tuple[Tensor, Tensor, Tensor]:
     """Return (half the energy of each directed edge, its gradient, the vectors), all float64.
 
-    Z_i Z_j e²/(4πε₀ r); within :data:`~mlff_core.structures.neighbors.NUCLEUS` that of a point charge in a uniformly
-    charged ball, which is finite, with a continuous force.
+    The energy is Z_i Z_j e²/(4πε₀ r). Within :data:`~mlff_core.structures.neighbors.NUCLEUS` it is that of a point
+    charge in a uniformly charged ball, which is finite and has a continuous force.
 
     Parameters
     ----------

@@ -17,14 +17,14 @@ from mlff_core.structures.neighbors import EdgeList, VerletNeighborList
 from mlff_core.structures.prediction import Prediction
 
 LOOK_EVERY = 16
-"""Steps of a stepper between two looks of the guard: each waits for the GPU once more."""
+"""Steps of a stepper between two checks of the guard; each check waits for the GPU once more."""
 
 
 class VerletPotential(WrappedPotential):
     """A potential for a sequence of similar structures, which keeps its neighbours in a Verlet list.
 
-    Gives what the wrapped potential gives, but for one thing: where an optimiser's trial step runs atoms into each
-    other, a finite energy comes back (:class:`~mlff_core.potentials.trial.Trial`). Where that has a stepper, as
+    Returns what the wrapped potential returns, with one exception: if an optimiser's trial step makes atoms overlap,
+    the energy is finite (:class:`~mlff_core.potentials.trial.Trial`). Where that has a stepper, as
     students on a GPU do, the stepper has the neighbours; else they are a list here. Either is of the last batch, so
     each simulation needs its own.
 
@@ -67,8 +67,8 @@ class VerletPotential(WrappedPotential):
         batch, want, edges
             As there.
         dynamics
-            True in dynamics, which stops where atoms overlap; False in what is none, such as an optimisation; None
-            where the caller does not know.
+            True in dynamics, which stops if atoms overlap; False in anything else, such as an optimisation; None if
+            the caller does not know.
         """
         batch = batch.to(self.device, self.dtype)
         try:
@@ -97,7 +97,7 @@ class VerletPotential(WrappedPotential):
         """Return the wanted names, after the checks that neither the list of neighbours nor a stepper makes."""
         wanted = self._check_want(want)
         check_state(self.card, batch)
-        if batch.charge is not None and self.card.charges != "neutral":  # of the same atoms it may have changed
+        if batch.charge is not None and self.card.charges != "neutral":  # it may change while the atoms do not
             check_electrons(self.card, batch)
         if "stress" in wanted:
             check_has_volume(batch)

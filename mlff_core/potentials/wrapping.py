@@ -40,7 +40,7 @@ class WrappedPotential(Potential):
 
 
 class SpinUnchecked(WrappedPotential):
-    """The same numbers without the check of electrons, for pairs of atoms and the like, which no one will simulate."""
+    """A potential without the check of electrons, for test structures such as pairs of atoms."""
 
     def __init__(self, potential: Potential) -> None:
         super().__init__(potential)

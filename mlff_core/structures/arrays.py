@@ -66,10 +66,10 @@ def near_origin(
 
 
 def moved_near_origin(positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return positions of a structure in a run, (n_atoms, 3), Å, all moved together where the first atom is far out.
+    """Return positions of a structure in a run, (n_atoms, 3), Å, all moved together if the first atom is far away.
 
-    By whole multiples of ``FAR``, so that a structure that moves little is moved by the same from step to step. For a
-    structure near the origin this costs a microsecond, where :func:`near_origin` costs ten.
+    The shift is a whole multiple of ``FAR``, so that it is the same from step to step for a structure that moves
+    little. For a structure near the origin this costs a microsecond; :func:`near_origin` costs ten.
     """
     flat = positions.reshape(-1)
     if not flat.dot(flat) > FAR**2:

@@ -1,6 +1,6 @@
 """Total charge, spin multiplicity and number of electrons of a structure.
 
-``atoms.info`` is read in one place, so that a charge is understood or refused, never passed over.
+``atoms.info`` is read in this one place, so that a charge is either understood or refused, never ignored.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SPIN_NAMES = ("spin", "total_spin")
 other values are refused."""
 
 STATE_NAMES = (*CHARGE_NAMES, *MULTIPLICITY_NAMES, *SPIN_NAMES)
-"""All of them."""
+"""All names of a charge, multiplicity or spin in ``atoms.info``."""
 
 NEARLY_WHOLE = 0.25
-"""How far the charges of atoms, which are rounded or partial ones, may add up from a whole number, e."""
+"""How far the sum of the atoms' charges, which may be rounded or partial, may be from a whole number, e."""
 
 
 class ElectronicState(NamedTuple):
-    """Total charge, e, and spin multiplicity, 2S + 1; None where the structure does not say."""
+    """Total charge, e, and spin multiplicity, 2S + 1; None if the structure does not state it."""
 
     charge: int | None
     spin_multiplicity: int | None
@@ -44,13 +44,13 @@ class ElectronicState(NamedTuple):
 def electronic_state(atoms: Atoms) -> ElectronicState:
     """Return the charge and multiplicity that a structure states.
 
-    Read from ``atoms.info`` by the names in ``STATE_NAMES``. Where no charge is there, the initial charges of the atoms
-    are added up, as other calculators of ASE do.
+    They are read from ``atoms.info`` by the names in ``STATE_NAMES``. Without a charge there, the initial charges of
+    the atoms are added up, as other calculators of ASE do.
 
     Raises
     ------
     InputError
-        A value that is no whole number, two values that differ, a multiplicity below 1, or a spin that is not zero.
+        A value is not a whole number, two values differ, the multiplicity is below 1, or the spin is not zero.
     """
     info = atoms.info
     charge, multiplicity = _agreed(info, CHARGE_NAMES), _agreed(info, MULTIPLICITY_NAMES)
@@ -77,11 +77,11 @@ def electronic_state(atoms: Atoms) -> ElectronicState:
 
 
 def _agreed(info: dict[str, Any], names: tuple[str, ...]) -> int | None:
-    """Return the one whole number that all of these names have; None where none is set."""
+    """Return the whole number that these names agree on; None if none is set."""
     found = {name: _whole(name, info[name]) for name in names if info.get(name) is not None}
     if len(set(found.values())) > 1:
-        said = " and ".join(f"{name} = {value}" for name, value in found.items())
-        raise InputError(f"atoms.info has {said}, which mean the same; remove the wrong one")
+        values = " and ".join(f"{name} = {value}" for name, value in found.items())
+        raise InputError(f"atoms.info has {values}, which mean the same; remove the wrong one")
     return next(iter(found.values()), None)
 
 
@@ -100,8 +100,8 @@ def _whole(name: str, value: Any) -> int:
 def _added_up(total: float) -> int:
     if not abs(total - np.rint(total)) <= NEARLY_WHOLE:
         raise InputError(
-            f"the initial charges of the atoms add up to {total:g} e, which is no whole number; set the total charge, "
-            "atoms.info['charge']"
+            f"the initial charges of the atoms add up to {total:g} e, which is not a whole number; set the total "
+            "charge, atoms.info['charge']"
         )
     return int(np.rint(total))
 

@@ -1,6 +1,6 @@
-"""Formal charges that structure files have and ASE's readers pass over: mol, SDF and PDB files, Gaussian inputs.
+"""Formal charges in structure files that ASE's readers ignore: mol, SDF and PDB files, Gaussian inputs.
 
-The layouts are those of "CTfile Formats" (MDL, V2000) and of the PDB format 3.3. In a CIF, oxidation numbers are no
+The layouts are those of "CTfile Formats" (MDL, V2000) and of the PDB format 3.3. In a CIF, oxidation numbers are not
 formal charges, and a crystal is neutral.
 """
 
@@ -20,7 +20,7 @@ _CHARGE_OF_CODE = {1: 3, 2: 2, 3: 1, 5: -1, 6: -2, 7: -3}
 """Total charge, e, by the code in the atom block of a mol file."""
 
 _DOUBLET_CODE = 4
-"""In the same column: a radical."""
+"""Code of a radical in the same column."""
 
 _UNPAIRED = {0: 0, 1: 0, 2: 1, 3: 2}
 """Unpaired electrons by the number in ``M  RAD``: 1 is a singlet, 2 a doublet, 3 a triplet."""
@@ -29,23 +29,23 @@ _PDB_CHARGE = re.compile(r"(?P<digit>\d)?(?P<sign>[+-])(?P<after>\d)?")
 
 
 def molfile_state(record: str, n_atoms: int, where: str) -> dict[str, int]:
-    """Return ``charge`` (e) and ``spin_multiplicity`` (2S + 1) of a V2000 record; empty where it has neither.
+    """Return ``charge`` (e) and ``spin_multiplicity`` (2S + 1) of a V2000 record; empty if it states neither.
 
-    ``M  CHG`` and ``M  RAD`` replace what the atom block says, as the format has it.
+    ``M  CHG`` and ``M  RAD`` replace the codes of the atom block, as the format defines.
 
     Parameters
     ----------
     record
-        Text of the record, its three header lines included.
+        Text of the record, including its three header lines.
     n_atoms
-        Atoms in it.
+        Number of atoms in it.
     where
         File and molecule, for messages.
 
     Raises
     ------
     InputError
-        A charge or radical that cannot be read, or of an atom that is not there.
+        A charge or radical cannot be read, or belongs to an atom that does not exist.
     """
     rows = record.split("\n")
     charges: dict[int, int] = {}
@@ -66,10 +66,10 @@ def molfile_state(record: str, n_atoms: int, where: str) -> dict[str, int]:
             elif code in _CHARGE_OF_CODE:
                 charges[number] = _CHARGE_OF_CODE[code]
             elif code != 0:
-                raise InputError(f"{where}: atom {number} has the charge code {code}; known are 0 to 7")
+                raise InputError(f"{where}: atom {number} has the charge code {code}, it must be 0 to 7; correct it")
     unknown = sorted(set(radicals.values()) - set(_UNPAIRED))
     if unknown:
-        raise InputError(f"{where}: M  RAD has {unknown[0]}; known are 1, 2 and 3")
+        raise InputError(f"{where}: M  RAD has {unknown[0]}, it must be 1, 2 or 3; correct it")
     unpaired = sum(_UNPAIRED[value] for value in radicals.values())
     state: dict[str, int] = {}
     if charges:
@@ -94,7 +94,7 @@ def _property_pairs(row: str, n_atoms: int, where: str) -> dict[int, int]:
 
 def _charge_code(row: str) -> int:
     fields = row.split()
-    # Columns 37 to 39, or the sixth field where the file does not keep to the columns.
+    # Columns 37 to 39, or the sixth field if the file does not keep to the columns.
     in_columns = len(row) > 31 and row[31:34].strip() == fields[3]
     text = row[36:39].strip() if in_columns else (fields[5] if len(fields) > 5 else "")
     try:
@@ -120,7 +120,7 @@ def read_pdb(path: Path) -> list[Atoms]:
         if line.startswith(("ATOM", "HETATM")):
             sizes[-1] += 1
             found = _PDB_CHARGE.fullmatch(line[78:80].strip())
-            # Old files have other things in these columns.
+            # Old files have other text in these columns.
             if found is not None and not (found["digit"] and found["after"]):
                 amount = int(found["digit"] or found["after"] or 1)
                 models[-1].append(-amount if found["sign"] == "-" else amount)
@@ -129,10 +129,10 @@ def read_pdb(path: Path) -> list[Atoms]:
             sizes.append(0)
     for frame, charges, size in zip(frames, models, sizes, strict=False):
         if len(frame) != size:
-            raise InputError(f"{path}: a model has {size} atoms, of which {len(frame)} were read; check the file")
+            raise InputError(f"{path}: a model has {size} atoms, but {len(frame)} were read; check the file")
         if charges:
             frame.info["charge"] = sum(charges)
-    # ENDMDL and END after it end two models for ASE, the second without atoms.
+    # For ASE, ENDMDL and the END after it end two models; the second has no atoms.
     return [frame for frame in frames if len(frame)]
 
 
@@ -142,12 +142,12 @@ def is_pdb(path: Path) -> bool:
 
 
 def is_gaussian_input(path: Path) -> bool:
-    """Return whether a file is an input of Gaussian, by its ending."""
+    """Return whether a file is a Gaussian input, by its ending."""
     return path.suffix.lower() in (".com", ".gjf")
 
 
 def read_gaussian_input(path: Path) -> list[Atoms]:
-    """Return the structure of an input of Gaussian with the charge and multiplicity of its route."""
+    """Return the structure of a Gaussian input with the charge and multiplicity stated before its atoms."""
     import ase.io
 
     frame = ase.io.read(path, format="gaussian-in", attach_calculator=True)

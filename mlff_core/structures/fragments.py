@@ -1,4 +1,4 @@
-"""The molecules of a structure: atoms that covalent bonds connect, by distance."""
+"""The molecules of a structure: atoms connected by covalent bonds, which are found by distance."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Fragments:
     Parameters
     ----------
     atoms
-        Numbers of the atoms of each molecule, rising.
+        Indices of the atoms of each molecule, in ascending order.
     bonds
-        Pairs of atoms that are bonded, as numbers within the molecule, shape (n_bonds, 2) for each.
+        Pairs of bonded atoms of each molecule, as indices within the molecule, shape (n_bonds, 2).
     positions
-        Of all atoms, shape (n_atoms, 3), Å: those of the structure, moved by lattice vectors where a molecule crosses a
-        face of the cell.
+        Positions of all atoms, shape (n_atoms, 3), Å, moved by lattice vectors where a molecule crosses a face of the
+        cell.
     """
 
     atoms: list[Indices]
@@ -52,7 +52,7 @@ def find_fragments(batch: AtomicBatch) -> Fragments:
     Raises
     ------
     UnsupportedError
-        Bonds lead from an atom to its own image, as in a crystal of covalent bonds: there are no molecules.
+        Bonds lead from an atom to its own periodic image, as in a covalent crystal: there are no molecules.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def find_fragments(batch: AtomicBatch) -> Fragments:
 def _second_bonds_of_hydrogen(
     numbers: Indices, centers: Indices, neighbors: Indices, lengths: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    """Return which edges are not the shortest one of a hydrogen atom at an end: a short hydrogen bond is no bond."""
+    """Return which edges have a hydrogen atom with a shorter edge: a short hydrogen bond is not a covalent bond."""
     shortest = np.full(len(numbers), np.inf)
     np.minimum.at(shortest, centers, lengths)
     # An edge and its reverse have the same length to a few ulp.

@@ -1,4 +1,4 @@
-"""Whether coordinates are likely to be in bohr, where Å is wanted."""
+"""A warning for coordinates that are likely to be in bohr instead of Å."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 _NOBLE = frozenset({2, 10, 18, 36, 54, 86})
 _BONDING = np.array(sorted(NONMETALS - _NOBLE))
 _AT_MOST = 200
-"""Atoms that are looked at."""
+"""Largest number of atoms that are checked."""
 
 _BONDED = (0.75, 1.3)
-"""Distance of bonded atoms over the sum of their covalent radii, no unit."""
+"""Range of the distance of bonded atoms divided by the sum of their covalent radii."""
 
 
 class UnitWarning(UserWarning):
@@ -28,12 +28,12 @@ class UnitWarning(UserWarning):
 
 
 def warn_of_bohr(atoms: Atoms, what: str) -> None:
-    """Warn where no atom of a molecule has a neighbour at the distance of a bond, and each would have in bohr.
+    """Warn if no atom of a molecule has a neighbour at a bond's distance in Å, but every atom has one in bohr.
 
     Parameters
     ----------
     atoms
-        A structure of nonmetals; others, and single atoms and pairs, are passed over.
+        A structure of nonmetals; others, and structures of one or two atoms, are not checked.
     what
         Its name in the warning.
     """
@@ -49,7 +49,7 @@ def warn_of_bohr(atoms: Atoms, what: str) -> None:
     if not bool(((nearest > _BONDED[0]) & (nearest < _BONDED[1]) & (nearest / ANGSTROM_PER_BOHR > _BONDED[1])).all()):
         return
     warnings.warn(
-        f"{what}: no two atoms are as near as a bond is long (the nearest are {distances.min():.2f} Å apart); the "
+        f"{what}: no two atoms are at the distance of a bond (the nearest are {distances.min():.2f} Å apart); the "
         f"coordinates are likely to be in bohr. Å is wanted: multiply them by {ANGSTROM_PER_BOHR:.6f}",
         UnitWarning,
         stacklevel=3,

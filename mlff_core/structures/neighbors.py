@@ -19,15 +19,15 @@ OVERLAP = 0.3
 """Smallest allowed distance of two atoms, Å: no force field is meaningful below it."""
 
 JUMP = 0.15
-"""An atom that moves further than this between two evaluations, in Å, was moved by an optimiser: the hydrogen of a
+"""Displacement of an atom between two evaluations, Å, beyond which it was moved by an optimiser: a hydrogen atom of a
 molecule at 300 K moves 0.03 Å in a femtosecond."""
 
 NUCLEUS = 0.05
-"""Radius of the charged balls whose repulsion a trial step gets, Å; inside it the energy stays finite."""
+"""Radius of the charged balls in the repulsion of a trial step, Å; inside it the energy stays finite."""
 
 SAME_STEP = 0.35
-"""After a step of dynamics most atoms do nearly the same step again, to within this share of it; a line search goes
-back, or on by a half or a golden section."""
+"""Largest relative difference of two successive steps of an atom in dynamics, for most atoms; a line search goes back,
+or on by a half or a golden section."""
 
 MAX_IMAGES = 100_000
 """Most periodic images within reach of an atom; a cell that needs more is too small or too flat for any structure."""

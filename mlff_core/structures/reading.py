@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     """Return the structures of any file that ASE reads.
 
-    Formal charges of SDF, mol and PDB files are added up in ``info["charge"]``; inputs of Gaussian state theirs.
+    Formal charges of SDF, mol and PDB files are added up in ``info["charge"]``; Gaussian inputs state the total charge.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ def sdf_records(path: Path) -> Iterator[str]:
 def read_sdf(path: Path) -> list[Atoms]:
     """Return the molecules of an SDF or mol file (V2000), all of them.
 
-    ``info`` has ``charge`` and ``spin_multiplicity`` where the file has formal charges or radicals.
+    ``info`` has ``charge`` and ``spin_multiplicity`` if the file has formal charges or radicals.
 
     Raises
     ------

@@ -40,7 +40,7 @@ N_APPROACH = 20
 """Steps in which two atoms are brought together, 0.08 Å each."""
 
 TRIAL_SLOPE = 0.01
-"""Of the largest force: how far the forces of a trial step may be from the energy's derivative, which is steep."""
+"""Largest error of the forces of a trial step against the energy's derivative, relative to the largest force."""
 
 
 class EngineContract(EngineRuns):
@@ -324,7 +324,7 @@ class EngineContract(EngineRuns):
         self._refused_bound_and_running(bad, ("finite", "nan"), InputError)
 
     def test_overlapping_atoms_are_refused(self) -> None:
-        """Two atoms that come closer than 0.3 Å in small steps, as dynamics moves them."""
+        """Check that atoms that come closer than 0.3 Å in small steps, as in dynamics, are refused."""
         start, bad = structures.ethanol(), structures.ethanol()
         bad.positions[5] = bad.positions[3] + [0.0, 0.15, 0.2]
         approach = [start.copy() for _ in range(1, N_APPROACH)]
@@ -333,7 +333,7 @@ class EngineContract(EngineRuns):
         self._refused_bound_and_running(bad, ("overlap",), InputError, approach=approach)
 
     def test_a_jump_into_an_overlap_is_repelled_or_refused(self) -> None:
-        """As a minimiser's trial step: a finite energy above the last one with its own forces, or the refusal."""
+        """Check a minimiser's trial step: a finite energy above the last one with consistent forces, or a refusal."""
         jumped = structures.ethanol()
         jumped.positions[5] = jumped.positions[3] + [0.0, 0.05, 0.1]
         for bound in self._models():
@@ -364,7 +364,7 @@ class EngineContract(EngineRuns):
         self._refused_bound_and_running(bad, ("charge",), UnsupportedError)
 
     def test_an_odd_number_of_electrons_is_refused_by_a_closed_shell_model(self) -> None:
-        """Ethanol less a hydrogen atom: a lost proton or atom does not become the energy of another molecule."""
+        """Check that ethanol without one hydrogen atom is refused: a lost proton or atom must not give an energy."""
         bad = structures.ethanol()[:-1]
         self._refused_bound_and_running(bad, ("25 electrons",), UnsupportedError, verbatim=True, closed_shell=True)
 

@@ -41,9 +41,9 @@ class EngineRuns:
     def _models(
         self, dtypes: tuple[torch.dtype, ...] | None = None, *, closed_shell: bool = False
     ) -> Iterator[ThroughEngine]:
-        """Yield the engine with each model in each precision it takes, each closed before the next.
+        """Yield the engine with each model in each precision that it takes; each is closed before the next.
 
-        With ``closed_shell`` the cards say that the models are for closed shells only.
+        With ``closed_shell`` the cards of the models allow closed shells only.
         """
         if dtypes is None:
             double = (torch.float64,) if "float64" in self.engine.capabilities else ()

@@ -17,11 +17,11 @@ def check_bounds(
     Parameters
     ----------
     config
-        Whose attributes they are; those that are None are left out.
+        Object with the settings as attributes; those that are None are not checked.
     least, most
-        Smallest and largest value of each.
+        Smallest and largest allowed value of each setting.
     open_end
-        Those that must be above their smallest value.
+        Names of the settings that must be above their smallest value, not equal to it.
     """
     largest = most or {}
     for name, bound in least.items():

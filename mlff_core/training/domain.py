@@ -1,4 +1,4 @@
-"""The domain of a trained model: its ranges over the data that it learned from."""
+"""The domain of a trained model, measured on its training data."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors
 
 MAX_ATOMS = 250_000
-"""Atoms of each set that a run looks at after training, which takes seconds."""
+"""Number of atoms of each set on which a run measures the domain after training; this takes seconds."""
 
 MIN_STRUCTURES = 1000
-"""Structures that a run must look at to write a domain: the extremes of fewer say too little."""
+"""Least number of structures for a domain: the extremes of fewer say too little."""
 
 
 def measured_domain(
     potential: StudentPotential, sets: Iterable[tuple[Dataset, Indices]], batch: BatchConfig | None = None
 ) -> Domain:
-    """Return the ranges of a student over labelled structures.
+    """Return the domain of a student, measured on labelled structures.
 
     Parameters
     ----------
     potential
         The student after training.
     sets
-        Data sets and which of their structures, shape (n_structures,) each, no unit.
+        Data sets, each with the indices of the structures to use, shape (n_structures,), int64.
     batch
-        How many structures are computed together.
+        How structures are put into batches.
 
     Raises
     ------
@@ -61,18 +61,18 @@ def measured_domain(
 
 
 def sampled(dataset: Dataset, indices: Indices, seed: int, max_atoms: int = MAX_ATOMS) -> Indices:
-    """Return some of the structures, drawn at random and in rising order, shape (n_sampled,), no unit.
+    """Return the indices of structures drawn at random, in ascending order, shape (n_sampled,), int64.
 
     Parameters
     ----------
     dataset
         The set.
     indices
-        Which structures to draw from, shape (n_structures,), no unit.
+        Indices of the structures to draw from, shape (n_structures,), int64.
     seed
-        Of the drawing.
+        Random seed.
     max_atoms
-        Atoms of all that are drawn; at least one structure is.
+        Largest total number of atoms; at least one structure is drawn.
     """
     drawn: Indices = np.random.default_rng([seed, 0xD0]).permutation(np.asarray(indices))
     total = np.cumsum(dataset.n_atoms_of(drawn))
@@ -86,16 +86,16 @@ def write_domain(
     dtype: torch.dtype = torch.float32,
     batch: BatchConfig | None = None,
 ) -> None:
-    """Measure the student in a model file, and write the file anew with the domain on its card and the same weights.
+    """Measure the domain of the student in a model file, and write the file again with the domain on its card.
 
     Parameters
     ----------
     path
         The model file.
     sets, batch
-        As :func:`measured_domain` takes them.
+        See :func:`measured_domain`.
     device, dtype
-        Where and in which precision to compute.
+        Device and precision of the computation.
     """
     model, card = load_checkpoint(path)
     # A copy of its own: a potential moves its network to the precision it computes in.
@@ -106,7 +106,7 @@ def write_domain(
 
 
 class _Ranges:
-    """Ranges that grow with every batch."""
+    """Ranges that are extended with every batch."""
 
     def __init__(self, potential: StudentPotential) -> None:
         self.potential = potential
@@ -124,7 +124,7 @@ class _Ranges:
         self.n_structures = 0
 
     def add(self, batch: AtomicBatch, edges: EdgeList, forces: Tensor) -> None:
-        """Take in structures with the forces (n_atoms, 3), eV/Å, of their labels."""
+        """Extend the ranges by structures with the forces of their labels, shape (n_atoms, 3), eV/Å."""
         found = self.potential.predict_checked(batch, frozenset({"energy", "atom_energies"}), edges)
         species = self.species[batch.atomic_numbers]
         learned = found.need("atom_energies", self.potential.card.name).double() - self.reference.double()[species]
@@ -149,9 +149,9 @@ class _Ranges:
         self.n_structures += batch.n_systems
 
     def domain(self) -> Domain:
-        """Return the ranges so far; an element that no structure has is left out."""
+        """Return the domain measured so far; elements that no structure has are left out."""
         if self.n_structures == 0:
-            raise InputError("no structures to measure the domain of the model on; give a set that holds some")
+            raise InputError("no structures to measure the domain of the model on; give a data set with structures")
         ends = zip(self.elements, self.least.tolist(), self.largest.tolist(), strict=True)
         seen = {z: (round(least, 4), round(largest, 4)) for z, least, largest in ends if least <= largest}
         reference = dict(zip(self.elements, self.reference.double().tolist(), strict=True))

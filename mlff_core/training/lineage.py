@@ -87,10 +87,10 @@ def _about(dataset: Dataset) -> dict[str, object]:
 
 @lru_cache(maxsize=4)
 def _closed_shell(path: Path, changed: int) -> bool:
-    """Return whether a data set is of closed shells: no metals, and an even number of electrons in every structure.
+    """Return whether a data set has closed shells only: no metals, and an even number of electrons in every structure.
 
-    Its charges and multiplicities are 0 and 1: others are refused when a run starts. Where metals are, or radicals that
-    were labelled as singlets, an odd number of electrons is nothing that the model should refuse.
+    Its charges and multiplicities are 0 and 1: others are refused when a run starts. If there are metals, or radicals
+    that were labelled as singlets, the model must not refuse an odd number of electrons.
     """
     with Dataset(path) as dataset:
         if not NONMETALS.issuperset(dataset.elements):

@@ -52,16 +52,16 @@ class LossConfig:
         weights = [getattr(self, f"{name}_weight") for name in TERMS]
         for name, weight in zip(TERMS, weights, strict=True):
             if not 0 <= weight <= MOST:
-                raise InputError(f"{name}_weight must not be negative, nor above {MOST:g}, got {weight}")
+                raise InputError(f"{name}_weight must be 0 to {MOST:g}, got {weight}")
             delta = getattr(self, f"{name}_delta")
             if not 0 < delta <= MOST:
-                raise InputError(f"{name}_delta must be positive, {MOST:g} at most, got {delta}")
+                raise InputError(f"{name}_delta must be positive and at most {MOST:g}, got {delta}")
         if sum(weights) == 0:
             raise InputError(f"at least one of {', '.join(f'{name}_weight' for name in TERMS)} must be positive, got 0")
 
 
 MOST = 1e9
-"""Largest weight and delta: squares of what is larger overflow in float32."""
+"""Largest weight and delta: squares of larger numbers overflow in float32."""
 
 TERMS = ("energy", "forces", "stress", "atom_energies", "hessian")
 """Terms of the loss, in the order of the settings."""

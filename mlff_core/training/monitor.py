@@ -83,7 +83,7 @@ def validate(
 
 
 def outputs_for(model: Student, item: TrainingBatch) -> Outputs:
-    """Return what a model gives for a batch, without gradients for its weights."""
+    """Return the outputs of a model for a batch, without gradients for its weights."""
     labels, edges = item.labels, item.edges
     vectors = edge_vectors(labels.batch, edges)
     energies, gradients = energies_and_edge_gradients(

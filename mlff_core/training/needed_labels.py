@@ -1,4 +1,4 @@
-"""The labels that the terms of a loss need, looked for before a run begins."""
+"""Check that the data have the labels that the terms of a loss need, before a run begins."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mlff_core.training.loss import LossConfig
 
 
 def check_labels(config: LossConfig, datasets: Sequence[Dataset]) -> None:
-    """Refuse a term that counts in the loss and that no structure has labels for; it would be left out in silence.
+    """Refuse a term of the loss for which no structure has labels; it would be left out without a message.
 
     Parameters
     ----------
     config
         The loss.
     datasets
-        What is learned from: the data set, and the one that is replayed where there is one. Atomic energies are read
-        where all have them, stresses and rows of Hessians where one does.
+        The data sets of the training: the data set, and the one that is replayed if there is one. Atomic energies are
+        read if all of them have them, stresses and rows of Hessians if one of them does.
 
     Raises
     ------

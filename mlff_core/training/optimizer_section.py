@@ -38,7 +38,7 @@ class OptimizerSection:
     min(decay, (1 + step)/(10 + step))."""
 
     def __post_init__(self) -> None:
-        # Steps of all three are of the size of lr whatever the gradient is: a weight moves by lr.
+        # Steps of all three have the size of lr whatever the gradient is: a weight changes by lr.
         most = {"lr": 10, "weight_decay": 1000}
         check_bounds(self, {"lr": 0, "weight_decay": 0, "clip": 0}, open_end=("lr",), most=most)
         check_bounds(self, {"precondition_every": 1, "block": 1})

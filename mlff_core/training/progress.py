@@ -100,7 +100,7 @@ class TerminalReporter(Reporter):
 
     def message(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False)  # brackets in names of files are no markup
+        self._console.print(text, markup=False)  # brackets in file names are not markup
 
 
 def _clock(seconds: float) -> str:

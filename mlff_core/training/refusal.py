@@ -23,7 +23,7 @@ from mlff_core.training.monitor import outputs_for
 def suspect(model: Student, item: TrainingBatch, datasets: Sequence[Dataset]) -> str:
     """Return which structure of a batch is furthest from its labels in energy or forces, as "structure 7 of set.h5".
 
-    Empty where none is better than another: the weights are broken, not a label.
+    Empty if the errors of all structures are not finite: the weights are broken, not a label.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def suspect(model: Student, item: TrainingBatch, datasets: Sequence[Dataset]) ->
     item
         A batch whose loss or gradient is not finite.
     datasets
-        Where its structures are from.
+        Data sets from which its structures are.
     """
     labels = item.labels
     found = errors(outputs_for(model, item), labels)
@@ -67,7 +67,7 @@ def refuse(
     rank
         Number of this process; each saves its share.
     worst
-        The structure to look at first, where one is known.
+        The structure to check first, if one is known.
 
     Raises
     ------
@@ -86,5 +86,5 @@ def refuse(
     shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     raise InputError(
         f"loss and gradient must be finite, got {shown} at step {step} of {out}; the batch (structures "
-        f"{labels.index.tolist()[:8]} …) is in {path.name}: look at {worst or 'its labels'}, or lower optimizer.lr"
+        f"{labels.index.tolist()[:8]} …) is in {path.name}: check {worst or 'its labels'}, or lower optimizer.lr"
     )

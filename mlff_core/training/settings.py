@@ -22,8 +22,8 @@ StepKind = Literal["auto", "double-backward", "compiled", "finite-difference", "
 """Ways to compute the gradient of a loss; see :mod:`mlff_core.training.step`."""
 
 MOST = {"hidden": 4096, "n_layers": 100, "n_radial": 4096, "cutoff": 100}
-"""Largest networks that are trained, cutoff in Å: weights grow with the square of ``hidden``, edges with the cutoff's
-cube."""
+"""Largest sizes of a network in training, cutoff in Å: weights grow with the square of ``hidden``, edges with the cube
+of the cutoff."""
 
 
 @dataclass(frozen=True)

@@ -150,16 +150,16 @@ def model_of(state: dict[str, Any]) -> Student:
 
 
 def goes_on(state: dict[str, Any], config: TrainConfig, progress: float) -> bool:
-    """Return whether a run that had ended goes on under other settings of its end.
+    """Return whether a finished run continues under new settings of its end.
 
     Parameters
     ----------
     state
-        What was saved at the end.
+        The state saved at the end.
     config
-        The settings now.
+        The new settings.
     progress
-        Which part of the run is done by them, 0–1.
+        Part of the run that is done according to the new settings, 0–1.
     """
     patience = config.stop.patience
     is_patient = patience is None or state["place"]["waited"] < patience

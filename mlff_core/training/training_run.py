@@ -116,7 +116,7 @@ class Run:
             if state is None:
                 for name in ("model.pt", "state.pt", "log.csv"):
                     (out / name).unlink(missing_ok=True)
-            if not self.place.is_finished:  # settings that change nothing would be wrong in it
+            if not self.place.is_finished:  # otherwise the saved settings would be wrong
                 save_config(out / "config.toml", config)
             self.log = TrainingLog(out, self.place.step, tensorboard=config.log.tensorboard)
         self.saved = time.monotonic()

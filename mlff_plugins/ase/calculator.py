@@ -40,18 +40,18 @@ _NAME_IN_CORE = {
 
 
 class NoStressError(InputError, PropertyNotImplementedError):
-    """The stress of a structure that has none; ASE's own error, so that code which catches that goes on."""
+    """Error for the stress of a structure without a cell; also ASE's own error, so that code that catches it works."""
 
 
 class MLFFCalculator(Calculator):
     """An ASE calculator driven by a trained model.
 
-    Gives ``energy``, ``free_energy`` (the same), ``forces``, ``stress`` and ``energies`` (the atoms' shares), as far as
-    the model does; of a committee also ``energy_std`` (eV) and ``forces_std`` (n_atoms, 3) (eV/Å), its standard
-    deviations, for which ASE has no names: ``calc.results`` and ``calc.get_property`` give them. The total charge is
+    It computes ``energy``, ``free_energy`` (the same), ``forces``, ``stress`` and ``energies`` (of the atoms), as far
+    as the model does; for a committee also ``energy_std`` (eV) and ``forces_std`` (n_atoms, 3) (eV/Å), its standard
+    deviations, for which ASE has no names: use ``calc.results`` or ``calc.get_property``. The total charge is
     ``atoms.info["charge"]``, the multiplicity ``atoms.info["spin_multiplicity"]``; other names are understood or
     refused, see :func:`mlff_core.structures.electrons.electronic_state`.
-    The stress is computed for periodic structures and wherever it is asked for.
+    The stress is computed for periodic structures and whenever it is requested.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class MLFFCalculator(Calculator):
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """Return a property by ASE's name, with values and units as in ``calc.results``.
 
-        One thread at a time: between a calculation and the reading of its result no other may calculate.
+        Only one thread at a time: no other may calculate between a calculation and the reading of its result.
         """
         with self._lock:
             return super().get_property(name, atoms, allow_calculation)
@@ -270,7 +270,7 @@ def _same(name: str, atoms: Atoms, other: Atoms) -> bool:
 
 
 def _same_entry(mine: Any, other: Any) -> bool:
-    # Nearly always both are missing, and np.array_equal costs ten times as much as looking.
+    # Nearly always both are missing, and np.array_equal costs ten times as much as ``is``.
     return mine is other or np.array_equal(mine, other)
 
 

@@ -26,7 +26,7 @@ CHAINS = {"ethanol-9": (2, 8), "hexanol-21": (6, 8), "hexylamine-22": (6, 7), "p
 """Number of carbon atoms in the chain, and the atomic number of its end."""
 
 MOST_ATOMS = 20_000_000
-"""Of a system, all copies together."""
+"""Largest number of atoms of a system, all copies together."""
 
 WATER_VOLUME = 29.97
 """Å³ a molecule, at 0.998 g/cm³."""
@@ -56,7 +56,7 @@ def build(system: str) -> list[Atoms]:
     match = re.fullmatch(r"(?P<one>.+?)(x(?P<copies>[1-9]\d*))?", system)
     one, copies = (match["one"], match["copies"] or "1") if match else (system, "1")
     water = re.fullmatch(r"water-([1-9]\d*)", one)
-    # Counted before anything is built, and by digits first: numbers of thousands of them take long to read.
+    # Counted before anything is built; digits first, since numbers with thousands of digits are slow to read.
     digits = len(copies) + len(water[1] if water else "1")
     if digits > 2 * len(str(MOST_ATOMS)) or int(copies) * int(water[1] if water else 1) > MOST_ATOMS:
         raise InputError(f"a system may have {MOST_ATOMS:,} atoms, got {system[:60]}; time a smaller one")

@@ -102,7 +102,7 @@ class NNPotModule(nn.Module):
             )
 
     def check_electrons(self, numbers: Tensor, positions: Tensor) -> None:
-        """Refuse an odd number of electrons, but in the atoms with which grompp tries a file.
+        """Refuse an odd number of electrons, except in the atoms with which grompp tries a file.
 
         Parameters
         ----------

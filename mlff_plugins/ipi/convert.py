@@ -74,7 +74,7 @@ def to_batch(structures: Structures, copies: Copies) -> AtomicBatch:
     if copies.positions.dtype == torch.float32 and flat.dot(flat) > FAR**2:
         positions = np.stack([moved_near_origin(one) for one in positions])
     if copies.on_cpu:
-        # NumPy converts in a fraction of torch's time for a few numbers.
+        # For a few numbers NumPy converts in a fraction of torch's time.
         np.multiply(positions, ANGSTROM_PER_BOHR, out=copies.position_array, casting="same_kind")
         if copies.has_cell:
             np.multiply(structures.cells, ANGSTROM_PER_BOHR, out=copies.column_array, casting="same_kind")

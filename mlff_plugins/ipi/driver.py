@@ -61,7 +61,7 @@ class Driver:
         self._batch = batch
         # One neighbour list for each part of a batch, which has the same beads at every step.
         self._parts: list[VerletPotential] = []
-        # Two for each part and used in turn, so that the last structures are there to be compared with.
+        # Two for each part, used alternately, so that the last structures are kept for a comparison.
         self._copies: dict[tuple[int, int], tuple[Copies, Copies]] = {}
 
     def __call__(self, structures: Structures) -> Results:
@@ -91,8 +91,8 @@ class Driver:
         pair = self._copies.get((k, n)) or (Copies(self._template, n), Copies(self._template, n))
         self._copies[k, n] = pair[1], pair[0]
         batch, potential = to_batch(structures, pair[0]), self._parts[k]
-        # Atoms, charges and what is wanted are those of the template; positions and cell are new. To look at i-PI's
-        # arrays costs less than to look at tensors.
+        # Atoms, charges and what is wanted are those of the template; positions and cell are new. To check i-PI's
+        # arrays costs less than to check tensors.
         is_finite = all_finite(structures.positions)
         volumes: list[float] = []
         if self._has_cell:

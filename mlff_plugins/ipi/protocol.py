@@ -171,7 +171,7 @@ def read_init(stream: Stream) -> Init:
     text = _exactly(stream, length, "INIT").decode("utf-8", errors="replace")
     found = re.search(r"\bbatch_size\s*:\s*([0-9]+)", text)
     if found is not None and len(found.group(1)) > len(str(MAX_ATOMS)):
-        raise IPIError(f"INIT announces {found.group(1)[:40]} structures in a message; {MAX_ATOMS} are the most")
+        raise IPIError(f"INIT announces {found.group(1)[:40]} structures in a message; at most {MAX_ATOMS} are allowed")
     return Init(init_id, max(1, int(found.group(1))) if found else 1)
 
 

@@ -90,7 +90,7 @@ def build() -> None:
             f"LAMMPS reads input files in ASCII, but the plugin is {path}; set MLFF_CACHE_DIR to a folder with a plain "
             "name"
         )
-    # LAMMPS would read blanks, # and $ itself.
+    # LAMMPS would interpret blanks, # and $.
     click.echo(f"plugin load {path}" if re.fullmatch(r"[\w./+=:,-]+", path) else f'plugin load "{path}"')
 
 

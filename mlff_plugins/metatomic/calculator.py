@@ -39,7 +39,7 @@ def save(network: Student, card: ModelCard, path: Path) -> None:
         warnings.simplefilter("ignore")
         model = AtomisticModel(MetatomicStudent(network, card).eval(), metadata, capabilities)
         weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-        # It saves to a path only, and torch's writer aborts the process where the disk is full: tried in Python first.
+        # It saves to a path only, and torch's writer aborts the process if the disk is full: first tried in Python.
         path.write_bytes(bytes(2 * weights + 2**20))
         model.save(str(path))
 

@@ -1,4 +1,4 @@
-"""Looking for data outside an ONNX file, without the package ``onnx``, before ONNX Runtime opens any file it names.
+"""Check of an ONNX file for data in other files, without the package ``onnx``, before ONNX Runtime opens it.
 
 The fields are those of ``onnx.proto``: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
@@ -13,12 +13,12 @@ from mlff_core.errors import InputError
 EXTERNAL = 1
 """``TensorProto.data_location`` of a tensor whose data lie in another file."""
 MOST_NESTED = 50
-"""Graphs within graphs; an export of this project has one."""
+"""Largest depth of graphs within graphs; an export of this project has one graph."""
 
 
 @dataclass
 class _Message:
-    """A kind of message: which of its fields are messages that may hold tensors."""
+    """A type of message, with its fields that are messages and may contain tensors."""
 
     inside: dict[int, _Message] = field(default_factory=dict)
 
@@ -43,12 +43,12 @@ def check_self_contained(content: bytes) -> None:
     Raises
     ------
     InputError
-        A tensor lies in another file, or the bytes are no ONNX file.
+        A tensor lies in another file, or the bytes are not an ONNX file.
     """
-    _look_into(memoryview(content), _MODEL, 0)
+    _check_message(memoryview(content), _MODEL, 0)
 
 
-def _look_into(content: memoryview, kind: _Message, depth: int) -> None:
+def _check_message(content: memoryview, kind: _Message, depth: int) -> None:
     if depth > 4 * MOST_NESTED:
         raise InputError("its graphs are nested too deeply")
     for number, value in _fields(content):
@@ -56,11 +56,11 @@ def _look_into(content: memoryview, kind: _Message, depth: int) -> None:
             raise InputError("it takes numbers from another file, and an export of this project is one file")
         inner: Mapping[int, _Message] = kind.inside
         if number in inner and isinstance(value, memoryview):
-            _look_into(value, inner[number], depth + 1)
+            _check_message(value, inner[number], depth + 1)
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield number and value of each field of a message in protobuf's encoding."""
+    """Yield the number and value of each field of a message in protobuf's encoding."""
     at, end = 0, len(content)
     while at < end:
         key, at = _varint(content, at)

@@ -30,10 +30,10 @@ def save(proto: onnx.ModelProto, metadata: Mapping[str, str], path: Path) -> Non
 
 
 def _with_digest(content: bytes) -> bytes:
-    """Return a model with one more entry in its metadata, whose value is the digest of all before it."""
+    """Return a model with one more entry in its metadata, the digest of all bytes before it."""
     from mlff_core.models.sealed import DIGITS, MARK, sealed
 
-    # Fields of onnx.proto in protobuf's encoding: metadata_props is 14; of an entry, key is 1 and value 2.
+    # Fields of onnx.proto in protobuf's encoding: metadata_props is 14; within an entry, key is 1 and value is 2.
     key, value = bytes([1 << 3 | 2, len(MARK)]) + MARK, bytes([2 << 3 | 2, DIGITS])
     return sealed(content + bytes([14 << 3 | 2, len(key) + len(value) + DIGITS]) + key + value)
 

@@ -59,8 +59,8 @@ def create_force(
     Raises
     ------
     InputError
-        An unknown backend, atoms that are not there or have no element, no atoms at all, or another charge than the
-        Topology's.
+        The backend is unknown, atoms do not exist or have no element, there are no atoms, or the charge differs from
+        the Topology's.
     UnsupportedError
         The model does not support an element, the charge or the multiplicity; or a TorchForce is requested for a
         potential that is not a student.
@@ -143,9 +143,9 @@ def total_charge(
     particles: Sequence[int] | None,
     charge: float | None,
 ) -> float | None:
-    """Return the total charge of the chosen atoms, e: what is given, or the sum of the Topology's formal charges.
+    """Return the total charge of the chosen atoms, e: the given one, or the sum of the Topology's formal charges.
 
-    Atoms without a formal charge count as neutral. None where neither says anything; Topologies have formal charges
+    Atoms without a formal charge count as neutral. None if neither is given; Topologies have formal charges
     since OpenMM 8.2.
 
     Raises

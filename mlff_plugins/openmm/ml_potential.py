@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import openmm.app
 
 EMBEDDING = ("linkAtomDistances", "mlLongRange")
-"""Arguments of openmm-ml's mechanical embedding, which reach :meth:`MLFFPotentialImpl.addForces` too."""
+"""Arguments of openmm-ml's mechanical embedding, which are also passed to :meth:`MLFFPotentialImpl.addForces`."""
 
 
 class MLFFPotentialImplFactory(MLPotentialImplFactory):
@@ -68,7 +68,7 @@ class MLFFPotentialImpl(MLPotentialImpl):
         Raises
         ------
         InputError
-            An argument that neither this model nor the embedding takes.
+            An argument is known neither to this model nor to the embedding.
         UnsupportedError
             A TorchForce is requested for interpolation.
         """

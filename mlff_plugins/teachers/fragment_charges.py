@@ -1,4 +1,4 @@
-"""The charge of each molecule of a structure, from its bonds, by RDKit's bond perception."""
+"""The charge of each molecule of a structure, found from its bonds by RDKit's bond perception."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ COST = {
     ("S", 1): 1.5,
     ("S", -1): 1.0,
 }
-"""How unusual a charged atom is in a molecule; any other costs :data:`RARE`."""
+"""Cost of a charged atom in a molecule, higher for unusual ones; any other costs :data:`RARE`."""
 RARE = 5.0
 CUMULENE = 2.0
-"""A nitrogen cation with two neighbours: in azides, rarely elsewhere."""
+"""Cost of a nitrogen cation with two neighbours: it occurs in azides, rarely elsewhere."""
 COST_OF_CHARGE = 0.5
-"""What each e of the whole molecule costs: nitromethane is CH3NO2, not CH3NO2²⁻, whose bonds are the same."""
+"""Cost of each e of the whole molecule: nitromethane is CH3NO2, not CH3NO2²⁻, which has the same bonds."""
 
 
 def fragment_charges(fragments: Fragments, atomic_numbers: Sequence[int], total: float) -> list[int]:
     """Return the charge of each molecule, e.
 
-    A molecule has the charge with which RDKit finds bond orders for all its bonds, and charged atoms that are the least
-    unusual (:data:`COST`).
+    A molecule gets the charge for which RDKit finds bond orders for all its bonds and the charged atoms have the lowest
+    total cost (:data:`COST`).
 
     Parameters
     ----------
     fragments
         The molecules.
     atomic_numbers
-        Of all atoms, shape (n_atoms,).
+        Atomic numbers of all atoms, shape (n_atoms,).
     total
         Charge of the structure, e.
 
     Raises
     ------
     InputError
-        No charge, or more than one, goes with the bonds of a molecule, or the charges do not add up to the total.
+        No charge fits the bonds of a molecule, more than one does, or the charges do not add up to the total.
     """
     numbers = np.asarray(atomic_numbers)
     charges = [
@@ -74,7 +74,7 @@ def fragment_charges(fragments: Fragments, atomic_numbers: Sequence[int], total:
 
 @functools.lru_cache(maxsize=4096)
 def _charge(numbers: tuple[int, ...], bonds: tuple[tuple[int, int], ...]) -> int:
-    """Return the charge that goes with the bonds, e; frames of one molecule share the answer."""
+    """Return the charge that fits the bonds, e; it is cached, so that frames of one molecule share it."""
     electrons = sum(numbers)
     found: dict[int, float] = {}
     for charge in CHARGES:
@@ -83,20 +83,20 @@ def _charge(numbers: tuple[int, ...], bonds: tuple[tuple[int, int], ...]) -> int
     formula = Symbols(numbers).get_chemical_formula()
     if not found:
         raise InputError(
-            f"no charge of a closed-shell molecule goes with the bonds of {formula}; it is a radical, or its bonds are "
+            f"no charge of a closed-shell molecule fits the bonds of {formula}; it is a radical, or its bonds are "
             "stretched or broken; leave it out"
         )
     best = [charge for charge, cost in found.items() if cost == min(found.values())]
     if len(best) > 1:
         raise InputError(
-            f"the charge of {formula} is not clear from its bonds: {', '.join(f'{charge:+d}' for charge in best)} e go "
-            "with them; leave it out, or label its molecules apart"
+            f"the charge of {formula} is not clear from its bonds: {', '.join(f'{charge:+d}' for charge in best)} "
+            "e fit them; leave it out, or label its molecules separately"
         )
     return best[0]
 
 
 def _cost(numbers: tuple[int, ...], bonds: tuple[tuple[int, int], ...], charge: int) -> float | None:
-    """Return how unusual the bond orders are that RDKit finds for a charge; None where it finds none."""
+    """Return the cost of the bond orders that RDKit finds for a charge; None if it finds none."""
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdDetermineBonds
 
@@ -123,7 +123,7 @@ def _cost(numbers: tuple[int, ...], bonds: tuple[tuple[int, int], ...], charge: 
 
 
 def _cost_of_atom(atom: Any) -> float:
-    """Return how unusual a charged atom of RDKit's is."""
+    """Return the cost of a charged RDKit atom."""
     kind = atom.GetSymbol(), atom.GetFormalCharge()
     if kind == ("N", 1):
         if sum(bond.GetBondTypeAsDouble() for bond in atom.GetBonds()) < 4:
@@ -133,7 +133,7 @@ def _cost_of_atom(atom: Any) -> float:
 
 
 def _perceived(numbers: tuple[int, ...], bonds: tuple[tuple[int, int], ...]) -> list[int]:
-    """Return the elements for RDKit, which knows no phosphonium ion: phosphorus in one counts as nitrogen."""
+    """Return the elements for RDKit, which lacks phosphonium ions: phosphorus in one is replaced by nitrogen."""
     neighbors: list[list[int]] = [[] for _ in numbers]
     for i, j in bonds:
         neighbors[i].append(j)

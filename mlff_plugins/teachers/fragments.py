@@ -1,7 +1,7 @@
 """A composite teacher: one method inside molecules, another between them.
 
 E = Σ_f E_inside(f) + E_between(all) − Σ_f E_between(f), each molecule f alone and with its own charge. The forces of a
-molecule alone are those of ``inside``, and interactions are those of ``between``. It is size-consistent if both are.
+single molecule are those of ``inside``, and interactions are those of ``between``. It is size-consistent if both are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class FragmentsTeacher(Teacher):
     """Two teachers joined over the molecules of a structure."""
 
     name = "fragments"
-    summary = "one teacher inside molecules (SO3LR), another between them (GFN2-xTB); serves ions in company"
+    summary = "one teacher inside molecules (SO3LR), another between them (GFN2-xTB); for ions among molecules"
     requires = ("so3krates-torch>=0.2.1,<0.3", "tblite>=0.4", "rdkit>=2024.3")
     install_hint = "pip install 'mlff-hub[teachers,data]'"
     method = "SO3LR inside molecules, GFN2-xTB between them"
@@ -36,7 +36,7 @@ class FragmentsTeacher(Teacher):
     spin_multiplicities = "closed shell"
     gives = frozenset({"energy", "forces", "stress"})
     options: ClassVar[Mapping[str, str]] = {
-        "inside": "teacher of each molecule alone, so3lr by default",
+        "inside": "teacher of each single molecule, so3lr by default",
         "between": "teacher of the interactions, gfn2-xtb by default",
         "device": "of the teachers that take one",
         "dtype": "of the teachers that take one",

@@ -1,4 +1,4 @@
-"""Two potentials joined over the molecules of each structure."""
+"""One potential inside the molecules of each structure, another between them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class FragmentsPotential(Potential):
     inside
         Energies and forces within molecules.
     between
-        Interactions of molecules; its stress is used in cells.
+        Interactions between molecules, and the stress in cells.
     card
-        Of both together.
+        Card of the composite.
     """
 
     device = torch.device("cpu")
@@ -45,15 +45,15 @@ class FragmentsPotential(Potential):
         Raises
         ------
         InputError
-            The charge of a molecule is not clear from its bonds, or the charges do not add up to the structure's.
+            The charge of a molecule is ambiguous from its bonds, or the charges do not add up to that of the structure.
         UnsupportedError
-            A structure is not made of molecules, or one of the two potentials cannot serve it.
+            A structure is not made of molecules, or one of the two potentials cannot compute it.
         """
         systems = split(batch)
         divided = [find_fragments(system) for system in systems]
         molecules = [_molecules(system, fragments) for system, fragments in zip(systems, divided, strict=True)]
         counts = [len(alone) for alone in molecules]
-        # A molecule that is alone needs no interactions.
+        # A single molecule without a cell has no interactions.
         joined = [k for k, system in enumerate(systems) if counts[k] > 1 or bool(system.pbc.any())]
         wanted = ("energy", "forces")
         inner = self.inside.predict(concatenate([one for alone in molecules for one in alone]), want=wanted)
@@ -101,12 +101,12 @@ def _molecules(system: AtomicBatch, fragments: Fragments) -> list[AtomicBatch]:
 def _sums(
     prediction: Prediction, systems: list[AtomicBatch], divided: list[Fragments]
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the energy of each structure's molecules, eV, and their forces, (n_atoms, 3), eV/Å, in its order of atoms.
+    """Return the energy of each structure's molecules, eV, and their forces, (n_atoms, 3), eV/Å, in its order.
 
     Parameters
     ----------
     prediction
-        Of all molecules, one after the other.
+        Prediction of all molecules, one after the other.
     systems, divided
         The structures and their molecules.
     """
@@ -125,7 +125,7 @@ def _sums(
 
 
 def _stress_of(forces: Tensor, system: AtomicBatch, fragments: Fragments) -> Tensor:
-    """Return −Σ r ⊗ F / V, shape (3, 3), eV/Å³: what molecules that a strain deforms add to the stress.
+    """Return −Σ r ⊗ F / V, shape (3, 3), eV/Å³: the stress of molecules that are strained with the cell.
 
     Parameters
     ----------

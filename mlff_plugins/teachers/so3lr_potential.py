@@ -140,13 +140,13 @@ class SO3LRPotential(Potential):
 def _check_alone(batch: AtomicBatch) -> None:
     """Refuse a charged structure of several molecules.
 
-    The network spreads the total charge over all atoms by element, so an ion beside another molecule is wrong, however
-    far apart they are.
+    The network spreads the total charge over all atoms by element, so an ion beside another molecule is wrong at any
+    distance.
 
     Raises
     ------
     UnsupportedError
-        Says how many molecules there are, and which teacher serves them.
+        The message gives the number of molecules and the teacher that can compute them.
     """
     if batch.charge is None or not bool((batch.charge != 0).any()):
         return

@@ -16,12 +16,12 @@ from mlff_core.structures.prediction import Prediction
 
 
 def to_batch(state: torch_sim.SimState | Mapping[str, Any]) -> AtomicBatch:
-    """Return a state as a batch; charge and spin are looked for where torch-sim 0.6 has them.
+    """Return a state as a batch; charge and spin are read from where torch-sim 0.6 stores them.
 
     Raises
     ------
     InputError
-        A spin that is not zero, whose meaning is not certain.
+        The spin is not zero, so its meaning is ambiguous.
     """
     if isinstance(state, Mapping):
         state = torch_sim.SimState(**{"masses": torch.ones_like(state["positions"][:, 0]), **state})

@@ -27,7 +27,7 @@ def test_a_domain_survives_json_and_travels_on_a_card():
     assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
 
 
-def test_a_card_without_a_domain_is_written_as_it_always_was():
+def test_a_card_without_a_domain_is_written_as_before():
     assert "domain" not in ModelCard("drop", (1, 8), 5.0).to_dict()
 
 
@@ -43,7 +43,7 @@ def test_no_pair_has_to_stay_farther_apart_than_a_bond():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"atom_energies": {}}, "range of energies"),
         ({"reference_energies": {1: 0.0}}, "reference energy for each"),
@@ -53,8 +53,8 @@ def test_no_pair_has_to_stay_farther_apart_than_a_bond():
         ({"margin": {"atom_energy": -1.0, "distance": 0.1, "force": 1.0}}, "negative"),
     ],
 )
-def test_a_domain_that_means_nothing_is_refused(change, said):
-    with pytest.raises(InputError, match=said):
+def test_an_invalid_domain_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
         replace(DOMAIN, **change)
 
 

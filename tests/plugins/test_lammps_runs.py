@@ -193,7 +193,7 @@ def test_bad_input_stops_the_run_with_our_error(tmp_path, potential, own):
     # The state is the one that was refused, so the next run refuses it too, before its first step.
     with pytest.raises(InputError, match=f"LAMMPS step {step}"):
         lmp.command("run 10")
-    # Put right by hand, the instance goes on.
+    # After the positions are corrected by hand, the instance continues.
     lmp.commands_list(["set atom 1 x 4.0 vx 0.0", "run 10"])
     assert lmp.extract_global("ntimestep") == step + 10
     with pytest.raises(Exception, match="Unknown command"):

@@ -1,4 +1,4 @@
-"""Exports where the disk, or what a process may write, is full: one line, status 1, and nothing left behind."""
+"""Exports on a full disk or above a limit of file size: one line, status 1, and no file left behind."""
 
 import subprocess
 import sys

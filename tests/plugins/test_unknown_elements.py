@@ -1,4 +1,4 @@
-"""Exported files, opened without this package's code: an element the model does not know is never another element.
+"""Exported files, opened without this package's code: an unknown element never gets the energy of another.
 
 ONNX and AOTInductor files are asked in ``test_onnx.py``, ``test_onnx_int8.py`` and ``test_aoti.py``.
 """

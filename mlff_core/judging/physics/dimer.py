@@ -79,7 +79,7 @@ def dimer_curve(potential: Potential, numbers: tuple[int, int], distances: Array
         torch.zeros(n, 3, dtype=torch.bool),
         torch.arange(n).repeat_interleave(2),
     )
-    # Half of the pairs of elements have an odd number of electrons; it is the wall that is looked at.
+    # Half of the pairs of elements have an odd number of electrons; only the repulsive wall is checked here.
     found = SpinUnchecked(potential).predict(batch)
     forces = found.need("forces", potential.card.name)
     energy = found.energy.double().cpu().numpy()

@@ -1,1 +1,1 @@
-"""Reference energies of a level above any teacher: interactions of complexes, relative energies of conformers."""
+"""Reference energies of a level above any teacher: interactions of complexes and relative energies of conformers."""

@@ -1,4 +1,4 @@
-"""Energies of a potential beside those of a reference set."""
+"""Comparison of the energies of a potential with those of a reference set."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 EQUILIBRIUM = 1.0
 AT_ONCE = 10
-"""Complexes computed together."""
+"""Number of complexes that are computed together."""
 LEAST_CONFORMERS = 3
-"""Fewer say nothing of a correlation."""
+"""Least number of conformers: fewer say nothing about a correlation."""
 
 Array = npt.NDArray[np.float64]
 Progress = Callable[[int], None]
@@ -32,20 +32,20 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A potential beside one reference set.
+    """Metrics of a potential on one reference set.
 
     Parameters
     ----------
     model
         Name of the potential.
     set_name
-        Of the reference set.
+        Name of the reference set.
     metrics
-        By name, each with its number: MAE and the like, kcal/mol; correlations.
+        Metrics by name: MAE and other errors, kcal/mol; correlations.
     rows
-        One for each complex or molecule, plain enough for JSON.
+        One row of plain values for each complex or molecule.
     skipped
-        Why structures were left out, and how many.
+        Reasons for which structures were left out, each with the number of structures.
     """
 
     model: str
@@ -55,7 +55,7 @@ class Comparison:
     skipped: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values; what is not a finite number is None."""
+        """Return everything as plain values; numbers that are not finite are None."""
         return {
             "model": self.model,
             "set": self.set_name,
@@ -66,14 +66,14 @@ class Comparison:
 
 
 def compare(potential: Potential, reference: ReferenceSet, progress: Progress | None = None) -> Comparison:
-    """Return how far a potential's energies are from those of a reference set.
+    """Return the errors of a potential's energies on a reference set.
 
     Parameters
     ----------
     potential
-        What is judged.
+        The potential.
     reference
-        The set.
+        The reference set.
     progress
         Called with the number of complexes or molecules done.
     """
@@ -107,9 +107,9 @@ def interaction_metrics(complexes: Sequence[Complex], energies: Array) -> dict[s
     Parameters
     ----------
     complexes
-        With their reference energies.
+        The complexes, with their reference energies.
     energies
-        Of the potential, shape (n_complexes,), kcal/mol; NaN where there is none.
+        Interaction energies of the potential, shape (n_complexes,), kcal/mol; NaN if there is none.
     """
     errors = energies - np.array([one.reference_kcal_mol for one in complexes])
     metrics: dict[str, float | int | None] = {"n": int(np.isfinite(errors).sum())}
@@ -131,7 +131,7 @@ def interaction_metrics(complexes: Sequence[Complex], energies: Array) -> dict[s
 
 
 def conformer_metrics(rows: Sequence[dict[str, Any]]) -> dict[str, float | int | None]:
-    """Return the metrics of all molecules from those of each: ``mae_kcal_mol``, ``r2`` and ``rank``."""
+    """Return the metrics over all molecules from ``mae_kcal_mol``, ``r2`` and ``rank`` of each."""
     metrics: dict[str, float | int | None] = {"n": len(rows)}
     _add(metrics, "MAE of relative energies", np.array([row["mae_kcal_mol"] for row in rows]))
     for key, title in (("r2", "R² of relative energies"), ("rank", "rank correlation")):
@@ -144,14 +144,14 @@ def conformer_metrics(rows: Sequence[dict[str, Any]]) -> dict[str, float | int |
 def _interactions(
     potential: Potential, complexes: Sequence[Complex], skipped: Counter[str], progress: Progress | None
 ) -> Array:
-    """Return E(complex) − E(first) − E(second) of each, shape (n_complexes,), kcal/mol; NaN where one failed."""
+    """Return E(complex) − E(first) − E(second) of each, shape (n_complexes,), kcal/mol; NaN if one failed."""
     found = np.full(len(complexes), np.nan)
     for start in range(0, len(complexes), AT_ONCE):
         chunk = complexes[start : start + AT_ONCE]
         energies = _energies(potential, [frame for one in chunk for frame in (one.whole, *one.parts)], None)
         for k, one in enumerate(chunk):
             three = energies[3 * k : 3 * k + 3] if energies is not None else None
-            if three is None:  # one of the chunk has none: which is found one by one
+            if three is None:  # one structure of the chunk failed: compute the complexes one by one
                 three = _energies(potential, (one.whole, *one.parts), skipped)
             if three is not None:
                 found[start + k] = (three[0] - three[1] - three[2]) * KCAL_MOL_PER_EV
@@ -191,13 +191,13 @@ def _conformer_rows(
 
 
 def _energies(potential: Potential, frames: Iterable[Atoms], skipped: Counter[str] | None) -> Array | None:
-    """Return the energy of each frame, shape (n_frames,), eV; None, and a reason in ``skipped``, where one has none."""
+    """Return the energy of each frame, shape (n_frames,), eV; None, with the reason in ``skipped``, if one failed."""
     frames = list(frames)
     try:
         rows = predict_frames(potential, frames, want=("energy",))
     except MlffError as error:
         if skipped is not None:
-            # Without the number of the frame, so that the same reason is counted together.
+            # Without the index of the frame, so that equal reasons are counted together.
             skipped[first_line(error).split(": ", 1)[-1]] += 1
         return None
     return np.array([row["energy"] for row in rows])
@@ -206,7 +206,7 @@ def _energies(potential: Potential, frames: Iterable[Atoms], skipped: Counter[st
 def _add(
     metrics: dict[str, float | int | None], name: str, values: Array, reduce: Callable[[Array], Any] = np.mean
 ) -> None:
-    """Add a metric over the finite values, None where there are none."""
+    """Add a metric over the finite values; None if there are none."""
     values = values[np.isfinite(values)]
     metrics[name] = _plain(reduce(values)) if len(values) else None
 

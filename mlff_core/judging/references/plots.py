@@ -1,4 +1,4 @@
-"""Plots of models beside a reference set."""
+"""Plots of models against a reference set."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def plot(comparisons: Sequence[Comparison]) -> Figure:
     """Return the errors of several models on one set, as a figure.
 
-    Of complexes: MAE against distance, and the interactions at equilibrium beside the reference. Of conformers: the
+    For complexes: MAE against distance, and the interactions at equilibrium against the reference. For conformers: the
     distribution of R² over the molecules, and the MAE of each against the spread of its reference energies.
 
     Parameters
     ----------
     comparisons
-        Of the same set.
+        Comparisons of several models with the same set.
     """
     figure = canvas(10.0, 4.4)
     left, right = figure.subplots(1, 2)

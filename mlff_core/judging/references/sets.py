@@ -3,9 +3,9 @@
 A set is an extended xyz file (``.extxyz``, also ``.gz``) of one of two kinds:
 
 - complexes: ``reference_interaction_kcal_mol`` in each frame and a column ``fragment`` with two values; optional
-  ``name``, ``group``, ``scaling`` (distance over that at equilibrium), ``charge_a`` and ``charge_b`` (e).
-- conformers: ``molecule`` and ``reference_energy_kcal_mol`` in each frame, lower for stabler geometries; energies are
-  compared within a molecule.
+  ``name``, ``group``, ``scaling`` (distance / that at equilibrium), ``charge_a`` and ``charge_b`` (e).
+- conformers: ``molecule`` and ``reference_energy_kcal_mol`` in each frame, lower for more stable geometries; energies
+  are compared within a molecule.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 CONFORMERS = "conformers"
-"""The set that is shipped."""
+"""Name of the set that is part of the package."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +36,11 @@ class Complex:
     Parameters
     ----------
     name, group
-        As the set calls them.
+        Names in the set.
     scaling
-        Distance over that at equilibrium.
+        Distance divided by that at equilibrium.
     whole, parts
-        The complex and its two molecules, each with its ``info["charge"]``, e.
+        The complex and its two molecules, each with ``info["charge"]``, e.
     reference_kcal_mol
         Interaction energy of the reference, kcal/mol.
     """
@@ -74,7 +74,7 @@ class Conformers:
     frames
         The geometries.
     reference_kcal_mol
-        Energies of the reference, shape (n_frames,), kcal/mol, from any zero.
+        Energies of the reference, shape (n_frames,), kcal/mol, relative to any zero.
     """
 
     molecule: str
@@ -89,9 +89,9 @@ class ReferenceSet:
     Parameters
     ----------
     name
-        Of the set.
+        Name of the set.
     complexes, conformers
-        What it holds; one of the two is empty.
+        Content of the set; one of the two is empty.
     """
 
     name: str
@@ -100,7 +100,7 @@ class ReferenceSet:
 
 
 def read_set(path: str | Path) -> ReferenceSet:
-    """Return the set of a file, or the shipped one by its name.
+    """Return the reference set in a file, or the one of the package by its name.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def read_set(path: str | Path) -> ReferenceSet:
     if "reference_energy_kcal_mol" in first.info and "molecule" in first.info:
         return ReferenceSet(name, conformers=_conformers(path, frames))
     raise InputError(
-        f"{path} holds no reference energies: each frame needs reference_interaction_kcal_mol and a column fragment, "
+        f"{path} has no reference energies: each frame needs reference_interaction_kcal_mol and a column fragment, "
         "or molecule and reference_energy_kcal_mol"
     )
 

@@ -1,4 +1,4 @@
-"""What a full disk, a limit, or a terminal of ASCII makes of ``mlff``: one line, and nothing half-written."""
+"""A full disk, a limit, or an ASCII terminal gives one line of ``mlff``, and no unfinished file."""
 
 import errno
 import os
@@ -59,7 +59,7 @@ def failing(error):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "message"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "log.csv"), "log.csv: No space left on device; free"),
         (OSError(errno.EFBIG, "File too large"), "ulimit -f"),
@@ -71,12 +71,12 @@ def failing(error):
         (UnicodeEncodeError("ascii", "eV/Å", 3, 4, "ordinal not in range"), r"'\xc5' cannot be written as ascii"),
     ],
 )
-def test_an_error_of_the_machine_is_one_line(error, words):
+def test_an_error_of_the_machine_is_one_line(error, message):
     result = failing(error)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
-    assert words in result.stderr
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), ValueError("x"), RuntimeError("shapes differ"), TypeError("x")])
@@ -85,7 +85,7 @@ def test_a_bug_keeps_its_traceback(error):
     assert line_of(error) is None
 
 
-def test_an_error_of_hdf5_is_known_by_where_it_comes_from(tmp_path):
+def test_an_error_of_hdf5_is_recognised_by_its_origin(tmp_path):
     with h5py.File(tmp_path / "closed.h5", "w") as file, pytest.raises(KeyError) as error:
         file["nothing"]
     assert line_of(error.value).startswith("an HDF5 file cannot be read or written")
@@ -132,7 +132,7 @@ def test_a_full_disk_behind_the_output_is_one_line():
     assert done.stderr == "Error: No space left on device; free some space, or choose another place\n"
 
 
-def test_a_terminal_of_ascii_shows_other_letters_as_escapes():
+def test_an_ascii_terminal_shows_other_characters_as_escapes():
     environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
     done = mlff(["teachers", "list"], stdout=subprocess.PIPE, env=environment)
     assert done.returncode == 0, done.stderr

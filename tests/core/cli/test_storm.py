@@ -25,7 +25,7 @@ from mlff_core.testing.structures import ethanol, triclinic_crystal
 
 N_CALLS = 500
 SECONDS_A_CALL = 40
-MEMORY = 6 * 2**30  # beyond what the process has when the storm begins
+MEMORY = 6 * 2**30  # in addition to the memory of the process at the start
 
 CALLS = {
     "predict": "predict model.pt one.xyz",
@@ -61,7 +61,7 @@ CALLS = {
 
 NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1e300", "1e-300", "99999999999999999999", "100000000000", "1.5", "", "x"]
 NO_LIMIT = ("--steps", "--wait-s", "--time-ps", "--max-steps", "stop.max_steps", "--systems", "--repeats")
-"""What may well take years: of these only small numbers and wrong ones are given."""
+"""Options that may take years: they get only small or invalid numbers."""
 LARGE = ("1e300", "99999999999999999999", "100000000000")
 
 TEXTS = ["", " ", "x" * 300, "../..", "é", "\udcff", "a\nb", "[", "=", "=1", "a=b=c", "1e999=nan"]
@@ -142,7 +142,7 @@ TOML += ["99999999999999999999", "100000000000", "1e-300", "[" * 500 + "]" * 500
 
 @pytest.fixture(name="folder")
 def fixture_folder(tmp_path, monkeypatch):
-    """A folder with one good input of each kind and many bad ones, made the current one."""
+    """A folder with one good input of each kind and many bad ones, as the current folder."""
     for name, seed in (("model.pt", 0), ("other.pt", 1)):
         student = small_student(seed=seed)
         student.model.scale.fill_(0.02)
@@ -218,7 +218,7 @@ def _write_bad_files(folder, rng):
 
 
 def commands(group, path=()):
-    """Yield each command of the group with the name it is called by."""
+    """Yield each command of the group with its full name."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -230,14 +230,14 @@ def commands(group, path=()):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - {"distill active", "plugins check", "lammps run"}))
-def test_the_calls_that_the_storm_spoils_are_good(name, folder):
-    words = shlex.split(CALLS[name].format(new="new"))
+def test_the_unchanged_calls_are_valid(name, folder):
+    arguments = shlex.split(CALLS[name].format(new="new"))
     if name == "models remove":
         CliRunner().invoke(build(), ["models", "add", "model.pt", "--name", "new"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # QCEngine leaves its input open
-        result = CliRunner().invoke(build(), words)
-    # Without i-PI, and without an engine of that name, those of the two can but end with their line.
+        result = CliRunner().invoke(build(), arguments)
+    # Without i-PI, and without an engine of that name, these two can only end with their error.
     wanted = 1 if name in ("serve-ipi", "parity") else 0
     assert result.exit_code == wanted, result.output
 
@@ -251,22 +251,22 @@ def calls(rng, folder):
     counter = itertools.count()
     while True:
         for name, call in CALLS.items():
-            words = shlex.split(call.format(new=f"new{next(counter)}"))
+            arguments = shlex.split(call.format(new=f"new{next(counter)}"))
             start = len(name.split())
             for _ in range(rng.choice([1, 1, 2, 3])):
                 way = rng.random()
                 options = [one for one in known[name].params if isinstance(one, click.Option) and one.opts]
-                if way < 0.4 and len(words) > start:
-                    position = rng.randrange(start, len(words))
-                    if not words[position].startswith("-"):
-                        kind = Path(words[position]).suffix
+                if way < 0.4 and len(arguments) > start:
+                    position = rng.randrange(start, len(arguments))
+                    if not arguments[position].startswith("-"):
+                        kind = Path(arguments[position]).suffix
                         alike = [file for file in files if kind and file.endswith(kind)]
-                        words[position] = rng.choice(alike if alike and rng.random() < 0.8 else files)
+                        arguments[position] = rng.choice(alike if alike and rng.random() < 0.8 else files)
                 elif way < 0.75 and name in SETTINGS:
-                    words += ["--set", f"{rng.choice(SETTINGS[name])}={rng.choice(TOML)}"]
+                    arguments += ["--set", f"{rng.choice(SETTINGS[name])}={rng.choice(TOML)}"]
                 elif options:
-                    words += _option(rng.choice(options), rng, files)
-            yield words
+                    arguments += _option(rng.choice(options), rng, files)
+            yield arguments
 
 
 def _option(option, rng, files):
@@ -281,12 +281,12 @@ def _option(option, rng, files):
 
 
 class TooLongError(BaseException):
-    """A call that hangs; no Exception, so that no command takes it for an error of its own."""
+    """A call that hangs; not an Exception, so that no command handles it."""
 
 
 @contextmanager
 def limits():
-    """Give up calls that take too long, and make those fail that take too much memory."""
+    """Stop calls that take too long, and limit their memory."""
 
     def give_up(*_):
         raise TooLongError
@@ -303,14 +303,14 @@ def limits():
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def problem(words, folder):
-    """Run one call, and return what is wrong with how it ended, or None."""
+def problem(arguments, folder):
+    """Run one call, and return the problem with how it ended, or None."""
     before = set(folder.rglob("*"))
     signal.alarm(SECONDS_A_CALL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = CliRunner().invoke(build(), words)
+            result = CliRunner().invoke(build(), arguments)
     except TooLongError:
         return f"takes more than {SECONDS_A_CALL} s"
     finally:
@@ -320,11 +320,14 @@ def problem(words, folder):
     if result.exit_code not in (0, 1, 2):
         return f"exits with {result.exit_code}"
     # QCEngine's own tracebacks are part of its JSON.
-    if "Traceback (most recent" in (result.stderr if words[0] == "qcengine" else result.output):
+    if "Traceback (most recent" in (result.stderr if arguments[0] == "qcengine" else result.output):
         return "prints a traceback"
-    says_by_itself = words[0] in ("parity", "qcengine") or words[:2] in (["models", "verify"], ["plugins", "check"])
+    prints_its_own_errors = arguments[0] in ("parity", "qcengine") or arguments[:2] in (
+        ["models", "verify"],
+        ["plugins", "check"],
+    )
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    if result.exit_code == 1 and len(errors) != 1 and not says_by_itself:
+    if result.exit_code == 1 and len(errors) != 1 and not prints_its_own_errors:
         return f"has {len(errors)} lines of an error: {result.stderr!r}"
     unfinished = [path for path in set(folder.rglob("*")) - before if ".part." in path.name or path.name == "out.tmp"]
     if unfinished:
@@ -339,8 +342,8 @@ def problem(words, folder):
 def test_no_call_ends_with_a_traceback(folder, seed):
     found = {}
     with limits():
-        for words in itertools.islice(calls(random.Random(seed), folder), N_CALLS):
-            wrong = problem(words, folder)
+        for arguments in itertools.islice(calls(random.Random(seed), folder), N_CALLS):
+            wrong = problem(arguments, folder)
             if wrong is not None:
-                found[shlex.join(words)[:300]] = wrong[:400]
+                found[shlex.join(arguments)[:300]] = wrong[:400]
     assert not found, "\n".join(f"mlff {call}\n    {wrong}" for call, wrong in found.items())

@@ -76,7 +76,7 @@ def test_rules_without_a_meaning_are_refused(path, tmp_path):
         Filter(max_force=float("nan"))
     with pytest.raises(InputError, match="has no kind dimer; its kinds are md, rattle"):
         filter_dataset(path, out, Filter(kinds=("dimer",)))
-    with pytest.raises(InputError, match=r"no structure of .*set.h5 keeps the rules \(charge 20\)"):
+    with pytest.raises(InputError, match=r"no structure of .*set.h5 satisfies the rules \(charge 20\)"):
         filter_dataset(path, out, Filter(charge=3))
     with pytest.raises(InputError, match="is the set to filter"):
         filter_dataset(path, path, Filter(charge=0))

@@ -231,7 +231,7 @@ def test_the_shapes_of_weights_are_known_before_a_network_is_made(n_layers, shar
 
 
 @pytest.mark.parametrize(
-    ("size", "words"),
+    ("size", "wanted"),
     [
         ({"cutoff": 1e22}, r"cutoff must be at most 50 Å, got 1e\+22"),
         ({"cutoff": float("nan")}, "cutoff must be positive"),
@@ -240,6 +240,6 @@ def test_the_shapes_of_weights_are_known_before_a_network_is_made(n_layers, shar
         ({"n_radial": 1025}, "n_radial must be at most 1024"),
     ],
 )
-def test_sizes_beyond_all_use_are_refused(size, words):
-    with pytest.raises(InputError, match=words):
+def test_sizes_out_of_range_are_refused(size, wanted):
+    with pytest.raises(InputError, match=wanted):
         PaiNNConfig(**size)

@@ -1,4 +1,4 @@
-"""The module in TorchScript gives trial steps what the engines of Python give them, and stops dynamics too."""
+"""The TorchScript module treats trial steps as the Python code does, and stops dynamics too."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_a_trial_is_what_python_gives(student, scripted):
         torch.testing.assert_close(forces, wanted.forces, rtol=1e-7, atol=1e-7)
 
 
-def test_what_is_no_trial_is_refused(scripted):
+def test_other_overlaps_are_refused(scripted):
     with pytest.raises(torch.jit.Error, match="overlap"):
         scripted(on_path(1.0))
     for k in range(20):

@@ -1,4 +1,4 @@
-"""What is refused of an archive before anything is unpacked."""
+"""Harmful archives are refused before anything is unpacked."""
 
 import io
 import zipfile

@@ -384,7 +384,7 @@ def peak_of_opening(path):
 
 
 def bombs(file, folder):
-    """Yield small files that would take gigabytes, and the words they are refused with."""
+    """Yield small files that would take gigabytes, each with a part of the error message."""
     content = torch.load(file, weights_only=True)
     state, card = content["state_dict"], content["card"]
 
@@ -392,7 +392,7 @@ def bombs(file, folder):
         torch.save(content | changed | {"digest": "0" * 64}, folder / name)
         return folder / name
 
-    # One number said to fill a matrix: 40,000 x 40,000 in float32 are 6.4 GB.
+    # One number repeated over a matrix: 40,000 x 40,000 in float32 are 6.4 GB.
     yield saved("stride.pt", state_dict=state | {"scale": torch.ones(1).expand(40_000, 40_000)}), "weights declare"
     # A network of 4096 channels behind an embedding that is whole.
     wide = content["config"] | {"hidden": 4096}
@@ -400,7 +400,7 @@ def bombs(file, folder):
     path = saved("hidden.pt", config=wide, state_dict=state | rows)
     sealed(path)
     yield path, "config and weights disagree: "
-    # A text that the pickle holds once and names 65,000 times.
+    # A string that the pickle holds once and refers to 65,000 times.
     text = "x" * 90_000
     yield saved("text.pt", card=card | {"limits": [text] * 65_000}), "more than 1048576 characters"
     nested = ["x"] * 10
@@ -421,11 +421,11 @@ def bombs(file, folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
 def test_a_small_file_takes_little_memory(file, tmp_path):
     # A file of 99 kB took 6.4 GB.
-    paths, words = zip(*bombs(file, tmp_path), strict=True)
+    paths, messages = zip(*bombs(file, tmp_path), strict=True)
     assert all(path.stat().st_size < 2e6 for path in paths)
     lines, peak = peak_of_opening([file, *paths])
-    for line, word in zip(lines, words, strict=True):
-        assert word in line
+    for line, message in zip(lines, messages, strict=True):
+        assert message in line
     assert peak < 200e6
 
 

@@ -1,4 +1,4 @@
-"""An optimiser's trial step into an overlap is repelled; dynamics that meets one stops."""
+"""An optimiser's trial step into an overlap gets a high energy; dynamics into one stops."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_the_first_structure_and_atoms_that_come_close_in_small_steps_are_refuse
     running.predict(on_path(0.0))
 
 
-def test_a_caller_that_knows_it_is_dynamics_is_refused_a_jump(running):
+def test_a_jump_in_known_dynamics_is_refused(running):
     running.predict(on_path(0.0), dynamics=True)
     with pytest.raises(OverlapError):
         running.predict(on_path(1.0), dynamics=True)
@@ -106,7 +106,7 @@ def test_the_stress_of_a_trial_is_its_strain_derivative():
     found = running.predict(crystal(0.05), want=("energy", "stress"))
     up, down = (float(running.predict(crystal(0.05, s)).energy) for s in (1e-4, -1e-4))
     volume = float(torch.linalg.det(cell))
-    # One off-diagonal element of the strain: half of it is a rotation, of which the energy knows nothing.
+    # One off-diagonal element of the strain: half of it is a rotation, which does not change the energy.
     assert float(found.stress[0, 0, 1]) == pytest.approx((up - down) / 2e-4 / volume, rel=1e-5)
 
 
@@ -119,6 +119,6 @@ def test_the_repulsion_is_finite_and_its_force_continuous_down_to_no_distance():
     assert at(0.0)[1] == 0.0
     assert at(0.0)[0] == pytest.approx(1.5 * 14.3996454 * 48 / NUCLEUS)
     for r in (0.02, NUCLEUS, 0.2):
-        slope = (at(r + 1e-6)[0] - at(r - 1e-6)[0]) / 2e-6
-        assert at(r)[1] == pytest.approx(slope, rel=1e-4)
+        derivative = (at(r + 1e-6)[0] - at(r - 1e-6)[0]) / 2e-6
+        assert at(r)[1] == pytest.approx(derivative, rel=1e-4)
     assert at(NUCLEUS - 1e-9)[1] == pytest.approx(at(NUCLEUS + 1e-9)[1], rel=1e-6)

@@ -33,7 +33,7 @@ def test_every_name_of_charge_and_multiplicity_is_understood(info, wanted):
 
 
 @pytest.mark.parametrize(
-    ("info", "words"),
+    ("info", "message"),
     [
         ({"charge": 1.5}, "charge must be a whole number, got 1.5"),
         ({"total_charge": np.nan}, "total_charge must be a whole number, got nan"),
@@ -47,10 +47,10 @@ def test_every_name_of_charge_and_multiplicity_is_understood(info, wanted):
         ({"spin": 0, "multiplicity": 3}, "means a singlet, but a spin multiplicity of 3"),
     ],
 )
-def test_what_is_ambiguous_or_contradicts_itself_is_refused(info, words):
+def test_what_is_ambiguous_or_contradicts_itself_is_refused(info, message):
     atoms = molecule("H2O")
     atoms.info.update(info)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         batch_from_atoms(atoms)
 
 
@@ -64,7 +64,7 @@ def test_initial_charges_of_the_atoms_add_up_to_the_total_charge():
     assert electronic_state(atoms).charge == 0
     del atoms.info["charge"]
     atoms.set_initial_charges([-0.4, 0, 0])
-    with pytest.raises(InputError, match=r"add up to -0\.4 e, which is no whole number"):
+    with pytest.raises(InputError, match=r"add up to -0\.4 e, which is not a whole number"):
         electronic_state(atoms)
 
 

@@ -83,18 +83,18 @@ def test_the_property_block_replaces_the_old_column(tmp_path, codes, extra, want
 
 
 @pytest.mark.parametrize(
-    ("codes", "extra", "words"),
+    ("codes", "extra", "message"),
     [
         ([0, 0, 0], "M  CHG  1   4  -1\n", "molecule 1: the line .* must name 1 different atoms of 1 to 3"),
         ([0, 0, 0], "M  CHG  2   1  -1\n", "must name 2 different atoms"),
         ([0, 0, 0], "M  CHG  1   1  x\n", "cannot be read"),
-        ([0, 0, 0], "M  RAD  1   1   7\n", "M  RAD has 7; known are 1, 2 and 3"),
+        ([0, 0, 0], "M  RAD  1   1   7\n", "M  RAD has 7, it must be 1, 2 or 3; correct it"),
         ([0, 9, 0], "", "atom 2 has the charge code 9"),
     ],
 )
-def test_charges_that_cannot_be_read_are_refused(tmp_path, codes, extra, words):
+def test_charges_that_cannot_be_read_are_refused(tmp_path, codes, extra, message):
     (tmp_path / "a.sdf").write_text(record(molecule("H2O"), codes, extra) + "$$$$\n")
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         read_structures(tmp_path / "a.sdf")
 
 

@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_batch(settings, tm
         forces[0] = 1e30
         file["forces"][:] = forces
     with pytest.raises(
-        InputError, match=r"must be finite, got loss inf.*bad_batch\.pt: look at structure 0 of .*bad\.h5"
+        InputError, match=r"must be finite, got loss inf.*bad_batch\.pt: check structure 0 of .*bad\.h5"
     ):
         Trainer(settings(data={"path": str(path)}, loss={"kind": "mse"}, stop={"max_epochs": 1})).fit()
     batch = torch.load(tmp_path / "run" / "bad_batch.pt", weights_only=True)

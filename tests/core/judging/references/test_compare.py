@@ -1,4 +1,4 @@
-"""Energies beside references: planted errors are found in size and in place."""
+"""Comparison with reference energies: planted errors are found with their size and distance."""
 
 import json
 
