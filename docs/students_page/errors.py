@@ -47,7 +47,7 @@ def head(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 limits. Give the name of a student wherever a command asks for a model file:
 
 ```console
-$ mlff predict organic-tiny molecule.xyz
+$ mlff predict organic-tiny ethanol.xyz
 $ mlff models show organic-tiny
 ```
 

@@ -35,15 +35,16 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    r"""Compare models with reference energies of a higher level.
+    """Compare models with reference energies of a higher level.
 
     A set holds complexes with interaction energies, or conformers of molecules with relative energies, all in kcal/mol;
     docs/judges.md has the format and where public sets come from. Each MODEL is a name or a file.
 
     \b
-    mlff judge organic-tiny organic-original
-    mlff judge organic-tiny --teacher gfn2-xtb --set NCIA_HB375x10.extxyz.gz
-    """
+    Examples:
+      mlff judge organic-tiny organic-original
+      mlff judge organic-tiny --teacher gfn2-xtb --set NCIA_HB375x10.extxyz.gz
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.atomic_write import make_folder, write_atomically
     from mlff_core.cli.progress import bar
@@ -89,6 +90,7 @@ def command(
 def _print(rows: list[Comparison]) -> None:
     from mlff_core.cli.judging_tables import new_table, stdout_console
     from mlff_core.judging.definitions import number
+    from mlff_core.judging.references.compare import alike
 
     table = new_table(f"{rows[0].set_name}, kcal/mol", "metric", *(one.model for one in rows))
     for name in rows[0].metrics:
@@ -97,5 +99,5 @@ def _print(rows: list[Comparison]) -> None:
     console = stdout_console()
     console.print(table)
     for one in rows:
-        for reason, count in one.skipped.items():
+        for reason, count in alike(one.skipped).items():
             console.print(f"{one.model}: {count} left out: {reason}", style="red", highlight=False, markup=False)

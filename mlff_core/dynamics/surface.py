@@ -19,6 +19,7 @@ from mlff_core.dynamics.state import Array, Mask, MDState, Numbers
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.verlet import VerletPotential
+from mlff_core.structures.arrays import moved_near_origin
 from mlff_core.structures.batch import AtomicBatch
 
 FORCES = frozenset({"energy", "forces"})
@@ -97,10 +98,13 @@ class PotentialSurface(Surface[Numbers]):
         self.atoms = [slice(begin, end) for begin, end in pairwise(ends)]
         self._verlet = VerletPotential(potential)
         self._cell: Numbers | None = None
+        self._shift: Numbers | None = None
+        self._is_first = True
 
     def forget(self) -> None:
         """Drop the neighbour list, so that the next evaluation is the same as in a new process."""
         self._verlet = VerletPotential(self.potential)
+        self._is_first = True  # where a structure lies is found anew too
 
     @property
     def n_builds(self) -> int:
@@ -131,6 +135,10 @@ class PotentialSurface(Surface[Numbers]):
         if cell is not self._cell:  # an unchanged cell is the same object from step to step
             batch = replace(batch, cell=torch.as_tensor(cell, dtype=batch.dtype, device=batch.device))
             self.batch, self._cell = batch, cell
+        if self._is_first:
+            self._shift, self._is_first = self._far_shift(positions), False
+        if self._shift is not None:
+            positions = positions - self._shift
         moved = batch.with_positions(torch.as_tensor(positions, dtype=batch.dtype, device=batch.device))
         prediction = self._verlet.predict(moved, want=STRESS if want_stress else FORCES, dynamics=True)
         if prediction.forces is None:
@@ -142,6 +150,17 @@ class PotentialSurface(Surface[Numbers]):
         if self.mobile is not None:
             forces = forces * self.mobile
         return energies, forces, None if prediction.stress is None else self.given(prediction.stress)
+
+    def _far_shift(self, positions: Numbers) -> Numbers | None:
+        """Return how far each atom's structure is from the origin, (n_atoms, 3), Å; None if all are near it.
+
+        Single precision would round coordinates there. Positions of the state stay as they are.
+        """
+        if self.potential.dtype != torch.float32:
+            return None
+        host = torch.as_tensor(positions).detach().cpu().double().numpy()
+        shift = np.concatenate([host[own] - moved_near_origin(host[own]) for own in self.atoms])
+        return self.array(shift) if shift.any() else None
 
 
 class HostSurface(PotentialSurface[Array]):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,16 @@ def compare(potential: Potential, reference: ReferenceSet, progress: Progress | 
         )
     rows = _conformer_rows(potential, reference.conformers, skipped, progress)
     return Comparison(potential.card.name, reference.name, conformer_metrics(rows), rows, dict(skipped))
+
+
+def alike(skipped: Mapping[str, int]) -> dict[str, int]:
+    """Return reasons that differ only in their numbers as one: the first of them, with the sum of their structures."""
+    first: dict[str, str] = {}
+    found: dict[str, int] = {}
+    for reason, count in skipped.items():
+        shown = first.setdefault(re.sub(r"\d+(\.\d+)?", "#", reason), reason)
+        found[shown] = found.get(shown, 0) + count
+    return found
 
 
 def interaction_metrics(complexes: Sequence[Complex], energies: Array) -> dict[str, float | int | None]:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 
+from mlff_core import load
 from mlff_core.dynamics.integrators import Langevin
 from mlff_core.dynamics.noise import Noise
 from mlff_core.dynamics.state import first_state, thermal_velocities
@@ -63,3 +65,24 @@ def test_another_cell_is_noticed(argon, crystal):
     again, _, _ = surface.evaluate(crystal.positions, cell, want_stress=False)
     assert abs(float(other[0] - before[0])) > 1e-3
     np.testing.assert_allclose(again, before)
+
+
+FAR_AWAY = np.array([1e6, -3e5, 2e6])
+"""Å. Single precision has steps of 0.125 Å there."""
+
+
+@pytest.mark.parametrize("kind", [HostSurface, DeviceSurface])
+def test_structures_far_from_the_origin_have_the_forces_of_those_near_it(kind):
+    potential = load("organic-ultra-tiny")
+    frames = [molecule("CH3CH2OH"), molecule("H2O")]
+    near = np.concatenate([atoms.positions for atoms in frames])
+    far = near + np.repeat([FAR_AWAY, [0.0, 0.0, 0.0]], [len(atoms) for atoms in frames], axis=0)
+    batch = batch_from_atoms(frames, dtype=potential.dtype)
+    cell = np.zeros((2, 3, 3))
+    found = []
+    for positions in (near, far):
+        surface = kind(potential, batch)
+        energies, forces, _ = surface.evaluate(surface.array(positions), surface.array(cell), want_stress=False)
+        found.append((np.asarray(energies), np.asarray(forces)))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=0, atol=1e-3)  # float32 of some 60 Å

@@ -9,7 +9,7 @@ from ase.io import write
 from click.testing import CliRunner
 
 from mlff_core.cli.main import build
-from mlff_core.judging.references.compare import compare
+from mlff_core.judging.references.compare import alike, compare
 from mlff_core.judging.references.plots import plot
 from mlff_core.judging.references.sets import Complex, Conformers, ReferenceSet
 from mlff_core.models.checkpoint import save_checkpoint
@@ -118,3 +118,9 @@ def test_the_plot_of_conformers_has_a_line_for_each_model():
     reference = ReferenceSet("some", conformers=(Conformers("methanol", frames, (0.0, 1.0, 2.0, 3.0)),))
     figure = plot([compare(POTENTIAL, reference), compare(POTENTIAL, reference)])
     assert len(figure.axes[0].get_legend().get_texts()) == 2
+
+
+def test_reasons_that_differ_in_numbers_are_told_as_one():
+    odd = "model is for closed shells, but at a total charge of 1 e the structure has 57 electrons"
+    other = odd.replace("57", "9")
+    assert alike({odd: 2, "unknown element": 1, other: 3}) == {odd: 5, "unknown element": 1}
