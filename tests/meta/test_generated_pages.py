@@ -32,6 +32,11 @@ def test_the_page_of_students_is_what_was_measured(monkeypatch):
     assert (DOCS / "students.md").read_text() == students["page"](), "run: python docs/make_students_page.py"
 
 
+def test_the_table_of_judges_is_what_was_measured():
+    judges = runpy.run_path(str(DOCS / "make_judges_table.py"))
+    assert (DOCS / "judges.md").read_text() == judges["page"](), "run: python docs/make_judges_table.py"
+
+
 @pytest.mark.parametrize("name", ["organic-original", "organic-tiny", "organic-ultra-tiny"])
 def test_the_last_stage_told_of_a_student_is_the_one_that_made_its_file(name):
     told = read_toml(DOCS.parent / "examples" / "train" / f"{name}.stages.toml")

@@ -6,7 +6,7 @@ from ase.build import molecule
 from ase.io import write
 
 from mlff_core.errors import InputError
-from mlff_core.judging.references.sets import read_set
+from mlff_core.judging.references.sets import CONFORMERS, read_set
 
 
 def dimer(distance, **info):
@@ -61,7 +61,16 @@ def test_three_fragments_are_refused(tmp_path):
 
 def test_the_shipped_conformers_are_energies_not_atomization_energies():
     found = read_set("conformers").conformers
-    assert len(found) == 432
-    assert sum(len(one.frames) for one in found) == 4218
+    assert sum(len(one.frames) for one in found) == 4178
     # The published file holds atomization energies, which are higher for stabler conformers.
     assert all(energy < 0 for one in found for energy in one.reference_kcal_mol)
+
+
+def test_every_molecule_of_the_shipped_set_has_a_closed_shell_at_its_charge():
+    found = read_set(CONFORMERS).conformers
+    assert len(found) == 427
+    for one in found:
+        charges = {frame.info["charge"] for frame in one.frames}
+        assert len(charges) == 1
+        assert (int(one.frames[0].numbers.sum()) - charges.pop()) % 2 == 0, one.molecule
+    assert sum(one.frames[0].info["charge"] != 0 for one in found) == 39
