@@ -6,7 +6,9 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -92,10 +94,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Å in an ASCII terminal, and file names that are not UTF-8, are shown as escapes.
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _shown(warnings.showwarning)
     try:
         build()(arguments, prog_name="mlff")
     finally:
         _end_of_output()
+
+
+def _shown(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that shows a warning of ours as one line, and any other as before."""
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any) -> None:
+        if category.__module__.startswith("mlff_") or {"mlff_core", "mlff_plugins"}.intersection(Path(filename).parts):
+            click.echo(f"Warning: {' '.join(str(message).splitlines())}", err=True)
+        else:
+            otherwise(message, category, filename, lineno, *rest)
+
+    return show
 
 
 def _end_of_output() -> None:

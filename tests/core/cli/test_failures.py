@@ -200,3 +200,14 @@ def test_a_system_too_large_to_build_is_refused_before_it_is_built(folder, name)
     result = CliRunner().invoke(build(), ["benchmark", "model.pt", "--systems", name])
     assert result.exit_code == 1
     assert "a system may have 20,000,000 atoms" in result.stderr
+
+
+def test_a_warning_of_ours_is_one_line(folder):
+    near = ethanol()
+    near.positions *= 0.62  # bonds much shorter than any that a student was trained on
+    write(folder / "near.extxyz", near)
+    command = [sys.executable, "-m", "mlff_core.cli", "predict", "organic-ultra-tiny", "near.extxyz"]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Warning: organic-ultra-tiny was not trained on structures like this")
