@@ -1,7 +1,13 @@
-"""Write the table of results in ``docs/judges.md`` from ``benchmarks/results/judges.json``."""
+"""Write the table of results in ``docs/judges.md`` from ``benchmarks/results/judges.json``.
+
+With folders that ``mlff judge --out`` has written, their metrics first replace that file.
+"""
 
 import json
+import sys
 from pathlib import Path
+
+from mlff_core.judging.references.compare import alike
 
 PAGE = Path(__file__).with_name("judges.md")
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "judges.json"
@@ -37,5 +43,17 @@ def page() -> str:
     return before + BEGIN + table() + END + rest.split(END)[1]
 
 
+def join(folders: list[str]) -> None:
+    """Write the metrics of these folders as the results, without the rows of single structures."""
+    found = [one for folder in folders for one in json.loads((Path(folder) / "judge.json").read_text())["comparisons"]]
+    kept = [
+        {"model": one["model"], "set": one["set"], "metrics": one["metrics"], "skipped": alike(one["skipped"])}
+        for one in found
+    ]
+    RESULTS.write_text(json.dumps({"comparisons": kept}, indent=1, ensure_ascii=False) + "\n")
+
+
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        join(sys.argv[1:])
     PAGE.write_text(page())
