@@ -58,7 +58,7 @@ def test_a_term_of_weight_zero_is_left_out(morse_set):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"forces_weight": -1.0}, "forces_weight must not be negative"),
+        ({"forces_weight": -1.0}, "forces_weight must be 0 to"),
         ({"forces_delta": 0.0}, "forces_delta must be positive"),
         ({"energy_weight": 0.0, "forces_weight": 0.0}, "at least one of energy_weight"),
     ],
