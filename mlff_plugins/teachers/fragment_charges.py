@@ -103,8 +103,10 @@ def _cost(numbers: tuple[int, ...], bonds: tuple[tuple[int, int], ...], charge: 
     if len(numbers) == 1:
         is_known = (numbers[0] == 1 and charge == 1) or (numbers[0] in (9, 17, 35, 53) and charge == -1)
         return 0.0 if is_known else None
+    elements, n_nitro = _perceived(numbers, bonds)
+    written = charge - n_nitro
     molecule = Chem.RWMol()
-    for number in _perceived(numbers, bonds):
+    for number in elements:
         atom = Chem.Atom(chemical_symbols[number])
         atom.SetNoImplicit(True)
         molecule.AddAtom(atom)
@@ -112,12 +114,14 @@ def _cost(numbers: tuple[int, ...], bonds: tuple[tuple[int, int], ...], charge: 
         molecule.AddBond(i, j, Chem.BondType.SINGLE)
     with rdBase.BlockLogs():
         try:
-            rdDetermineBonds.DetermineBondOrders(molecule, charge=charge, allowChargedFragments=True, embedChiral=False)
+            rdDetermineBonds.DetermineBondOrders(
+                molecule, charge=written, allowChargedFragments=True, embedChiral=False
+            )
         except ValueError:
             return None
     atoms = list(molecule.GetAtoms())
     charged = [atom for atom in atoms if atom.GetFormalCharge()]
-    if sum(atom.GetFormalCharge() for atom in charged) != charge or any(a.GetNumRadicalElectrons() for a in atoms):
+    if sum(atom.GetFormalCharge() for atom in charged) != written or any(a.GetNumRadicalElectrons() for a in atoms):
         return None
     return COST_OF_CHARGE * abs(charge) + sum(map(_cost_of_atom, charged))
 
@@ -132,14 +136,23 @@ def _cost_of_atom(atom: Any) -> float:
     return COST.get(kind, RARE)
 
 
-def _perceived(numbers: tuple[int, ...], bonds: tuple[tuple[int, int], ...]) -> list[int]:
-    """Return the elements for RDKit, which lacks phosphonium ions: phosphorus in one is replaced by nitrogen."""
+def _perceived(numbers: tuple[int, ...], bonds: tuple[tuple[int, int], ...]) -> tuple[list[int], int]:
+    """Return the elements for RDKit, and the number of nitro groups, by which its molecule is more negative.
+
+    RDKit lacks phosphonium ions: phosphorus in one is replaced by nitrogen. It often finds no bond orders beside a
+    nitro group: carbon in its place makes a carboxylate, which has the same bonds.
+    """
     neighbors: list[list[int]] = [[] for _ in numbers]
     for i, j in bonds:
         neighbors[i].append(j)
         neighbors[j].append(i)
     ends = {k for k, near in enumerate(neighbors) if len(near) == 1 and numbers[k] in (7, 8, 16)}
-    return [
-        7 if number == 15 and len(near) == 4 and not ends.intersection(near) else number
-        for number, near in zip(numbers, neighbors, strict=True)
-    ]
+    found = list(numbers)
+    n_nitro = 0
+    for k, near in enumerate(neighbors):
+        if numbers[k] == 15 and len(near) == 4 and not ends.intersection(near):
+            found[k] = 7
+        elif numbers[k] == 7 and len(near) == 3 and sum(numbers[i] == 8 and i in ends for i in near) >= 2:
+            found[k] = 6
+            n_nitro += 1
+    return found, n_nitro

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import molecule
 
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.judging.references.sets import CONFORMERS, read_set
 from mlff_core.plugins import host
 from mlff_core.structures.fragments import find_fragments
 from mlff_core.structures.reading import batch_from_atoms
@@ -119,6 +120,18 @@ def test_the_charge_of_a_molecule_is_that_of_its_smiles(smiles):
     pair = joined(atoms, embedded("O"), distance=12.0)
     found = fragment_charges(find_fragments(batch(pair)), pair.numbers, pair.info["charge"])
     assert found == [atoms.info["charge"], 0]
+
+
+def test_the_charges_of_drug_like_molecules_are_found():
+    unclear = []
+    for one in read_set(CONFORMERS).conformers:
+        atoms = one.frames[0]
+        try:
+            fragment_charges(find_fragments(batch(atoms)), atoms.numbers, atoms.info["charge"])
+        except InputError:
+            unclear.append(one.molecule)
+    # Several charges fit these equally well, or a wrong one better: they are refused rather than guessed.
+    assert sorted(unclear) == ["omegacsd_DIWPUU", "omegacsd_HEMLOA", "omegacsd_TAZXAT", "omegacsd_YILDOM"]
 
 
 def test_charges_that_do_not_add_up_are_refused(composite):
