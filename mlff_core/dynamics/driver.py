@@ -114,28 +114,42 @@ class Run(ABC, Generic[Numbers]):
         """Write the outputs due at this step; return the state as it would be read back from the files."""
         settings = self.settings
         last = last or state.step >= settings.n_steps
-        rows_are_due = (last or state.step % settings.log_every == 0) and files.last_row != state.step
-        frames_are_due = (last or state.step % settings.frame_every == 0) and files.last_frame != state.step
+        rows_fit = state.step % settings.log_every == 0
+        frames_fit = state.step % settings.frame_every == 0
+        rows_are_due = (last or rows_fit) and files.last_row != state.step
+        frames_are_due = (last or frames_fit) and files.last_frame != state.step
         checkpoint_is_due = last or state.step % settings.checkpoint_every == 0
         if not (rows_are_due or frames_are_due or checkpoint_is_due):
             return state
         here = self.surface.on_host(state)
-        each = [(k, system, here.one(k, self.surface.atoms[k])) for k, system in enumerate(self.systems)]
-        if rows_are_due:
-            for k, system, own in each:
-                files.append_row({**system.row(own), "replica": k})
-        if frames_are_due:
-            for k, system, own in each:
-                atoms = system.frame(own)
-                if "replica" in files.columns:
-                    atoms.info["replica"] = k
-                files.append_frame(atoms, state.step)
+        if rows_are_due and rows_fit:
+            self._write_rows(files, here)
+        if frames_are_due and frames_fit:
+            self._write_frames(files, here)
         if checkpoint_is_due:
             files.write_checkpoint(here, self._random())
+        # The last step is written even between two intervals. The checkpoint does not count that, so that a run made
+        # longer drops it and has rows and frames at equal intervals.
+        if rows_are_due and not rows_fit:
+            self._write_rows(files, here)
+        if frames_are_due and not frames_fit:
+            self._write_frames(files, here)
+        if checkpoint_is_due:
             # A resumed run has no neighbour list, whose order decides the last bit of every sum: drop it here too.
             self.surface.forget()
             state = self._computed(state)
         return state
+
+    def _write_rows(self, files: RunFolder, here: MDState[Array]) -> None:
+        for k, system in enumerate(self.systems):
+            files.append_row({**system.row(here.one(k, self.surface.atoms[k])), "replica": k})
+
+    def _write_frames(self, files: RunFolder, here: MDState[Array]) -> None:
+        for k, system in enumerate(self.systems):
+            atoms = system.frame(here.one(k, self.surface.atoms[k]))
+            if "replica" in files.columns:
+                atoms.info["replica"] = k
+            files.append_frame(atoms, here.step)
 
 
 @dataclass(frozen=True)
@@ -196,6 +210,8 @@ def drive(
         if restart and files.holds_restart:
             files.check_same(record)
             state = run.resume(files)
+            if state.step >= run.settings.n_steps:
+                state = run.write(files, state)
         else:
             if not (restart and files.read_record()):
                 files.check_unused()

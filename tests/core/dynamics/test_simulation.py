@@ -208,6 +208,30 @@ def test_a_finished_run_can_be_made_longer(argon, crystal, tmp_path, trajectory,
 
 
 @pytest.mark.parametrize("trajectory", ["trajectory.extxyz", "trajectory.traj"])
+def test_a_run_made_longer_has_its_frames_at_equal_intervals(argon, crystal, tmp_path, trajectory, settings, rows):
+    def run(n_steps):
+        run_md(
+            argon,
+            crystal,
+            settings("nvt", n_steps=n_steps, log_every=5, frame_every=4, trajectory=trajectory),
+            tmp_path,
+            restart=True,
+        )
+        steps = [frame.info.get("step", k) for k, frame in enumerate(read(tmp_path / trajectory, ":"))]
+        return [int(row["step"]) for row in rows(tmp_path)], steps
+
+    for _ in range(2):  # the same run again changes nothing
+        logged, steps = run(18)
+        assert logged == [0, 5, 10, 15, 18]
+        assert len(steps) == 6  # 0, 4, 8, 12, 16, and the last step
+    logged, steps = run(23)
+    assert logged == [0, 5, 10, 15, 20, 23]
+    assert len(steps) == 7
+    if trajectory.endswith("xyz"):
+        assert steps == [0, 4, 8, 12, 16, 20, 23]
+
+
+@pytest.mark.parametrize("trajectory", ["trajectory.extxyz", "trajectory.traj"])
 def test_output_left_half_written_by_a_kill_is_cut_off(argon, crystal, tmp_path, trajectory, settings):
     class Killed(BaseException):
         pass
