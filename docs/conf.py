@@ -33,6 +33,8 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 autodoc_preserve_defaults = True
+# torch's ``device`` in a signature would be ambiguous between our attributes of that name.
+suppress_warnings = ["ref.python"]
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 # Attributes as a list, since some of them have an entry of their own too.

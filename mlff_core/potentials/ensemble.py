@@ -154,10 +154,10 @@ def half_width(level: float) -> float:
 def fit_scale(errors: npt.ArrayLike, spreads: npt.ArrayLike, level: float = 0.9) -> float:
     """Return the factor on the spreads with which the share ``level`` of the errors lies inside its interval.
 
-    The factor is the quantile of |error| / spread, corrected for the number of errors as in split conformal prediction
-    (V. Vovk, A. Gammerman, G. Shafer, *Algorithmic Learning in a Random World* (2005)), divided by :func:`half_width`.
-    The interval at this level therefore has the stated coverage for data like the held-out data, for any distribution
-    of the errors.
+    The factor is the quantile of abs(error) / spread, corrected for the number of errors as in split conformal
+    prediction (V. Vovk, A. Gammerman, G. Shafer, *Algorithmic Learning in a Random World* (2005)), divided by
+    :func:`half_width`. The interval at this level therefore has the stated coverage for data like the held-out data,
+    for any distribution of the errors.
 
     Parameters
     ----------
