@@ -13,10 +13,8 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from mlff_core.errors import UnsupportedError
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.bonds import BOND
 from mlff_core.structures.neighbors import edge_vectors, find_neighbors
-
-BOND = 1.25
-"""Atoms closer than this times the sum of their covalent radii are bonded."""
 
 Indices = npt.NDArray[np.int64]
 

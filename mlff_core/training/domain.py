@@ -20,6 +20,7 @@ from mlff_core.errors import InputError
 from mlff_core.models.checkpoint import load_checkpoint, save_checkpoint
 from mlff_core.potentials.student import StudentPotential
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.electrons import odd_system
 from mlff_core.structures.neighbors import EdgeList, edge_vectors
 
 MAX_ATOMS = 250_000
@@ -134,13 +135,9 @@ class _Ranges:
         pairs = species[edges.centers] * len(self.elements) + species[edges.neighbors]
         self.distances.scatter_reduce_(0, pairs, lengths, "amin")
         self.force = max(self.force, float(forces.abs().nan_to_num(nan=0.0).max()))
-        electrons = torch.zeros(batch.n_systems, dtype=torch.int64, device=batch.device)
-        electrons.index_add_(0, batch.system_idx, batch.atomic_numbers)
-        if batch.charge is not None:
-            electrons -= batch.charge.round().long()
-        self.is_even = self.is_even and not bool((electrons % 2).any())
+        self.is_even = self.is_even and odd_system(batch) is None
         ends = [
-            torch.zeros_like(electrons).scatter_reduce_(
+            batch.atomic_numbers.new_zeros(batch.n_systems).scatter_reduce_(
                 0, batch.system_idx, batch.atomic_numbers, how, include_self=False
             )
             for how in ("amin", "amax")

@@ -81,8 +81,9 @@ class FragmentsPotential(Potential):
 def _molecules(system: AtomicBatch, fragments: Fragments) -> list[AtomicBatch]:
     """Return each molecule of a structure alone, in one piece, without a cell and with its own charge."""
     total = 0.0 if system.charge is None else float(system.charge[0])
-    charges = [int(total)] if len(fragments.atoms) == 1 and total.is_integer() else None
-    if charges is None:
+    if len(fragments.atoms) == 1 and total.is_integer():
+        charges = [int(total)]
+    else:
         charges = fragment_charges(fragments, system.atomic_numbers.tolist(), total)
     positions = torch.from_numpy(fragments.positions)
     return [

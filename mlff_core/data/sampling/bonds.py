@@ -7,18 +7,13 @@ import torch
 from ase.data import covalent_radii
 
 from mlff_core.data.structure import Array, LabelledStructure, batch_from_structures
+from mlff_core.structures.bonds import bonded
 from mlff_core.structures.neighbors import edge_vectors, find_neighbors
-
-BOND = 1.25
-"""Atoms closer than this times the sum of their covalent radii are bonded."""
 
 
 def bonds(start: LabelledStructure) -> list[tuple[int, int]]:
     """Return the bonded pairs i < j of a structure without a cell."""
-    radii = covalent_radii[start.atomic_numbers]
-    difference = start.positions[:, None].astype(np.float64) - start.positions[None]
-    close = np.linalg.norm(difference, axis=2) < BOND * (radii[:, None] + radii[None])
-    i, j = np.nonzero(np.triu(close, 1))
+    i, j = np.nonzero(np.triu(bonded(start.positions.astype(np.float64), start.atomic_numbers)))
     return list(zip(i.tolist(), j.tolist(), strict=True))
 
 

@@ -13,9 +13,7 @@ from mlff_core.judging.physics.trajectory import Array
 from mlff_core.potentials.checks import check_one_system
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate
-
-BOND = 1.25
-"""Two atoms are bonded if they are closer than this many sums of their covalent radii."""
+from mlff_core.structures.bonds import bonded as bonded_atoms
 
 CLASH = 1.5
 """Atoms that are not bonded clash if closer than this many sums of their covalent radii: the scan is rigid, and
@@ -48,12 +46,7 @@ class TorsionScan:
 def bonds(batch: AtomicBatch) -> npt.NDArray[np.bool_]:
     """Return which atoms of one molecule are bonded, shape (n_atoms, n_atoms), by covalent radii."""
     check_one_system(batch)
-    positions = batch.positions.double().cpu().numpy()
-    radii = covalent_radii[batch.atomic_numbers.cpu().numpy()]
-    distances = np.linalg.norm(positions[:, None] - positions[None], axis=2)
-    bonded: npt.NDArray[np.bool_] = distances < BOND * (radii[:, None] + radii[None])
-    np.fill_diagonal(bonded, False)
-    return bonded
+    return bonded_atoms(batch.positions.double().cpu().numpy(), batch.atomic_numbers.cpu().numpy())
 
 
 def rotatable_bonds(batch: AtomicBatch) -> list[tuple[int, int]]:
