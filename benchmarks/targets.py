@@ -54,8 +54,10 @@ def targets() -> Iterator[Target]:
         if row["peer"] == "torchani":
             yield Target(f"times as fast as one member of ANI-2x, {row['system']} atoms", 1.0, row["ratio"])
     if peers["rows"]:
-        memory = peers["peak_memory_mib"]
-        yield Target("times less memory than SchNetPack, 2001 atoms", 10.0, memory["schnetpack"] / memory["mlff-hub"])
+        # What a step takes beyond an idle process: that depends on the build of torch, by 260 MiB.
+        peak, idle = peers["peak_memory_mib"], peers["idle_memory_mib"]
+        taken = {name: peak[name] - idle[name] for name in peak}
+        yield Target("times less memory than SchNetPack, 2001 atoms", 30.0, taken["schnetpack"] / taken["mlff-hub"])
     for row in read("cpu_kernel.json")["rows"]:
         if row["system"] == "water 504" and row["preset"] == "original":
             yield Target("share of the matrix product's floor, 504 atoms", 0.5, row["gemm_ms"] / row["cpu_min_ms"])
