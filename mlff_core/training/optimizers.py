@@ -1,8 +1,8 @@
-"""The optimizers AdamW, SOAP and Muon, each from a maintained library.
+"""The optimizers AdamW, SOAP and Muon.
 
 SOAP (N. Vyas et al., ICLR 2025, arXiv:2409.11321) is Adam in the eigenbases of a matrix's two gradient covariances. It
-comes from pytorch-optimizer. Muon (K. Jordan et al., 2024) orthogonalizes the momentum of each matrix. It comes
-from torch; AdamW updates everything except matrices of at least eight rows and columns.
+comes from pytorch-optimizer. Muon (:mod:`mlff_core.training.muon`) orthogonalizes the momentum of each matrix of at
+least eight rows and columns; AdamW, which comes from torch, updates the rest.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.plugins.requirements import require
+from mlff_core.training.muon import Muon
 from mlff_core.training.optimizer_section import BETAS, OptimizerSection
 
 SMALLEST_MATRIX = 8
@@ -134,7 +135,7 @@ def build_optimizer(section: OptimizerSection, model: nn.Module) -> torch.optim.
     Raises
     ------
     MissingDependencyError
-        SOAP needs pytorch-optimizer, or Muon a torch of at least 2.9.
+        SOAP needs pytorch-optimizer.
     """
     parameters = list(model.parameters())
     betas = section.betas or BETAS[section.kind]
@@ -156,7 +157,6 @@ def build_optimizer(section: OptimizerSection, model: nn.Module) -> torch.optim.
 
         return Blocks(parameters, section.block, soap)
     if section.kind == "muon":
-        require("Muon", ("torch>=2.9",), "pip install 'torch>=2.9'")
         embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
         matrices = [
             parameter
@@ -167,10 +167,7 @@ def build_optimizer(section: OptimizerSection, model: nn.Module) -> torch.optim.
         others = [parameter for parameter in parameters if id(parameter) not in chosen]
         return Together(
             [
-                # Updates then have the size of AdamW's, so that one learning rate is right for both.
-                torch.optim.Muon(
-                    matrices, lr=lr, weight_decay=decay, momentum=betas[0], adjust_lr_fn="match_rms_adamw"
-                ),
+                Muon(matrices, lr=lr, momentum=betas[0], weight_decay=decay),
                 torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=decay),
             ]
         )
