@@ -1,8 +1,8 @@
 """Comparison of recipes of training at equal processor time: optimizer, batch, loss, schedule and network.
 
-``python -m benchmarks recipes DATA.h5 [--preset tiny] [--only NAME …] [--resume]``: the same network is trained on the
+``python -m benchmarks recipes DATA.h5 TEST.h5 [--preset tiny] [--only NAME …] [--resume]``: the same network is trained on the
 same set in several ways, each for the same processor time (the cost of a step is measured before, optimizer included)
-and with each seed. DATA.h5 is split; errors are those on its test structures. Each change below the optimizers is one
+and with each seed. Errors are those on TEST.h5, molecules of other scaffolds. Each change below the optimizers is one
 change to the recipe ``muon``. ``--resume`` keeps the rows of the results file that were measured with the same
 processor time on the same set.
 """
@@ -109,6 +109,7 @@ def cost_of_a_step(path: Path, folder: Path, preset: str, changes: list[str]) ->
 def main() -> None:
     options = parser(__doc__, "recipes.json")
     options.add_argument("data", type=Path)
+    options.add_argument("test", type=Path)
     options.add_argument("--preset", default="ultra-tiny", choices=sorted(RATES["muon"]))
     options.add_argument("--cpu-seconds", type=float, default=90.0, help="processor time of each run, s")
     options.add_argument("--seeds", type=int, default=2)
@@ -123,9 +124,8 @@ def main() -> None:
     result: dict[str, Any] = {"presets": {}}
     if arguments.resume and arguments.out.exists():
         result = {"presets": json.loads(arguments.out.read_text())["presets"]}
-    with Dataset(arguments.data) as data, TemporaryDirectory() as name:
-        about = {"structures": len(data.indices("train")), "test": len(data.indices("test"))}
-        conditions = {"cpu_seconds": arguments.cpu_seconds, **about}
+    with Dataset(arguments.data) as data, Dataset(arguments.test) as test, TemporaryDirectory() as name:
+        conditions = {"cpu_seconds": arguments.cpu_seconds, "structures": len(data), "test": len(test)}
         found = result["presets"].get(arguments.preset)
         if found is None or {key: found[key] for key in conditions} != conditions:
             found = result["presets"][arguments.preset] = {**conditions, "recipes": {}}
@@ -145,7 +145,7 @@ def main() -> None:
                 clock = Clock()
                 run = Trainer(config, clock).fit(resume=False)
                 cpu = max(clock.seconds.values()) - min(clock.seconds.values())
-                metrics = evaluate(load(run.model, device="cpu", guard="off"), data, "test").metrics
+                metrics = evaluate(load(run.model, device="cpu", guard="off"), test).metrics
                 row["runs"].append({"seed": seed, "cpu_seconds": cpu, **{key: metrics[key] for key in METRICS}})
                 found["recipes"][recipe] = row
                 print(json.dumps({"recipe": recipe, "steps": row["steps"], **row["runs"][-1]}), flush=True)
