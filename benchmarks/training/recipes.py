@@ -1,8 +1,8 @@
 """Comparison of recipes of training at equal processor time: optimizer, batch, loss, schedule and network.
 
-``python -m benchmarks recipes DATA.h5 TEST.h5 [--preset tiny] [--only NAME …] [--resume]``: the same network is trained on the
-same set in several ways, each for the same processor time (the cost of a step is measured before, optimizer included)
-and with each seed. Errors are those on TEST.h5, molecules of other scaffolds. Each change below the optimizers is one
+``python -m benchmarks recipes DATA.h5 TEST.h5 [--preset tiny] [--only NAME …] [--resume]``: the same network is trained
+on the same set in several ways, each for the same processor time (the cost of a step is measured before, optimizer
+included) and with each seed. Errors are those on TEST.h5, molecules of other scaffolds. Each later change is one
 change to the recipe ``muon``. ``--resume`` keeps the rows of the results file that were measured with the same
 processor time on the same set.
 """
