@@ -17,11 +17,11 @@ UNITS = {"length": "Angstrom", "energy": "eV"}
 NONMETALS = frozenset({1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 32, 33, 34, 35, 36, 51, 52, 53, 54, 85, 86})
 """Elements whose compounds with an even number of electrons are closed-shell as a rule; no metals."""
 
-CHARGES = ("neutral", "any")
+CHARGES = ("neutral", "closed-shell", "any")
 SPIN_MULTIPLICITIES = ("closed shell", "singlet", "any")
 
 CLOSED_SHELL = "Neutral, closed-shell structures only."
-"""Limit on the card of a student that was trained on closed shells."""
+"""Limit on the card of a student that was trained on neutral closed shells."""
 
 LONGEST_CUTOFF = 100.0
 """Longest cutoff, Å; an atom in a solid or liquid has about 400,000 neighbours within it."""
@@ -51,7 +51,8 @@ class ModelCard:
     n_parameters: int = 0
     """Number of trainable parameters."""
     charges: str = "neutral"
-    """Total charges it can compute, e: ``"neutral"`` or ``"any"``."""
+    """Total charges it can compute, e. ``"neutral"``: 0. ``"closed-shell"``: any, but the energy does not depend on it:
+    the model knows ions by their atoms and bonds, and the charge serves to count electrons. ``"any"``: an input."""
     spin_multiplicities: str = "singlet"
     """``"closed shell"``: an odd number of electrons is refused. ``"singlet"``: the model knows nothing of spin, as a
     model of metals; a multiplicity other than 1 is refused, any number of electrons is taken. ``"any"``: the
@@ -116,6 +117,11 @@ class ModelCard:
             raise InputError(f"n_parameters of a model card must be a whole number, got {self.n_parameters!r}")
         if not all(isinstance(limit, str) for limit in self.limits):
             raise InputError(f"limits of a model card must be texts, got {self.limits!r}")
+
+    @property
+    def is_even_without_charge(self) -> bool:
+        """Whether the atoms alone must have an even number of electrons, for an engine that knows no total charge."""
+        return self.spin_multiplicities == "closed shell" and self.charges == "neutral"
 
     @property
     def symbols(self) -> tuple[str, ...]:

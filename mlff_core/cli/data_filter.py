@@ -13,7 +13,7 @@ from mlff_core.cli.options import POSITIVE, Whole
 @click.command("filter")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--charge", type=Whole(-1000, 1000), help="Keep structures of this total charge, e; students need 0.")
+@click.option("--charge", type=Whole(-1000, 1000), help="Keep structures of this total charge, e.")
 @click.option("--spin-multiplicity", type=Whole(1, 1000), help="Keep structures of this multiplicity, 2S + 1.")
 @click.option("--elements", metavar="SYMBOLS", help="Keep structures of these elements only, such as H,C,N,O.")
 @click.option("--max-force", type=POSITIVE, help="Keep structures with every force component below this, eV/Å.")

@@ -14,6 +14,7 @@ from mlff_core.data.reader import Dataset
 from mlff_core.model.painn import count_parameters
 from mlff_core.model.student import Student
 from mlff_core.training.settings import TrainConfig
+from mlff_core.training.start import has_charges
 from mlff_core.training.state import Place
 
 LIMITS = (
@@ -51,7 +52,9 @@ def model_card(
     n_validation
         Number of validation structures.
     """
-    closed = all(_closed_shell(each.path, each.path.stat().st_mtime_ns) for each in (dataset, replay) if each)
+    sets = [each for each in (dataset, replay) if each]
+    closed = all(_closed_shell(each.path, each.path.stat().st_mtime_ns) for each in sets)
+    charged = any(has_charges(each) for each in sets)
     training = {
         **config.for_card(),
         "done": {"steps": place.step, "epochs": place.epoch, "minutes": round(place.minutes, 2)},
@@ -64,16 +67,23 @@ def model_card(
         architecture=model.architecture,
         description=config.card.description,
         n_parameters=count_parameters(model),
+        charges="closed-shell" if charged else "neutral",
         spin_multiplicities="closed shell" if closed else "singlet",
         teacher=dataset.teacher,
         dataset=_about(dataset) if replay is None else {**_about(dataset), "replay": _about(replay)},
         training=training,
         metrics={"validation": {**metrics, "n_structures": n_validation}},
-        limits=(CLOSED_SHELL if closed else "Neutral structures only.", *LIMITS, *config.card.limits),
+        limits=(_limit(closed, charged), *LIMITS, *config.card.limits),
         licence=config.card.licence or str(dataset.teacher.get("licence", "")),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         parent=parent,
     )
+
+
+def _limit(closed: bool, charged: bool) -> str:
+    if charged:
+        return "Closed-shell structures only; ions are known by their atoms and bonds, not by the total charge."
+    return CLOSED_SHELL if closed else "Neutral structures only."
 
 
 def _about(dataset: Dataset) -> dict[str, object]:
@@ -89,8 +99,8 @@ def _about(dataset: Dataset) -> dict[str, object]:
 def _closed_shell(path: Path, changed: int) -> bool:
     """Return whether a data set has closed shells only: no metals, and an even number of electrons in every structure.
 
-    Its charges and multiplicities are 0 and 1: others are refused when a run starts. If there are metals, or radicals
-    that were labelled as singlets, the model must not refuse an odd number of electrons.
+    If there are metals, or radicals that were labelled as singlets, the model must not refuse an odd number of
+    electrons.
     """
     with Dataset(path) as dataset:
         if not NONMETALS.issuperset(dataset.elements):
@@ -98,7 +108,10 @@ def _closed_shell(path: Path, changed: int) -> bool:
         for start, stop in dataset.blocks():
             numbers = dataset.column("atomic_numbers", start, stop).astype(np.int64)
             firsts = dataset.offsets[start:stop] - dataset.offsets[start]
-            if (np.add.reduceat(numbers, firsts) % 2).any():
+            electrons = np.add.reduceat(numbers, firsts)
+            if dataset.has("charge"):
+                electrons -= dataset.column("charge", start, stop)
+            if (electrons % 2).any():
                 return False
     return True
 

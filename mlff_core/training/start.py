@@ -52,13 +52,13 @@ def starting_model(
     InputError
         The data hold elements that the network does not support, or settings of the network differ from its file.
     UnsupportedError
-        The data hold charges or open shells, which a student does not support.
+        The data hold open shells, which a student does not support.
     CheckpointError
         ``init_from`` is not a model file.
     """
     elements = tuple(sorted({number for each in (dataset, *others) for number in each.elements}))
     for each in (dataset, *others):
-        _check_neutral(each)
+        _check_closed_shell(each)
     if section.init_from is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -136,10 +136,30 @@ def _check_elements(model: Student, elements: tuple[int, ...], dataset: Dataset)
         )
 
 
-def _check_neutral(dataset: Dataset) -> None:
-    for name, normal, what in (("charge", 0, "charged"), ("spin_multiplicity", 1, "open-shell")):
-        if dataset.has(name) and (dataset.column(name, 0, len(dataset)) != normal).any():
+def has_charges(dataset: Dataset) -> bool:
+    """Return whether a structure of a data set has a total charge other than 0."""
+    return dataset.has("charge") and bool((dataset.column("charge", 0, len(dataset)) != 0).any())
+
+
+def _check_closed_shell(dataset: Dataset) -> None:
+    """Refuse multiplicities other than 1, and ions with an odd number of electrons, which a student cannot tell."""
+    n_structures = len(dataset)
+    if dataset.has("spin_multiplicity") and (dataset.column("spin_multiplicity", 0, n_structures) != 1).any():
+        raise UnsupportedError(
+            f"{dataset.path} holds open-shell structures, which a student does not support; leave them out: "
+            "`mlff data filter IN OUT --spin-multiplicity 1`"
+        )
+    if not has_charges(dataset):
+        return
+    for start, stop in dataset.blocks():
+        numbers = dataset.column("atomic_numbers", start, stop).astype(np.int64)
+        charges = dataset.column("charge", start, stop)
+        electrons = np.add.reduceat(numbers, dataset.offsets[start:stop] - dataset.offsets[start]) - charges
+        odd = np.flatnonzero((electrons % 2 != 0) & (charges != 0))
+        if len(odd):
+            k = int(odd[0])
             raise UnsupportedError(
-                f"{dataset.path} holds {what} structures, which a student does not support; leave them out: "
-                f"`mlff data filter IN OUT --{name.replace('_', '-')} {normal}`"
+                f"structure {start + k} of {dataset.path} has {electrons[k]} electrons at a charge of {charges[k]:+d} "
+                "e, an odd number; a student knows ions by their structure, so they must be closed shells: correct "
+                "the charge, or leave ions out: `mlff data filter IN OUT --charge 0`"
             )

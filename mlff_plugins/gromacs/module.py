@@ -38,7 +38,7 @@ class NNPotModule(nn.Module):
         self.student = ScriptedStudent(model, SKIN)
         self.name = card.name
         self.known = list(card.symbols)
-        self.closed_shell = card.spin_multiplicities == "closed shell"
+        self.closed_shell = card.is_even_without_charge
         self.advice = ODD_ADVICE
         self.symbols = list(chemical_symbols)
         self.length = ANGSTROM_PER_NM

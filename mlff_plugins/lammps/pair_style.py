@@ -89,7 +89,7 @@ def write_model(potential: Potential, path: Path) -> None:
     for number in elements:
         head += struct.pack("=4si", chemical_symbols[number].encode(), number)
     # At the end, and only if it is true, so that other files are unchanged.
-    tail = struct.pack("=i", 1) if potential.card.spin_multiplicities == "closed shell" else b""
+    tail = struct.pack("=i", 1) if potential.card.is_even_without_charge else b""
     write_atomically(path, head + packed(potential.model) + tail)
 
 

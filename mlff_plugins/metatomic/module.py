@@ -43,7 +43,7 @@ class MetatomicStudent(nn.Module):
         super().__init__()
         SERVES.check(model)
         self.name = card.name
-        self.closed_shell = card.spin_multiplicities == "closed shell"
+        self.closed_shell = card.is_even_without_charge
         self.advice = ODD_ADVICE
         self.model = model
         self.single_precision = model.scale.dtype == torch.float32

@@ -3,7 +3,7 @@
 #
 #   examples/train/data/make_data.sh [OUT] [PROCESSES] [LIMIT] [MOVER]
 #
-# It takes about four core-hours. LIMIT, the largest number of starts of each kind, makes a test of minutes ("" for all). OUT/organic.h5
+# It takes about six core-hours. LIMIT, the largest number of starts of each kind, makes a test of minutes ("" for all). OUT/organic.h5
 # and OUT/nonbonded.h5 are the training data, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 the test sets.
 #
 # The dynamics of bound pairs and of boxes of liquids are run with a student, since the teacher is too slow, and labelled
@@ -11,14 +11,17 @@
 # molecules labelled so far, so no student is needed to begin. A short test needs MOVER, since a student trained on a few
 # molecules is not stable in a liquid.
 #
-# molecules.smi.gz    9,014 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
-# extra.smi           1,236 where those are thin: phosphorus, sulphur, up to four heavy atoms, zwitterions, amino acids
+# molecules.smi.gz    9,013 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
+# extra.smi           1,233 where those are thin: phosphorus, sulphur, up to four heavy atoms, zwitterions, amino acids
+# ions.smi            506 ions and zwitterions of 28 families, from ammonium and acetate to nucleotides
+# drug_ions.smi       1,352 protonation states of 1,200 molecules of these lists, made by ionize.py
 # contacts.smi        148 small molecules, two of them beside each other; those of the S66 set are among them
 # turnable.smi        117 more small molecules with a bond that can turn; none is in the tests of barriers
 # pairs.extxyz        every pair of the eight elements, two atoms alone: with extra.smi, the starts of collisions
 # binders.smi         93 that bind each other: acids, amides, nucleobases, alcohols, amines, aromatics, a few alkanes
 # liquids.smi         27 liquids and five mixtures with water, each with its density
 # test_liquids.smi    other boxes of water, and eleven liquids that are in no other list of liquids
+# test_ions.smi       110 ions in no other list, 66 of them of the molecules in test_scaffolds.smi
 # test_scaffolds.smi  400 of MOSES test_scaffolds, drawn at random; no scaffold of theirs is in the other lists
 set -euo pipefail
 
@@ -34,15 +37,22 @@ fi
 mkdir -p "$out"
 
 make() { # name, recipe, starts, more settings
-    local name=$1 recipe=$2 starts=$3
+    local name=$1 recipe=$2 starts=$3 teacher=${teacher:-so3lr}
     shift 3
     [ -e "$starts" ] || starts=$here/$starts
-    [ -e "$out/$name.h5" ] || mlff data generate "$starts" "$out/$name.h5" --teacher so3lr \
+    [ -e "$out/$name.h5" ] || mlff data generate "$starts" "$out/$name.h5" --teacher "$teacher" \
         --config "$here/$recipe.toml" --processes "$processes" ${limit:+--limit "$limit"} "$@"
 }
 make test_scaffolds recipe test_scaffolds.smi
 make molecules recipe molecules.smi.gz --seed 13
 make extra recipe extra.smi --seed 12 --set conformers=3
+make test_ions ions test_ions.smi --seed 71 --set conformers=2
+make ions ions ions.smi
+make drug_ions ions drug_ions.smi --seed 73 --set conformers=2
+# Ions among themselves, in solvent and beside small molecules: SO3LR spreads their charge over all molecules.
+[ -e "$out/complexes.smi" ] ||
+    cat "$here"/{ions,contacts}.smi | shuf --random-source=<(yes) > "$out/complexes.smi"
+teacher=fragments make complexes complexes "$out/complexes.smi"
 make contacts contacts contacts.smi
 [ -e "$out/contacts.extxyz" ] || mlff data convert "$out/contacts.h5" "$out/contacts.extxyz"
 [ -e "$out/starts.extxyz" ] ||
@@ -85,6 +95,8 @@ make turned near_minima "$out/turned.extxyz" --seed 53
         "$out"/{contacts,contacts_near,contacts_bound,clashes,bound,apart,torsions,turnable,turned}.h5 -o "$out/organic.h5" \
         --weight "$out/bound.h5=3" --weight "$out/apart.h5=5" --weight "$out/torsions.h5=1.5" \
         --weight "$out/turnable.h5=4" --weight "$out/turned.h5=2"
+# The same with ions, for students that take them.
+[ -e "$out/with_ions.h5" ] || mlff data merge "$out"/{organic,ions,drug_ions,complexes}.h5 -o "$out/with_ions.h5"
 
 label() { # name
     [ -e "$out/$1.h5" ] || mlff data label "$out/$1.extxyz" "$out/$1.h5" --teacher so3lr --processes "$processes"

@@ -14,6 +14,7 @@ from mlff_core.config import load_config, to_dict
 from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.models.checkpoint import file_sha256, load_checkpoint
+from mlff_core.structures.batch import single
 from mlff_core.training.log import read_log
 from mlff_core.training.progress import Reporter
 from mlff_core.training.settings import ModelSection
@@ -378,17 +379,41 @@ def test_an_element_outside_the_model_is_named(settings):
         Trainer(settings(model={"elements": ["H", "C"]})).fit()
 
 
-def test_charged_structures_are_refused(settings, tmp_path):
-    ion = LabelledStructure(
+def ion(charge):
+    return LabelledStructure(
         atomic_numbers=np.array([8, 1]),
         positions=np.array([[0.0, 0, 0], [0.97, 0, 0]], dtype=np.float32),
         energy=0.0,
         forces=np.zeros((2, 3), dtype=np.float32),
-        charge=-1,
+        charge=charge,
     )
-    write_dataset(tmp_path / "ion.h5", [ion] * 20, teacher={"name": "x"})
-    with pytest.raises(UnsupportedError, match="holds charged structures"):
+
+
+def test_a_student_of_ions_takes_charges_and_counts_electrons_with_them(settings, tmp_path):
+    write_dataset(tmp_path / "ion.h5", [ion(-1)] * 20, teacher={"name": "x"})
+    path = Trainer(settings(data={"path": str(tmp_path / "ion.h5")}, stop={"max_steps": 2})).fit().model
+    potential = load(path, device="cpu")
+    assert (potential.card.charges, potential.card.spin_multiplicities) == ("closed-shell", "closed shell")
+    assert not potential.card.is_even_without_charge
+    positions = np.array([[0.0, 0, 0], [0.97, 0, 0]])
+    hydroxide = potential.predict(single(positions, [8, 1], charge=-1)).energy
+    # The proton next to it is another structure, but the charge alone is no input.
+    assert torch.equal(hydroxide, potential.predict(single(positions, [8, 1], charge=+1)).energy)
+    with pytest.raises(UnsupportedError, match="9 electrons, an odd number"):
+        potential.predict(single(positions, [8, 1]))
+
+
+def test_ions_with_an_odd_number_of_electrons_are_refused(settings, tmp_path):
+    write_dataset(tmp_path / "ion.h5", [ion(-1)] * 3 + [ion(-2)] + [ion(-1)] * 16, teacher={"name": "x"})
+    with pytest.raises(UnsupportedError, match=r"structure 3 of .* has 11 electrons at a charge of -2 e, an odd"):
         Trainer(settings(data={"path": str(tmp_path / "ion.h5")})).fit()
+
+
+def test_open_shells_are_refused(settings, tmp_path):
+    triplet = replace(ion(-1), spin_multiplicity=3)
+    write_dataset(tmp_path / "triplet.h5", [triplet] * 20, teacher={"name": "x"})
+    with pytest.raises(UnsupportedError, match="holds open-shell structures"):
+        Trainer(settings(data={"path": str(tmp_path / "triplet.h5")})).fit()
 
 
 def test_tensorboard_gets_the_scalars(settings):
