@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlff_core.atomic_write import one_writer
 from mlff_core.data.reader import Dataset
@@ -24,7 +25,8 @@ def merge(
     Parameters
     ----------
     sources
-        Data sets, all labelled by the same teacher or none labelled.
+        Data sets, all labelled by the same teacher or none labelled. A composite teacher counts as the teacher inside
+        its molecules, since both give a single molecule the same energy; the new set then names the composite.
     output
         The data set to make.
     weights
@@ -48,7 +50,7 @@ def merge(
     _check_apart(datasets, Path(output))
     first = datasets[0]
     for other in datasets[1:]:
-        if other.teacher != first.teacher or other.is_labelled != first.is_labelled:
+        if _of_molecules(other) != _of_molecules(first) or other.is_labelled != first.is_labelled:
             raise InputError(
                 f"{first.path} and {other.path} have labels of different teachers "
                 f"({_name(first)} and {_name(other)}), whose energies are not comparable; label one of them again"
@@ -87,7 +89,7 @@ def merge(
         n_structures = write_dataset(
             output,
             structures(),
-            teacher=first.teacher,
+            teacher=next((each.teacher for each in datasets if _of_molecules(each) != each.teacher), first.teacher),
             kinds=kinds,
             smiles=smiles if table else None,
             created={
@@ -121,6 +123,12 @@ def _check_apart(datasets: Sequence[Dataset], output: Path) -> None:
             )
         if output.exists() and output.samefile(dataset.path):
             raise InputError(f"{output} is one of the sets to merge and would be lost; give another name with -o")
+
+
+def _of_molecules(dataset: Dataset) -> Mapping[str, Any]:
+    """Return the lineage of the teacher that gives the energies of single molecules."""
+    inside = dataset.teacher.get("settings", {}).get("inside")
+    return inside if isinstance(inside, Mapping) else dataset.teacher
 
 
 def _name(dataset: Dataset) -> str:

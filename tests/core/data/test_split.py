@@ -160,3 +160,15 @@ def test_sets_of_different_teachers_are_not_merged(path, tmp_path):
         merge([path, tmp_path / "other.h5"], tmp_path / "all.h5")
     with pytest.raises(InputError, match="at least two"):
         merge([path], tmp_path / "all.h5")
+
+
+def test_a_composite_teacher_is_merged_with_the_teacher_inside_its_molecules(tmp_path):
+    inside = {"name": "t", "sha256": "1"}
+    composite = {"name": "c", "settings": {"inside": inside, "between": {"name": "u"}}}
+    for name, teacher in (("t.h5", inside), ("c.h5", composite), ("u.h5", {"name": "u"})):
+        write_dataset(tmp_path / name, structures(2, ["C"]), teacher=teacher)
+    for order in (("t.h5", "c.h5"), ("c.h5", "t.h5")):
+        merge([tmp_path / name for name in order], tmp_path / "all.h5")
+        assert Dataset(tmp_path / "all.h5").teacher == composite
+    with pytest.raises(InputError, match=r"labels of different teachers \(c and u\)"):
+        merge([tmp_path / "c.h5", tmp_path / "u.h5"], tmp_path / "bad.h5")
