@@ -48,7 +48,8 @@ CHANGES: dict[str, list[str]] = {
     "learning rate halved": [],
     "moving average 0.998": ["optimizer.ema_decay=0.998"],
     "no warm-up": ["schedule.warmup_steps=0"],
-    "weight decay 1e-2": ["optimizer.weight_decay=0.01"],
+    "weight decay 1e-6": ["optimizer.weight_decay=1e-6"],
+    "weight decay 0.2": ["optimizer.weight_decay=0.2"],
     "momentum 0.9": ["optimizer.betas=[0.9, 0.999]"],
 }
 """Settings of each change to ``muon``; those without settings depend on the preset."""
@@ -78,7 +79,7 @@ def config_of(path: Path, out: Path, preset: str, seed: int, steps: int, changes
         "data": {"path": str(path), "max_validation": 300},
         "batch": {"atoms": 160, "edges": 4096, "cache_mib": 2048},
         "loss": {"energy_weight": 40.0, "energy_delta": 0.02, "forces_delta": 0.2},
-        "optimizer": {"weight_decay": 1e-6, "clip": 5.0, "ema_decay": 0.995},
+        "optimizer": {"weight_decay": 0.05, "clip": 5.0, "ema_decay": 0.995},
         "schedule": {"warmup_steps": min(100, steps // 4), "final_factor": 0.005},
         "stop": {"max_steps": steps},
         "log": {"validate_every_steps": max(1, steps // 2), "every_steps": max(1, steps // 10)},
