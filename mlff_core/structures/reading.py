@@ -15,6 +15,8 @@ from mlff_core.structures.budget import check_declared_sizes
 from mlff_core.structures.electrons import electronic_state
 from mlff_core.structures.formal_charges import is_gaussian_input, is_pdb, read_gaussian_input, read_pdb
 from mlff_core.structures.likely_unit import warn_of_bohr
+from mlff_core.structures.mmcif import is_mmcif, read_mmcif
+from mlff_core.structures.mol2 import is_mol2, read_mol2
 from mlff_core.structures.sdf import is_mol, is_sdf, read_sdf
 
 if TYPE_CHECKING:
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
 def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     """Return the structures of any file that ASE reads.
 
-    Formal charges of SDF, mol and PDB files are added up in ``info["charge"]``; Gaussian inputs state the total charge.
+    Formal charges of SDF, mol, PDB and mmCIF files are added up in ``info["charge"]``; Gaussian inputs state the total
+    charge, and the partial charges of mol2 files are initial charges, which add up to it.
 
     Parameters
     ----------
     path
-        A file in xyz, extxyz, cif, pdb, POSCAR, traj or another format; all molecules of an SDF file are read.
+        A file in xyz, extxyz, cif, mmcif, pdb, mol2, sdf, POSCAR, traj or another format. All molecules of a file are
+        read.
     index
         Which frames, as a slice: ``":"`` all, ``"-1"`` the last.
 
@@ -52,6 +56,10 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
             frames = read_sdf(path)[string2index(index)]
         elif is_pdb(path):
             frames = read_pdb(path)[string2index(index)]
+        elif is_mol2(path):
+            frames = read_mol2(path)[string2index(index)]
+        elif is_mmcif(path):
+            frames = read_mmcif(path)[string2index(index)]
         elif is_gaussian_input(path):
             frames = read_gaussian_input(path)[string2index(index)]
         else:
