@@ -6,7 +6,7 @@ import ctypes
 
 from mlff_core.kernels.build import BuildError, load_library
 
-ABI = 4
+ABI = 5
 OVERLAP_FOUND, UNKNOWN_ELEMENT, BAD_INDEX, NOT_FINITE = 1, 2, 3, 4
 """Error codes of ``cpu/api.h``."""
 
@@ -17,7 +17,7 @@ class NetworkStruct(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("abi", "is_double", "hidden", "n_layers", "n_species", "n_readout")),
         ("n_intervals", ctypes.c_int32),
-        ("shared_filters", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("shared_filters", "n_charge")),
         *((name, ctypes.c_double) for name in ("cutoff", "smoothing", "scale", "overlap", "core")),
         ("n_parameters", ctypes.c_int64),
         ("parameters", ctypes.c_void_p),
@@ -34,8 +34,9 @@ class BatchStruct(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("positions", "cell", "atomic_numbers", "system_idx")),
         *((name, ctypes.c_void_p) for name in ("centers", "neighbors", "cell_shifts")),
         ("n_threads", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("energy", "atom_energies", "forces", "virial")),
-        *((name, ctypes.c_void_p) for name in ("cotangents", "gradient", "n_centers")),
+        *((name, ctypes.c_void_p) for name in ("energy", "atom_energies", "charges")),
+        *((name, ctypes.c_void_p) for name in ("forces", "virial", "cotangents", "charge_cotangents")),
+        *((name, ctypes.c_void_p) for name in ("gradient", "n_centers")),
         ("culprit", ctypes.c_int64),
     )
 

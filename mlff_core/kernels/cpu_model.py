@@ -39,6 +39,7 @@ def describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n_
         n_readout=config.hidden // 2,
         n_intervals=n_intervals,
         shared_filters=config.shared_filters,
+        n_charge=0,
         cutoff=config.cutoff,
         smoothing=model.updates[0].smoothing,
         scale=float(model.scale),
@@ -106,9 +107,11 @@ class LibraryModel:
         *,
         energy: Tensor | None = None,
         atom_energies: Tensor | None = None,
+        charges: Tensor | None = None,
         forces: Tensor | None = None,
         virial: Tensor | None = None,
         cotangents: Tensor | None = None,
+        charge_cotangents: Tensor | None = None,
         gradient: Tensor | None = None,
         part: Part | None = None,
     ) -> bool:
@@ -120,14 +123,18 @@ class LibraryModel:
             The structures.
         energy, atom_energies
             Shape (n_systems,) and (n_atoms,), eV, float64.
+        charges
+            Shape (n_atoms,), e, float64; only of a model with a readout of charges.
         forces
             Shape (n_atoms, 3), eV/Å.
         virial
             −dE/d(strain), shape (n_systems, 3, 3), eV.
         cotangents
             Factors of the atoms' energies in the sum that is differentiated, shape (n_atoms,), float64.
+        charge_cotangents
+            Factors of the atoms' charges in that sum, shape (n_atoms,), eV/e, float64; zero where None.
         gradient
-            Gradient of Σ factor · energy with respect to the trainable numbers, shape (n_numbers,), eV.
+            Gradient of that sum with respect to the trainable numbers, shape (n_numbers,), eV.
         part
             Compute only this part of the structures; outputs for atoms are then those of its atoms.
         """
@@ -144,7 +151,9 @@ class LibraryModel:
             edges.neighbors.contiguous(),
             edges.cell_shifts.to(positions.dtype).contiguous(),
         )
-        others = (energy, atom_energies, forces, virial, cotangents, gradient, None if part is None else part.n_centers)
+        n_centers = None if part is None else part.n_centers
+        outputs = (energy, atom_energies, charges, forces, virial)
+        others = (*outputs, cotangents, charge_cotangents, gradient, n_centers)
         call = BatchStruct(
             batch.n_atoms,
             batch.n_systems,

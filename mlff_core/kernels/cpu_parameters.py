@@ -100,6 +100,11 @@ def constant_numbers(model: PaiNN) -> npt.NDArray[np.float64]:
     zbl = copy.deepcopy(model.zbl).cpu().double()
     parts = [zbl.inverse_screening, zbl.inverse_ranges, zbl.prefactors]
     parts += [model.reference_energies, model.species_of_number]
+    if model.saturation is None:
+        endless = torch.full((len(model.config.elements),), torch.inf)
+        parts += [-endless, endless, torch.ones(())]
+    else:
+        parts += [model.saturation.lowest, model.saturation.highest, model.saturation.width]
     return torch.cat([part.detach().cpu().double().reshape(-1) for part in parts]).numpy()
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from torch import Tensor
+
 from mlff_core.errors import UnsupportedError
 from mlff_core.model.painn import PaiNN
 from mlff_core.model.student import Student
@@ -47,7 +49,12 @@ def describe_terms(student: Student) -> Described | None:
     return None if described == _described(type(student).default_terms(student.config)) else described
 
 
-def make_student(architecture: str, config: Mapping[str, Any], terms: Described | None = None) -> Student:
+def make_student(
+    architecture: str,
+    config: Mapping[str, Any],
+    terms: Described | None = None,
+    state: Mapping[str, Tensor] | None = None,
+) -> Student:
     """Return a student with fresh weights.
 
     Parameters
@@ -58,15 +65,19 @@ def make_student(architecture: str, config: Mapping[str, Any], terms: Described 
         From :func:`describe_config`.
     terms
         From :func:`describe_terms`.
+    state
+        A state dict, tensors of any shape and any unit: the student gets the optional parts whose numbers it holds.
 
     Raises
     ------
     UnsupportedError
         This version does not know the architecture or a term.
+    InputError
+        The state dict holds a part that does not fit.
     """
     kind = architecture_called(architecture)
     shape = kind.read_config(config)
-    return kind(shape, make_terms(kind, shape, terms))
+    return kind(shape, make_terms(kind, shape, terms)).add_parts(state or {})
 
 
 def make_terms(kind: type[Student], config: Any, described: Described | None) -> Sequence[Term]:

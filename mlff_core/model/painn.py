@@ -241,8 +241,9 @@ class PaiNN(Student):
         return (ZBLRepulsion.make(config),)
 
     def with_config(self, config: PaiNNConfig) -> "PaiNN":
-        """Return a student with another configuration, the same terms, and new weights."""
-        return type(self)(config, [copy.deepcopy(cast("Term", term)) for term in self.terms.values()])
+        """Return a student with another configuration, the same terms and optional parts, and new weights."""
+        made = type(self)(config, [copy.deepcopy(cast("Term", term)) for term in self.terms.values()])
+        return made.add_parts(self.state_dict())
 
     @property
     def zbl(self) -> ZBLRepulsion:

@@ -10,14 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.errors import InputError
+from mlff_core.model.saturation import Saturation
 from mlff_core.model.term import Term
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+PARTS = ("saturation",)
+"""Names of the optional parts of a student in its state dict."""
+
 
 class Student(nn.Module):
     """Base class of all networks: E_i = E⁰(Z_i) + scale · readout(features_i) + Σ over terms and edges from i.
+
+    With a :attr:`saturation`, the learned energy scale · readout(features_i) is bounded by it.
 
     A subclass is an architecture: it sets :attr:`architecture`, implements :meth:`features`, and has a ``readout``. It
     is local: the energy of an atom depends only on atoms that are a few edges away.
@@ -40,6 +46,8 @@ class Student(nn.Module):
     if TYPE_CHECKING:  # TorchScript takes no annotation of a submodule
         config: Any
         readout: nn.Sequential
+        saturation: Saturation | None
+        """Bounds of the learned energy of an atom; set it before a kernel reads the student. None for no bounds."""
 
     def __init__(self, config: Any, terms: Sequence[Term]) -> None:
         super().__init__()
@@ -56,6 +64,7 @@ class Student(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("reference_energies", torch.zeros(len(config.elements), dtype=torch.float64))
         self.terms = nn.ModuleDict(dict(zip(names, terms, strict=True)))
+        self.saturation = None
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> Any:
@@ -88,6 +97,23 @@ class Student(nn.Module):
     def with_config(self, config: Any) -> "Self":
         """Return a student with another configuration, the same terms, and new weights."""
         raise NotImplementedError
+
+    def add_parts(self, state: Mapping[str, Tensor]) -> "Self":
+        """Add the optional parts whose numbers a state dict holds, before it is loaded; return the student itself.
+
+        Parameters
+        ----------
+        state
+            The state dict; tensors of any shape and any unit.
+
+        Raises
+        ------
+        InputError
+            A part does not fit the student.
+        """
+        if any(name.startswith("saturation.") for name in state):
+            self.saturation = Saturation.for_state(state, len(self.config.elements)).to(self.scale)
+        return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Self":
         # A cast to float32 would round energies of −10³ eV by 0.1 meV per atom, so they stay in float64.
@@ -133,6 +159,8 @@ class Student(nn.Module):
             near = (distances < self.network_cutoff).nonzero().squeeze(1)
             features = self.features(species, edge_vectors[near], distances[near], centers[near], neighbors[near])
         energies = self.readout(features).squeeze(-1) * self.scale
+        if self.saturation is not None:
+            energies = self.saturation(energies, species)
         for term in self.terms.values():
             if self.has_one_cutoff:
                 starts = centers

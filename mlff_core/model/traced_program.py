@@ -54,7 +54,9 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
 
     inputs = _example(model.config.elements, model.scale.dtype)
     # ONNX has no operation for these backward steps, so they are decomposed into simpler ones.
-    simpler = get_decompositions([torch.ops.aten.silu_backward, torch.ops.aten.embedding_dense_backward])
+    simpler = get_decompositions(
+        [torch.ops.aten.silu_backward, torch.ops.aten.embedding_dense_backward, torch.ops.aten.tanh_backward]
+    )
     simpler[torch.ops.aten.index_add.default] = _index_add
     simpler[torch.ops.aten.index_put.default] = _index_put
     table: Any = simpler  # all keys are operator overloads, but the type of the table is wider

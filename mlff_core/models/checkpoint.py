@@ -3,7 +3,9 @@
 A ``model.pt`` is a dict of numbers, strings and tensors saved by ``torch.save`` and read with ``weights_only=True``, so
 opening a file runs no code from it. Keys: ``format`` (always ``"mlff-model"``), ``format_version``, ``architecture``,
 ``config``, ``state_dict``, ``card``, and ``digest``, the SHA-256 of the others, because ``torch.load`` does not notice
-a changed byte in a tensor. If the energy has other terms than its architecture's own, ``terms`` lists them.
+a changed byte in a tensor. If the energy has other terms than its architecture's own, ``terms`` lists them. Optional
+parts of a student (:meth:`.Student.add_parts`) are recognised by their names in ``state_dict``; files without them are
+written as version 2, so that older readers open them.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ from mlff_core.atomic_write import write_atomically
 from mlff_core.card import ModelCard
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError, first_line
 from mlff_core.model.architectures import architecture_called, describe_config, describe_terms, make_terms
-from mlff_core.model.student import Student
+from mlff_core.model.student import PARTS, Student
 from mlff_core.models.archive import check_archive
 from mlff_core.models.sealed import ARCHIVE
 
 FORMAT = "mlff-model"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Incremented when an older reader could not read the file; every older version stays readable."""
+WITHOUT_PARTS = 2
+"""Version of the file of a student without optional parts."""
 WITH_TERMS = " with terms"
 """Appended to the architecture of a file that lists its terms, so that an older reader, which would leave them out,
 refuses it."""
@@ -64,9 +68,10 @@ def save_checkpoint(path: str | Path, model: Student, card: ModelCard) -> Path:
             f"the weights {broken} hold NaN or infinity, so there is nothing to save; training has diverged"
         )
     terms = describe_terms(model)
+    has_parts = any(name.startswith(f"{part}.") for part in PARTS for name in state)
     content: dict[str, Any] = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if has_parts else WITHOUT_PARTS,
         "architecture": model.architecture if terms is None else model.architecture + WITH_TERMS,
         "config": describe_config(model),
         "state_dict": state,
@@ -131,7 +136,7 @@ def _rebuild(content: Mapping[str, Any], kind: type[Student]) -> tuple[Student, 
         raise InputError(f"the weights {broken} hold NaN or infinity")
     # The initial weights are drawn and thrown away; this must not change the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
-        model = kind(config, make_terms(kind, config, content.get("terms"))).to(dtype)
+        model = kind(config, make_terms(kind, config, content.get("terms"))).add_parts(state).to(dtype)
     model.load_state_dict(state)
     card = ModelCard.from_dict(content["card"])
     if card.elements != config.elements or card.cutoff != model.cutoff:

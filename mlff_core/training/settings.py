@@ -16,6 +16,7 @@ from mlff_core.model.presets import PRESETS, preset
 from mlff_core.training.bounds import check_bounds
 from mlff_core.training.loss import LossConfig
 from mlff_core.training.optimizer_section import OptimizerSection
+from mlff_core.training.saturation import MARGIN
 from mlff_core.training.schedule import ScheduleConfig
 
 StepKind = Literal["auto", "double-backward", "compiled", "finite-difference", "kernel"]
@@ -49,6 +50,9 @@ class ModelSection:
     core: float | None = None
     """Changes to the preset; see :class:`~mlff_core.model.painn.PaiNNConfig`. The core of ``init_from`` alone can be
     changed, since no weight depends on it."""
+    energy_margin: float = MARGIN
+    """Largest energy by which the trained network's energy of an atom may leave the range of the training data, eV; see
+    :data:`~mlff_core.training.saturation.MARGIN`. 0 sets no bounds. Training itself is without bounds."""
 
     def __post_init__(self) -> None:
         if self.preset is not None and self.preset not in PRESETS:
@@ -57,6 +61,7 @@ class ModelSection:
         if unknown:
             raise InputError(f"elements must be chemical symbols such as 'C', got {unknown}")
         check_bounds(self, dict.fromkeys(MOST, 0), open_end=tuple(MOST), most=MOST)
+        check_bounds(self, {"energy_margin": 0})
         self.painn((1,))
 
     def painn(self, elements: tuple[int, ...]) -> PaiNNConfig:

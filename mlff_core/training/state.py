@@ -20,6 +20,7 @@ from mlff_core.models.checkpoint import read_archive, write_by_rename
 from mlff_core.training.loss import LossConfig
 from mlff_core.training.optimizer_section import OptimizerSection
 from mlff_core.training.optimizers import build_optimizer
+from mlff_core.training.saturation import MARGIN
 from mlff_core.training.schedule import Schedule
 from mlff_core.training.settings import TrainConfig
 
@@ -59,11 +60,19 @@ class Learner:
         SHA-256 of the model file it started from, or "".
     config
         The run's settings.
+
+    Attributes
+    ----------
+    bounds
+        Bounds of the learned energies that the network started with, or None. Training is without them, since nothing
+        is learned at a bound.
     """
 
     def __init__(self, model: Student, parent: str, config: TrainConfig) -> None:
         self.model = model
         self.parent = parent
+        self.bounds = model.saturation
+        model.saturation = None
         section = config.optimizer
         self.parameters: list[Tensor] = list(model.parameters())
         self.optimizer = build_optimizer(section, model)
@@ -113,6 +122,8 @@ class Learner:
             content["architecture"] = self.model.architecture
         if terms := describe_terms(self.model):
             content["terms"] = terms
+        if self.bounds is not None:
+            content["bounds"] = self.bounds.state_dict(prefix="saturation.")
         write_by_rename(path, content)
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -146,7 +157,8 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def model_of(state: dict[str, Any]) -> Student:
     """Return the network of a saved state, before its weights are loaded."""
-    return make_student(state.get("architecture", PaiNN.architecture), state["painn"], state.get("terms"))
+    parts = {**state["model"], **state.get("bounds", {})}
+    return make_student(state.get("architecture", PaiNN.architecture), state["painn"], state.get("terms"), parts)
 
 
 def goes_on(state: dict[str, Any], config: TrainConfig, progress: float) -> bool:
@@ -181,7 +193,7 @@ def check_same_run(old: dict[str, Any], config: TrainConfig) -> None:
     current = to_dict(config)
     defaults = {
         "loss": to_dict(LossConfig()),
-        "model": {"preset": "original"},
+        "model": {"preset": "original", "energy_margin": MARGIN},
         "optimizer": to_dict(OptimizerSection()),
     }
     for section in RESUMABLE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -33,6 +33,7 @@ from mlff_core.training.progress import Reporter
 from mlff_core.training.refusal import refuse, suspect
 from mlff_core.training.replay import merged
 from mlff_core.training.result import Status, TrainResult
+from mlff_core.training.saturation import write_saturation
 from mlff_core.training.settings import TrainConfig
 from mlff_core.training.start import starting_model
 from mlff_core.training.state import Learner, check_same_run, goes_on, model_of, read_state
@@ -161,6 +162,7 @@ class Run:
                 if self.group.is_first and status != "stopped":  # a stopped run ends at once
                     loaders = [loader for loader in (self.loader, self.replay) if loader is not None]
                     sets = [(one.dataset, sampled(one.dataset, one.indices, config.seed)) for one in loaders]
+                    self._bound(sets)
                     if sum(len(indices) for _, indices in sets) >= MIN_STRUCTURES:
                         write_domain(config.out / "model.pt", sets, self.device, self.dtype, config.batch)
         if self.group.is_first:
@@ -181,6 +183,20 @@ class Run:
             epochs=self._epochs(),
             minutes=self.place.minutes,
         )
+
+    def _bound(self, sets: Sequence[tuple[Dataset, Indices]]) -> None:
+        """Bound the learned energies of the model; without enough structures only where it started with bounds."""
+        margin, before = self.config.model.energy_margin, self.learner.bounds
+        if margin > 0 and (before is not None or sum(len(indices) for _, indices in sets) >= MIN_STRUCTURES):
+            write_saturation(
+                self.config.out / "model.pt",
+                sets,
+                margin,
+                before=before,
+                device=self.device,
+                dtype=self.dtype,
+                batch=self.config.batch,
+            )
 
     def _loop(self) -> Status:
         place, config = self.place, self.config

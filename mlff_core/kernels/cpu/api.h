@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 /* Raised by one whenever a struct or the order of the parameters changes. */
-#define MLFF_ABI 4
+#define MLFF_ABI 5
 
 /* The shape of a network, and its numbers. The trainable ones are `real` (double or float as is_double says), one after
  * the other, row by row, in this order:
@@ -28,10 +28,14 @@ extern "C" {
  *                   update: mix (2 hidden, hidden), W (hidden, 2 hidden), b, W (3 hidden or, in the last layer,
  *                   2 hidden, hidden), b
  *   readout: W (n_readout, hidden), b, W (n_readout), b (1)
+ *   charge readout: W (n_charge, hidden), b, W (n_charge), b (1)
  * and the constants, all double, in this:
  *   ZBL: inverse screening, inverse range, prefactor, (n_species, n_species) each: Å⁻¹, Å⁻¹, eV Å
  *   reference energies            (n_species), eV
- *   species of atomic number      (119), −1 where unknown */
+ *   species of atomic number      (119), −1 where unknown
+ *   bounds of the learned energy: lowest and highest of its range (n_species) each, infinite where there are none; and
+ *                                 the width of the saturation outside, eV; see mlff_core/model/saturation.py
+ * The charge readout is absent where n_charge is 0. */
 typedef struct {
     int32_t abi;
     int32_t is_double;
@@ -41,6 +45,7 @@ typedef struct {
     int32_t n_readout;
     int32_t n_intervals;
     int32_t shared_filters;
+    int32_t n_charge; /* hidden width of the readout of charges, or 0 */
     double cutoff;
     double smoothing;
     double scale;
@@ -68,17 +73,19 @@ typedef struct {
     int64_t n_threads;             /* at most this many */
     double *energy;                /* out (n_systems), or null */
     double *atom_energies;         /* out (n_atoms), or null */
+    double *charges;               /* out (n_atoms), e, or null */
     void *forces;                  /* out real (n_atoms, 3), or null: then no derivative is taken for it */
     void *virial;                  /* out real (n_systems, 3, 3), −dE/d(strain), or null */
     const double *cotangents;      /* (n_atoms), the factors of the atoms' energies, no unit, or null for ones */
-    void *gradient;                /* out real (n_parameters), of the sum of factors times energies, or null; forces and
-                                      virial must then be null */
+    const double *charge_cotangents; /* (n_atoms), the factors of the atoms' charges, eV/e, or null for zeros; what is
+                                        differentiated is the sum of factors times energies and factors times charges */
+    void *gradient;                /* out real (n_parameters), of that sum, or null; forces and virial must then be null */
     const int64_t *n_centers;      /* (n_layers), or null for all atoms: see below */
     int64_t culprit;               /* out: the atom or edge that an error is about; with MLFF_OK, an atom that lies outside
                                       the bounds of mlff_painn_bound, left alone where there is none */
 } mlff_batch;
 
-/* A part of a system, with `n_centers`: energies are those of the first n_centers[n_layers − 1] atoms only, and forces
+/* A part of a system, with `n_centers`: energies and charges are those of the first n_centers[n_layers − 1] atoms only, and forces
  * and virial are the derivatives of their sum. The atoms after them are there to be seen: layer k sends messages to the
  * first n_centers[k] atoms, so these must hold every neighbour of the first n_centers[k + 1], and all atoms every
  * neighbour of the first n_centers[0]. Edges between atoms that come after the first n_centers[0] may be left out.

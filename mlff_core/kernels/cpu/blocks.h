@@ -139,36 +139,77 @@ static void publish(const Model &m, const Layer &layer, int atoms, Scratch &z, r
                 store(xv + ((row * C + chunk) * 6 + 3 + c) * W, load(z.v + ((row * 3 + c) * C + chunk) * W));
 }
 
-/* Energies of the owned atoms from z.s, added to `energies`; and, for the way back, dE/ds into z.gs, E being the sum of
- * the energies or, where `factors` are given, of their products with these. */
-static void readout(const Model &m, int owned, int atoms, bool backward, Scratch &z, double *energies, const double *factors,
-                    const Gradient *learned) {
-    const int C = m.C, Cr = m.readout_chunks;
-    real factor[TILE];
-    for (int row = 0; row < atoms; row++) factor[row] = row >= owned ? real(0) : m.scale * (factors ? real(factors[row]) : real(1));
-    multiply(z.s, 2 * m.Fp, atoms, m.readout.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+/* A learned energy outside its range, bounded, and the derivative of the bounded one in it; see model/saturation.py. */
+static real saturated(const Model &m, int species, real energy, real &slope) {
+    const real edge = energy < m.floor[species] ? m.floor[species] : m.ceiling[species];
+    const real x = (energy - edge) / m.saturation_width;
+    const real y = is_double ? real(__builtin_tanh(double(x))) : real(__builtin_tanhf(float(x)));
+    slope = 1 - y * y;
+    return edge + m.saturation_width * y;
+}
+
+/* The numbers that a readout gives the owned atoms, from z.s. `take(row, number)` is given each and returns a factor on its
+ * derivative. For the way back, factor[row] times the derivative of the number goes into z.gs, or is added to it. */
+template <class Take>
+static void read_out(const Model &m, const Readout &from, int owned, int atoms, bool backward, bool adds, Scratch &z,
+                     real *factor, const ReadoutGradient *learned, Take take) {
+    const int C = m.C, Cr = from.chunks;
+    multiply(z.s, 2 * m.Fp, atoms, from.hidden.forward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
         vec slope;
-        const vec h = silu(value + load(m.readout.bias + chunk * W), slope), weight = load(m.readout_weight + chunk * W);
+        const vec h = silu(value + load(from.hidden.bias + chunk * W), slope), weight = load(from.weight + chunk * W);
         store(z.h + (row * Cr + chunk) * W, h);
         store(z.a + (row * Cr + chunk) * W, slope * weight * factor[row]);
     });
     for (int row = 0; row < owned; row++) {
         vec total = {};
-        for (int chunk = 0; chunk < Cr; chunk++) total += load(z.h + (row * Cr + chunk) * W) * load(m.readout_weight + chunk * W);
-        energies[row] += double((sum(total) + m.readout_bias) * m.scale);
+        for (int chunk = 0; chunk < Cr; chunk++) total += load(z.h + (row * Cr + chunk) * W) * load(from.weight + chunk * W);
+        const real slope = take(row, sum(total) + from.bias);
+        if (slope == 1) continue;
+        factor[row] *= slope;
+        for (int k = row * Cr * W; k < (row + 1) * Cr * W; k += W) store(z.a + k, load(z.a + k) * slope);
     }
     if (!backward) return;
     if (learned) {
-        learned->readout.add(z.a, z.s, 2 * m.Fp, owned);
+        learned->hidden.add(z.a, z.s, 2 * m.Fp, owned);
         for (int row = 0; row < owned; row++) {
-            *learned->readout_bias += factor[row];
+            *learned->bias += factor[row];
             for (int k = 0; k < Cr * W; k += W)
-                store(learned->readout_weight + k, load(learned->readout_weight + k) + factor[row] * load(z.h + row * Cr * W + k));
+                store(learned->weight + k, load(learned->weight + k) + factor[row] * load(z.h + row * Cr * W + k));
         }
     }
-    multiply(z.a, Cr * W, atoms, m.readout.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
-        store(z.gs + (row * C + chunk) * W, value);
+    multiply(z.a, Cr * W, atoms, from.hidden.backward, [&](int row, int chunk, vec value) MLFF_LAMBDA_INLINE {
+        real *gs = z.gs + (row * C + chunk) * W;
+        store(gs, adds ? value + load(gs) : value);
     });
+}
+
+/* Energies of the owned atoms from z.s, added to `energies`; and, for the way back, dE/ds into z.gs, E being the sum of
+ * the energies or, where `factors` are given, of their products with these. */
+static void read_energies(const Model &m, int owned, int atoms, bool backward, Scratch &z, const int *species, double *energies,
+                          const double *factors, const Gradient *learned) {
+    real factor[TILE];
+    for (int row = 0; row < atoms; row++) factor[row] = row >= owned ? real(0) : m.scale * (factors ? real(factors[row]) : real(1));
+    read_out(m, m.energy, owned, atoms, backward, false, z, factor, learned ? &learned->energy : nullptr,
+             [&](int row, real number) MLFF_LAMBDA_INLINE {
+                 real energy = number * m.scale, slope = 1;
+                 const int s = species[row];
+                 if (!(energy >= m.floor[s] && energy <= m.ceiling[s])) energy = saturated(m, s, energy, slope);
+                 energies[row] += double(energy);
+                 return slope;
+             });
+}
+
+/* Charges of the owned atoms from z.s, into `charges` where that is given; for the way back, where `factors` are given,
+ * the derivative of the sum of factors times charges is added to z.gs. */
+static void read_charges(const Model &m, int owned, int atoms, bool backward, Scratch &z, double *charges, const double *factors,
+                         const Gradient *learned) {
+    real factor[TILE];
+    for (int row = 0; row < atoms; row++) factor[row] = row < owned && factors ? real(factors[row]) : real(0);
+    read_out(m, m.charge, owned, atoms, backward && factors, true, z, factor, learned ? &learned->charge : nullptr,
+             [&](int row, real number) MLFF_LAMBDA_INLINE {
+                 if (charges) charges[row] = double(number);
+                 return real(1);
+             });
 }
 
 }  // namespace MLFF_NAMESPACE

@@ -79,7 +79,8 @@ const char *mlff_variants(void) {
 }
 
 void *mlff_painn_create(const mlff_painn *d, const char *wanted) {
-    if (d->abi != MLFF_ABI || d->hidden < 1 || d->n_layers < 1 || d->n_species < 1 || d->n_readout < 1 || d->n_intervals < 1)
+    if (d->abi != MLFF_ABI || d->hidden < 1 || d->n_layers < 1 || d->n_species < 1 || d->n_readout < 1 || d->n_intervals < 1 ||
+        d->n_charge < 0)
         return nullptr;
     const mlff::Variant *best = nullptr;
     for (const Choice &choice : available()) {

@@ -97,6 +97,7 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
     const Model &m = *static_cast<const Model *>(model);
     for (int64_t k = 0, most = in->n_atoms; in->n_centers && k < m.n_layers; most = in->n_centers[k++])
         if (in->n_centers[k] < 0 || in->n_centers[k] > most) return MLFF_BAD_REQUEST;
+    if ((in->charges || in->charge_cotangents) && !m.charge.width) return MLFF_BAD_REQUEST;
     Job j = planned(m, in, parallel);
     const int64_t needed = needed_bytes(model, in, parallel);
     if (arena.size < needed) {
@@ -155,6 +156,7 @@ static int32_t evaluate(const void *model, mlff_batch *in, const mlff::Parallel 
         }
         if (in->energy) in->energy[in->system_idx[i]] += energy;
         if (in->atom_energies) in->atom_energies[i] = energy;
+        if (in->charges && i >= n_owned) in->charges[i] = 0.0;
     }
     if (m.lowest && in->forces) {
         const real *forces = static_cast<const real *>(in->forces);

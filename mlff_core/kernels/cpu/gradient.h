@@ -27,13 +27,18 @@ struct LayerGradient {
     LinearGradient phi1, phi2, mix, a1, a2;
 };
 
+struct ReadoutGradient {
+    LinearGradient hidden;
+    real *weight, *bias;
+};
+
 /* One sum over a share of the atoms. */
 struct Gradient {
     real *data; /* all of it, `size` numbers */
     int64_t size;
-    real *embedding, *first_phi, **tables, *readout_weight, *readout_bias;
+    real *embedding, *first_phi, **tables;
     LayerGradient *layers;
-    LinearGradient readout;
+    ReadoutGradient energy, charge;
 };
 
 /* Takes the memory of one sum from `at`, which has `take<T>(count)`. */
@@ -67,9 +72,13 @@ static void lay_out_gradient(const Model &m, Layout &at, Gradient &g) {
         layer.a2 = linear(m.layers[k].writes_vectors ? 3 : 2, m.F, 1, m.F, true);
         if (is_real) g.layers[k] = layer;
     }
-    g.readout = linear(1, m.n_readout, 1, m.F, true);
-    g.readout_weight = at.template take<real>(m.readout_chunks * W);
-    g.readout_bias = at.template take<real>(1);
+    const auto readout = [&](const Readout &of) {
+        const LinearGradient hidden = linear(1, of.width, 1, m.F, true);
+        real *weight = at.template take<real>(of.chunks * W);
+        return ReadoutGradient{hidden, weight, at.template take<real>(1)};
+    };
+    g.energy = readout(m.energy);
+    if (m.charge.width) g.charge = readout(m.charge);
     g.size = (at.used - start) / int64_t(sizeof(real));
 }
 
@@ -117,9 +126,13 @@ static void write_gradient(const Model &m, const Gradient &g, real *to) {
         out.linear(layer.a1, 1, m.F, 2, m.F);
         out.linear(layer.a2, m.layers[k].writes_vectors ? 3 : 2, m.F, 1, m.F);
     }
-    out.linear(g.readout, 1, m.n_readout, 1, m.F);
-    out.padded(g.readout_weight, 1, 1, m.n_readout);
-    out.padded(g.readout_bias, 1, 1, 1);
+    const auto readout = [&](const Readout &of, const ReadoutGradient &from) {
+        out.linear(from.hidden, 1, of.width, 1, m.F);
+        out.padded(from.weight, 1, 1, of.width);
+        *out.next++ = *from.bias;
+    };
+    readout(m.energy, g.energy);
+    if (m.charge.width) readout(m.charge, g.charge);
 }
 
 }  // namespace MLFF_NAMESPACE

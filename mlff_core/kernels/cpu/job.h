@@ -100,12 +100,13 @@ struct Scratch {
     real *gv;    /* (TILE, 3, Fp) */
     real *guw;   /* (TILE, 3, 2 Fp) */
 
-    static int64_t size(const Model &m) {
-        const int width = m.Fp > m.readout_chunks * W ? m.Fp : m.readout_chunks * W;
-        return int64_t(TILE) * width * (2 + 3 + 1 + 1 + 3 + 2 + 6 + 1 + 1 + 3 + 6);
+    static int64_t width(const Model &m) {
+        const int readouts = (m.energy.chunks > m.charge.chunks ? m.energy.chunks : m.charge.chunks) * W;
+        return m.Fp > readouts ? m.Fp : readouts;
     }
+    static int64_t size(const Model &m) { return TILE * width(m) * (2 + 3 + 1 + 1 + 3 + 2 + 6 + 1 + 1 + 3 + 6); }
     Scratch(const Model &m, real *p) {
-        const int64_t n = int64_t(TILE) * (m.Fp > m.readout_chunks * W ? m.Fp : m.readout_chunks * W);
+        const int64_t n = TILE * width(m);
         real **fields[] = {&s, &v, &dot, &h, &a, &gates, &uw, &slope, &gs, &gv, &guw};
         const int widths[] = {2, 3, 1, 1, 3, 2, 6, 1, 1, 3, 6};
         for (int k = 0; k < 11; p += n * widths[k], k++) *fields[k] = p;

@@ -2,6 +2,8 @@
 #ifndef MLFF_MODEL_H
 #define MLFF_MODEL_H
 
+#include <initializer_list>
+
 #include "gemm.h"
 #include "variant.h"
 
@@ -50,17 +52,26 @@ struct Layer {
     bool writes_vectors = false;
 };
 
+/* Two layers from the features of an atom to one number; absent where it has no chunks. */
+struct Readout {
+    Linear hidden;
+    real *weight = nullptr;
+    real bias = 0;
+    int width = 0, chunks = 0; /* of the hidden layer */
+};
+
 struct Model {
     Store memory;
-    int F = 0, Fp = 0, C = 0, n_layers = 0, n_species = 0, n_readout = 0, readout_chunks = 0, n_intervals = 0, n_tables = 0;
+    int F = 0, Fp = 0, C = 0, n_layers = 0, n_species = 0, n_intervals = 0, n_tables = 0;
     int64_t n_parameters = 0;
-    real cutoff = 0, smoothing = 0, scale = 0, overlap = 0, core = 0, longest_zbl = 0, readout_bias = 0;
+    real cutoff = 0, smoothing = 0, scale = 0, overlap = 0, core = 0, longest_zbl = 0;
     real *embedding = nullptr; /* (n_species, Fp) */
     real *first_phi = nullptr; /* (n_species, C, 2, W) */
     Table *tables = nullptr;
     Layer *layers = nullptr;
-    Linear readout;
-    real *readout_weight = nullptr;
+    Readout energy, charge;
+    real *floor = nullptr, *ceiling = nullptr; /* (n_species): where the learned energy of an atom begins to saturate */
+    real saturation_width = 0;
     real *inverse_screening = nullptr, *inverse_range = nullptr, *prefactor = nullptr;
     double *reference = nullptr;
     int *species_of_number = nullptr;
@@ -175,15 +186,18 @@ static bool read_parameters(Model &m, const void *parameters, int64_t n_paramete
         in.linear(layer.a1, 1, m.F, 2, m.F, true);
         in.linear(layer.a2, layer.writes_vectors ? 3 : 2, m.F, 1, m.F, true);
     }
-    in.linear(m.readout, 1, m.n_readout, 1, m.F, true);
-    in.padded(m.readout_weight, 1, 1, m.n_readout);
-    if (const real *bias = in.numbers(1)) m.readout_bias = *bias;
+    for (Readout *readout : {&m.energy, &m.charge}) {
+        if (!readout->width) continue;
+        in.linear(readout->hidden, 1, readout->width, 1, m.F, true);
+        in.padded(readout->weight, 1, 1, readout->width);
+        if (const real *bias = in.numbers(1)) readout->bias = *bias;
+    }
     return !in.failed && in.next == in.end;
 }
 
 static bool read_constants(Model &m, const double *from, int64_t n_constants) {
     const int64_t pairs = int64_t(m.n_species) * m.n_species;
-    if (n_constants != 3 * pairs + m.n_species + 119) return false;
+    if (n_constants != 3 * pairs + 3 * m.n_species + 120) return false;
     real **const tables[] = {&m.inverse_screening, &m.inverse_range, &m.prefactor};
     for (real **to : tables) {
         *to = m.memory.take(pairs);
@@ -195,6 +209,12 @@ static bool read_constants(Model &m, const double *from, int64_t n_constants) {
     if (!m.reference || !m.species_of_number) return false;
     for (int k = 0; k < m.n_species; k++) m.reference[k] = *from++;
     for (int k = 0; k < 119; k++) m.species_of_number[k] = int(*from++);
+    for (real **to : {&m.floor, &m.ceiling}) {
+        *to = m.memory.take(m.n_species);
+        if (!*to) return false;
+        for (int k = 0; k < m.n_species; k++) (*to)[k] = real(*from++);
+    }
+    m.saturation_width = real(*from);
     for (int64_t k = 0; k < pairs; k++)
         if (real(1) / m.inverse_range[k] > m.longest_zbl) m.longest_zbl = real(1) / m.inverse_range[k];
     return true;
@@ -208,8 +228,10 @@ static void *create_model(const mlff_painn *d) {
     m->C = m->Fp / W;
     m->n_layers = d->n_layers;
     m->n_species = d->n_species;
-    m->n_readout = d->n_readout;
-    m->readout_chunks = round_up(d->n_readout, W) / W;
+    m->energy.width = d->n_readout;
+    m->energy.chunks = round_up(d->n_readout, W) / W;
+    m->charge.width = d->n_charge;
+    m->charge.chunks = round_up(d->n_charge, W) / W;
     m->n_intervals = d->n_intervals;
     m->n_tables = d->shared_filters ? 1 : m->n_layers;
     m->n_parameters = d->n_parameters;

@@ -86,7 +86,12 @@ static void forward_tile(void *context, int64_t t, int thread) {
     const double *factors = j.in->cotangents ? j.in->cotangents + start : nullptr;
     /* Nothing flows back from atoms that are only there to be seen. */
     const int64_t left = j.n_owned() - start;
-    readout(m, left < atoms ? int(left) : atoms, atoms, j.backward, z, j.atom_energies + start, factors, step.learned);
+    const int owned = left < atoms ? int(left) : atoms;
+    read_energies(m, owned, atoms, j.backward, z, j.species + start, j.atom_energies + start, factors, step.learned);
+    const double *seeds = j.in->charge_cotangents;
+    if (j.in->charges || seeds)
+        read_charges(m, owned, atoms, j.backward, z, j.in->charges ? j.in->charges + start : nullptr, seeds ? seeds + start : nullptr,
+                     step.learned);
     if (!j.backward) return;
     update_back(m, m.layers[k], atoms, z, keep, step.learned ? step.learned->layers + k : nullptr);
     publish_gradients(m, atoms, z, j.g[k & 1] + start * 4 * m.Fp);

@@ -193,10 +193,14 @@ class _Evaluation:
         first, first_bias, second, second_bias = self.parameters.readout
         hidden = torch.addmm(first_bias, s, first.T)
         energies, g_hidden = self._empty(self.n_atoms), torch.empty_like(hidden)
+        scale, bounds = self.parameters.scale, self.parameters.saturation
+        lowest, highest, width = bounds or (scale, scale, scale)
         launch(
             node_kernels.read_out, self.node_grid,
-            hidden, second, second_bias, self.parameters.scale, energies, g_hidden, self.n_atoms,
-            WIDTH=hidden.shape[1], BLOCK_W=next_power_of_2(hidden.shape[1]), ROWS=self.rows, num_warps=1,
+            hidden, second, second_bias, scale, self.inputs.species, lowest, highest, width,
+            energies, g_hidden, self.n_atoms,
+            WIDTH=hidden.shape[1], BLOCK_W=next_power_of_2(hidden.shape[1]), ROWS=self.rows,
+            SATURATES=bounds is not None, num_warps=1,
         )  # fmt: skip
         return energies, torch.mm(g_hidden, first)
 

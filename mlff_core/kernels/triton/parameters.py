@@ -53,6 +53,8 @@ class Parameters:
     """Weights and biases of the two layers of the readout."""
     scale: Tensor
     """Shape (), eV."""
+    saturation: tuple[Tensor, Tensor, Tensor] | None
+    """Lowest and highest learned energy of each element, shape (n_elements,), and width (), eV; None for no bounds."""
     reference_energies: Tensor
     """Shape (n_elements,), eV, float64."""
     species_of_number: Tensor
@@ -153,6 +155,13 @@ def read_parameters(model: Student, *, fast: bool) -> Parameters:
         first_phi=first.phi(exact.embedding.weight).to(storage),
         readout=pair(exact.readout, dtype),
         scale=exact.scale.to(dtype),
+        saturation=None
+        if exact.saturation is None
+        else (
+            exact.saturation.lowest.to(dtype),
+            exact.saturation.highest.to(dtype),
+            exact.saturation.width.to(dtype),
+        ),
         reference_energies=exact.reference_energies.clone(),
         species_of_number=exact.species_of_number.clone(),
         screening=exact.zbl.inverse_screening.to(dtype),

@@ -180,6 +180,17 @@ def test_format_2_still_loads_with_the_same_numbers():
     assert_water(potential, [[0.65, 0, 0], [-0.24, 0.8, 0.1]], -2057.672451027334, forces)
 
 
+def test_format_3_still_loads_with_the_same_numbers():
+    # Version 3 knows bounds of the learned energy: every atom is beyond them here.
+    potential = load(FORMATS / "format_v3.pt", device="cpu", dtype="float64", kernel="reference")
+    forces = [
+        [-75.91156894941436, -17.483121103085864, -2.185390137885733],
+        [80.32322966660102, 0.7490117876306435, 0.09362647345383043],
+        [-4.411660717186669, 16.73410931545522, 2.0917636644319026],
+    ]
+    assert_water(potential, [[0.65, 0, 0], [-0.24, 0.8, 0.1]], -2057.6970609978766, forces)
+
+
 def test_a_network_of_format_1_has_no_core():
     assert load(FORMATS / "format_v1.pt", device="cpu").model.core == 0
 

@@ -133,12 +133,17 @@ def read_out(
     weight,
     bias,
     scale,
+    species,
+    lowest,
+    highest,
+    saturation_width,
     energies,
     g_hidden,
     n_atoms,
     WIDTH: tl.constexpr,
     BLOCK_W: tl.constexpr,
     ROWS: tl.constexpr,
+    SATURATES: tl.constexpr,
 ):
     """Write the network's energy of an atom and its gradient with respect to the readout's hidden layer."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -149,8 +154,20 @@ def read_out(
     w = tl.load(weight + column, mask=column < WIDTH, other=0.0)
     factor = tl.load(scale)
     gate = 1.0 / (1.0 + tl.exp(-h))
-    tl.store(energies + row, (tl.sum(h * gate * w, axis=1) + tl.load(bias)) * factor, mask=row < n_atoms)
-    tl.store(g_hidden + atom * WIDTH + column, factor * w * gate * (1.0 + h * (1.0 - gate)), mask=own)
+    energy = (tl.sum(h * gate * w, axis=1) + tl.load(bias)) * factor
+    slope = factor * w * gate * (1.0 + h * (1.0 - gate))
+    if SATURATES:
+        of = tl.load(species + row, mask=row < n_atoms, other=0)
+        width = tl.load(saturation_width)
+        inside = tl.minimum(tl.maximum(energy, tl.load(lowest + of)), tl.load(highest + of))
+        x = (energy - inside) / width
+        # tanh(x) by an exponential that cannot overflow.
+        small = tl.exp(-2.0 * tl.abs(x))
+        y = tl.where(x < 0.0, -1.0, 1.0) * (1.0 - small) / (1.0 + small)
+        energy = tl.where(x == 0.0, energy, inside + width * y)
+        slope = slope * tl.where(x == 0.0, 1.0, 1.0 - y * y)[:, None]
+    tl.store(energies + row, energy, mask=row < n_atoms)
+    tl.store(g_hidden + atom * WIDTH + column, slope, mask=own)
 
 
 @triton.jit
