@@ -69,21 +69,22 @@ class AOTIRuntime(Runtime):
         import torch
         from torch._inductor import aoti_load_package
 
-        from mlff_core.export.writing import opening
+        from mlff_core.export.writing import OUTPUTS, opening
         from mlff_core.potentials.exported_graph import GraphPotential
 
         if device not in ("auto", "cpu"):
             raise InputError(f"AOTInductor packages of this project are compiled for the CPU, not for {device!r}")
         with opening(path, "aoti", "AOTInductor export for this machine") as file:
             package = aoti_load_package(str(path))
-            card, dtype = file.card(package.get_metadata())
+            entries = package.get_metadata()
+            card, dtype = file.card(entries)
+            has_charges = "charges" in entries.get(OUTPUTS, "")
 
-        def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        def graph(*inputs: Tensor) -> list[Tensor]:
             with torch.no_grad():
-                energy, atom_energies, forces, virial = package(*inputs)
-            return energy, atom_energies, forces, virial
+                return list(package(*inputs))
 
-        return GraphPotential(graph, card, device="cpu", dtype=dtype)
+        return GraphPotential(graph, card, device="cpu", dtype=dtype, has_charges=has_charges)
 
 
 @hookimpl

@@ -62,7 +62,7 @@ class TorchScriptRuntime(Runtime):
 
         import torch
 
-        from mlff_core.export.writing import deprecation_silenced, opening
+        from mlff_core.export.writing import OUTPUTS, deprecation_silenced, opening
         from mlff_core.models.devices import resolve_device
         from mlff_core.potentials.exported_graph import GraphPotential
 
@@ -70,14 +70,16 @@ class TorchScriptRuntime(Runtime):
         extra = {CARD: ""}
         with opening(path, "torchscript", "TorchScript export") as file, deprecation_silenced():
             module = torch.jit.load(io.BytesIO(file.content), map_location=where, _extra_files=extra)
-            card, dtype = file.card(json.loads(extra[CARD]))
+            entries = json.loads(extra[CARD])
+            card, dtype = file.card(entries)
+            has_charges = "charges" in entries.get(OUTPUTS, "")
 
-        def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        def graph(*inputs: Tensor) -> tuple[Tensor, ...]:
             with torch.enable_grad():
-                outputs: tuple[Tensor, Tensor, Tensor, Tensor] = module(*inputs)
+                outputs: tuple[Tensor, ...] = module(*inputs)
             return outputs
 
-        return GraphPotential(graph, card, device=where, dtype=dtype)
+        return GraphPotential(graph, card, device=where, dtype=dtype, has_charges=has_charges)
 
 
 @hookimpl

@@ -43,7 +43,8 @@ def command(
 
     MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; all its frames are computed.
     Energies are in eV, forces in eV/Å, stresses in eV/Å³ (positive under tension). A committee (mlff committee) also
-    gives the standard deviations of energies and forces.
+    gives the standard deviations of energies and forces. A model that gives charges adds them (e) to --json and
+    --output, and dipoles (e·Å, about the centre of mass) if no structure is periodic.
 
     \b
     Examples:
@@ -54,7 +55,7 @@ def command(
     from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
     from mlff_core.potentials.frames import predict_frames, with_results
-    from mlff_core.potentials.interface import DEVIATIONS
+    from mlff_core.potentials.interface import CHARGES, DEVIATIONS
     from mlff_core.structures.reading import read_structures
     from mlff_core.structures.writing import write_structures
 
@@ -64,6 +65,8 @@ def command(
     potential = load(model, **loading)
     want = {"energy", "forces"} | ({"stress"} if stress else set())
     want |= DEVIATIONS & potential.supports
+    if as_json or output is not None:
+        want |= ({"charges"} if any(frame.pbc.any() for frame in frames) else CHARGES) & potential.supports
     with bar("predict", len(frames)) as advance:
         rows = predict_frames(potential, frames, want=want, batch_size=batch_size, on_frames=advance)
     if output is not None:

@@ -29,6 +29,8 @@ class Agreement:
         eV/Å³; None if no structure was periodic or one of the two gives no stress.
     stress_scaled
         The same, each difference over :func:`~mlff_core.structures.difference.stress_scale`.
+    charges
+        e; None if one of the two gives no charges.
     """
 
     energy: float
@@ -36,6 +38,7 @@ class Agreement:
     forces_relative: float
     stress: float | None
     stress_scaled: float = 0.0
+    charges: float | None = None
 
     def require(self, what: str, tolerance: Tolerance | None = None) -> None:
         """Refuse a file whose numbers differ from those of its model.
@@ -47,23 +50,27 @@ class Agreement:
         """
         limit = Tolerance() if tolerance is None else tolerance
         is_within = (
-            self.energy <= limit.energy and self.forces_relative <= limit.forces and self.stress_scaled <= limit.stress
+            self.energy <= limit.energy
+            and self.forces_relative <= limit.forces
+            and self.stress_scaled <= limit.stress
+            and (self.charges is None or self.charges <= limit.energy)
         )
         if not is_within or math.isnan(self.forces):
             raise MlffError(
                 f"{what} does not agree with its model: energy off by {self.energy:.2e} eV/atom, forces by "
-                f"{self.forces:.2e} eV/Å ({self.forces_relative:.1e} relative), stress by {self.stress} eV/Å³; "
-                "it was not kept"
+                f"{self.forces:.2e} eV/Å ({self.forces_relative:.1e} relative), stress by {self.stress} eV/Å³, "
+                f"charges by {self.charges} e; it was not kept"
             )
 
 
 def agreement(original: Potential, other: Potential, batches: Sequence[AtomicBatch]) -> Agreement:
     """Return the largest differences between two potentials over some batches."""
-    found: dict[str, list[Difference]] = {"energy": [], "forces": [], "stress": []}
+    found: dict[str, list[Difference]] = {"energy": [], "forces": [], "stress": [], "charges": []}
+    both = original.supports & other.supports
     for batch in batches:
-        want = {"energy", "forces"}
+        want = {"energy", "forces"} | ({"charges"} & both)
         if bool(batch.pbc.all()):
-            want |= {"stress"} & original.supports & other.supports
+            want |= {"stress"} & both
         predictions = other.predict(batch, want=want), original.predict(batch, want=want)
         for difference in differences(*predictions, batch):
             if difference.quantity in found:
@@ -75,4 +82,5 @@ def agreement(original: Potential, other: Potential, batches: Sequence[AtomicBat
         forces_relative=largest(difference.scaled for difference in found["forces"]),
         stress=largest(stress) if stress else None,
         stress_scaled=largest(difference.scaled for difference in found["stress"]),
+        charges=largest(difference.largest for difference in found["charges"]) if found["charges"] else None,
     )

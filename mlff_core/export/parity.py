@@ -170,7 +170,8 @@ def _not_offered(engine: Engine, atoms: Atoms) -> str:
 
 def _row(name: str, case: str, atoms: Atoms, potential: Potential, other: Potential, tolerance: Tolerance) -> ParityRow:
     batch = batch_from_atoms(atoms, dtype=potential.dtype)
-    want = {"energy", "forces"} | ({"stress"} & potential.supports & other.supports if batch.pbc.all() else set())
+    both = potential.supports & other.supports
+    want = {"energy", "forces"} | ({"charges"} & both) | ({"stress"} & both if batch.pbc.all() else set())
     context = cast("AbstractContextManager[object]", other if isinstance(other, ThroughEngine) else nullcontext())
     try:
         with context:

@@ -21,7 +21,7 @@ from mlff_core.atomic_write import make_folder, part_beside, unwritable
 from mlff_core.card import ModelCard
 from mlff_core.errors import CheckpointError, InputError, UnsupportedError, first_line
 from mlff_core.export.agreement import agreement
-from mlff_core.model.edge_graph import EdgeGraph
+from mlff_core.model.edge_graph import EdgeGraph, graph_of
 from mlff_core.models.archive import check_archive
 from mlff_core.models.devices import resolve_dtype
 from mlff_core.models.sealed import ARCHIVE, check_seal, seal_archive
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 CARD = "mlff_card"
 """Key of the card in a file's metadata; beside it are ``dtype`` and, in files that end with a digest, ``digest``."""
+OUTPUTS = "further outputs"
+"""Key of the names of outputs beyond those of every file."""
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """System errors that mean that a file cannot be written at this place."""
 
@@ -67,7 +69,7 @@ def edge_graph(potential: Potential) -> EdgeGraph:
         )
     # A copy: initialising a new network would draw from the caller's random generator.
     network = copy.deepcopy(potential.model).to("cpu", potential.dtype)
-    return EdgeGraph(network.requires_grad_(False)).eval()
+    return graph_of(network.requires_grad_(False)).eval()
 
 
 def write_checked(
@@ -180,11 +182,12 @@ def save_script(module: torch.nn.Module, path: Path, extra_files: Mapping[str, s
 
 def card_entries(potential: Potential) -> dict[str, str]:
     """Return the metadata of an exported file, from which :meth:`ExportedFile.card` reads the card."""
-    return {
+    entries = {
         CARD: json.dumps(potential.card.to_dict()),
         "dtype": str(potential.dtype).removeprefix("torch."),
         "digest": "SHA-256 at the end of the file, of all bytes before it",
     }
+    return {**entries, OUTPUTS: "charges"} if "charges" in potential.supports else entries
 
 
 @dataclass(frozen=True)

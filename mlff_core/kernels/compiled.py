@@ -10,7 +10,7 @@ import platform
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from mlff_core.errors import InputError, UnsupportedError, first_line
 from mlff_core.kernels.build import BuildError, cache_folder, find_compiler, lock
 from mlff_core.kernels.weights import WeightVersions
 from mlff_core.model.architectures import computes_as_written
-from mlff_core.model.edge_graph import EdgeGraph
+from mlff_core.model.edge_graph import graph_of
 from mlff_core.model.serving import Serves
 from mlff_core.model.student import Student
 from mlff_core.structures.batch import AtomicBatch
@@ -34,8 +34,9 @@ MODEL_SOURCES = Path(__file__).parents[1] / "model"
 
 SERVES = Serves("the kernel 'compiled'", "use kernel='reference'")
 
-Package = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
-"""(atomic_numbers, edge_vectors, centers, neighbors, system_idx) → (energy, atom_energies, forces, virial)."""
+Package = Callable[..., Sequence[Tensor]]
+"""(atomic_numbers, edge_vectors, centers, neighbors, system_idx) → (energy, atom_energies, forces, virial), and the
+charges of atoms if the student gives them."""
 
 
 class CompiledKernel:
@@ -77,13 +78,13 @@ class CompiledKernel:
         self._package = open_package(model)
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
-        """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
+        """Return what is in ``want``: ``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``, ``"charges"``."""
         versions = self._weights.current()
         if self._weights.differ(versions):  # the weights are part of the compiled code
             self._package = open_package(self.model)
             self._weights.copied(versions)
         with torch.no_grad():
-            energy, atom_energies, forces, virial = self._package(
+            energy, atom_energies, forces, virial, *charges = self._package(
                 batch.atomic_numbers.contiguous(),
                 edge_vectors(batch, edges).contiguous(),
                 edges.centers.contiguous(),
@@ -95,6 +96,7 @@ class CompiledKernel:
             forces=forces if "forces" in want else None,
             stress=stress_from_virial(virial, batch.cell) if "stress" in want else None,
             atom_energies=atom_energies if "atom_energies" in want else None,
+            charges=charges[0] if "charges" in want else None,
         )
 
 
@@ -142,7 +144,7 @@ def package_key(model: Student) -> str:
         # A subclass or a hook must be traced to find what it computes, which takes seconds.
         from mlff_core.model.traced_program import exported_program
 
-        digest.update(exported_program(EdgeGraph(model)).graph_module.code.encode())
+        digest.update(exported_program(graph_of(model)).graph_module.code.encode())
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -192,7 +194,7 @@ def _compile(model: Student, path: Path, compiler: str) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 aoti_compile_and_package(
-                    exported_program(EdgeGraph(model)),
+                    exported_program(graph_of(model)),
                     package_path=stream,  # torch's own writer aborts the process if the disk is full
                     # Otherwise it uses as many threads as the process that compiled it.
                     inductor_configs={"cpp.dynamic_threads": True, "cpp.cxx": (None, compiler)},

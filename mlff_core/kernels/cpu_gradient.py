@@ -78,32 +78,45 @@ class CPUGradientKernel:
         self._numbers = self._current()
         self._held.refresh(self._numbers.detach())
 
-    def evaluate(self, batch: AtomicBatch, edges: EdgeList, *, virial: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return atom energies (n_atoms,), eV, float64, forces (n_atoms, 3), eV/Å, and the virial, eV, if wanted.
+    def evaluate(
+        self, batch: AtomicBatch, edges: EdgeList, *, virial: bool, charges: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Return atom energies, forces, and the virial and the charges if they are wanted.
 
-        The virial −dE/d(strain) has the shape (n_systems, 3, 3).
+        Atom energies have the shape (n_atoms,), eV, float64; forces (n_atoms, 3), eV/Å; the virial −dE/d(strain)
+        (n_systems, 3, 3), eV; charges (n_atoms,), e, float64.
         """
         energies = torch.empty(batch.n_atoms, dtype=torch.float64)
         forces = torch.empty((batch.n_atoms, 3), dtype=batch.dtype)
         tensor = torch.empty((batch.n_systems, 3, 3), dtype=batch.dtype) if virial else None
-        self._held.call(batch, edges, atom_energies=energies, forces=forces, virial=tensor)
-        return energies, forces, tensor
+        given = torch.empty(batch.n_atoms, dtype=torch.float64) if charges else None
+        self._held.call(batch, edges, atom_energies=energies, charges=given, forces=forces, virial=tensor)
+        return energies, forces, tensor, given
 
-    def add_gradient(self, batch: AtomicBatch, edges: EdgeList, cotangents: Tensor) -> None:
-        """Add the gradient of Σ_i a_i e_i to the ``grad`` of the parameters; call once after each :meth:`refresh`.
+    def add_gradient(
+        self, batch: AtomicBatch, edges: EdgeList, cotangents: Tensor, charge_cotangents: Tensor | None = None
+    ) -> None:
+        """Add the gradient of Σ_i (a_i e_i + b_i q_i) to the parameters' ``grad``, once after each :meth:`refresh`.
 
         Parameters
         ----------
         batch, edges
             The structures.
         cotangents
-            The factors a_i, shape (n_atoms,), float64.
+            The factors a_i of the energies, shape (n_atoms,), float64.
+        charge_cotangents
+            The factors b_i of the charges, shape (n_atoms,), eV/e, float64; zero where None.
         """
-        self._numbers.backward(self._gradient(batch, edges, cotangents))
+        self._numbers.backward(self._gradient(batch, edges, cotangents, charge_cotangents))
 
-    def _gradient(self, batch: AtomicBatch, edges: EdgeList, cotangents: Tensor) -> Tensor:
+    def _gradient(
+        self, batch: AtomicBatch, edges: EdgeList, cotangents: Tensor, charge_cotangents: Tensor | None = None
+    ) -> Tensor:
         gradient = torch.empty_like(self._numbers)
-        self._held.call(batch, edges, cotangents=cotangents.double().contiguous(), gradient=gradient)
+        factors = None if charge_cotangents is None else charge_cotangents.double().contiguous()
+        self._held.call(
+            batch, edges, cotangents=cotangents.double().contiguous(), charge_cotangents=factors, gradient=gradient
+        )
         return gradient
 
     def atom_energies(self, batch: AtomicBatch, edges: EdgeList) -> Tensor:

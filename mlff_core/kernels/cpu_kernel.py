@@ -134,7 +134,7 @@ class CPUKernel:
         return self._handle.variant
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
-        """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
+        """Return what is in ``want``: ``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``, ``"charges"``."""
         versions = self._weights.current()
         if self._weights.differ(versions):
             self._handle = self._made()
@@ -142,9 +142,16 @@ class CPUKernel:
         n_atoms = batch.n_atoms
         energy = torch.empty(batch.n_systems, dtype=torch.float64)
         atom_energies = torch.empty(n_atoms, dtype=torch.float64) if "atom_energies" in want else None
+        charges = torch.empty(n_atoms, dtype=torch.float64) if "charges" in want else None
         forces = torch.empty((n_atoms, 3), dtype=batch.dtype) if "forces" in want else None
         virial = torch.empty((batch.n_systems, 3, 3), dtype=batch.dtype) if "stress" in want else None
-        outputs: dict[str, Any] = {"energy": energy, "atom_energies": atom_energies, "forces": forces, "virial": virial}
+        outputs: dict[str, Any] = {
+            "energy": energy,
+            "atom_energies": atom_energies,
+            "charges": charges,
+            "forces": forces,
+            "virial": virial,
+        }
         is_outside = self._fill(batch, edges, outputs)
         if is_outside and self._watch is not None and not self._watch.is_done:
             if atom_energies is None:
@@ -156,6 +163,7 @@ class CPUKernel:
             forces=forces,
             stress=None if virial is None else stress_from_virial(virial, batch.cell.detach()),
             atom_energies=atom_energies,
+            charges=None if charges is None else charges.to(batch.dtype),
         )
 
     def _fill(self, batch: AtomicBatch, edges: EdgeList, outputs: dict[str, Any]) -> bool:

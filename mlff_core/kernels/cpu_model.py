@@ -39,7 +39,7 @@ def describe(model: PaiNN, numbers: Tensor, n_intervals: int, overlap: float, n_
         n_readout=config.hidden // 2,
         n_intervals=n_intervals,
         shared_filters=config.shared_filters,
-        n_charge=0,
+        n_charge=0 if model.charges is None else model.charges[0].out_features,
         cutoff=config.cutoff,
         smoothing=model.updates[0].smoothing,
         scale=float(model.scale),

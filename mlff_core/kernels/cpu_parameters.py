@@ -122,3 +122,5 @@ def _trainable(model: PaiNN, splines: Tensor) -> Iterator[Tensor]:
         yield update.mix.weight
         yield from update.a.parameters()
     yield from model.readout.parameters()
+    if model.charges is not None:
+        yield from model.charges.parameters()

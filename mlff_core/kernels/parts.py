@@ -15,7 +15,7 @@ from mlff_core.structures.neighbors import EdgeList
 FEWEST = 256
 """Number of atoms below which a part is not divided further: nearly all of the work would then be at surrounding atoms
 whose energies are not wanted."""
-PER_ATOM = ("atom_energies", "forces")
+PER_ATOM = ("atom_energies", "charges", "forces")
 """Outputs with one entry for each atom; the other outputs have one for each structure."""
 
 Outputs = Mapping[str, "Tensor | None"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from torch import Tensor
 
 from mlff_core.model.derivatives import (
     energies_and_edge_gradients,
@@ -36,13 +37,21 @@ class ReferenceKernel:
         self.model = model
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
-        """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
+        """Return what is in ``want``: ``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``, ``"charges"``."""
         with torch.no_grad():
             vectors = edge_vectors(batch, edges)
         forces = stress = None
+        charges: Tensor | None = None
+
+        def with_charges(*inputs: Tensor) -> Tensor:
+            nonlocal charges
+            energies, charges = self.model.energies_and_charges(*inputs)
+            return energies
+
+        model = with_charges if "charges" in want else self.model
         if "forces" in want or "stress" in want:
             atom_energies, gradients = energies_and_edge_gradients(
-                self.model, batch.atomic_numbers, vectors, edges.centers, edges.neighbors
+                model, batch.atomic_numbers, vectors, edges.centers, edges.neighbors
             )
             if "forces" in want:
                 forces = forces_from_edge_gradients(gradients, edges.centers, edges.neighbors, batch.n_atoms)
@@ -53,10 +62,11 @@ class ReferenceKernel:
                 stress = stress_from_virial(virial, batch.cell)
         else:
             with torch.no_grad():
-                atom_energies = self.model(batch.atomic_numbers, vectors, edges.centers, edges.neighbors)
+                atom_energies = model(batch.atomic_numbers, vectors, edges.centers, edges.neighbors)
         return Prediction(
             energy=sum_over_systems(atom_energies, batch.system_idx, batch.n_systems),
             forces=forces,
             stress=stress,
             atom_energies=atom_energies if "atom_energies" in want else None,
+            charges=None if charges is None else charges.detach(),
         )

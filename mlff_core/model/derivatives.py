@@ -7,8 +7,10 @@ that end at i, and the virial −dE/d(strain) is −Σ_e d_e ⊗ g_e.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def sum_over_systems(values: Tensor, system_idx: Tensor, n_systems: int) -> Tensor:
@@ -56,7 +58,7 @@ def virial_from_edge_gradients(
 
 
 def energies_and_edge_gradients(
-    model: nn.Module,
+    model: Callable[..., Tensor],
     atomic_numbers: Tensor,
     edge_vectors: Tensor,
     centers: Tensor,

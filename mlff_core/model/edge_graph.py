@@ -3,6 +3,8 @@
 This module has no postponed annotations, because TorchScript reads the annotations.
 """
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
@@ -31,11 +33,14 @@ class EdgeGraph(nn.Module):
         Its energy has a term that exported files do not compute.
     """
 
+    has_charges: Final[bool]  # a constant for TorchScript, which then leaves the other branch out of the graph
+
     def __init__(self, model: Student) -> None:
         super().__init__()
         SERVES.check(model)
         self.model = model
         self.elements = KnownElements(model.config.elements)
+        self.has_charges = model.charges is not None
 
     def forward(
         self, atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
@@ -59,11 +64,28 @@ class EdgeGraph(nn.Module):
             energy (n_systems,) eV float64; atom_energies (n_atoms,) eV float64; forces (n_atoms, 3) eV/Å;
             virial −dE/d(strain) (n_systems, 3, 3) eV.
         """
+        energy, atom_energies, forces, virial, _ = self.outputs(
+            atomic_numbers, edge_vectors, centers, neighbors, system_idx
+        )
+        return energy, atom_energies, forces, virial
+
+    def outputs(
+        self, atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return the outputs of :meth:`forward` and the charges (n_atoms,), e, empty if the student gives none.
+
+        The arguments are those of :meth:`forward`: ``atomic_numbers`` (n_atoms,), ``edge_vectors`` (n_edges, 3) in Å,
+        ``centers`` and ``neighbors`` (n_edges,), ``system_idx`` (n_atoms,).
+        """
         self.elements.refuse(atomic_numbers)
         n_atoms = atomic_numbers.shape[0]
         n_systems = int(system_idx.max()) + 1
         vectors = edge_vectors.detach().requires_grad_(True)
-        atom_energies = self.model(atomic_numbers, vectors, centers, neighbors)
+        charges = vectors.detach().new_zeros(0)
+        if self.has_charges:
+            atom_energies, charges = self.model.energies_and_charges(atomic_numbers, vectors, centers, neighbors)
+        else:
+            atom_energies = self.model(atomic_numbers, vectors, centers, neighbors)
         total = atom_energies.sum()
         gradients = torch.zeros_like(vectors)
         if total.requires_grad and vectors.shape[0] > 0:
@@ -78,4 +100,29 @@ class EdgeGraph(nn.Module):
         outer = edge_vectors.unsqueeze(2) * gradients.unsqueeze(1)
         virial = torch.zeros(n_systems, 3, 3, dtype=vectors.dtype, device=vectors.device)
         virial = -virial.index_add(0, system_idx[centers], outer)
-        return energy, atom_energies, forces, virial
+        return energy, atom_energies, forces, virial, charges.detach()
+
+
+class ChargedEdgeGraph(EdgeGraph):
+    """An :class:`EdgeGraph` whose fifth output is the charge of each atom."""
+
+    def forward(  # type: ignore[override]
+        self, atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return (energy, atom_energies, forces, virial, charges); charges (n_atoms,), e.
+
+        The arguments are those of :meth:`.EdgeGraph.forward`: ``atomic_numbers`` (n_atoms,), ``edge_vectors``
+        (n_edges, 3) in Å, ``centers`` and ``neighbors`` (n_edges,), ``system_idx`` (n_atoms,).
+        """
+        return self.outputs(atomic_numbers, edge_vectors, centers, neighbors, system_idx)
+
+
+def graph_of(model: Student) -> EdgeGraph:
+    """Return a student as the graph that exporters write; it has charges if the student gives them.
+
+    Raises
+    ------
+    UnsupportedError
+        Its energy has a term that exported files do not compute.
+    """
+    return EdgeGraph(model) if model.charges is None else ChargedEdgeGraph(model)

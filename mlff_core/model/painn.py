@@ -191,6 +191,7 @@ class PaiNN(Student):
         hidden, n_layers = config.hidden, config.n_layers
         self.shared_filters = config.shared_filters
         self.core = config.core
+        self.n_features = hidden
 
         self.embedding = nn.Embedding(len(config.elements), hidden)
         self.messages = nn.ModuleList(Message(hidden, reads_vectors=k > 0) for k in range(n_layers))

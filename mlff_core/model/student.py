@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.errors import InputError
+from mlff_core.model.charges import ChargeReadout
 from mlff_core.model.saturation import Saturation
 from mlff_core.model.term import Term
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PARTS = ("saturation",)
+PARTS = ("saturation", "charges")
 """Names of the optional parts of a student in its state dict."""
 
 
@@ -40,6 +41,8 @@ class Student(nn.Module):
     """Its key in :data:`mlff_core.model.architectures.ARCHITECTURES` and in model files."""
 
     has_one_cutoff: Final[bool]  # a constant for TorchScript, which then leaves the other branch out of the graph
+    n_features: int
+    """Number of features of an atom."""
     species_of_number: Tensor
     scale: Tensor
     reference_energies: Tensor
@@ -48,6 +51,8 @@ class Student(nn.Module):
         readout: nn.Sequential
         saturation: Saturation | None
         """Bounds of the learned energy of an atom; set it before a kernel reads the student. None for no bounds."""
+        charges: ChargeReadout | None
+        """Readout of the charge of each atom from the same features; None if the student gives no charges."""
 
     def __init__(self, config: Any, terms: Sequence[Term]) -> None:
         super().__init__()
@@ -65,6 +70,7 @@ class Student(nn.Module):
         self.register_buffer("reference_energies", torch.zeros(len(config.elements), dtype=torch.float64))
         self.terms = nn.ModuleDict(dict(zip(names, terms, strict=True)))
         self.saturation = None
+        self.charges = None
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> Any:
@@ -113,6 +119,8 @@ class Student(nn.Module):
         """
         if any(name.startswith("saturation.") for name in state):
             self.saturation = Saturation.for_state(state, len(self.config.elements)).to(self.scale)
+        if any(name.startswith("charges.") for name in state):
+            self.charges = ChargeReadout.for_state(state, self.n_features).to(self.scale)
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Self":
@@ -151,6 +159,31 @@ class Student(nn.Module):
         centers, neighbors
             Shape (n_edges,), int64.
         """
+        species, distances, features = self.seen(atomic_numbers, edge_vectors, centers, neighbors)
+        return self.energies(species, distances, features, centers, neighbors)
+
+    def energies_and_charges(
+        self, atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the energy, eV, float64, and the charge, e, of each atom, shape (n_atoms,) each.
+
+        The charges are empty if the student has no readout of charges. The arguments are those of :meth:`forward`:
+        ``atomic_numbers`` (n_atoms,), ``edge_vectors`` (n_edges, 3) in Å, ``centers`` and ``neighbors`` (n_edges,).
+        """
+        species, distances, features = self.seen(atomic_numbers, edge_vectors, centers, neighbors)
+        charges = features.new_zeros(0)
+        if self.charges is not None:
+            charges = self.charges(features).squeeze(-1)
+        return self.energies(species, distances, features, centers, neighbors), charges
+
+    def seen(
+        self, atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return species (n_atoms,), distances (n_edges,), Å, and features (n_atoms, F), for :meth:`energies`.
+
+        The arguments are those of :meth:`forward`: ``atomic_numbers`` (n_atoms,), ``edge_vectors`` (n_edges, 3) in Å,
+        ``centers`` and ``neighbors`` (n_edges,).
+        """
         species = self.species_of_number[atomic_numbers]
         distances = torch.sqrt((edge_vectors * edge_vectors).sum(dim=-1))
         if self.has_one_cutoff:
@@ -158,6 +191,20 @@ class Student(nn.Module):
         else:
             near = (distances < self.network_cutoff).nonzero().squeeze(1)
             features = self.features(species, edge_vectors[near], distances[near], centers[near], neighbors[near])
+        return species, distances, features
+
+    def energies(
+        self, species: Tensor, distances: Tensor, features: Tensor, centers: Tensor, neighbors: Tensor
+    ) -> Tensor:
+        """Return the energy of each atom, shape (n_atoms,), eV, float64.
+
+        Parameters
+        ----------
+        species, distances, features
+            From :meth:`seen`: (n_atoms,), (n_edges,) in Å, and (n_atoms, F).
+        centers, neighbors
+            Shape (n_edges,), int64.
+        """
         energies = self.readout(features).squeeze(-1) * self.scale
         if self.saturation is not None:
             energies = self.saturation(energies, species)

@@ -14,6 +14,9 @@ from mlff_core.model.edge_graph import EdgeGraph
 
 INPUTS = ("atomic_numbers", "edge_vectors", "centers", "neighbors", "system_idx")
 OUTPUTS = ("energy", "atom_energies", "forces", "virial")
+"""Outputs of every file."""
+CHARGED_OUTPUTS = (*OUTPUTS, "charges")
+"""Outputs of the file of a student that gives charges."""
 
 
 def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
@@ -29,7 +32,7 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
 
     def energies_and_gradients(
         atomic_numbers: Tensor, edge_vectors: Tensor, centers: Tensor, neighbors: Tensor, system_idx: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         n_systems: Any = system_idx.max().item() + 1  # symbolic while traced
         torch._check(n_systems >= 1)
         unknown = elements(atomic_numbers)
@@ -41,7 +44,12 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
         neighbors = torch.cat([neighbors, neighbors.new_zeros(1)])
         edge_vectors = torch.cat([edge_vectors, null_edge])
         vectors = edge_vectors.detach().requires_grad_(True)
-        atom_energies = model(atomic_numbers, vectors, centers, neighbors)
+        charges: tuple[Tensor, ...] = ()
+        if graph.has_charges:
+            atom_energies, given = model.energies_and_charges(atomic_numbers, vectors, centers, neighbors)
+            charges = (given.detach() + spoilt,)
+        else:
+            atom_energies = model(atomic_numbers, vectors, centers, neighbors)
         (gradients,) = torch.autograd.grad([atom_energies.sum()], [vectors])
         atom_energies = atom_energies.detach() + spoilt
         energy = atom_energies.new_zeros(n_systems).index_add(0, system_idx, atom_energies)
@@ -50,7 +58,7 @@ def exported_program(graph: EdgeGraph) -> torch.export.ExportedProgram:
         outer = edge_vectors.unsqueeze(2) * gradients.unsqueeze(1)
         virial = gradients.new_zeros(n_systems, 3, 3).index_add(0, system_idx[centers], outer)
         virial = spoilt_systems.view(-1, 1, 1) - virial
-        return energy, atom_energies, forces, virial
+        return energy, atom_energies, forces, virial, *charges
 
     inputs = _example(model.config.elements, model.scale.dtype)
     # ONNX has no operation for these backward steps, so they are decomposed into simpler ones.

@@ -22,9 +22,9 @@ class Engine(Provider):
     Attributes
     ----------
     capabilities
-        A subset of ``"stress"``, ``"atom_energies"``, ``"hessian"``, ``"periodic"``, ``"slab"`` (partly periodic),
-        ``"batch"`` (several structures in one evaluation), ``"charge"`` (the engine passes a charge to the model),
-        ``"float64"``.
+        A subset of ``"stress"``, ``"atom_energies"``, ``"charges"`` (of atoms), ``"hessian"``, ``"periodic"``,
+        ``"slab"`` (partly periodic), ``"batch"`` (several structures in one evaluation), ``"charge"`` (the engine
+        passes a total charge to the model), ``"float64"``.
         Every engine gives energy and forces.
     students_only
         True if the engine needs the network itself (it writes it into a file), so that only students can be bound.

@@ -34,7 +34,7 @@ class ThroughEngine(Potential):
         self.card = potential.card
         self.device = potential.device
         self.dtype = potential.dtype
-        offered = {"energy", "forces"} | (engine.capabilities & {"stress", "atom_energies"})
+        offered = {"energy", "forces"} | (engine.capabilities & {"stress", "atom_energies", "charges"})
         self.supports = frozenset(offered) & potential.supports
         self._bound: Any = None
 

@@ -121,6 +121,7 @@ class Ensemble(Potential):
         forces = _stacked([one.forces for one in found])
         stress = _stacked([one.stress for one in found])
         atom_energies = _stacked([one.atom_energies for one in found])
+        charges, dipole = (_stacked([getattr(one, name) for one in found]) for name in ("charges", "dipole"))
         return Prediction(
             energy=energies.mean(dim=0),
             forces=None if forces is None or "forces" not in want else forces.mean(dim=0),
@@ -130,6 +131,8 @@ class Ensemble(Potential):
             forces_std=None
             if forces is None or "forces_std" not in want
             else self.calibration.forces * forces.std(dim=0),
+            charges=None if charges is None else charges.mean(dim=0),
+            dipole=None if dipole is None else dipole.mean(dim=0),
         )
 
 

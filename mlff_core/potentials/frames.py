@@ -85,12 +85,12 @@ def _predict(potential: Potential, frames: Sequence[Atoms], want: tuple[str, ...
     energies = prediction.energy.double().tolist()
     counts = np.cumsum([len(frame) for frame in frames])[:-1]
     rows: list[dict[str, Any]] = [{"energy": energy} for energy in energies]
-    for name in ("forces", "atom_energies", "forces_std"):
+    for name in ("forces", "atom_energies", "forces_std", "charges"):
         tensor = getattr(prediction, name)
         if tensor is not None:
             for row, part in zip(rows, np.split(tensor.double().numpy(), counts), strict=True):
                 row[name] = part
-    for name in ("stress", "energy_std"):
+    for name in ("stress", "energy_std", "dipole"):
         tensor = getattr(prediction, name)
         if tensor is not None:
             for row, value in zip(rows, tensor.double().numpy(), strict=True):
@@ -112,6 +112,7 @@ def with_results(frame: Atoms, row: dict[str, Any]) -> Atoms:
         results["stress"] = full_3x3_to_voigt_6_stress(row["stress"])
     if "atom_energies" in row:
         results["energies"] = row["atom_energies"]
+    results.update({name: row[name] for name in ("charges", "dipole") if name in row})
     frame = frame.copy()
     # ASE has no results with these names.
     if "energy_std" in row:

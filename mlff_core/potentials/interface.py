@@ -20,11 +20,15 @@ from mlff_core.potentials.checks import (
 )
 from mlff_core.potentials.guard import Guard
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.dipole import check_not_periodic
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
 
-PROPERTIES = ("energy", "forces", "stress", "atom_energies", "energy_std", "forces_std")
+PROPERTIES = ("energy", "forces", "stress", "atom_energies", "energy_std", "forces_std", "charges", "dipole")
 """Every name that ``want`` may hold."""
+
+CHARGES = frozenset({"charges", "dipole"})
+"""The properties that are, or are computed from, charges of atoms."""
 
 DEVIATIONS = frozenset({"energy_std", "forces_std"})
 """The properties that are uncertainties of a prediction."""
@@ -88,7 +92,8 @@ class Potential(ABC):
         Raises
         ------
         InputError
-            A property is unknown, positions are not finite, atoms overlap, or a structure without a cell has no stress.
+            A property is unknown, positions are not finite, atoms overlap, or a structure without a cell has no stress
+            or a periodic one no dipole.
         UnsupportedError
             This potential does not support an element, the charge, the multiplicity or a property.
         """
@@ -100,6 +105,8 @@ class Potential(ABC):
             self.guard.look_at_atoms(batch)
         if "stress" in wanted:
             check_has_volume(batch)
+        if "dipole" in wanted:
+            check_not_periodic(batch)
         if edges is not None:
             edges = edges.to(self.device, self.dtype)
         return self.predict_checked(batch, wanted, edges)

@@ -15,7 +15,8 @@ from mlff_core.kernels.protocol import BoundedKernel, Stepper, SteppingKernel
 from mlff_core.model.student import Student
 from mlff_core.potentials.checks import check_distances, check_finite, check_one_system, check_supported
 from mlff_core.potentials.guard import Guard
-from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.interface import CHARGES, Potential
+from mlff_core.potentials.read_charges import ReadCharges, of_kernel
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
@@ -39,7 +40,6 @@ class StudentPotential(Potential):
         Guard that warns of structures unlike the training data; it checks every evaluation.
     """
 
-    supports = frozenset({"energy", "forces", "stress", "atom_energies"})
     uses_edges = True
 
     def __init__(
@@ -61,6 +61,10 @@ class StudentPotential(Potential):
         self.selects_edges = self.kernel.selects_edges
         self._stepping = self.kernel if isinstance(self.kernel, SteppingKernel) else None
         self.has_stepper = self._stepping is not None
+        self.supports = frozenset({"energy", "forces", "stress", "atom_energies"})
+        if self.model.charges is not None:
+            self.supports |= CHARGES
+        self._read_charges = ReadCharges(card)
         self.guard = guard
         self._looks = guard
         if guard is not None and isinstance(self.kernel, BoundedKernel):
@@ -74,10 +78,12 @@ class StudentPotential(Potential):
         if not self.kernel.checks_distances:
             with torch.no_grad():
                 check_distances(batch, edges, edge_vectors(batch, edges))
+        asked = of_kernel(want)
         if self._looks is None or self._looks.is_done:
-            return self.kernel.evaluate(batch, edges, want)
-        found = self.kernel.evaluate(batch, edges, frozenset(want) | {"atom_energies"})
+            return self._read_charges.complete(self.kernel.evaluate(batch, edges, asked), batch, want)
+        found = self.kernel.evaluate(batch, edges, asked | {"atom_energies"})
         self._looks.look(batch, edges, found.need("atom_energies", self.card.name), found.forces)
+        found = self._read_charges.complete(found, batch, want)
         return found if "atom_energies" in want else replace(found, atom_energies=None)
 
     def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper:

@@ -9,10 +9,11 @@ from torch import Tensor
 from mlff_core.errors import OverlapError
 from mlff_core.kernels.protocol import Stepper
 from mlff_core.potentials.checks import check_electrons, check_has_volume, check_state
-from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.interface import CHARGES, Potential
 from mlff_core.potentials.trial import TrialSteps
 from mlff_core.potentials.wrapping import WrappedPotential
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.dipole import check_not_periodic
 from mlff_core.structures.neighbors import EdgeList, VerletNeighborList
 from mlff_core.structures.prediction import Prediction
 
@@ -101,6 +102,8 @@ class VerletPotential(WrappedPotential):
             check_electrons(self.card, batch)
         if "stress" in wanted:
             check_has_volume(batch)
+        if "dipole" in wanted:
+            check_not_periodic(batch)
         return wanted
 
     def _follow(self, batch: AtomicBatch) -> Stepper:
@@ -129,7 +132,7 @@ class VerletPotential(WrappedPotential):
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         try:
-            if edges is None and self.potential.has_stepper:
+            if edges is None and self.potential.has_stepper and not CHARGES.intersection(want):
                 prediction = self._stepped(self._follow(batch), batch, want)
             else:
                 prediction = super().predict_checked(batch, want, self.edges(batch) if edges is None else edges)

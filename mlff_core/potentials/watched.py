@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -90,11 +91,8 @@ class WatchedPotential(WrappedPotential):
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         found = super().predict_checked(batch, frozenset(want) | self._limits.keys(), edges)
         self.look(found, batch)
-        return Prediction(
-            energy=found.energy,
-            forces=found.forces,
-            stress=found.stress,
-            atom_energies=found.atom_energies,
+        return replace(
+            found,
             energy_std=found.energy_std if "energy_std" in want else None,
             forces_std=found.forces_std if "forces_std" in want else None,
         )

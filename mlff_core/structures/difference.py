@@ -14,7 +14,7 @@ from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.prediction import Prediction
 from mlff_core.tolerance import Tolerance
 
-QUANTITIES = ("energy", "forces", "stress", "atom_energies")
+QUANTITIES = ("energy", "forces", "stress", "atom_energies", "charges")
 """The quantities that are compared, in this order."""
 
 
@@ -27,8 +27,8 @@ class Difference:
     quantity
         One of :data:`QUANTITIES`.
     largest
-        The largest difference: eV/atom for ``"energy"``, eV for ``"atom_energies"``, eV/Å or eV/Å³ for one component
-        of forces or stress; NaN if any difference is NaN.
+        The largest difference: eV/atom for ``"energy"``, eV for ``"atom_energies"``, e for ``"charges"``, eV/Å or
+        eV/Å³ for one component of forces or stress; NaN if any difference is NaN.
     scale
         Factor by which a tolerance is multiplied.
     structure
@@ -38,7 +38,7 @@ class Difference:
     component
         The component, such as ``"x"`` of a force and ``"xy"`` of a stress; empty for a scalar.
     found, wanted
-        The two numbers there, eV, eV/Å or eV/Å³.
+        The two numbers there, eV, eV/Å, eV/Å³ or e.
     """
 
     quantity: str
@@ -58,7 +58,9 @@ class Difference:
     @property
     def unit(self) -> str:
         """Unit of the largest difference."""
-        return {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³", "atom_energies": "eV"}[self.quantity]
+        return {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³", "atom_energies": "eV", "charges": "e"}[
+            self.quantity
+        ]
 
     def allowed(self, tolerance: Tolerance) -> float:
         """Return the largest difference that the tolerance allows, in the unit of the difference."""
@@ -76,6 +78,7 @@ class Difference:
             "forces": (f"force {self.component} on atom {self.atom}", "eV/Å", ".8f"),
             "stress": (f"stress {self.component} of structure {self.structure}", "eV/Å³", ".4e"),
             "atom_energies": (f"energy of atom {self.atom}", "eV", ".8f"),
+            "charges": (f"charge of atom {self.atom}", "e", ".8f"),
         }[self.quantity]
         return (
             f"{what} is {self.found:{digits}} {unit}, wanted {self.wanted:{digits}} {unit}; "
@@ -123,7 +126,7 @@ def _difference(quantity: str, found: Tensor, wanted: Tensor, batch: AtomicBatch
         deviation = deviation / torch.tensor(batch.atoms_per_system()).double()
     # NaN counts as the largest.
     place = tuple(int(k) for k in torch.unravel_index(deviation.argmax(), deviation.shape))
-    is_of_atom = quantity in ("forces", "atom_energies")
+    is_of_atom = quantity in ("forces", "atom_energies", "charges")
     return Difference(
         quantity,
         largest=float(deviation[place]),

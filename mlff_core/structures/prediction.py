@@ -26,6 +26,10 @@ class Prediction:
     """Calibrated standard deviation of the energy, shape (n_systems,), eV."""
     forces_std: Tensor | None = None
     """Calibrated standard deviation of the forces, shape (n_atoms, 3), eV/Å."""
+    charges: Tensor | None = None
+    """Charge of each atom, shape (n_atoms,), e; None if not asked for."""
+    dipole: Tensor | None = None
+    """Dipole moment about the centre of mass, shape (n_systems, 3), e·Å; None if not asked for."""
 
     def need(self, name: str, potential: str, consequence: str = "") -> Tensor:
         """Return a property that the caller needs, in its shape and unit.
@@ -62,6 +66,8 @@ class Prediction:
             atom_energies=move(self.atom_energies),
             energy_std=move(self.energy_std),
             forces_std=move(self.forces_std),
+            charges=move(self.charges),
+            dipole=move(self.dipole),
         )
 
 

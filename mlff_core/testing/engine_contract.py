@@ -34,7 +34,9 @@ from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import to_batch
 from mlff_core.testing.tolerances import assert_prediction_close
 
-CAPABILITIES = frozenset({"stress", "atom_energies", "hessian", "periodic", "slab", "batch", "charge", "float64"})
+CAPABILITIES = frozenset(
+    {"stress", "atom_energies", "charges", "hessian", "periodic", "slab", "batch", "charge", "float64"}
+)
 
 N_APPROACH = 20
 """Steps in which two atoms are brought together, 0.08 Å each."""

@@ -47,6 +47,7 @@ class KernelGradient:
 
     def __init__(self, model: Student) -> None:
         self.kernel = CPUGradientKernel(model)
+        self.has_charges = model.charges is not None
 
     def refresh(self) -> None:
         """Copy the model's current weights; needed before each gradient."""
@@ -55,19 +56,19 @@ class KernelGradient:
     def outputs(self, item: TrainingBatch, *, stress: bool) -> tuple[Outputs, list[Tensor]]:
         """Return the inputs of a loss, and the leaves in which the loss is differentiated.
 
-        The leaves are the atoms' energies (n_atoms,), eV, the forces (n_atoms, 3), eV/Å, and with ``stress`` the
-        virials (n_systems, 3, 3), eV.
+        The leaves are the atoms' energies (n_atoms,), eV, the forces (n_atoms, 3), eV/Å, with ``stress`` the virials
+        (n_systems, 3, 3), eV, and, if the network gives them, the charges (n_atoms,), e.
         """
         batch, edges = item.labels.batch, item.edges
-        energies, forces, virial = self.kernel.evaluate(batch, edges, virial=stress)
-        leaves = [leaf.requires_grad_() for leaf in (energies, forces, virial) if leaf is not None]
+        energies, forces, virial, charges = self.kernel.evaluate(batch, edges, virial=stress, charges=self.has_charges)
+        leaves = [leaf.requires_grad_() for leaf in (energies, forces, virial, charges) if leaf is not None]
         sigma = None
         if virial is not None:
             # Systems without a cell get a unit cell: their stress has weight zero, and must not be 0/0.
             eye = torch.eye(3, dtype=batch.dtype)
             sigma = stress_from_virial(virial, torch.where(batch.pbc.all(dim=1)[:, None, None], batch.cell, eye))
         total = sum_over_systems(energies, batch.system_idx, batch.n_systems)
-        return Outputs(energy=total, forces=forces, stress=sigma, atom_energies=energies), leaves
+        return Outputs(energy=total, forces=forces, stress=sigma, atom_energies=energies, charges=charges), leaves
 
     def add_gradient(self, item: TrainingBatch, gradients: list[Tensor]) -> None:
         """Add ∇_θ L to the parameters' ``grad``, once after each :meth:`refresh`.
@@ -77,14 +78,17 @@ class KernelGradient:
         item
             The batch.
         gradients
-            Derivatives of L in each of the leaves: shape (n_atoms,), 1/eV; (n_atoms, 3), Å/eV; (n_systems, 3, 3), 1/eV.
+            Derivatives of L in each of the leaves: shape (n_atoms,), 1/eV; (n_atoms, 3), Å/eV; (n_systems, 3, 3), 1/eV;
+            (n_atoms,), 1/e.
         """
         batch, edges = item.labels.batch, item.edges
         a, u = gradients[:2]
+        b = gradients[-1] if self.has_charges else None
+        strains_wanted = len(gradients) > (3 if self.has_charges else 2)
         owner = batch.system_idx
         moves, strains = -u, torch.zeros_like(batch.cell)
         farthest = torch.zeros(batch.n_systems, dtype=u.dtype).scatter_reduce(0, owner, u.abs().amax(dim=1), "amax")
-        if len(gradients) > 2:
+        if strains_wanted:
             strain = -gradients[2]
             moves = moves + torch.einsum("na,nab->nb", batch.positions, strain[owner])
             strains = batch.cell @ strain
@@ -111,7 +115,8 @@ class KernelGradient:
             atom_place[copy, edges.centers[edge]], atom_place[copy, edges.neighbors[edge]], edges.cell_shifts[edge]
         )
         cotangents = 0.5 * (a[atom] + atom_sign * inverse[owner[atom]])
-        self.kernel.add_gradient(both, both_edges, cotangents)
+        # Of a charge only its own gradient is needed, which is the mean of those at both displacements up to ε².
+        self.kernel.add_gradient(both, both_edges, cotangents, None if b is None else 0.5 * b[atom])
 
 
 def _twice(owner: Tensor, n_systems: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -81,6 +81,8 @@ class Outputs:
     """Shape (n_atoms,), eV."""
     hessian: Tensor | None = None
     """H·v of the labelled rows, shape (n_row_atoms, 3), eV/Å²; None if not needed."""
+    charges: Tensor | None = None
+    """Shape (n_atoms,), e; None if the student gives none."""
 
 
 def penalty(error: Tensor, kind: Kind, delta: float) -> Tensor:

@@ -32,7 +32,7 @@ class ASEEngine(Engine):
     requires = ("ase>=3.23",)
     install_hint = 'pip install "ase>=3.23"'
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"stress", "atom_energies", "hessian", "periodic", "slab", "batch", "charge", "float64"}
+        {"stress", "atom_energies", "charges", "hessian", "periodic", "slab", "batch", "charge", "float64"}
     )
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> MLFFCalculator:
@@ -43,11 +43,11 @@ class ASEEngine(Engine):
         return MLFFCalculator(potential, skin=self.read_options(potential, options, skin=DEFAULT_SKIN)["skin"])
 
     def evaluate(self, bound: MLFFCalculator, batch: AtomicBatch) -> Prediction:
-        """Return energy, forces, stress and atom energies as ``Atoms`` with this calculator give them."""
+        """Return energy, forces, stress, atom energies and charges as ``Atoms`` with this calculator give them."""
         from mlff_plugins.ase.convert import atoms_from_batch, prediction_from_results
 
         frames = atoms_from_batch(batch)
-        offered = {"energy", "forces", "energies"} & set(bound.implemented_properties)
+        offered = {"energy", "forces", "energies", "charges"} & set(bound.implemented_properties)
         if "stress" in bound.implemented_properties and all(
             frame.pbc.any() and frame.cell.rank == 3 for frame in frames
         ):

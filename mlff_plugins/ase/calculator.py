@@ -36,6 +36,8 @@ _NAME_IN_CORE = {
     "energies": "atom_energies",
     "energy_std": "energy_std",
     "forces_std": "forces_std",
+    "charges": "charges",
+    "dipole": "dipole",
 }
 
 
@@ -205,7 +207,8 @@ class MLFFCalculator(Calculator):
         frames
             Structures, of any sizes.
         properties
-            ASE's names: ``"energy"``, ``"forces"``, ``"stress"``, ``"energies"``; ``"energy_std"``, ``"forces_std"``.
+            ASE's names: ``"energy"``, ``"forces"``, ``"stress"``, ``"energies"``, ``"charges"``, ``"dipole"``;
+            ``"energy_std"``, ``"forces_std"``.
 
         Returns
         -------

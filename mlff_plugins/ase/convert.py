@@ -50,8 +50,8 @@ def from_prediction(prediction: Prediction, counts: Sequence[int]) -> list[dict[
     -------
     list of dict
         ``energy`` and ``free_energy``, eV; ``forces`` (n_atoms, 3), eV/Å; ``stress`` (6,), eV/Å³, in Voigt order
-        xx yy zz yz xz xy; ``energies`` (n_atoms,), eV; ``energy_std``, eV, and ``forces_std`` (n_atoms, 3), eV/Å;
-        limited to the quantities of the prediction.
+        xx yy zz yz xz xy; ``energies`` (n_atoms,), eV; ``charges`` (n_atoms,), e; ``dipole`` (3,), e·Å;
+        ``energy_std``, eV, and ``forces_std`` (n_atoms, 3), eV/Å; limited to the quantities of the prediction.
     """
     energy = prediction.energy.detach().cpu().double().numpy()
     results: list[dict[str, Any]] = [{"energy": float(e), "free_energy": float(e)} for e in energy]
@@ -62,6 +62,7 @@ def from_prediction(prediction: Prediction, counts: Sequence[int]) -> list[dict[
         "forces": prediction.forces,
         "energies": prediction.atom_energies,
         "forces_std": prediction.forces_std,
+        "charges": prediction.charges,
     }
     for name, tensor in per_atom.items():
         if tensor is not None:
@@ -69,6 +70,9 @@ def from_prediction(prediction: Prediction, counts: Sequence[int]) -> list[dict[
             parts = [array] if len(counts) == 1 else np.split(array, np.cumsum(counts)[:-1])
             for result, part in zip(results, parts, strict=True):
                 result[name] = part.copy()
+    if prediction.dipole is not None:
+        for result, dipole in zip(results, prediction.dipole.detach().cpu().double().numpy(), strict=True):
+            result["dipole"] = dipole.copy()
     if prediction.stress is not None:
         full = prediction.stress.detach().cpu().double().numpy()
         for result, tensor3 in zip(results, full, strict=True):
@@ -110,4 +114,5 @@ def prediction_from_results(results: Sequence[Mapping[str, Any]]) -> Prediction:
         forces=joined("forces"),
         stress=stress,
         atom_energies=joined("energies"),
+        charges=joined("charges"),
     )

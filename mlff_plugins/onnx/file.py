@@ -42,11 +42,12 @@ def to_onnx(graph: EdgeGraph) -> onnx.ModelProto:
     """Return the graph as an ONNX model with the documented input and output names."""
     import torch
 
-    from mlff_core.model.traced_program import INPUTS, OUTPUTS, exported_program
+    from mlff_core.model.traced_program import CHARGED_OUTPUTS, INPUTS, OUTPUTS, exported_program
 
+    outputs = list(CHARGED_OUTPUTS if graph.has_charges else OUTPUTS)
     with _quiet():
         program = torch.onnx.export(
-            exported_program(graph), dynamo=True, input_names=list(INPUTS), output_names=list(OUTPUTS), verbose=False
+            exported_program(graph), dynamo=True, input_names=list(INPUTS), output_names=outputs, verbose=False
         )
     if program is None:
         raise InputError("torch.onnx.export returned nothing; report this with the versions of torch and onnxscript")
@@ -72,7 +73,7 @@ def open_onnx(path: Path, device: str) -> GraphPotential:
     import torch
 
     from mlff_core.export.writing import opening
-    from mlff_core.model.traced_program import INPUTS, OUTPUTS
+    from mlff_core.model.traced_program import INPUTS
     from mlff_core.potentials.exported_graph import GraphPotential
     from mlff_plugins.onnx.external_data import check_self_contained
 
@@ -87,12 +88,13 @@ def open_onnx(path: Path, device: str) -> GraphPotential:
         session = onnxruntime.InferenceSession(file.content, settings, providers=providers)
         card, dtype = file.card(session.get_modelmeta().custom_metadata_map)
 
-    def graph(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        feed = {name: tensor.contiguous().numpy() for name, tensor in zip(INPUTS, inputs, strict=True)}
-        energy, atom_energies, forces, virial = (torch.from_numpy(array) for array in session.run(OUTPUTS, feed))
-        return energy, atom_energies, forces, virial
+    outputs = [entry.name for entry in session.get_outputs()]
 
-    return GraphPotential(graph, card, device="cpu", dtype=dtype)
+    def graph(*inputs: Tensor) -> list[Tensor]:
+        feed = {name: tensor.contiguous().numpy() for name, tensor in zip(INPUTS, inputs, strict=True)}
+        return [torch.from_numpy(array) for array in session.run(outputs, feed)]
+
+    return GraphPotential(graph, card, device="cpu", dtype=dtype, has_charges="charges" in outputs)
 
 
 def _providers(device: str) -> list[str]:

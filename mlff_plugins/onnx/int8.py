@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.errors import UnsupportedError
-from mlff_core.model.edge_graph import EdgeGraph
+from mlff_core.model.edge_graph import EdgeGraph, graph_of
 from mlff_core.model.serving import Serves
 from mlff_plugins.onnx.file import open_onnx, save, to_onnx
 
@@ -62,7 +62,7 @@ def export_int8(
     cost: dict[str, str] = {}
 
     def write(file: Path) -> None:
-        proto = to_onnx(EdgeGraph(rounded).eval())
+        proto = to_onnx(graph_of(rounded).eval())
         n_bytes = store_integers(proto, matrices)
         save(proto, metadata, file)
         found = agreement(potential, open_onnx(file, "cpu"), batches)
@@ -92,8 +92,8 @@ def round_weights(network: Student) -> tuple[Student, list[Matrix]]:
     result = copy.deepcopy(network)
     matrices = []
     for name, layer in result.named_modules():
-        # The readout has few weights, and the energy is sensitive to them.
-        if isinstance(layer, nn.Linear) and not name.startswith("readout"):
+        # The readouts have few weights, and energies and charges are sensitive to them.
+        if isinstance(layer, nn.Linear) and not name.startswith(("readout", "charges")):
             matrices.append(to_integers(layer.weight))
             layer.weight.data = multiplied_out(*matrices[-1])
     numbers = torch.tensor(network.config.elements)

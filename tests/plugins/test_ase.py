@@ -259,8 +259,8 @@ def test_many_structures_with_one_that_is_bad_are_refused():
     frames[1].positions[0, 0] = np.nan
     with pytest.raises(InputError, match="finite"):
         MLFFCalculator(PairPotential()).calculate_many(frames)
-    with pytest.raises(InputError, match="dipole"):
-        MLFFCalculator(PairPotential()).calculate_many(frames[:1], properties=["dipole"])
+    with pytest.raises(InputError, match="magmom"):
+        MLFFCalculator(PairPotential()).calculate_many(frames[:1], properties=["magmom"])
     assert MLFFCalculator(PairPotential()).calculate_many([]) == []
 
 

@@ -76,7 +76,7 @@ typedef struct {
     double *charges;               /* out (n_atoms), e, or null */
     void *forces;                  /* out real (n_atoms, 3), or null: then no derivative is taken for it */
     void *virial;                  /* out real (n_systems, 3, 3), −dE/d(strain), or null */
-    const double *cotangents;      /* (n_atoms), the factors of the atoms' energies, no unit, or null for ones */
+    const double *cotangents;      /* (n_atoms), the factors of the atoms' energies, no unit, or null for ones; only with gradient */
     const double *charge_cotangents; /* (n_atoms), the factors of the atoms' charges, eV/e, or null for zeros; what is
                                         differentiated is the sum of factors times energies and factors times charges */
     void *gradient;                /* out real (n_parameters), of that sum, or null; forces and virial must then be null */

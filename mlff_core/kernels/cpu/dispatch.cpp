@@ -112,6 +112,7 @@ int32_t mlff_painn_evaluate(void *model, mlff_batch *batch) {
     Handle &handle = *static_cast<Handle *>(model);
     if (batch->n_atoms > INT32_MAX / 2) return MLFF_NO_MEMORY;
     if (batch->gradient && (batch->forces || batch->virial || batch->n_centers)) return MLFF_BAD_REQUEST;
+    if (batch->cotangents && !batch->gradient) return MLFF_BAD_REQUEST; /* the repulsion's forces have no factors */
     const int n_threads = threads_for(handle, *batch);
     mlff::Arena arena = {nullptr, 0};
     try {

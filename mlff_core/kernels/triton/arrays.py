@@ -72,3 +72,5 @@ class Outputs:
     """Shape (n_atoms, 3), eV/Å, or None."""
     virial: Tensor | None
     """−dE/d(strain), shape (n_systems, 3, 3), eV, float64, or None."""
+    charges: Tensor | None
+    """Shape (n_atoms,), e, or None."""

@@ -98,7 +98,7 @@ class TritonKernel:
         return isinstance(stepper, Stepper) and stepper.parameters is self.parameters and stepper.follows(batch)
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
-        """Return what is in ``want`` (``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``)."""
+        """Return what is in ``want``: ``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``, ``"charges"``."""
         self._refresh()
         with torch.no_grad(), torch.cuda.device_of(batch.positions):
             species = self.parameters.species_of_number[batch.atomic_numbers.clamp(0, 118)]
@@ -107,7 +107,7 @@ class TritonKernel:
             chosen = self._bucket(batch, padded)
             chosen.fill(batch, species, padded)
             derivatives = "forces" in want or "stress" in want
-            outputs = chosen.run(derivatives=derivatives, virial="stress" in want)
+            outputs = chosen.run(derivatives=derivatives, virial="stress" in want, charges="charges" in want)
             n, s = batch.n_atoms, batch.n_systems
             self._check(batch, edges, species, outputs.closest[:n])
             return Prediction(
@@ -117,6 +117,7 @@ class TritonKernel:
                 if outputs.virial is None
                 else stress_from_virial(outputs.virial[:s].to(batch.dtype), batch.cell),
                 atom_energies=outputs.atom_energies[:n].clone() if "atom_energies" in want else None,
+                charges=None if outputs.charges is None else outputs.charges[:n].clone(),
             )
 
     def _neighbors(self, batch: AtomicBatch, edges: EdgeList) -> PaddedNeighbors:
@@ -192,7 +193,7 @@ class _Bucket:
             n_candidates=slots.n_candidates,
             largest=largest,
         )
-        self._graphs: dict[tuple[bool, bool], Graph[Outputs]] = {}
+        self._graphs: dict[tuple[bool, bool, bool], Graph[Outputs]] = {}
         self._holds: PaddedNeighbors | None = None
 
     def fill(self, batch: AtomicBatch, species: Tensor, padded: PaddedNeighbors) -> None:
@@ -223,14 +224,19 @@ class _Bucket:
         inputs.n_candidates[n:] = 0
         self._holds = padded
 
-    def run(self, *, derivatives: bool, virial: bool) -> Outputs:
+    def run(self, *, derivatives: bool, virial: bool, charges: bool) -> Outputs:
         """Return the outputs, which the next call overwrites."""
-        key = (derivatives, virial)
+        key = (derivatives, virial, charges)
         if key not in self._graphs:
 
             def step() -> Outputs:
                 return evaluate(
-                    self.parameters, self.inputs, derivatives=derivatives, virial=virial, tiling=self.tiling
+                    self.parameters,
+                    self.inputs,
+                    derivatives=derivatives,
+                    virial=virial,
+                    charges=charges,
+                    tiling=self.tiling,
                 )
 
             captures = self.inputs.positions.shape[0] <= MAX_GRAPH_ATOMS

@@ -29,9 +29,15 @@ def matmul_precision(parameters: Parameters) -> AbstractContextManager[None]:
 
 
 def evaluate(
-    parameters: Parameters, inputs: PaddedInputs, *, derivatives: bool, virial: bool, tiling: Tiling | None = None
+    parameters: Parameters,
+    inputs: PaddedInputs,
+    *,
+    derivatives: bool,
+    virial: bool,
+    charges: bool = False,
+    tiling: Tiling | None = None,
 ) -> Outputs:
-    """Return energies, and forces and virials if they are wanted.
+    """Return energies, and forces, virials and charges if they are wanted.
 
     Parameters
     ----------
@@ -43,11 +49,13 @@ def evaluate(
         Compute forces.
     virial
         Compute the virials too.
+    charges
+        Compute the charges too.
     tiling
         Division of the work; None uses the default for the size.
     """
     with matmul_precision(parameters):
-        return _Evaluation(parameters, inputs, tiling).run(derivatives=derivatives, virial=virial)
+        return _Evaluation(parameters, inputs, tiling).run(derivatives=derivatives, virial=virial, charges=charges)
 
 
 @dataclass(slots=True)
@@ -97,9 +105,10 @@ class _Evaluation:
     def _empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         return torch.empty(shape, dtype=dtype or self.dtype, device=self.device)
 
-    def run(self, *, derivatives: bool, virial: bool) -> Outputs:
+    def run(self, *, derivatives: bool, virial: bool, charges: bool) -> Outputs:
         self._pack()
         s, kept = self._forward()
+        found = self._charges(s) if charges else None
         learned, g_s = self._read_out(s)
         inputs = self.inputs
         atom_energies = learned.double() + self.repulsion.double()
@@ -114,7 +123,7 @@ class _Evaluation:
             forces, virials = self._collect(self._backward(g_s, kept))
             if virial:
                 total = sum_systems(virials, starts, inputs.largest).view(-1, 3, 3)
-        return Outputs(energy, atom_energies, self.closest, forces, total)
+        return Outputs(energy, atom_energies, self.closest, forces, total, found)
 
     def _pack(self) -> None:
         inputs, zbl = self.inputs, self.parameters
@@ -203,6 +212,12 @@ class _Evaluation:
             SATURATES=bounds is not None, num_warps=1,
         )  # fmt: skip
         return energies, torch.mm(g_hidden, first)
+
+    def _charges(self, s: Tensor) -> Tensor:
+        assert self.parameters.charge_readout is not None, "charges are wanted of students that give them"
+        first, first_bias, second, second_bias = self.parameters.charge_readout
+        hidden = torch.nn.functional.silu(torch.addmm(first_bias, s, first.T))
+        return torch.addmm(second_bias, hidden, second.T).squeeze(1)
 
     def _backward(self, g_s: Tensor, kept: list[_Kept]) -> Tensor:
         """Return the gradients of the edges, shape (n_blocks, n_atoms, 3, capacity), eV/Å."""

@@ -51,6 +51,8 @@ class Parameters:
     depends only on the element."""
     readout: tuple[Tensor, Tensor, Tensor, Tensor]
     """Weights and biases of the two layers of the readout."""
+    charge_readout: tuple[Tensor, Tensor, Tensor, Tensor] | None
+    """The same of the readout of charges; None if there is none."""
     scale: Tensor
     """Shape (), eV."""
     saturation: tuple[Tensor, Tensor, Tensor] | None
@@ -154,6 +156,7 @@ def read_parameters(model: Student, *, fast: bool) -> Parameters:
         embedding=exact.embedding.weight.to(dtype),
         first_phi=first.phi(exact.embedding.weight).to(storage),
         readout=pair(exact.readout, dtype),
+        charge_readout=None if exact.charges is None else pair(exact.charges, dtype),
         scale=exact.scale.to(dtype),
         saturation=None
         if exact.saturation is None

@@ -118,7 +118,7 @@ def test_a_step_against_the_gradient_is_seen_at_the_next_refresh(make_model, mak
         for parameter in model.parameters():
             parameter -= rate * parameter.grad
     kernel.refresh()
-    energies, forces, virial = kernel.evaluate(batch, edges, virial=True)
+    energies, forces, virial, _ = kernel.evaluate(batch, edges, virial=True)
     assert float(before - energies.sum()) == pytest.approx(rate * float(gradient @ gradient), rel=1e-3)
     fresh = CPUKernel(model, n_intervals=TRAINING_INTERVALS[torch.float64]).evaluate(batch, edges, ("forces",))
     torch.testing.assert_close(forces, fresh.forces, rtol=1e-8, atol=1e-10)

@@ -124,7 +124,7 @@ def test_bad_input_is_refused_with_the_same_messages(student):
         (charged, UnsupportedError, {}),
         (two, UnsupportedError, {}),
         (molecule(), InputError, {"want": "stress"}),
-        (molecule(), InputError, {"want": "dipole"}),
+        (molecule(), InputError, {"want": "magmom"}),
     ):
         with pytest.raises(kind) as expected:
             bare.predict(batch, **options)

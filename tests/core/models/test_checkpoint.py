@@ -181,14 +181,18 @@ def test_format_2_still_loads_with_the_same_numbers():
 
 
 def test_format_3_still_loads_with_the_same_numbers():
-    # Version 3 knows bounds of the learned energy: every atom is beyond them here.
+    # Version 3 knows bounds of the learned energy, which every atom exceeds here, and a readout of charges.
     potential = load(FORMATS / "format_v3.pt", device="cpu", dtype="float64", kernel="reference")
     forces = [
         [-75.91156894941436, -17.483121103085864, -2.185390137885733],
         [80.32322966660102, 0.7490117876306435, 0.09362647345383043],
         [-4.411660717186669, 16.73410931545522, 2.0917636644319026],
     ]
-    assert_water(potential, [[0.65, 0, 0], [-0.24, 0.8, 0.1]], -2057.6970609978766, forces)
+    hydrogens = [[0.65, 0, 0], [-0.24, 0.8, 0.1]]
+    assert_water(potential, hydrogens, -2057.6970609978766, forces)
+    water = single([[0, 0, 0], *hydrogens], [8, 1, 1], dtype=torch.float64)
+    charges = [-3.0252996185850645, 0.4243575574560435, 0.7367318559459145]
+    assert potential.predict(water, want=("charges",)).charges.tolist() == pytest.approx(charges, abs=1e-12)
 
 
 def test_a_network_of_format_1_has_no_core():

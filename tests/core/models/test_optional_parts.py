@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mlff_core import CheckpointError, InputError
+from mlff_core.model.charges import ChargeReadout
 from mlff_core.model.saturation import Saturation
 from mlff_core.models.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
 from mlff_core.models.registry import resolve
@@ -89,6 +90,27 @@ def test_bounds_that_do_not_fit_are_refused(bounded, tmp_path, name, value, monk
     monkeypatch.setattr("mlff_core.models.checkpoint._digest", lambda content: content["digest"])
     with pytest.raises(CheckpointError, match="is damaged"):
         load_checkpoint(changed(path, **{f"saturation.{name}": value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("0.weight", torch.zeros(24, 3)),
+        ("0.bias", torch.zeros(5)),
+        ("0.bias", torch.zeros(0)),
+        ("0.bias", torch.zeros(())),
+        ("2.weight", torch.zeros(2, 24)),
+        ("2.bias", torch.zeros(2)),
+    ],
+)
+def test_a_readout_of_charges_that_does_not_fit_is_refused(tmp_path, name, value, monkeypatch):
+    student = small_student(kernel="reference")
+    student.model.charges = ChargeReadout(student.model.n_features)
+    path = save_checkpoint(tmp_path / "model.pt", student.model, student.card)
+    assert load_checkpoint(path)[0].charges is not None
+    monkeypatch.setattr("mlff_core.models.checkpoint._digest", lambda content: content["digest"])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(changed(path, **{f"charges.{name}": value}))
 
 
 def test_infinite_bounds_are_not_saved(bounded, tmp_path):

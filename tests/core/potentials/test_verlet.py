@@ -36,7 +36,7 @@ def test_with_a_list_every_call_refuses_what_the_first_refused():
     with pytest.raises(UnsupportedError, match="neutral"):
         skin.predict(single(WATER, [8, 1, 1], charge=-1))
     with pytest.raises(InputError, match="unknown property"):
-        skin.predict(water, want=("dipole",))
+        skin.predict(water, want=("magmom",))
     with pytest.raises(InputError, match="periodic cell"):
         skin.predict(water, want=("stress",))
     with pytest.raises(InputError, match="finite"):

@@ -26,6 +26,7 @@ def prediction():
         forces=torch.tensor([[0.0, 0.0, 0.5], [0.0, 0.0, -0.5], [0.0, 4.0, 0.0]]),
         stress=0.01 * torch.eye(3).repeat(2, 1, 1),
         atom_energies=torch.tensor([-1.0, -1.0, -8.0], dtype=torch.float64),
+        charges=torch.tensor([0.25, -0.25, 0.0]),
     )
 
 
@@ -55,6 +56,7 @@ def off(quantity, place, by):
         ("forces", (1, 2), -0.5, (0.5, 4.0, 0, 1, "z")),
         ("stress", (1, 0, 2), 0.25, (0.25, 1.0, 1, None, "xz")),
         ("atom_energies", (2,), 0.5, (0.5, 10.0, 1, 2, "")),
+        ("charges", (1,), 0.5, (0.5, 1.0, 0, 1, "")),
     ],
 )
 def test_size_scale_and_place_are_those_of_the_planted_difference(quantity, place, by, wanted):
@@ -62,7 +64,7 @@ def test_size_scale_and_place_are_those_of_the_planted_difference(quantity, plac
     assert (found.quantity, found.found - found.wanted) == (quantity, pytest.approx(by))
     assert (found.largest, found.scale, found.structure, found.atom, found.component) == pytest.approx(wanted)
     limit = found.scaled
-    names = {"atom_energies": "energy"}
+    names = {"atom_energies": "energy", "charges": "energy"}
     for factor, is_within in ((1.001, True), (0.999, False)):
         tolerance = replace(Tolerance(), **{names.get(quantity, quantity): factor * limit})
         assert found.is_within(tolerance) is is_within
@@ -96,7 +98,7 @@ def test_the_sentence_names_atom_component_size_and_limit():
 
 
 def test_only_what_both_hold_is_compared_and_another_shape_is_refused():
-    bare = replace(prediction(), stress=None, atom_energies=None)
+    bare = replace(prediction(), stress=None, atom_energies=None, charges=None)
     assert [d.quantity for d in differences(prediction(), bare, BATCH)] == ["energy", "forces"]
     short = replace(prediction(), forces=prediction().forces[:2])
     with pytest.raises(InputError, match=r"forces has shape \(2, 3\), wanted \(3, 3\)"):
