@@ -104,6 +104,7 @@ def atoms_from_structure(structure: LabelledStructure) -> Atoms:
             atoms.set_array(f"hessian_direction_{k}", np.asarray(direction, dtype=np.float64))
             atoms.set_array(f"hessian_product_{k}", np.asarray(product, dtype=np.float64))
     labels = {"energy": structure.energy, "forces": structure.forces, "energies": structure.atom_energies}
+    labels |= {"charges": structure.charges, "dipole": structure.dipole}
     if structure.stress is not None and structure.is_periodic:
         labels["stress"] = structure.stress.reshape(-1)[[0, 4, 8, 5, 2, 1]]
     if labels := {name: value for name, value in labels.items() if value is not None}:

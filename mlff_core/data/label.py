@@ -137,6 +137,8 @@ def _evaluate(
             forces=force,
             stress=None if stress is None else stress[k].astype(np.float32),
             atom_energies=None if atoms is None else atoms[k],
+            charges=None,
+            dipole=None,
             hessian_direction=None,
             hessian_product=None,
         )

@@ -1,7 +1,7 @@
 """Labels of ASE's frames, found under the names that files use, in the units and signs of this project.
 
 Energies are eV, forces eV/Å, stresses eV/Å³ and positive under tension, virials eV with the sign of QUIP, GAP and MACE:
-virial = −volume × stress.
+virial = −volume × stress. Charges are e, dipoles e·Å about the centre of mass.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ NAMES = {
     "stress": ("stress",),
     "virial": ("virial", "virials"),
     "atom_energies": ("energies",),
+    "charges": ("charges",),
+    "dipole": ("dipole",),
 }
 """Usual names of labels, in lower case; the first that a frame has is used."""
 
@@ -59,7 +61,7 @@ class Labels:
     """Number of frames with each entry that was not used."""
 
     def of(self, frame: Atoms, taken: set[str]) -> dict[str, Any]:
-        """Return ``energy``, ``forces``, ``stress`` and ``atom_energies`` of a frame, as far as it has them.
+        """Return the labels of :data:`~mlff_core.data.layout.LABELS` of a frame, as far as it has them.
 
         Parameters
         ----------
@@ -82,6 +84,8 @@ class Labels:
                 ("energy", _energy),
                 ("forces", lambda name, value: _array(name, value, (len(frame), 3))),
                 ("atom_energies", lambda name, value: _array(name, value, (len(frame),))),
+                ("charges", lambda name, value: _array(name, value, (len(frame),))),
+                ("dipole", lambda name, value: _array(name, value, (3,))),
             )
         }
         volume = float(frame.cell.volume)

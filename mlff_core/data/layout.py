@@ -43,6 +43,8 @@ COLUMNS: dict[str, Column] = {
     "spin_multiplicity": Column("structure", (), np.int8, 1),
     "weight": Column("structure", (), np.float32, 1.0),
     "atom_energies": Column("atom", (), np.float32),
+    "charges": Column("atom", (), np.float32),
+    "dipole": Column("structure", (3,), np.float32),
 }
 """Every HDF5 data set except ``offsets`` and ``smiles``."""
 
@@ -57,4 +59,4 @@ HESSIAN: dict[str, type] = {
 REQUIRED = ("atomic_numbers", "positions", "kind")
 """Columns that every data set has; a labelled one has ``energy`` and ``forces`` too."""
 
-LABELS = ("energy", "forces", "stress", "atom_energies")
+LABELS = ("energy", "forces", "stress", "atom_energies", "charges", "dipole")

@@ -79,12 +79,14 @@ class Rows:
                 "forces": labels.forces,
                 "atomic_numbers": batch.atomic_numbers.to(torch.uint8),
                 "atom_energies": labels.atom_energies,
+                "charges": labels.charges,
             }.items():
                 self._put(self._atoms, name, value, atom, int(self.offsets[-1]))
             for name, value in {
                 "energy": labels.energy,
                 "weight": labels.weight,
                 "stress": labels.stress,
+                "dipole": labels.dipole,
                 "charge": batch.charge,
                 "spin_multiplicity": batch.spin_multiplicity,
                 "cell": batch.cell if dataset.has("cell") else None,
@@ -118,6 +120,9 @@ class Rows:
         def of_system(name: str) -> torch.Tensor | None:
             return self._systems[name][systems] if name in self._systems else None
 
+        def of_atom(name: str) -> torch.Tensor | None:
+            return self._atoms[name][atoms] if name in self._atoms else None
+
         positions = self._atoms["positions"][atoms]
         cell, pbc = of_system("cell"), of_system("pbc")
         batch = AtomicBatch(
@@ -136,7 +141,9 @@ class Rows:
             index=torch.from_numpy(self.index[rows]),
             stress=of_system("stress"),
             weight=of_system("weight"),
-            atom_energies=self._atoms["atom_energies"][atoms] if "atom_energies" in self._atoms else None,
+            atom_energies=of_atom("atom_energies"),
+            charges=of_atom("charges"),
+            dipole=of_system("dipole"),
             hessian=self._hessian(rows) if self._row_atoms else None,
         )
 
@@ -164,8 +171,9 @@ def bytes_per_structure(dataset: Dataset, indices: Indices) -> npt.NDArray[np.in
     dataset, indices
         The data set, and the indices of its structures, shape (n_structures,).
     """
-    per_atom = 3 * 4 + 3 * 4 + 1 + (4 if dataset.has("atom_energies") else 0)
+    per_atom = 3 * 4 + 3 * 4 + 1 + 4 * dataset.has("atom_energies") + 4 * dataset.has("charges")
     per_system = 8 + 8 + 8 + 4 * dataset.has("weight") + 36 * dataset.has("stress") + 39 * dataset.has("cell")
+    per_system += 12 * dataset.has("dipole")
     n_atoms = dataset.n_atoms_of(indices).astype(np.int32)
     size = n_atoms * np.int32(per_atom) + np.int32(per_system)
     if dataset.has("hessian"):

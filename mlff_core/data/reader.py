@@ -252,7 +252,9 @@ class Dataset:
             atoms = slice(bounds[k], bounds[k + 1])
             value = {n: array[atoms] if COLUMNS[n].per == "atom" else array[k] for n, array in rows.items()}
             molecule = int(value["molecule_id"]) if "molecule_id" in value else None
-            arrays = {n: value.get(n) for n in ("forces", "cell", "pbc", "stress", "atom_energies")}
+            arrays = {
+                n: value.get(n) for n in ("forces", "cell", "pbc", "stress", "atom_energies", "charges", "dipole")
+            }
             if self.has("hessian"):
                 arrays.update(self._hessian.of_structure(self._file["hessian"], int(index)))
             yield LabelledStructure(
@@ -316,6 +318,8 @@ class Dataset:
             stress=optional("stress", dtype),
             weight=optional("weight", dtype),
             atom_energies=optional("atom_energies", dtype),
+            charges=optional("charges", dtype),
+            dipole=optional("dipole", dtype),
             hessian=self.hessian_rows(wanted, dtype) if self.has("hessian") else None,
         )
 

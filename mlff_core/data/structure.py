@@ -51,6 +51,10 @@ class LabelledStructure:
     """Weight of the structure in a loss."""
     atom_energies: Array | None = None
     """Shape (n_atoms,), eV."""
+    charges: Array | None = None
+    """Shape (n_atoms,), e."""
+    dipole: Array | None = None
+    """Dipole moment about the centre of mass, shape (3,), e·Å."""
     hessian_direction: Array | None = None
     hessian_product: Array | None = None
     """Directions v and the rows H·v of the Hessian, shape (n_rows, n_atoms, 3), v dimensionless and H·v in eV/Å²; None
@@ -74,6 +78,8 @@ class LabelledStructure:
             "pbc": (3,),
             "stress": (3, 3),
             "atom_energies": (n_atoms,),
+            "charges": (n_atoms,),
+            "dipole": (3,),
         }
         for name, shape in wanted.items():
             value = getattr(self, name)
@@ -118,6 +124,10 @@ class LabelledBatch:
     """Weight of each structure in a loss, shape (n_systems,); None where all are 1."""
     atom_energies: Tensor | None = None
     """Shape (n_atoms,), eV; None where the data set has none."""
+    charges: Tensor | None = None
+    """Shape (n_atoms,), e; None where the data set has none."""
+    dipole: Tensor | None = None
+    """Dipole moments about the centre of mass, shape (n_systems, 3), e·Å; None where the data set has none."""
     hessian: HessianRows | None = None
     """Rows of Hessians of some of the structures; None where the data set has none."""
 
@@ -135,6 +145,8 @@ class LabelledBatch:
             stress=move(self.stress),
             weight=move(self.weight),
             atom_energies=move(self.atom_energies),
+            charges=move(self.charges),
+            dipole=move(self.dipole),
             hessian=None if self.hessian is None else self.hessian.to(device, dtype),
         )
 

@@ -162,6 +162,8 @@ class _Writer:
             "spin_multiplicity": s.spin_multiplicity if s.spin_multiplicity != 1 else None,
             "weight": s.weight if s.weight != 1.0 else None,
             "atom_energies": s.atom_energies,
+            "charges": s.charges,
+            "dipole": s.dipole,
         }
 
     def _append_hessian(self, block: Sequence[LabelledStructure]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.model.derivatives import (
-    energies_and_edge_gradients,
+    energies_gradients_charges,
     forces_from_edge_gradients,
     sum_over_systems,
     virial_from_edge_gradients,
@@ -42,16 +42,9 @@ class ReferenceKernel:
             vectors = edge_vectors(batch, edges)
         forces = stress = None
         charges: Tensor | None = None
-
-        def with_charges(*inputs: Tensor) -> Tensor:
-            nonlocal charges
-            energies, charges = self.model.energies_and_charges(*inputs)
-            return energies
-
-        model = with_charges if "charges" in want else self.model
         if "forces" in want or "stress" in want:
-            atom_energies, gradients = energies_and_edge_gradients(
-                model, batch.atomic_numbers, vectors, edges.centers, edges.neighbors
+            atom_energies, gradients, charges = energies_gradients_charges(
+                self.model, batch.atomic_numbers, vectors, edges.centers, edges.neighbors
             )
             if "forces" in want:
                 forces = forces_from_edge_gradients(gradients, edges.centers, edges.neighbors, batch.n_atoms)
@@ -62,11 +55,15 @@ class ReferenceKernel:
                 stress = stress_from_virial(virial, batch.cell)
         else:
             with torch.no_grad():
-                atom_energies = model(batch.atomic_numbers, vectors, edges.centers, edges.neighbors)
+                inputs = batch.atomic_numbers, vectors, edges.centers, edges.neighbors
+                if "charges" in want:
+                    atom_energies, charges = self.model.energies_and_charges(*inputs)
+                else:
+                    atom_energies = self.model(*inputs)
         return Prediction(
             energy=sum_over_systems(atom_energies, batch.system_idx, batch.n_systems),
             forces=forces,
             stress=stress,
             atom_energies=atom_energies if "atom_energies" in want else None,
-            charges=None if charges is None else charges.detach(),
+            charges=charges if "charges" in want else None,
         )

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mlff_core.model.student import Student
+
 
 def sum_over_systems(values: Tensor, system_idx: Tensor, n_systems: int) -> Tensor:
     """Return the sum of ``values``, shape (n, …), any unit, over the members of each system; shape (n_systems, …)."""
@@ -92,3 +94,35 @@ def energies_and_edge_gradients(
     if not create_graph:
         atom_energies = atom_energies.detach()
     return atom_energies, gradients
+
+
+def energies_gradients_charges(
+    model: Student,
+    atomic_numbers: Tensor,
+    edge_vectors: Tensor,
+    centers: Tensor,
+    neighbors: Tensor,
+    *,
+    create_graph: bool = False,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the results of :func:`energies_and_edge_gradients`, and the charges (n_atoms,), e, or None.
+
+    There are charges if the student gives them. The arguments are those of :func:`energies_and_edge_gradients`:
+    ``atomic_numbers`` (n_atoms,), ``edge_vectors`` (n_edges, 3) in Å, ``centers`` and ``neighbors`` (n_edges,).
+    """
+    if model.charges is None:
+        found = energies_and_edge_gradients(
+            model, atomic_numbers, edge_vectors, centers, neighbors, create_graph=create_graph
+        )
+        return *found, None
+    given: list[Tensor] = []
+
+    def energies(*inputs: Tensor) -> Tensor:
+        atom_energies, charges = model.energies_and_charges(*inputs)
+        given.append(charges)
+        return atom_energies
+
+    found = energies_and_edge_gradients(
+        energies, atomic_numbers, edge_vectors, centers, neighbors, create_graph=create_graph
+    )
+    return *found, given[0] if create_graph else given[0].detach()

@@ -21,6 +21,8 @@ COLUMNS = (
     "loss_stress",
     "loss_atom_energies",
     "loss_hessian",
+    "loss_charges",
+    "loss_dipole",
     "val_loss",
     "val_energy_mae_mev_per_atom",
     "val_energy_rmse_mev_per_atom",
@@ -28,6 +30,7 @@ COLUMNS = (
     "val_force_rmse",
     "val_force_r2",
     "val_stress_mae",
+    "val_charge_mae",
 )
 """Columns of ``log.csv``: losses of the training batch in the units of :mod:`mlff_core.training.loss`, validation
 errors as :func:`mlff_core.training.monitor.validate` names them. A row has either losses or validation errors."""

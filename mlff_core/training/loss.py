@@ -1,4 +1,4 @@
-"""The loss of energies, forces, stresses, atomic energies and rows of Hessians.
+"""The loss of energies, forces, stresses, atomic energies, rows of Hessians, charges and dipoles.
 
 With ω_s the weight of structure s, n_s its atoms, and ρ the penalty of :func:`penalty`, each term is a weighted mean:
 
@@ -9,7 +9,10 @@ With ω_s the weight of structure s, n_s its atoms, and ρ the penalty of :func:
   arXiv:2503.10538: a teacher's atomic energies give the distribution of the energy in a molecule);
 - hessian: Σ_r ω_s(r) Σ_ic ρ((H v)_ic − (Ĥ v)_ic) over the labelled rows r of Hessians, divided by their
   weighted number of components, in eV/Å² (I. Amin et al., ICLR 2025, arXiv:2501.09009: a few rows of the teacher's
-  Hessian give the change of its forces nearby).
+  Hessian give the change of its forces nearby);
+- charges: Σ_i ω_s(i) ρ(q_i − q̂_i) / Σ_i ω_s(i), in e;
+- dipole: Σ_s ω_s Σ_c ρ(μ_sc − μ̂_sc) / (3 Σ_s ω_s) over structures that are not periodic, μ = Σ_i q_i (r_i − R_s) with
+  R_s the centre of mass, in e·Å.
 
 The loss is the sum of the terms, each multiplied by its weight in the settings.
 """
@@ -25,6 +28,7 @@ from torch import Tensor
 from mlff_core.data.hessian import rows_of_atoms
 from mlff_core.data.structure import LabelledBatch
 from mlff_core.errors import InputError
+from mlff_core.structures.dipole import dipoles
 
 Kind = Literal["huber", "mse", "mae"]
 
@@ -40,13 +44,22 @@ class LossConfig:
     stress_weight: float = 0.0
     atom_energies_weight: float = 0.0
     hessian_weight: float = 0.0
+    charges_weight: float = 0.0
+    dipole_weight: float = 0.0
     """Weight of each term, non-negative; 0 leaves it out."""
     energy_delta: float = 0.02
     forces_delta: float = 0.2
     stress_delta: float = 0.01
     atom_energies_delta: float = 0.1
     hessian_delta: float = 1.0
-    """Error at which Huber's penalty changes from square to linear: eV/atom, eV/Å, eV/Å³, eV, eV/Å²."""
+    charges_delta: float = 0.05
+    dipole_delta: float = 0.2
+    """Error at which Huber's penalty changes from square to linear: eV/atom, eV/Å, eV/Å³, eV, eV/Å², e, e·Å."""
+
+    @property
+    def learns_charges(self) -> bool:
+        """Whether a term depends on the charges of atoms."""
+        return self.charges_weight > 0 or self.dipole_weight > 0
 
     def __post_init__(self) -> None:
         weights = [getattr(self, f"{name}_weight") for name in TERMS]
@@ -63,7 +76,7 @@ class LossConfig:
 MOST = 1e9
 """Largest weight and delta: squares of larger numbers overflow in float32."""
 
-TERMS = ("energy", "forces", "stress", "atom_energies", "hessian")
+TERMS = ("energy", "forces", "stress", "atom_energies", "hessian", "charges", "dipole")
 """Terms of the loss, in the order of the settings."""
 
 
@@ -104,8 +117,9 @@ def errors(outputs: Outputs, labels: LabelledBatch) -> dict[str, tuple[Tensor, T
     """Return the errors and the weights of their rows for each term with labels.
 
     Errors have shape (n_systems,), eV/atom, for the energy; (n_atoms, 3), eV/Å, for forces; (n_systems, 3, 3),
-    eV/Å³, for the stress; (n_atoms,), eV, for atomic energies; (n_row_atoms, 3), eV/Å², for rows of Hessians. Weights
-    are dimensionless and have the errors' first dimension.
+    eV/Å³, for the stress; (n_atoms,), eV, for atomic energies; (n_row_atoms, 3), eV/Å², for rows of Hessians;
+    (n_atoms,), e, for charges; (n_systems, 3), e·Å, for dipoles. Weights are dimensionless and have the errors' first
+    dimension.
     """
     batch = labels.batch
     weight = labels.weight
@@ -126,6 +140,12 @@ def errors(outputs: Outputs, labels: LabelledBatch) -> dict[str, tuple[Tensor, T
     if labels.hessian is not None and outputs.hessian is not None:
         row = rows_of_atoms(batch, labels.hessian)
         found["hessian"] = (outputs.hessian - labels.hessian.product, weight[labels.hessian.system][row])
+    if labels.charges is not None and outputs.charges is not None:
+        found["charges"] = (outputs.charges - labels.charges, by_atom)
+    if labels.dipole is not None and outputs.charges is not None:
+        difference = dipoles(batch, outputs.charges).to(labels.dipole.dtype) - labels.dipole
+        isolated = ~batch.pbc.any(dim=1)
+        found["dipole"] = (torch.where(isolated[:, None], difference, 0.0), weight * isolated)
     return found
 
 

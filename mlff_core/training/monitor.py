@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from mlff_core.data.loader import TrainingBatch
 from mlff_core.judging.metrics import COLUMNS, metrics_of
-from mlff_core.model.derivatives import energies_and_edge_gradients
+from mlff_core.model.derivatives import energies_gradients_charges
 from mlff_core.model.student import Student
 from mlff_core.structures.neighbors import edge_vectors
 from mlff_core.training.kernel_step import KernelGradient
@@ -18,7 +19,8 @@ from mlff_core.training.loss import errors as errors_of
 from mlff_core.training.step import outputs_of
 
 METRICS = ("energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "force_mae", "force_rmse", "force_r2")
-"""Metrics of :mod:`mlff_core.judging.metrics` in a validation; with stresses also ``stress_mae``."""
+"""Metrics of :mod:`mlff_core.judging.metrics` in a validation; with stresses also ``stress_mae``, with charges
+``charge_mae``."""
 
 Reduce = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -33,8 +35,8 @@ def validate(
 ) -> dict[str, float]:
     """Return the loss and the errors of a model.
 
-    Keys: ``loss`` (of the settings), :data:`METRICS`, and ``stress_mae`` where there are stresses; all except the loss
-    as defined in :mod:`mlff_core.judging.metrics`.
+    Keys: ``loss`` (of the settings), :data:`METRICS`, and ``stress_mae`` where there are stresses, as defined in
+    :mod:`mlff_core.judging.metrics`; and ``charge_mae`` (e) where there are charges.
 
     Parameters
     ----------
@@ -79,6 +81,8 @@ def validate(
             if "stress" in found:
                 add("stress_abs_errors", found["stress"].abs().sum() / 9)
                 add("n_stresses", batch.pbc.any(dim=1).sum())
+            if "charges" in found:
+                add("charge_abs_errors", found["charges"].abs().sum())
     return _summary({name: float(value) for name, value in reduce(sums).items()}, config)
 
 
@@ -86,19 +90,23 @@ def outputs_for(model: Student, item: TrainingBatch) -> Outputs:
     """Return the outputs of a model for a batch, without gradients for its weights."""
     labels, edges = item.labels, item.edges
     vectors = edge_vectors(labels.batch, edges)
-    energies, gradients = energies_and_edge_gradients(
+    energies, gradients, charges = energies_gradients_charges(
         model, labels.batch.atomic_numbers, vectors, edges.centers, edges.neighbors
     )
     with torch.no_grad():
-        return outputs_of(energies, gradients, vectors, edges, labels, stress=labels.stress is not None)
+        outputs = outputs_of(energies, gradients, vectors, edges, labels, stress=labels.stress is not None)
+        return replace(outputs, charges=charges)
 
 
 def _summary(sums: dict[str, float], config: LossConfig) -> dict[str, float]:
     loss = 0.0
-    for name in ("energy", "forces", "stress", "atom_energies"):
+    for name in ("energy", "forces", "stress", "atom_energies", "charges", "dipole"):
         if f"{name}_total" in sums:
             weight = getattr(config, f"{name}_weight")
             loss += weight * sums[f"{name}_total"] / max(sums[f"{name}_weight"], 1e-12)
     found = metrics_of([sums.get(column, 0.0) for column in COLUMNS])
     names = (*METRICS, "stress_mae") if sums.get("n_stresses") else METRICS
-    return {"loss": loss, **{name: float(found[name]) for name in names}}
+    metrics = {name: float(found[name]) for name in names}
+    if "charge_abs_errors" in sums:
+        metrics["charge_mae"] = sums["charge_abs_errors"] / sums["n_atoms"]
+    return {"loss": loss, **metrics}

@@ -8,6 +8,8 @@ from mlff_core.data.reader import Dataset
 from mlff_core.errors import InputError
 from mlff_core.training.loss import LossConfig
 
+_NEEDED = (("stress", any), ("atom_energies", all), ("hessian", any), ("charges", all), ("dipole", all))
+
 
 def check_labels(config: LossConfig, datasets: Sequence[Dataset]) -> None:
     """Refuse a term of the loss for which no structure has labels; it would be left out without a message.
@@ -17,15 +19,15 @@ def check_labels(config: LossConfig, datasets: Sequence[Dataset]) -> None:
     config
         The loss.
     datasets
-        The data sets of the training: the data set, and the one that is replayed if there is one. Atomic energies are
-        read if all of them have them, stresses and rows of Hessians if one of them does.
+        The data sets of the training: the data set, and the one that is replayed if there is one. Atomic energies,
+        charges and dipoles are read if all of them have them, stresses and rows of Hessians if one of them does.
 
     Raises
     ------
     InputError
         The labels are missing.
     """
-    for name, enough in (("stress", any), ("atom_energies", all), ("hessian", any)):
+    for name, enough in _NEEDED:
         weight = getattr(config, f"{name}_weight")
         if weight > 0 and not enough(dataset.has(name) for dataset in datasets):
             lacking = ", ".join(str(dataset.path) for dataset in datasets if not dataset.has(name))

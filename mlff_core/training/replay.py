@@ -35,6 +35,8 @@ def merged(own: TrainingBatch, replay: TrainingBatch, weight: float) -> Training
         stress=_stresses(first, second),
         weight=torch.cat([weights[0], weight * weights[1]]),
         atom_energies=both("atom_energies"),
+        charges=both("charges"),
+        dipole=both("dipole"),
         hessian=_joined(first, second),
     )
     offset = first.batch.n_atoms

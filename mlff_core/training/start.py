@@ -13,6 +13,7 @@ from mlff_core.data.edges import find_edges
 from mlff_core.data.memory import Indices, pieces
 from mlff_core.data.reader import Dataset
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.model.charges import ChargeReadout
 from mlff_core.model.derivatives import sum_over_systems
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import preset
@@ -91,6 +92,29 @@ def starting_model(
         shift = np.linalg.lstsq(counts, missing, rcond=1e-8)[0]
         model.reference_energies = model.reference_energies + reference_tensor(shift)
     return model.train().requires_grad_(True), parent
+
+
+def with_charges(model: Student, learns: bool, seed: int) -> bool:
+    """Give a network the readout of charges that a loss needs; return whether it lost one that no loss trains.
+
+    Parameters
+    ----------
+    model
+        The network.
+    learns
+        Whether the loss depends on charges.
+    seed
+        Seed of a new readout's weights.
+    """
+    if not learns:
+        had, model.charges = model.charges is not None, None
+        return had
+    if model.charges is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model.charges = ChargeReadout(model.n_features).to(model.scale)
+        model.charges.train()
+    return False
 
 
 def _energies(model: Student, dataset: Dataset, indices: Indices) -> np.ndarray:

@@ -36,6 +36,7 @@ from mlff_core.errors import UnsupportedError
 from mlff_core.kernels.build import BuildError
 from mlff_core.model.derivatives import (
     energies_and_edge_gradients,
+    energies_gradients_charges,
     forces_from_edge_gradients,
     sum_over_systems,
     virial_from_edge_gradients,
@@ -167,10 +168,11 @@ class GradientStep:
         vectors = edge_vectors(batch, edges)
         first_order = self.kind == "finite-difference"
         with self.autocast():
-            energies, gradients = self._evaluate(batch.atomic_numbers, vectors, edges, first_order)
+            energies, gradients, charges = self._evaluate(batch.atomic_numbers, vectors, edges, first_order)
         if first_order:
             energies, gradients = energies.detach().requires_grad_(), gradients.detach().requires_grad_()
         outputs = outputs_of(energies, gradients, vectors, edges, item.labels, stress=stress)
+        outputs = replace(outputs, charges=charges)
         terms = self._terms(_with_rows(outputs, labels), labels, reduce_weights)
         if first_order:
             a, u = _gradients(terms["loss"], [energies, gradients])
@@ -193,16 +195,19 @@ class GradientStep:
         assert isinstance(loss, Tensor)
         return {"loss": loss, **terms}
 
-    def _evaluate(self, numbers: Tensor, vectors: Tensor, edges: EdgeList, first_order: bool) -> tuple[Tensor, Tensor]:
+    def _evaluate(
+        self, numbers: Tensor, vectors: Tensor, edges: EdgeList, first_order: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return energies, gradients, and charges that can be differentiated, for a step of second order."""
         if self.kind == "compiled" and edges.n_edges > 1:  # a graph without edges is not worth compiling
             if self._compiled is None:
                 self._compiled = compiled_evaluation(self.model)
-            return self._compiled(numbers, vectors, edges.centers, edges.neighbors)
-        if not first_order:
-            vectors = vectors.detach().requires_grad_()
-        return energies_and_edge_gradients(
-            self.model, numbers, vectors, edges.centers, edges.neighbors, create_graph=not first_order
-        )
+            return *self._compiled(numbers, vectors, edges.centers, edges.neighbors), None
+        inputs = numbers, vectors, edges.centers, edges.neighbors
+        if first_order:
+            return *energies_and_edge_gradients(self.model, *inputs), None
+        inputs = numbers, vectors.detach().requires_grad_(), edges.centers, edges.neighbors
+        return energies_gradients_charges(self.model, *inputs, create_graph=True)
 
     def _central_difference(self, numbers: Tensor, vectors: Tensor, edges: EdgeList, a: Tensor, u: Tensor) -> None:
         """Add ∇_θ L from a = ∂L/∂e, shape (n_atoms,), and u = ∂L/∂g, shape (n_edges, 3), of the loss L."""
@@ -230,6 +235,7 @@ def _with_rows(outputs: Outputs, labels: LabelledBatch) -> Outputs:
         stress=None if outputs.stress is None else outputs.stress[:n_systems],
         atom_energies=outputs.atom_energies[:n_atoms],
         hessian=products(outputs.forces[n_atoms:], rows, rows_of_atoms(labels.batch, rows)),
+        charges=None if outputs.charges is None else outputs.charges[:n_atoms],
     )
 
 

@@ -35,7 +35,7 @@ from mlff_core.training.replay import merged
 from mlff_core.training.result import Status, TrainResult
 from mlff_core.training.saturation import write_saturation
 from mlff_core.training.settings import TrainConfig
-from mlff_core.training.start import starting_model
+from mlff_core.training.start import starting_model, with_charges
 from mlff_core.training.state import Learner, check_same_run, goes_on, model_of, read_state
 from mlff_core.training.step import GradientStep, step_kind
 from mlff_core.training.subsets import training_and_validation
@@ -82,6 +82,7 @@ class Run:
         self.metrics: dict[str, float] = {}
         self.best_step: int | None = None
         self.seen = 0
+        self.loses_charges = False
         out = config.out
         state_path = out / "state.pt"
         if resume is None and state_path.exists():
@@ -99,6 +100,7 @@ class Run:
             check_rows(self.dataset, held_out)  # the training set is read at once, these only after the first epoch
             others = () if replay is None else (replay,)
             model, parent = starting_model(config.model, self.dataset, train, config.seed, others)
+            self.loses_charges = with_charges(model, config.loss.learns_charges, config.seed)
         else:
             model, parent = model_of(state), state["parent"]
         self.learner = Learner(model.to(self.device, self.dtype), parent, config)
@@ -149,6 +151,11 @@ class Run:
         with self.reporter:
             if self.place.step and not self.place.is_finished:
                 self.reporter.message(f"resuming {self.config.out} at step {self.place.step}")
+            if self.loses_charges:
+                self.reporter.message(
+                    f"{config.model.init_from} gives charges, which would not follow new weights, so the model will "
+                    "give none; label charges and set loss.charges_weight to keep them"
+                )
             if self.obstacle:
                 self.reporter.message(f"a step takes several times as long as with the CPU kernel: {self.obstacle}")
             status: Status = "finished"

@@ -125,6 +125,8 @@ def at(start: LabelledStructure, positions: Array, kind: str, cell: Array | None
         forces=None,
         stress=None,
         atom_energies=None,
+        charges=None,
+        dipole=None,
         hessian_direction=None,
         hessian_product=None,
     )
