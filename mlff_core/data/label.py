@@ -117,6 +117,8 @@ def _evaluate(
         want.add("stress")
     if atom_energies:
         want.add("atom_energies")
+    # A teacher that has charges gives them at no cost. Of molecules in a cell there is no dipole.
+    want |= teacher.supports & ({"charges"} if structures[0].is_periodic else {"charges", "dipole"})
     # Positions as rounded in the file, so that labels belong to exactly those.
     kept = [replace(s, positions=np.asarray(s.positions, dtype=np.float32)) for s in structures]
     prediction = teacher.predict(batch_from_structures(kept, dtype=torch.float64), want=sorted(want))
@@ -130,6 +132,9 @@ def _evaluate(
         else None
     )
     stress = prediction.stress.detach().cpu().numpy() if prediction.stress is not None else None
+    charges = prediction.charges
+    of_atoms = None if charges is None else np.split(charges.detach().cpu().numpy().astype(np.float32), bounds)
+    dipole = None if prediction.dipole is None else prediction.dipole.detach().cpu().numpy().astype(np.float32)
     return [
         replace(
             structure,
@@ -137,8 +142,8 @@ def _evaluate(
             forces=force,
             stress=None if stress is None else stress[k].astype(np.float32),
             atom_energies=None if atoms is None else atoms[k],
-            charges=None,
-            dipole=None,
+            charges=None if of_atoms is None else of_atoms[k],
+            dipole=None if dipole is None else dipole[k],
             hessian_direction=None,
             hessian_product=None,
         )
@@ -147,7 +152,7 @@ def _evaluate(
 
 
 def _not_finite(structure: LabelledStructure) -> str:
-    for name in ("energy", "forces", "stress", "atom_energies", "hessian_product"):
+    for name in ("energy", "forces", "stress", "atom_energies", "charges", "dipole", "hessian_product"):
         value = getattr(structure, name)
         if value is not None and not np.isfinite(value).all():
             return name

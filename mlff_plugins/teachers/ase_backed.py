@@ -14,6 +14,7 @@ from mlff_core.errors import MlffError, UnsupportedError, first_line
 from mlff_core.potentials.checks import check_distances
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
+from mlff_core.structures.dipole import check_not_periodic
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
 
@@ -57,7 +58,10 @@ class AseBackedPotential(Potential):
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         close = find_neighbors(batch, OVERLAP)
         check_distances(batch, close, edge_vectors(batch, close))
+        if "dipole" in want:
+            check_not_periodic(batch)
         energies, forces, stresses = [], [], []
+        charges, dipoles = [], []
         with self.around():
             for k, system in enumerate(split(batch)):
                 atoms = to_atoms(system)
@@ -69,6 +73,11 @@ class AseBackedPotential(Potential):
                     if "forces" in want:
                         forces.append(atoms.get_forces(apply_constraint=False))
                     energies.append(_slope_consistent_energy(atoms))
+                    if "charges" in want:
+                        charges.append(atoms.get_charges())
+                    if "dipole" in want:
+                        # About the centre of mass, where an engine gives that of an ion about the origin.
+                        dipoles.append(atoms.get_dipole_moment() - atoms.info["charge"] * atoms.get_center_of_mass())
                 except MlffError:
                     raise
                 except Exception as error:
@@ -81,6 +90,8 @@ class AseBackedPotential(Potential):
             energy=torch.tensor(np.array(energies, dtype=np.float64)),
             forces=torch.tensor(np.concatenate(forces).astype(np.float64)) if forces else None,
             stress=torch.tensor(np.stack(stresses).astype(np.float64)) if stresses else None,
+            charges=torch.tensor(np.concatenate(charges).astype(np.float64)) if charges else None,
+            dipole=torch.tensor(np.stack(dipoles).astype(np.float64)) if dipoles else None,
         )
 
 

@@ -34,7 +34,7 @@ class FragmentsTeacher(Teacher):
     elements = (1, 6, 7, 8, 9, 15, 16, 17)
     charges = "any"
     spin_multiplicities = "closed shell"
-    gives = frozenset({"energy", "forces", "stress"})
+    gives = frozenset({"energy", "forces", "stress", "charges", "dipole"})
     options: ClassVar[Mapping[str, str]] = {
         "inside": "teacher of each single molecule, so3lr by default",
         "between": "teacher of the interactions, gfn2-xtb by default",

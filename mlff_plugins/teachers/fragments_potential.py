@@ -10,6 +10,7 @@ from torch import Tensor
 from mlff_core.card import ModelCard
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate, split
+from mlff_core.structures.dipole import check_not_periodic, dipoles
 from mlff_core.structures.fragments import Fragments, find_fragments
 from mlff_core.structures.neighbors import EdgeList
 from mlff_core.structures.prediction import Prediction
@@ -38,6 +39,8 @@ class FragmentsPotential(Potential):
         self.between = between
         self.card = card
         self.supports = inside.supports & between.supports & {"energy", "forces", "stress"}
+        if "charges" in inside.supports:
+            self.supports |= {"charges", "dipole"}
 
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`.
@@ -56,15 +59,22 @@ class FragmentsPotential(Potential):
         # A single molecule without a cell has no interactions.
         joined = [k for k, system in enumerate(systems) if counts[k] > 1 or bool(system.pbc.any())]
         wanted = ("energy", "forces")
-        inner = self.inside.predict(concatenate([one for alone in molecules for one in alone]), want=wanted)
+        has_charges = not {"charges", "dipole"}.isdisjoint(want)
+        if "dipole" in want:
+            check_not_periodic(batch)
+        inner = self.inside.predict(
+            concatenate([one for alone in molecules for one in alone]),
+            want=(*wanted, "charges") if has_charges else wanted,
+        )
         energies, forces = _sums(inner, systems, divided)
+        charges = _placed(inner.need("charges", self.card.name), divided) if has_charges else None
         stresses = [torch.zeros(3, 3, dtype=torch.float64) for _ in systems]
         if joined:
             outer = self.between.predict(concatenate([one for k in joined for one in molecules[k]]), want=wanted)
             chosen = [systems[k] for k in joined]
             lone_energies, lone_forces = _sums(outer, chosen, [divided[k] for k in joined])
             for position, k in enumerate(joined):
-                whole = self.between.predict(systems[k], want=tuple({*want, *wanted}))
+                whole = self.between.predict(systems[k], want=tuple({*want, *wanted} - {"charges", "dipole"}))
                 energies[k] += whole.energy[0].double().cpu() - lone_energies[position]
                 molecular = forces[k] - lone_forces[position]
                 if whole.forces is not None:
@@ -75,6 +85,8 @@ class FragmentsPotential(Potential):
             energy=torch.stack(energies),
             forces=torch.cat(forces) if "forces" in want else None,
             stress=torch.stack(stresses) if "stress" in want else None,
+            charges=charges if "charges" in want else None,
+            dipole=dipoles(batch, charges) if charges is not None and "dipole" in want else None,
         )
 
 
@@ -123,6 +135,17 @@ def _sums(
         forces.append(placed)
         of_molecule, of_atom = of_molecule[n_molecules:], of_atom[system.n_atoms :]
     return energies, forces
+
+
+def _placed(charges: Tensor, divided: list[Fragments]) -> Tensor:
+    """Return the charges of all molecules' atoms, shape (n_atoms,), e, in the order of the structures."""
+    found, first = torch.empty(len(charges), dtype=torch.float64), 0
+    values = charges.double().cpu()
+    for fragments in divided:
+        order = torch.cat([torch.from_numpy(atoms) for atoms in fragments.atoms])
+        found[first + order] = values[first : first + len(order)]
+        first += len(order)
+    return found
 
 
 def _stress_of(forces: Tensor, system: AtomicBatch, fragments: Fragments) -> Tensor:

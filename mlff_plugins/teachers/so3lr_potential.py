@@ -21,6 +21,7 @@ from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.potentials.checks import check_distances
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate, split
+from mlff_core.structures.dipole import check_not_periodic, dipoles
 from mlff_core.structures.fragments import find_fragments
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
@@ -101,6 +102,8 @@ class SO3LRPotential(Potential):
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
         _check_alone(batch)
+        if "dipole" in want:
+            check_not_periodic(batch)
         periodic = batch.pbc.any(dim=1).tolist()
         results: list[Prediction | None] = [None] * batch.n_systems
         # A caller's no_grad or inference mode must not disable the gradient here, and must not be changed.
@@ -129,11 +132,14 @@ class SO3LRPotential(Potential):
         self.model.ctx = None  # holds the last graph's memory
         atom_energies = out["node_energy"].detach().squeeze(1).double()
         energy = torch.zeros(batch.n_systems, dtype=torch.float64, device=self.device)
+        charges = out["partial_charges"].detach().reshape(-1).double()
         return Prediction(
             energy=energy.index_add_(0, batch.system_idx, atom_energies),
             forces=out["forces"].detach() if "forces" in want else None,
             stress=out["stress"].detach() if "stress" in want else None,
             atom_energies=atom_energies if "atom_energies" in want else None,
+            charges=charges if "charges" in want else None,
+            dipole=dipoles(batch, charges) if "dipole" in want else None,
         )
 
 
@@ -234,12 +240,15 @@ def _by_system(prediction: Prediction, counts: list[int]) -> list[Prediction]:
     """Return one prediction for each structure."""
     forces = [None] * len(counts) if prediction.forces is None else prediction.forces.split(counts)
     atoms = [None] * len(counts) if prediction.atom_energies is None else prediction.atom_energies.split(counts)
+    charges = [None] * len(counts) if prediction.charges is None else prediction.charges.split(counts)
     return [
         Prediction(
             energy=prediction.energy[k : k + 1],
             forces=forces[k],
             stress=None if prediction.stress is None else prediction.stress[k : k + 1],
             atom_energies=atoms[k],
+            charges=charges[k],
+            dipole=None if prediction.dipole is None else prediction.dipole[k : k + 1],
         )
         for k in range(len(counts))
     ]
@@ -257,4 +266,6 @@ def _joined(predictions: list[Prediction]) -> Prediction:
         forces=cat("forces"),
         stress=cat("stress"),
         atom_energies=cat("atom_energies"),
+        charges=cat("charges"),
+        dipole=cat("dipole"),
     )

@@ -15,5 +15,5 @@ since it replaces the damped Coulomb law that the network was trained with."""
 DISPERSION_DAMPING = 2.0
 """Å before the long-range cutoff over which dispersion is switched off; the package's default."""
 
-GIVES = frozenset({"energy", "forces", "stress", "atom_energies"})
+GIVES = frozenset({"energy", "forces", "stress", "atom_energies", "charges", "dipole"})
 """Properties, as :data:`mlff_core.potentials.interface.PROPERTIES` names them."""

@@ -37,7 +37,7 @@ class _XTB(Teacher):
     elements: ClassVar[tuple[int, ...]] = tuple(range(1, 87))
     charges = "any"
     spin_multiplicities = "any"
-    gives = frozenset({"energy", "forces", "stress"})
+    gives = frozenset({"energy", "forces", "stress", "charges", "dipole"})
 
     def load(self, options: Mapping[str, Any] | None = None) -> Potential:
         """Return the method as a potential; see :meth:`Teacher.load`."""

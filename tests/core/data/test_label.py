@@ -10,6 +10,7 @@ import torch
 from mlff_core.data.hdf5 import Dataset, LabelledStructure, write_dataset
 from mlff_core.data.label import LabelConfig, label, label_structures
 from mlff_core.errors import InputError, MissingDependencyError
+from mlff_core.structures.dipole import dipoles
 from mlff_core.testing.reference_potential import PairPotential
 
 CONFIG = LabelConfig(batch_structures=10, batch_atoms=20, max_force=0.0)
@@ -206,3 +207,27 @@ def test_a_missing_package_stops_the_run_at_once(chains, tmp_path):
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         LabelConfig(**settings)
+
+
+def test_charges_and_dipoles_are_labels_where_the_teacher_gives_them(chains, tmp_path):
+    class Charged(PairPotential):
+        """A charge of 0.1 e on the first atom of each structure and −0.1 e on the last."""
+
+        supports = PairPotential.supports | {"charges", "dipole"}
+
+        def predict_checked(self, batch, want, edges=None):
+            found = super().predict_checked(batch, set(want) - {"charges", "dipole"}, edges)
+            charges = torch.zeros(batch.n_atoms, dtype=torch.float64)
+            last = torch.tensor(batch.atoms_per_system()).cumsum(0) - 1
+            charges[last] = -0.1
+            charges[torch.cat([last.new_zeros(1), last[:-1] + 1])] = 0.1
+            return replace(found, charges=charges, dipole=dipoles(batch, charges))
+
+    label(chains, tmp_path / "out.h5", Charged(), CONFIG)
+    with Dataset(tmp_path / "out.h5") as made:
+        read = made.read(range(10))
+    assert read.charges is not None
+    torch.testing.assert_close(read.dipole.double(), dipoles(read.batch, read.charges), rtol=0, atol=1e-5)
+    assert float(read.charges.abs().max()) == pytest.approx(0.1)
+    label(chains, tmp_path / "none.h5", PairPotential(), CONFIG)
+    assert not Dataset(tmp_path / "none.h5").has("charges")

@@ -241,3 +241,18 @@ def test_other_teachers_can_be_joined():
     potential = host.teacher("fragments").load({"inside": "gfn2-xtb", "between": "gfn1-xtb"})
     assert potential.card.description == "gfn2-xtb inside molecules, gfn1-xtb between them"
     assert potential.card.teacher["settings"]["inside"]["name"] == "gfn2-xtb"
+
+
+def test_each_molecule_has_the_charges_that_it_has_alone(composite, so3lr):
+    water, ammonia = molecule("H2O"), molecule("NH3")
+    ammonium = Atoms("NH4", np.vstack([ammonia.positions, ammonia.positions[0] + [0, 0, 1.03]]), info={"charge": 1})
+    water.translate([0.3, 0.2, 3.6])
+    pair = ammonium + water
+    # The atoms of both molecules are mixed, so that the order is not that of the molecules.
+    order = np.random.default_rng(0).permutation(len(pair))
+    mixed = Atoms(pair.numbers[order], pair.positions[order], info={"charge": 1})
+    found = composite.predict(batch_from_atoms(mixed), want=("charges", "dipole"))
+    alone = [so3lr.predict(batch_from_atoms(each), want=("charges",)).charges for each in (ammonium, water)]
+    torch.testing.assert_close(found.charges, torch.cat(alone)[torch.from_numpy(order)], rtol=0, atol=1e-9)
+    about_mass = torch.from_numpy(mixed.positions - mixed.get_center_of_mass())
+    torch.testing.assert_close(found.dipole[0], (found.charges[:, None] * about_mass).sum(dim=0), rtol=0, atol=1e-6)

@@ -16,7 +16,7 @@ from ase.build import molecule
 
 from mlff_core.errors import InputError
 from mlff_core.plugins import host as plugins
-from mlff_core.structures.batch import concatenate
+from mlff_core.structures.batch import concatenate, single
 from mlff_core.structures.reading import batch_from_atoms
 
 pytest.importorskip("so3krates_torch")
@@ -147,3 +147,23 @@ def test_the_factory_of_a_worker_process_can_be_pickled():
     factory = functools.partial(plugins.teacher("so3lr").load, {"device": "cpu"})
     potential = pickle.loads(pickle.dumps(factory))()
     assert potential.card.teacher["name"] == "so3lr"
+
+
+@pytest.mark.parametrize(("name", "debye"), [("H2O", 1.91), ("CH3CN", 4.09), ("CH3OH", 1.66), ("CH3Cl", 1.87)])
+def test_dipoles_are_those_of_its_charges_and_near_experiment(float64, name, debye):
+    # Experiment: 1.85, 3.92, 1.70 and 1.90 D.
+    atoms = molecule(name)
+    found = float64.predict(single(atoms.positions, atoms.numbers), want=("charges", "dipole"))
+    assert float(found.charges.sum()) == pytest.approx(0, abs=1e-5)
+    by_hand = (found.charges[:, None] * torch.from_numpy(atoms.positions)).sum(dim=0)
+    torch.testing.assert_close(found.dipole[0], by_hand, rtol=0, atol=1e-4)
+    assert float(torch.linalg.vector_norm(found.dipole)) / 0.2081943 == pytest.approx(debye, abs=0.06)
+
+
+def test_charges_of_an_ion_add_up_to_its_charge(float64):
+    ammonia = molecule("NH3")
+    positions = np.vstack([ammonia.positions, ammonia.positions[0] + [0, 0, 1.03]])
+    found = float64.predict(single(positions, [7, 1, 1, 1, 1], charge=1), want=("charges", "dipole"))
+    assert float(found.charges.sum()) == pytest.approx(1, abs=1e-5)
+    moved = float64.predict(single(positions + 7.0, [7, 1, 1, 1, 1], charge=1), want=("dipole",))
+    torch.testing.assert_close(found.dipole, moved.dipole, rtol=0, atol=1e-4)

@@ -9,6 +9,7 @@ from ase.build import molecule
 
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.plugins import host as plugins
+from mlff_core.structures.batch import single
 from mlff_core.structures.reading import batch_from_atoms
 
 pytest.importorskip("tblite")
@@ -63,3 +64,19 @@ def test_francium_is_refused(xtb):
     atoms.numbers[0] = 87
     with pytest.raises(UnsupportedError, match="Fr"):
         xtb.predict(batch_from_atoms(atoms))
+
+
+def test_the_dipole_of_an_ion_is_about_its_centre_of_mass():
+    teacher = plugins.teacher("gfn2-xtb").load()
+    ammonia = molecule("NH3")
+    positions = np.vstack([ammonia.positions, ammonia.positions[0] + [0, 0, 1.03]])
+    here, there = (
+        teacher.predict(single(at, [7, 1, 1, 1, 1], charge=1), want=("charges", "dipole"))
+        for at in (positions, positions + 7.0)
+    )
+    assert float(here.charges.sum()) == pytest.approx(1, abs=1e-6)
+    torch.testing.assert_close(here.dipole, there.dipole, rtol=0, atol=1e-4)
+    water = molecule("H2O")
+    dipole = teacher.predict(single(water.positions, water.numbers), want=("dipole",)).dipole[0]
+    # From the oxygen to the hydrogens, which lie below it.
+    assert float(dipole[2]) / 0.2081943 == pytest.approx(-2.29, abs=0.05)
