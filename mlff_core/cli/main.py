@@ -18,6 +18,7 @@ from mlff_core.cli.failures import line_of
 from mlff_core.errors import MlffError
 
 COMMANDS: dict[str, str] = {
+    "charges": "Give a trained model charges of atoms.",
     "committee": "Combine models into a committee that estimates its uncertainty.",
     "compare": "Compare the errors of several models on one data set.",
     "data": "Generate, label, inspect and edit data sets.",
