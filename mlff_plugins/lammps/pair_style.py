@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from importlib import metadata
 from pathlib import Path
 
@@ -88,9 +89,8 @@ def write_model(potential: Potential, path: Path) -> None:
     head = MAGIC + struct.pack("=i", len(elements))
     for number in elements:
         head += struct.pack("=4si", chemical_symbols[number].encode(), number)
-    # At the end, and only if it is true, so that other files are unchanged.
-    tail = struct.pack("=i", 1) if potential.card.is_even_without_charge else b""
-    write_atomically(path, head + packed(potential.model) + tail)
+    content = head + packed(potential.model) + struct.pack("=i", potential.card.is_even_without_charge)
+    write_atomically(path, content + struct.pack("=I", zlib.crc32(content)))
 
 
 def _release(version: str) -> int:

@@ -196,6 +196,24 @@ def test_a_potential_that_is_no_student_is_refused(tmp_path):
         write_model(PairPotential(), tmp_path / "model.mlff")
 
 
+@pytest.mark.parametrize("damage", ["first weight", "middle", "last byte", "cut", "longer"])
+def test_a_damaged_model_file_is_refused(run, monkeypatch, damage):
+    write_whole = write_model
+
+    def write_damaged(potential, path):
+        write_whole(potential, path)
+        content = bytearray(path.read_bytes())
+        place = {"first weight": 300, "middle": len(content) // 2, "last byte": len(content) - 1}.get(damage)
+        if place is not None:
+            content[place] ^= 1
+        path.write_bytes({"cut": content[:-100], "longer": content + b"1"}.get(damage, content))
+
+    monkeypatch.setitem(globals(), "write_model", write_damaged)
+    found = run(1, "run 0")
+    assert found.failed
+    assert "is damaged or cut off, or was written by another version" in found.printed
+
+
 def test_the_commands_say_how_to_load_the_plugin(tmp_path, plugin, student):
     done = CliRunner().invoke(build(), ["lammps", "build-plugin"])
     assert done.output == f"plugin load {plugin}\n"
