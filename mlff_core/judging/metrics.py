@@ -1,5 +1,7 @@
 """Metrics of the errors of predicted labels, each defined once, from sums that can be added.
 
+Over 300 lines, in one file because all metrics are computed from the same sums.
+
 Errors are first summed for each owner (a structure, an element, …), then metrics are computed from the sums: the same
 code gives the metric of a data set read in pieces, of one kind of geometry, and of a bootstrap resample. Definitions,
 with y the reference, ŷ the prediction, e = ŷ − y:

@@ -1,4 +1,7 @@
-"""A batch of structures, the input of every potential."""
+"""A batch of structures, the input of every potential.
+
+Over 300 lines, in one file because what makes, splits and joins a batch shares its checks.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,14 +29,7 @@ half of it nothing changes, since a range is measured on a sample; over the seco
 
 
 def write_saturation(
-    path: Path,
-    sets: Sequence[tuple[Dataset, Indices]],
-    margin: float = MARGIN,
-    *,
-    before: Saturation | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    batch: BatchConfig | None = None,
+    path: Path, sets: Sequence[tuple[Dataset, Indices]], margin: float = MARGIN, **options: Any
 ) -> None:
     """Measure the bounds of the student in a model file, and write the file again with them.
 
@@ -43,13 +37,11 @@ def write_saturation(
     ----------
     path
         The model file.
-    sets, margin, before, device, dtype, batch
+    sets, margin, options
         See :func:`measured_saturation`.
     """
     model, card = load_checkpoint(path)
-    model.saturation = measured_saturation(
-        model, sets, margin, before=before, device=device, dtype=dtype, batch=batch
-    ).to(model.scale)
+    model.saturation = measured_saturation(model, sets, margin, **options).to(model.scale)
     save_checkpoint(path, model, card)
 
 

@@ -10,7 +10,7 @@ Chem = pytest.importorskip("rdkit.Chem")
 from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
 
 LISTS = Path(__file__).parents[2] / "examples" / "train" / "data"
-LEARNED = ("molecules.smi.gz", "extra.smi", "contacts.smi", "turnable.smi", "binders.smi", "ions.smi", "drug_ions.smi")
+LEARNED = ("molecules.smi.gz", "extra.smi", "contacts.smi", "turnable.smi", "binders.smi", "ions.smi", "drug_ions.smi.gz")
 ionize = runpy.run_path(str(LISTS / "ionize.py"))
 
 
@@ -31,7 +31,7 @@ def test_no_molecule_of_the_judge_of_conformers_is_learned(name, judged):
 
 def test_no_test_ion_is_learned():
     learned = {
-        Chem.CanonSmiles(smiles) for name in ("ions.smi", "drug_ions.smi", "extra.smi") for smiles in smiles_of(name)
+        Chem.CanonSmiles(smiles) for name in ("ions.smi", "drug_ions.smi.gz", "extra.smi") for smiles in smiles_of(name)
     }
     assert learned.isdisjoint(Chem.CanonSmiles(smiles) for smiles in smiles_of("test_ions.smi"))
 
@@ -39,12 +39,12 @@ def test_no_test_ion_is_learned():
 def test_no_ion_of_a_drug_has_a_scaffold_of_the_test_set():
     tested = {MurckoScaffoldSmiles(smiles) for smiles in smiles_of("test_scaffolds.smi")}
     uncharged = {ionize["skeleton_of"](scaffold) for scaffold in tested if scaffold}
-    ions = smiles_of("drug_ions.smi")
+    ions = smiles_of("drug_ions.smi.gz")
     found = [s for s in ions if ionize["skeleton_of"](MurckoScaffoldSmiles(s) or s) in uncharged]
     assert len(found) < 0.02 * len(ions), found
 
 
-@pytest.mark.parametrize("name", ["ions.smi", "drug_ions.smi", "test_ions.smi"])
+@pytest.mark.parametrize("name", ["ions.smi", "drug_ions.smi.gz", "test_ions.smi"])
 def test_ions_are_closed_shells_of_the_elements_of_the_teacher(name):
     for smiles in smiles_of(name):
         molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))

@@ -1,3 +1,8 @@
+"""LAMMPS with ``fix external``: runs of scripts and input files.
+
+Over 300 lines, in one file because its tests share the start of LAMMPS and its scripts.
+"""
+
 import os
 import subprocess
 import sys

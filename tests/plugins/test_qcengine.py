@@ -1,3 +1,8 @@
+"""QCEngine: the contract, and inputs as programs give them.
+
+Over 300 lines, in one file because its tests share one input of a program.
+"""
+
 import json
 import os
 import subprocess

@@ -1,8 +1,9 @@
-"""Protonation states of the molecules of lists: ``python ionize.py LIST … -o IONS.smi [-n 1500] [--without LIST …]``.
+"""Protonation states of the molecules of lists: ``python ionize.py LIST … -o IONS.smi [-n 4000] [--without LIST …]``.
 
-Each molecule is written in its states at pH 2, 7.4 and 12 (dimorphite-dl, Apache-2.0: ``pip install dimorphite-dl``),
-as far as they are ions or zwitterions and differ from the molecule. At most two states of a molecule are kept, those
-with the least net charge, and molecules are drawn at random. Molecules of the judge of conformers and of ``--without``
+Each molecule is written in its states at pH 7.4, 4 and 10 (dimorphite-dl, Apache-2.0: ``pip install dimorphite-dl``),
+as far as they are ions or zwitterions and differ from the molecule. States with equal charges on bonded atoms are left
+out, which no solvent keeps. At most two states of a molecule are kept, that at pH 7.4 first, and molecules are drawn at
+random. Molecules of the judge of conformers and of ``--without``
 are left out.
 """
 
@@ -22,7 +23,7 @@ from ase.neighborlist import neighbor_list
 from rdkit import Chem, RDLogger
 
 ELEMENTS = frozenset({"H", "C", "N", "O", "F", "P", "S", "Cl"})
-PH = (7.4, 2.0, 12.0)
+PH = (7.4, 4.0, 10.0)
 LARGEST_CHARGE = 2
 
 
@@ -72,21 +73,28 @@ def judged() -> set[str]:
 
 
 def states(smiles: str) -> list[str]:
-    """Return the charged states of a molecule, the least net charge first."""
+    """Return at most two charged states of a molecule, in the order of ``PH``."""
     from dimorphite_dl import protonate_smiles
 
     before = Chem.MolToSmiles(Chem.MolFromSmiles(smiles))
-    found: dict[str, int] = {}
+    found: dict[str, None] = {}
     for ph in PH:
         for one in protonate_smiles(smiles, ph_min=ph, ph_max=ph, precision=0.0):
             molecule = Chem.MolFromSmiles(one)
-            if molecule is None or not {atom.GetSymbol() for atom in molecule.GetAtoms()} <= ELEMENTS:
-                continue
-            name, charge = Chem.MolToSmiles(molecule), Chem.GetFormalCharge(molecule)
-            is_charged = any(atom.GetFormalCharge() for atom in molecule.GetAtoms())
-            if is_charged and name != before and abs(charge) <= LARGEST_CHARGE:
-                found[name] = abs(charge)
-    return sorted(found, key=lambda name: found[name])[:2]
+            if molecule is not None and is_reasonable(molecule) and (name := Chem.MolToSmiles(molecule)) != before:
+                found[name] = None
+    return list(found)[:2]
+
+
+def is_reasonable(molecule: Chem.Mol) -> bool:
+    """Return whether a molecule has charges, few in all and none next to another of the same sign."""
+    atoms = list(molecule.GetAtoms())
+    if not {atom.GetSymbol() for atom in atoms} <= ELEMENTS or not any(atom.GetFormalCharge() for atom in atoms):
+        return False
+    together = (
+        bond.GetBeginAtom().GetFormalCharge() * bond.GetEndAtom().GetFormalCharge() for bond in molecule.GetBonds()
+    )
+    return abs(Chem.GetFormalCharge(molecule)) <= LARGEST_CHARGE and all(product <= 0 for product in together)
 
 
 def main() -> None:
@@ -94,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the ions and zwitterions of lists of molecules.")
     parser.add_argument("lists", type=Path, nargs="+")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("-n", type=int, default=1500, help="largest number of molecules")
+    parser.add_argument("-n", type=int, default=4000, help="largest number of molecules")
     parser.add_argument("--without", type=Path, nargs="*", default=[], help="lists whose molecules are left out")
     parser.add_argument("--seed", type=int, default=61)
     asked = parser.parse_args()

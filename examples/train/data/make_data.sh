@@ -14,14 +14,14 @@
 # molecules.smi.gz    9,013 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
 # extra.smi           1,233 where those are thin: phosphorus, sulphur, up to four heavy atoms, zwitterions, amino acids
 # ions.smi            506 ions and zwitterions of 28 families, from ammonium and acetate to nucleotides
-# drug_ions.smi       1,352 protonation states of 1,200 molecules of these lists, made by ionize.py
+# drug_ions.smi.gz    4,495 protonation states of 4,000 molecules of these lists, made by ionize.py
 # contacts.smi        148 small molecules, two of them beside each other; those of the S66 set are among them
 # turnable.smi        117 more small molecules with a bond that can turn; none is in the tests of barriers
 # pairs.extxyz        every pair of the eight elements, two atoms alone: with extra.smi, the starts of collisions
 # binders.smi         93 that bind each other: acids, amides, nucleobases, alcohols, amines, aromatics, a few alkanes
 # liquids.smi         27 liquids and five mixtures with water, each with its density
 # test_liquids.smi    other boxes of water, and eleven liquids that are in no other list of liquids
-# test_ions.smi       110 ions in no other list, 66 of them of the molecules in test_scaffolds.smi
+# test_ions.smi       111 ions in no other list, 67 of them of the molecules in test_scaffolds.smi
 # test_scaffolds.smi  400 of MOSES test_scaffolds, drawn at random; no scaffold of theirs is in the other lists
 set -euo pipefail
 
@@ -48,7 +48,7 @@ make molecules recipe molecules.smi.gz --seed 13
 make extra recipe extra.smi --seed 12 --set conformers=3
 make test_ions ions test_ions.smi --seed 71 --set conformers=2
 make ions ions ions.smi
-make drug_ions ions drug_ions.smi --seed 73 --set conformers=2
+make drug_ions ions drug_ions.smi.gz --seed 73 --set conformers=2
 # Ions among themselves, in solvent and beside small molecules: SO3LR spreads their charge over all molecules.
 [ -e "$out/complexes.smi" ] ||
     cat "$here"/{ions,contacts}.smi | shuf --random-source=<(yes) > "$out/complexes.smi"

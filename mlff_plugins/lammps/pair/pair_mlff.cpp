@@ -1,3 +1,4 @@
+/* Over 300 lines, in one file because LAMMPS has a class of a pair style in one file. */
 #include "pair_mlff.h"
 
 #include <cmath>

@@ -1,4 +1,7 @@
-"""Five hundred calls of ``mlff`` with bad input for each seed: each ends with 0, 1 or 2 and a line, not a traceback."""
+"""Five hundred calls of ``mlff`` with bad input for each seed: each ends with 0, 1 or 2 and a line, not a traceback.
+
+Over 300 lines, in one file because the bad inputs are one list.
+"""
 
 import itertools
 import json

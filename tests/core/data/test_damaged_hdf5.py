@@ -1,4 +1,7 @@
-"""Damaged and hostile data set files: one of our errors, never another, and no other file is read."""
+"""Damaged and hostile data set files: one of our errors, never another, and no other file is read.
+
+Over 300 lines, in one file because the ways to damage a file are one list.
+"""
 
 import shutil
 import tracemalloc

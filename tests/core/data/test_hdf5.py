@@ -1,3 +1,8 @@
+"""The data set file: written and read, whole, in parts and by several processes.
+
+Over 300 lines, in one file because its tests share one file and its structures.
+"""
+
 import json
 import multiprocessing
 import pickle

@@ -1,3 +1,8 @@
+"""Sampling of geometries: each kind, and what all kinds keep.
+
+Over 300 lines, in one file because each kind of sampling is held to the same rules.
+"""
+
 import subprocess
 import sys
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""A whole run: its files, its errors, and continuing it after a kill."""
+"""A whole run: its files, its errors, and continuing it after a kill.
+
+Over 300 lines, in one file because its tests share one small run and its files.
+"""
 
 import json
 import signal

@@ -1,4 +1,7 @@
-"""The model file: a model is read as it was written, other files are refused, old versions can still be read."""
+"""The model file: a model is read as it was written, other files are refused, old versions can still be read.
+
+Over 300 lines, in one file because its tests share the parts of one model file.
+"""
 
 import io
 import os

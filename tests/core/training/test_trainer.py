@@ -1,3 +1,8 @@
+"""Whole runs of training: what they learn, write, refuse, and continue.
+
+Over 300 lines, in one file because its tests share the settings of one small run.
+"""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,7 @@
-"""``create_force`` in simulations: energy conservation, subsets, boxes, and errors with the package's messages."""
+"""``create_force`` in simulations: energy conservation, subsets, boxes, and errors with the package's messages.
+
+Over 300 lines, in one file because its tests share the simulations of one molecule.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""ML/MM: the removed and added energies, term by term, and the same through openmm-ml."""
+"""ML/MM: the removed and added energies, term by term, and the same through openmm-ml.
+
+Over 300 lines, in one file because its tests share one system of both kinds of atoms.
+"""
 
 import numpy as np
 import openmm
