@@ -19,6 +19,14 @@ from mlff_core.models.checkpoint import write_by_rename
 from mlff_core.training.loss import errors
 from mlff_core.training.monitor import outputs_for
 
+ORDINARY = 1e6
+"""Largest energy, eV, and component of a force, eV/Å, that labels of a real structure have."""
+
+
+def is_ordinary(labels: LabelledBatch) -> bool:
+    """Return whether all energies and forces of a batch have a usual size, so that its labels are not wrong."""
+    return all(bool((values.abs() < ORDINARY).all()) for values in (labels.energy, labels.forces))
+
 
 def suspect(model: Student, item: TrainingBatch, datasets: Sequence[Dataset]) -> str:
     """Return which structure of a batch is furthest from its labels in energy or forces, as "structure 7 of set.h5".

@@ -30,7 +30,7 @@ from mlff_core.training.monitor import validate
 from mlff_core.training.needed_labels import check_labels
 from mlff_core.training.parallel import Processes
 from mlff_core.training.progress import Reporter
-from mlff_core.training.refusal import refuse, suspect
+from mlff_core.training.refusal import is_ordinary, refuse, suspect
 from mlff_core.training.replay import merged
 from mlff_core.training.result import Status, TrainResult
 from mlff_core.training.saturation import write_saturation
@@ -39,6 +39,9 @@ from mlff_core.training.start import starting_model, with_charges
 from mlff_core.training.state import Learner, check_same_run, goes_on, model_of, read_state
 from mlff_core.training.step import GradientStep, step_kind
 from mlff_core.training.subsets import training_and_validation
+
+MOST_LEFT_OUT = 3
+"""Batches in a row with a loss that is not finite that a run leaves out before it ends."""
 
 
 class Run:
@@ -82,6 +85,7 @@ class Run:
         self.metrics: dict[str, float] = {}
         self.best_step: int | None = None
         self.seen = 0
+        self._left_out = 0
         self.loses_charges = False
         out = config.out
         state_path = out / "state.pt"
@@ -217,7 +221,8 @@ class Run:
                 ended = self._progress() >= 1.0
                 if ended or (place.step % every == 0 if every else place.position == 0):
                     ended = self._validate() or ended
-                self._report(values, start)
+                if values is not None:
+                    self._report(values, start)
                 if ended:
                     place.is_finished = True
                     return "finished"
@@ -251,8 +256,12 @@ class Run:
                 place.epoch, place.position = after
                 yield item.to(device, dtype)
 
-    def _take(self, item: TrainingBatch) -> dict[str, float]:
-        """Take one step, and return its losses, the norm of the gradient and the learning rate."""
+    def _take(self, item: TrainingBatch) -> dict[str, float] | None:
+        """Take one step, and return its losses, the norm of the gradient and the learning rate; None if it is left out.
+
+        A network may fail on a rare structure at a high rate, and recover. A batch whose loss is not finite although
+        its labels are ordinary changes nothing, and the run goes on; :data:`MOST_LEFT_OUT` in a row end it.
+        """
         learner, place = self.learner, self.place
         factor = learner.schedule.factor(place.step, self._progress())
         learner.optimizer.zero_grad(set_to_none=True)
@@ -263,7 +272,16 @@ class Run:
         norm = learner.update(factor) if math.isfinite(values["loss"]) else math.nan
         if not math.isfinite(norm):
             worst = suspect(learner.model, item, [each for each in (self.dataset, self.replayed) if each is not None])
+            if self._left_out < MOST_LEFT_OUT and not self.group.agree(not is_ordinary(item.labels)):
+                self._left_out += 1
+                self.reporter.message(
+                    f"step {place.step}: the batch is left out, since its loss is {values['loss']:.3g}: the network "
+                    f"fails on {worst or 'its structures'}; if this comes often, lower optimizer.lr"
+                )
+                place.step += 1
+                return None
             refuse(item.labels, values, self.place.step, self.config.out, self.group.rank, worst)
+        self._left_out = 0
         place.step += 1
         place.minutes = self.group.largest(self.before + (time.monotonic() - self.started) / 60.0)
         return {**values, "gradient_norm": norm, "lr": self.config.optimizer.lr * factor, "epoch": self._epochs()}

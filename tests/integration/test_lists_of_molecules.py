@@ -10,7 +10,15 @@ Chem = pytest.importorskip("rdkit.Chem")
 from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
 
 LISTS = Path(__file__).parents[2] / "examples" / "train" / "data"
-LEARNED = ("molecules.smi.gz", "extra.smi", "contacts.smi", "turnable.smi", "binders.smi", "ions.smi", "drug_ions.smi.gz")
+LEARNED = (
+    "molecules.smi.gz",
+    "extra.smi",
+    "contacts.smi",
+    "turnable.smi",
+    "binders.smi",
+    "ions.smi",
+    "drug_ions.smi.gz",
+)
 ionize = runpy.run_path(str(LISTS / "ionize.py"))
 
 

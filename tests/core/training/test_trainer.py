@@ -24,6 +24,7 @@ from mlff_core.training.log import read_log
 from mlff_core.training.progress import Reporter
 from mlff_core.training.settings import ModelSection
 from mlff_core.training.state import check_same_run, read_state
+from mlff_core.training.step import GradientStep
 from mlff_core.training.trainer import TrainConfig, Trainer
 
 
@@ -204,6 +205,46 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_batch(settings, tm
     batch = torch.load(tmp_path / "run" / "bad_batch.pt", weights_only=True)
     assert 0 in batch["index"]
     assert float(batch["forces"].max()) > 1e29
+
+
+class Heard(Reporter):
+    def __init__(self):
+        self.messages = []
+
+    def message(self, text):
+        self.messages.append(text)
+
+
+def fail_at(monkeypatch, steps):
+    """Let the loss overflow in these calls of the gradient, as that of an unstable network does."""
+    gradient, calls = GradientStep.__call__, []
+
+    def overflowing(self, item, reduce_weights):
+        terms = gradient(self, item, reduce_weights)
+        calls.append(0)
+        return {**terms, "loss": terms["loss"] * torch.inf} if len(calls) in steps else terms
+
+    monkeypatch.setattr(GradientStep, "__call__", overflowing)
+
+
+def test_a_batch_on_which_the_network_fails_is_left_out(settings, monkeypatch):
+    fail_at(monkeypatch, (5, 6, 9))
+    heard = Heard()
+    result = Trainer(settings(stop={"max_steps": 20}), heard).fit()
+    assert result.status == "finished"
+    assert result.steps == 20
+    left_out = [text for text in heard.messages if "is left out" in text]
+    assert len(left_out) == 3
+    assert left_out[0].startswith(
+        "step 4: the batch is left out, since its loss is inf: the network fails on structure"
+    )
+    assert all(torch.isfinite(weight).all() for weight in load_checkpoint(result.model)[0].parameters())
+
+
+def test_a_network_that_fails_on_every_batch_ends_the_run(settings, monkeypatch):
+    fail_at(monkeypatch, range(5, 100))
+    with pytest.raises(InputError, match=r"must be finite, got loss inf.* at step 7"):
+        Trainer(settings(stop={"max_steps": 20})).fit()
 
 
 @pytest.fixture
