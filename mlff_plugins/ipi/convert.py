@@ -119,10 +119,10 @@ def from_prediction(prediction: Prediction, structures: Structures, volumes: Seq
     else:
         # Positions relative to an atom, since the forces sum to zero only within rounding.
         np.matmul(results.forces.transpose(0, 2, 1), positions - positions[:, :1], out=results.virials)
-    deviations = _deviations(prediction, positions.shape)
-    if deviations:
+    more = _deviations(prediction, positions.shape) | _charges(prediction, len(positions))
+    if more:
         results.extras = [
-            json.dumps({"energy": energy, **{name: values[k] for name, values in deviations.items()}})
+            json.dumps({"energy": energy, **{name: values[k] for name, values in more.items()}})
             for k, energy in enumerate(energies)
         ]
     else:
@@ -171,6 +171,16 @@ def _deviations(prediction: Prediction, shape: tuple[int, ...]) -> dict[str, lis
         found["energy_std"] = prediction.energy_std.tolist()
     if prediction.forces_std is not None:
         found["forces_std"] = _array(prediction.forces_std).reshape(shape).tolist()
+    return found
+
+
+def _charges(prediction: Prediction, n_systems: int) -> dict[str, list[Any]]:
+    """Return charges (e) and dipoles (e·bohr, i-PI's unit) where they were requested, one entry per structure."""
+    found: dict[str, list[Any]] = {}
+    if prediction.charges is not None:
+        found["charges"] = _array(prediction.charges).reshape(n_systems, -1).tolist()
+    if prediction.dipole is not None:
+        found["dipole"] = (_array(prediction.dipole) / ANGSTROM_PER_BOHR).tolist()
     return found
 
 

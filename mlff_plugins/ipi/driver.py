@@ -7,7 +7,7 @@ import math
 from mlff_core.errors import InputError, OverlapError
 from mlff_core.potentials.checks import check_has_volume
 from mlff_core.potentials.ensemble import Ensemble
-from mlff_core.potentials.interface import DEVIATIONS, Potential
+from mlff_core.potentials.interface import CHARGES, DEVIATIONS, Potential
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.potentials.watched import WatchedPotential
 from mlff_core.structures.batch import AtomicBatch
@@ -57,7 +57,9 @@ class Driver:
         self.n_atoms = template.n_atoms
         self._template = template.to(potential.device, potential.dtype)
         self._has_cell = bool(template.pbc.any())
-        self._want = frozenset({"energy", *needed} | (potential.supports & DEVIATIONS))
+        # The dipole of a cell is not defined.
+        charges = CHARGES - {"dipole"} if self._has_cell else CHARGES
+        self._want = frozenset({"energy", *needed} | (potential.supports & (DEVIATIONS | charges)))
         self._batch = batch
         # One neighbour list for each part of a batch, which has the same beads at every step.
         self._parts: list[VerletPotential] = []

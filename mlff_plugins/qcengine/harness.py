@@ -19,8 +19,8 @@ from qcengine.programs.model import ProgramHarness
 from mlff_core import __version__
 from mlff_core.errors import InputError, MissingDependencyError, MlffError
 from mlff_core.plugins.requirements import unmet
-from mlff_core.potentials.interface import DEVIATIONS
-from mlff_core.units import EV_PER_HARTREE
+from mlff_core.potentials.interface import CHARGES, DEVIATIONS
+from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 from mlff_plugins.qcengine import schema
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class MLFFHarness(ProgramHarness):
             raise InputError(f"mlff has no basis sets, got basis {specification.model.basis!r}; leave it out")
         potential = self.load(specification.model.method, _checked(dict(specification.keywords)))
         batch = schema.to_batch(input_data.molecule, potential)
-        wanted = {"energy", "forces"} | (potential.supports & DEVIATIONS)
+        wanted = {"energy", "forces"} | (potential.supports & (DEVIATIONS | CHARGES))
         prediction = potential.predict(batch, want=wanted)
         energy, gradient = schema.from_prediction(prediction)
         properties: dict[str, Any] = {
@@ -142,6 +142,10 @@ class MLFFHarness(ProgramHarness):
         if prediction.forces_std is not None:
             deviation = prediction.forces_std.detach().cpu().double().numpy() / schema.FORCE
             extras["mlff"]["gradient_std_hartree_per_bohr"] = deviation.tolist()
+        if prediction.charges is not None:
+            extras["mlff"]["charges_e"] = prediction.charges.tolist()
+        if prediction.dipole is not None:
+            extras["mlff"]["dipole_e_bohr"] = (prediction.dipole[0] / ANGSTROM_PER_BOHR).tolist()
         return AtomicResult(
             input_data=input_data,
             molecule=input_data.molecule,

@@ -21,10 +21,12 @@ from ase.vibrations import VibrationsData
 qcengine = pytest.importorskip("qcengine")
 
 from mlff_core import load
+from mlff_core.model.charges import ChargeReadout
 from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.plugins import host as plugins
 from mlff_core.potentials.ensemble import Calibration, Ensemble
 from mlff_core.structures.batch import single
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.testing import EngineContract
 from mlff_core.testing.reference_potential import PairPotential, small_student
 from mlff_core.testing.structures import ethanol
@@ -312,3 +314,19 @@ def _difference_hessian(atoms: Atoms, step=1e-4):
         rows.append((forces[1] - forces[0]) / (2 * step))
     hessian = np.array(rows)
     return 0.5 * (hessian + hessian.T)
+
+
+def test_charges_and_the_dipole_of_a_student_are_extras(tmp_path):
+    student = small_student()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        student.model.charges = ChargeReadout(student.model.n_features).requires_grad_(False)
+    path = save_checkpoint(tmp_path / "charged.pt", student.model, student.card)
+    extras = qcengine.compute(v1(path), "mlff", raise_error=True).extras["mlff"]
+    expected = load(path, device="cpu", dtype="float64").predict(
+        batch_from_atoms(ethanol(), dtype=torch.float64), want=("charges", "dipole")
+    )
+    np.testing.assert_allclose(extras["charges_e"], expected.charges, atol=1e-5)
+    dipole = np.array(extras["dipole_e_bohr"]) * ANGSTROM_PER_BOHR
+    np.testing.assert_allclose(dipole, expected.dipole[0], atol=1e-4)
+    assert np.linalg.norm(dipole) > 0.01
