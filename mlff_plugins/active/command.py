@@ -32,22 +32,21 @@ def active(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from dataclasses import asdict
     from functools import partial
 
-    import torch
-
     from mlff_core.cli.data_run import load_teacher
+    from mlff_core.cli.denormals import denormals_flushed
     from mlff_core.config import load_config
     from mlff_core.training.progress import TerminalReporter
     from mlff_plugins.active.rounds import run_active
     from mlff_plugins.active.settings import ActiveConfig
 
     settings = load_config(ActiveConfig, config, overrides)
-    torch.set_flush_denormal(True)
-    rounds = run_active(
-        settings,
-        partial(load_teacher, settings.teacher, settings.teacher_options),
-        reporter=TerminalReporter,
-        on_message=lambda text: click.echo(text, err=True),
-    )
+    with denormals_flushed():
+        rounds = run_active(
+            settings,
+            partial(load_teacher, settings.teacher, settings.teacher_options),
+            reporter=TerminalReporter,
+            on_message=lambda text: click.echo(text, err=True),
+        )
     if as_json:
         click.echo(json.dumps([asdict(one) for one in rounds], indent=2))
         return

@@ -54,6 +54,11 @@ def test_a_config_becomes_a_model(folder):
     assert {path.name for path in (folder / "first").iterdir()} == {"config.toml", "model.pt", "state.pt", "log.csv"}
 
 
+def test_the_command_leaves_small_numbers_to_its_caller(folder):
+    assert run("config.toml", "--out", "first").exit_code == 0
+    assert np.float64(1e-310) * np.float64(0.5) > 0
+
+
 def test_json_has_the_result(folder):
     done = run("config.toml", "--json", "--set", "stop.max_steps=2", "--set", "out=second")
     result = json.loads(done.stdout)
