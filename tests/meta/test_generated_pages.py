@@ -37,6 +37,11 @@ def test_the_table_of_judges_is_what_was_measured():
     assert (DOCS / "judges.md").read_text() == judges["page"](), "run: python docs/make_judges_table.py"
 
 
+def test_the_table_of_recipes_is_what_was_measured():
+    recipes = runpy.run_path(str(DOCS / "make_recipes_table.py"))
+    assert (DOCS / "training.md").read_text() == recipes["page"](), "run: python docs/make_recipes_table.py"
+
+
 @pytest.mark.parametrize("name", ["organic-original", "organic-tiny", "organic-ultra-tiny"])
 def test_the_last_stage_told_of_a_student_is_the_one_that_made_its_file(name):
     told = read_toml(DOCS.parent / "examples" / "train" / f"{name}.stages.toml")
