@@ -120,7 +120,7 @@ def test_steps_under_a_skin_are_watched():
 
 
 def test_a_system_computed_in_parts_is_watched():
-    student = mlff_core.load("organic-tiny", device="cpu", guard="stop")
+    student = mlff_core.load("organic-tiny", device="cpu", kernel="cpu", guard="stop")
     chain = Atoms("C400", [(1.5 * k, 0.0, 0.0) for k in range(400)])
     chain.numbers[::2] = 7
     student.kernel.memory_bytes = student.kernel.needed_bytes(300, 2400)

@@ -260,7 +260,8 @@ def test_extras_have_the_energy_and_of_several_models_each_ones_energy_forces_an
         assert np.allclose(extra["committee_virial"], [one.virials[k] for one in alone], rtol=0, atol=1e-12)
 
 
-def test_the_fused_kernel_computes_by_default():
+def test_the_fused_kernel_computes_by_default(monkeypatch):
+    monkeypatch.delenv("MLFF_KERNEL", raising=False)
     found = Driver(small_student(), structures.to_batch(structures.ethanol()))
     assert found.potential.kernel.name == "cpu"
 
