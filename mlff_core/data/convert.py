@@ -16,8 +16,8 @@ from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.data.writer import write_dataset
 from mlff_core.errors import InputError
-from mlff_core.structures.arrays import near_origin
 from mlff_core.structures.electrons import STATE_NAMES, electronic_state
+from mlff_core.structures.far import near_origin
 from mlff_core.structures.reading import read_structures
 
 if TYPE_CHECKING:

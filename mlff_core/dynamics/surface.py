@@ -19,8 +19,8 @@ from mlff_core.dynamics.state import Array, Mask, MDState, Numbers
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.verlet import VerletPotential
-from mlff_core.structures.arrays import moved_near_origin
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.far import moved_near_origin
 
 FORCES = frozenset({"energy", "forces"})
 STRESS = FORCES | {"stress"}

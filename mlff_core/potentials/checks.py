@@ -13,14 +13,11 @@ from torch import Tensor
 
 from mlff_core.card import ModelCard
 from mlff_core.errors import InputError, UnsupportedError
-from mlff_core.structures.arrays import FARTHEST
 from mlff_core.structures.batch import AtomicBatch, single
 from mlff_core.structures.electrons import odd_system
+from mlff_core.structures.far import is_near
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, overlap_error
 from mlff_core.structures.stress import volume
-
-NUMPY_PAYS = 30_000
-"""Size of a tensor below which NumPy sums it faster than torch does."""
 
 
 def check_elements(card: ModelCard, atomic_numbers: Iterable[int]) -> None:
@@ -148,15 +145,17 @@ ODD_ADVICE = (
 
 
 def check_finite(batch: AtomicBatch) -> None:
-    """Refuse an empty batch, and NaN or infinity in positions or cell.
+    """Refuse an empty batch, NaN or infinity in positions or cell, and atoms far from the origin.
 
     Raises
     ------
     InputError
-        The batch is empty or a number is not finite; the message names the first such atom.
+        The batch is empty, a number is not finite, or an atom is so far away that its precision does not resolve
+        distances; the message names the first such atom.
     """
-    # A sum is finite only if all its summands are, and costs a third of checking each; validate_values checks each.
-    if batch.n_atoms == 0 or not abs(_sum(batch.positions) + _sum(batch.cell)) < FARTHEST:
+    # A sum of squares is finite only if all its summands are, and costs a third of checking each; validate_values
+    # checks each.
+    if batch.n_atoms == 0 or not is_near(batch.positions, _squares(batch.positions) + _squares(batch.cell)):
         batch.validate_values()
 
 
@@ -189,11 +188,10 @@ def check_results(card: ModelCard, energy: float, *others: npt.NDArray[np.float6
     )
 
 
-def _sum(tensor: Tensor) -> float:
-    # In a small system the time goes into the call itself, and NumPy's call is cheaper.
-    if tensor.device.type == "cpu" and tensor.numel() < NUMPY_PAYS:
-        return float(np.add.reduce(tensor.detach().numpy(), axis=None))
-    return float(tensor.detach().sum())
+def _squares(tensor: Tensor) -> float:
+    """Return the sum of squares of a tensor's entries."""
+    flat = tensor.detach().reshape(-1)
+    return float(flat.dot(flat))
 
 
 def check_distances(batch: AtomicBatch, edges: EdgeList, vectors: Tensor) -> None:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import InputError
-from mlff_core.structures.arrays import FARTHEST, moved_near_origin, refuse_masked_or_complex
+from mlff_core.structures.arrays import refuse_masked_or_complex
+from mlff_core.structures.far import moved_near_origin, refuse_far, systems_near_origin
 
 MAX_ATOMIC_NUMBER = 118
 
@@ -103,13 +104,20 @@ class AtomicBatch:
         return torch.bincount(self.system_idx, minlength=self.n_systems).tolist()
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> AtomicBatch:
-        """Return the batch on another device or in another precision (itself if nothing changes)."""
+        """Return the batch on another device or in another precision (itself if nothing changes).
+
+        Where float64 becomes float32, a structure far from the origin is moved to it first, by the same vector for all
+        its atoms: float32 would round its distances.
+        """
         device = self.device if device is None else torch.device(device)
         dtype = self.dtype if dtype is None else dtype
         if device == self.device and dtype == self.dtype:
             return self
+        positions = self.positions
+        if dtype != self.dtype == torch.float64 and self.n_atoms:
+            positions = systems_near_origin(positions, self.system_idx, self.n_systems)
         return AtomicBatch(
-            positions=self.positions.to(device, dtype),
+            positions=positions.to(device, dtype),
             atomic_numbers=self.atomic_numbers.to(device),
             cell=self.cell.to(device, dtype),
             pbc=self.pbc.to(device),
@@ -146,12 +154,7 @@ class AtomicBatch:
                 f"positions must be finite, but atom {first} is at {self.positions[first].tolist()} Å; "
                 "check the input file, or the MD step before this one"
             )
-        if float(self.positions.abs().max()) > FARTHEST:
-            first = int(self.positions.abs().max(dim=1).values.argmax())
-            raise InputError(
-                f"atom {first} is more than {FARTHEST:g} Å from the origin; check the input file, or the MD step "
-                "before this one"
-            )
+        refuse_far(self.positions)
         if not bool(torch.isfinite(self.cell).all()):
             raise InputError("cell must be finite, but holds NaN or infinity; check the input file")
         if int(self.atomic_numbers.min()) < 1 or int(self.atomic_numbers.max()) > MAX_ATOMIC_NUMBER:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mlff_core.errors import InputError, OverlapError
-from mlff_core.structures.arrays import FARTHEST
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.far import FARTHEST
 
 OVERLAP = 0.3
 """Smallest allowed distance of two atoms, Å: no force field is meaningful below it."""

@@ -10,8 +10,8 @@ import torch
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
-from mlff_core.structures.arrays import moved_near_origin
 from mlff_core.structures.batch import AtomicBatch, split
+from mlff_core.structures.far import moved_near_origin
 from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.reading import batch_from_atoms
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.structures.arrays import FAR, moved_near_origin
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.far import FAR, moved_near_origin
 from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 from mlff_plugins.ipi.protocol import Results, Structures

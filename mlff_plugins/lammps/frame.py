@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlff_core.structures.arrays import moved_near_origin
 from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.far import moved_near_origin
 from mlff_plugins.lammps.convert import Array, to_batch
 
 _TYPE = np.dtype(np.int32)

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 
 from mlff_core.errors import InputError
-from mlff_core.structures.arrays import moved_near_origin
 from mlff_core.structures.batch import AtomicBatch, single
+from mlff_core.structures.far import moved_near_origin
 from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError, MissingDependencyError
-from mlff_core.structures.arrays import near_origin
+from mlff_core.structures.far import near_origin
 
 MAX_SMILES = 5000
 """Largest length of a SMILES, characters; RDKit's time grows faster than the length."""
