@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
@@ -50,12 +50,14 @@ class Guard:
     Attributes
     ----------
     is_done
-        True after the first warning: later evaluations are not compared.
+        Whether it has warned, and compares no more.
     """
 
     def __init__(self, name: str, domain: Domain, action: Action = "warn") -> None:
         self.name, self.domain, self.action = name, domain, action
         self.is_done = False
+        self._held: list[str] | None = None
+        self._warned_of_trial = False
         self._numbers: Tensor | None = None
         self._tables: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -71,6 +73,43 @@ class Guard:
             yield
         finally:
             self.is_done = before
+
+    @contextmanager
+    def held(self) -> Iterator[list[str]]:
+        """Collect what is found within this block in a list, for :meth:`act`."""
+        self._held = []
+        try:
+            yield self._held
+        finally:
+            self._held = None
+
+    def act(self, findings: Sequence[str], is_trial: bool) -> None:
+        """Warn or stop because of what was found in a block of :meth:`held`.
+
+        Parameters
+        ----------
+        findings
+            What was found; empty does nothing.
+        is_trial
+            Whether it is an optimiser's trial step: this warns once, never stops, and the guard goes on.
+
+        Raises
+        ------
+        OffDomainError
+            Something was found in another structure than a trial step, and the action is ``"stop"``.
+        """
+        if not findings:
+            return
+        if not is_trial:
+            self._act(findings[0])
+        elif not self._warned_of_trial:
+            self._warned_of_trial = True
+            warnings.warn(
+                f"{self.name} was not trained on structures like this one, whose energy is above the last: "
+                f"{findings[0]}. It may be a trial step that the optimiser rejects; what follows is checked further on",
+                OffDomainWarning,
+                stacklevel=2,
+            )
 
     def bounds(self, elements: tuple[int, ...]) -> Bounds:
         """Return the bounds for these elements, in their order; energies are relative to the reference energies."""
@@ -208,6 +247,9 @@ class Guard:
 
     def _act(self, finding: str) -> None:
         """Raise an error or warn, with the finding in the message."""
+        if self._held is not None:
+            self._held.append(finding)
+            return
         if self.action == "stop":
             raise OffDomainError(
                 f"{self.name} was not trained on structures like this: {finding}. Correct the structure, train "
@@ -254,6 +296,5 @@ def _place(batch: AtomicBatch, atom: int) -> str:
 
 
 def _structure(batch: AtomicBatch, system: int) -> str:
-    numbers = batch.atomic_numbers[batch.system_idx == system]
-    formula = Symbols(numbers.tolist()).get_chemical_formula()
+    formula = Symbols(batch.atomic_numbers[batch.system_idx == system].tolist()).get_chemical_formula()
     return formula if batch.n_systems == 1 else f"{formula} (structure {system + 1} of {batch.n_systems})"

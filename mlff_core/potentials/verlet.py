@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from torch import Tensor
 
 from mlff_core.errors import OverlapError
 from mlff_core.kernels.protocol import Stepper
 from mlff_core.potentials.checks import check_electrons, check_has_volume, check_state
+from mlff_core.potentials.guard import Guard
 from mlff_core.potentials.interface import CHARGES, Potential
 from mlff_core.potentials.trial import TrialSteps
 from mlff_core.potentials.wrapping import WrappedPotential
@@ -44,6 +47,7 @@ class VerletPotential(WrappedPotential):
         self._stepper: Stepper | None = None
         self._checked_build = 0
         self.trials = TrialSteps()
+        self._lowest: Tensor | None = None
         self._n_steps = 0
 
     @property
@@ -73,12 +77,36 @@ class VerletPotential(WrappedPotential):
         """
         batch = batch.to(self.device, self.dtype)
         try:
-            prediction = self._predicted(batch, want, edges)
+            if dynamics is False and self.guard is not None and not self.guard.is_done:
+                prediction = self._tried(self.guard, batch, want, edges)
+            else:
+                self._lowest = None
+                prediction = self._predicted(batch, want, edges)
         except OverlapError as error:
             trial = self.trials.met(batch, dynamics, error)
-            return trial.on(self.potential.predict(trial.stand_in, want=want))
+            with self._unwatched():
+                return trial.on(self.potential.predict(trial.stand_in, want=want))
         self.trials.passed(batch, dynamics)
         return prediction
+
+    def _tried(self, guard: Guard, batch: AtomicBatch, want: Iterable[str], edges: EdgeList | None) -> Prediction:
+        """Return the prediction, for structures that may be the trial step of an optimiser.
+
+        An optimiser goes back from a step that raises the energy of every structure, so the guard's warning of such a
+        step would be false, and it comes only once.
+        """
+        with guard.held() as findings:
+            prediction = self._predicted(batch, want, edges)
+        energy, before = prediction.energy.detach(), self._lowest
+        if before is None or before.shape != energy.shape:
+            before = torch.full_like(energy, torch.inf)
+        guard.act(findings, is_trial=bool((energy > before).all()))
+        self._lowest = torch.minimum(energy, before)
+        return prediction
+
+    def _unwatched(self) -> AbstractContextManager[None]:
+        """Return a context without the guard, for a structure that was computed before."""
+        return nullcontext() if self.guard is None else self.guard.paused()
 
     def _predicted(self, batch: AtomicBatch, want: Iterable[str], edges: EdgeList | None) -> Prediction:
         if edges is not None or self.neighbors is None:
@@ -138,7 +166,8 @@ class VerletPotential(WrappedPotential):
                 prediction = super().predict_checked(batch, want, self.edges(batch) if edges is None else edges)
         except OverlapError as error:
             trial = self.trials.met(batch, None, error)
-            return trial.on(self.potential.predict_checked(trial.stand_in, want))
+            with self._unwatched():
+                return trial.on(self.potential.predict_checked(trial.stand_in, want))
         self.trials.passed(batch, None)
         return prediction
 

@@ -26,6 +26,9 @@ DEFAULT_SKIN = 1.0
 _WARNING = 0
 """LAMMPS' level of messages that go to screen and log only."""
 
+_MINIMISING = 2
+"""What ``lammps_is_running`` returns within ``minimize``; 1 within ``run``."""
+
 _STOP = "0.0/v_{name}_good"
 
 
@@ -239,7 +242,8 @@ class Driver:
             frame = self._frame = self._new_frame(key, tags, positions)
             batch = frame.batch
         want = self._want | {"stress"} if self._has_stress and frame.is_periodic else self._want
-        prediction = self._running.predict(batch, want=want)
+        is_minimising = lmp.lib.lammps_is_running(lmp.lmp) == _MINIMISING
+        prediction = self._running.predict(batch, want=want, dynamics=not is_minimising)
         results = from_prediction(prediction, frame.volume, self._unit, self._rotation)
         forces[frame.order] = results.forces
         # The library function itself; the wrappers would make new lists and pointers.

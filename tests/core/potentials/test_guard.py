@@ -172,3 +172,27 @@ def test_dynamics_at_500_kelvin_does_not_warn(tmp_path):
         warnings.simplefilter("error", OffDomainWarning)
         for name in STUDENTS[:2]:
             run_md(mlff_core.load(name, device="cpu"), molecule("CH3CH2OH"), settings, tmp_path / name)
+
+
+@pytest.mark.parametrize("action", ["warn", "stop"])
+def test_a_trial_step_of_an_optimiser_neither_ends_the_run_nor_the_watch(action):
+    from mlff_core.potentials.verlet import VerletPotential
+
+    student = VerletPotential(mlff_core.load("organic-tiny", device="cpu", guard=action))
+    good, trial = batch_from_atoms(molecule("C6H6")), half("C6H6")
+    student.predict(good, dynamics=False)
+    with pytest.warns(OffDomainWarning, match="may be a trial step that the optimiser rejects"):
+        student.predict(trial, dynamics=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OffDomainWarning)
+        student.predict(trial, dynamics=False)
+        student.predict(good, dynamics=False)
+    # In dynamics there are no trial steps, and the first structure of an optimisation is none either.
+    again = VerletPotential(mlff_core.load("organic-tiny", device="cpu", guard="stop"))
+    for potential, dynamics in ((student, True), (again, False)):
+        if potential.guard.action == "warn":
+            with pytest.warns(OffDomainWarning, match="may be far off"):
+                potential.predict(trial, dynamics=dynamics)
+        else:
+            with pytest.raises(OffDomainError):
+                potential.predict(trial, dynamics=dynamics)
