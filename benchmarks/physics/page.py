@@ -89,7 +89,7 @@ def page_text(found: dict[str, Results], teachers: Results) -> str:
     for check in CHECKS:
         rows: dict[str, tuple[str, str]] = {}
         for results in found.values():
-            for row in results.get(check, {"figures": []})["figures"]:
+            for row in results.get(check, {"metrics": []})["metrics"]:
                 goal = "" if row["goal"] is None else f"≤ {row['goal']:g}"
                 rows.setdefault(row["name"], (row["unit"], goal))
         for name, (unit, goal) in rows.items():
@@ -125,7 +125,7 @@ def _not_run(name: str, results: Results) -> str:
 
 
 def _cell(results: Results, check: str, name: str) -> str:
-    for row in results.get(check, {"figures": []})["figures"]:
+    for row in results.get(check, {"metrics": []})["metrics"]:
         if row["name"] == name:
             value = "none" if row["value"] is None else f"{row['value']:g}"
             return f"**{value}**" if row["passed"] is False else value

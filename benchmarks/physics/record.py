@@ -115,7 +115,7 @@ class Job:
             "commit": commit.stdout.strip(),
         }
         path = self.out / self.name / f"{check}.json"
-        content = json.dumps({"check": check, "about": about, "figures": list(metrics), **more}, indent=1)
+        content = json.dumps({"check": check, "about": about, "metrics": list(metrics), **more}, indent=1)
         write_atomically(path, (content + "\n").encode())
         for row in metrics:
             goal = "" if row["goal"] is None else f" (goal: at most {row['goal']:g})"

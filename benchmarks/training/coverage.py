@@ -106,7 +106,7 @@ def main() -> None:
             "seeds": arguments.seeds,
             "steps": arguments.steps,
             "factors": asdict(committee.calibration),
-            "figures": {name: found.metrics[name] for name in METRICS},
+            "metrics": {name: found.metrics[name] for name in METRICS},
             "coverage": found.reliability,
         }
     print(json.dumps(report, indent=1))

@@ -17,7 +17,7 @@ KINDS = {
     "minimum": "MMFF94 minimum", "rattle": "rattled", "strain": "strained", "torsion": "one torsion rotated",
     "stretch": "one bond stretched", "md": "GFN-FF dynamics, 300–1000 K", "descent": "relaxation path",
 }  # fmt: skip
-FIGURES = {
+METRICS = {
     "force_r2": ("force R²", "{:.4f}"),
     "force_mae": ("force MAE, eV/Å", "{:.4f}"),
     "force_rmse": ("force RMSE, eV/Å", "{:.4f}"),
@@ -88,7 +88,7 @@ component, over all kinds of geometry together. In parentheses: 95 % intervals b
     yield row("", *NAMES)
     yield row(*["---"] * 4)
     yield row("parameters", *(f"{one['model']['n_parameters']:,}" for one in found))
-    for key, (label, form) in FIGURES.items():
+    for key, (label, form) in METRICS.items():
         yield row(label, *(_with_interval(one, key, form) for one in found))
     yield row("R² of force lengths, as in older tables", *(f"{one['force_r2_magnitude']:.4f}" for one in found))
     yield ""
@@ -119,7 +119,7 @@ that are not in the training data, and water with ethanol.
 """
     yield row("", *NAMES)
     yield row(*["---"] * 4)
-    for key, (label, form) in {**FIGURES, **OF_LIQUIDS}.items():
+    for key, (label, form) in {**METRICS, **OF_LIQUIDS}.items():
         yield row(label, *(_with_interval(one, key, form) for one in found))
     yield ""
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from students_page.errors import FIGURES, GOALS
+from students_page.errors import GOALS, METRICS
 from students_page.measured import NAMES, RESULTS, is_measured, learned_for, of_check, row
 
 CHECKS = ("nve", "langevin", "water", "relaxation", "frequencies", "torsions", "dimers", "s66")
@@ -22,7 +22,7 @@ physics checks those in which a goal is missed; [physics](physics.md) has all ch
     yield row("", "goal", "worst accepted", *NAMES)
     yield row(*["---"] * 6)
     for key, goals in GOALS.items():
-        label, form = FIGURES[key]
+        label, form = METRICS[key]
         best = max if key == "force_r2" else min
         missed = [best(one[key], goal) != one[key] for one, (goal, _) in zip(found, goals, strict=True)]
         asked, worst = (" / ".join(f"{values:g}" for values in column) for column in zip(*goals, strict=True))

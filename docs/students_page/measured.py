@@ -22,8 +22,8 @@ def found(test: str) -> list[dict[str, Any]]:
     return [json.loads((FOLDER / f"{name}.{test}.json").read_text()) for name in NAMES]
 
 
-def of_check(check: str, part: str = "figures", models: Sequence[str] = NAMES) -> list[Any]:
-    """Return the figures, or another part, of a physics check of the three students, or of other models."""
+def of_check(check: str, part: str = "metrics", models: Sequence[str] = NAMES) -> list[Any]:
+    """Return the metrics, or another part, of a physics check of the three students, or of other models."""
     return [json.loads((RESULTS / "physics" / name / f"{check}.json").read_text())[part] for name in models]
 
 
@@ -34,7 +34,7 @@ def is_measured(check: str) -> bool:
 
 def physics(check: str, name: str, form: str, models: Sequence[str] = NAMES) -> str:
     """Return a figure of a physics check of the three students, or of other models."""
-    values = [{one["name"]: one["value"] for one in figures}[name] for figures in of_check(check, models=models)]
+    values = [{one["name"]: one["value"] for one in metrics}[name] for metrics in of_check(check, models=models)]
     return " / ".join(map(form.format, values))
 
 

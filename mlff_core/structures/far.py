@@ -90,7 +90,7 @@ def is_near(positions: Tensor, total: float) -> bool:
     Parameters
     ----------
     positions
-        Any shape, Å.
+        Shape (n_atoms, 3), Å.
     total
         Sum of their squares, Å²; NaN or infinite if one of them is.
     """

@@ -132,7 +132,7 @@ class EngineContract(EngineRuns):
     def test_forces_are_minus_the_energy_gradient(self) -> None:
         """F = −dE/dx by finite difference, both from the engine."""
         for bound in self._models():
-            potential_checks.check_forces_are_the_slope_of_the_energy(bound, structures.ethanol())
+            potential_checks.check_forces_are_the_gradient_of_the_energy(bound, structures.ethanol())
 
     def test_stress_is_the_strain_derivative_in_a_triclinic_cell(self) -> None:
         """Sign, volume factor, component order and frame of the stress agree with energies of the strained crystal."""
@@ -355,7 +355,7 @@ class EngineContract(EngineRuns):
                         f"{bound.card.name}: a jump into an overlap must cost energy, but {before} eV became "
                         f"{energy} eV"
                     )
-                potential_checks.check_forces_are_the_slope_of_the_energy(bound, jumped, tolerance=TRIAL_SLOPE)
+                potential_checks.check_forces_are_the_gradient_of_the_energy(bound, jumped, tolerance=TRIAL_SLOPE)
             found = bound.predict(good)
             assert_prediction_close(found, bound.wanted(good), good, bound.tolerance, "back from a jump")
 

@@ -48,7 +48,7 @@ def predict(potential: Potential, atoms: Atoms | list[Atoms]) -> Prediction:
     return found
 
 
-def check_forces_are_the_slope_of_the_energy(
+def check_forces_are_the_gradient_of_the_energy(
     potential: Potential, atoms: Atoms, *, tolerance: float | None = None
 ) -> None:
     """Check forces against four-point differences of the energy along three dense random directions.
@@ -224,7 +224,7 @@ def check_everything(potential: Potential) -> None:
     """
     molecule, crystal = structures.ethanol(), structures.triclinic_crystal()
     for atoms in (molecule, crystal):
-        check_forces_are_the_slope_of_the_energy(potential, atoms)
+        check_forces_are_the_gradient_of_the_energy(potential, atoms)
         check_translation_changes_nothing(potential, atoms)
         check_rotation_turns_forces_and_stress(potential, atoms)
         check_inversion_reverses_forces(potential, atoms)

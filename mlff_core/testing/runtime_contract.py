@@ -83,7 +83,7 @@ class RuntimeContract:
 
     def test_forces_are_minus_the_energy_gradient(self) -> None:
         """F = −dE/dx by finite difference."""
-        potential_checks.check_forces_are_the_slope_of_the_energy(self._opened(), structures.ethanol())
+        potential_checks.check_forces_are_the_gradient_of_the_energy(self._opened(), structures.ethanol())
 
     def test_stress_is_the_strain_derivative(self) -> None:
         """Stress by finite difference in a triclinic cell."""

@@ -54,9 +54,9 @@ class TeacherContract:
         The teacher under test, or its name.
     options
         Passed to ``load``.
-    slope
+    force_tolerance
         Largest deviation of the forces from minus the energy gradient, relative to max(1 eV/Å, largest force).
-    stress_slope
+    stress_tolerance
         Largest deviation of the stress from the strain derivative, eV/Å³.
     invariance
         Largest difference between labels of two equivalent forms of one structure.
@@ -66,8 +66,8 @@ class TeacherContract:
 
     teacher: ClassVar[Teacher | str]
     options: ClassVar[Mapping[str, Any]] = {}
-    slope: ClassVar[float] = 2e-3
-    stress_slope: ClassVar[float] = 5e-5
+    force_tolerance: ClassVar[float] = 2e-3
+    stress_tolerance: ClassVar[float] = 5e-5
     invariance: ClassVar[Tolerance] = Tolerance(energy=1e-5, forces=1e-4, stress=1e-5)
     reproducible: ClassVar[float] = 1e-5
 
@@ -150,13 +150,15 @@ class TeacherContract:
         """F = −dE/dx by finite difference, without a cell and, if the teacher supports cells, in one."""
         self._needs_gradient_forces()
         for atoms in self._structures():
-            potential_checks.check_forces_are_the_slope_of_the_energy(self._potential(), atoms, tolerance=self.slope)
+            potential_checks.check_forces_are_the_gradient_of_the_energy(
+                self._potential(), atoms, tolerance=self.force_tolerance
+            )
 
     def test_stress_is_the_strain_derivative(self) -> None:
         """Stress by finite difference, in a triclinic cell."""
         self._needs_gradient_forces()
         potential_checks.check_stress_is_the_strain_derivative(
-            self._potential(), self._known(self.crystal()), tolerance=self.stress_slope
+            self._potential(), self._known(self.crystal()), tolerance=self.stress_tolerance
         )
 
     def test_a_bond_has_the_experimental_stiffness(self) -> None:

@@ -25,7 +25,7 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     Parameters
     ----------
     matrices
-        Shape (n_matrices, n_rows, n_columns), any unit; the result, of the same shape, has no unit.
+        Shape (n_matrices, n_rows, n_columns), any unit; the result, of the same shape, is dimensionless.
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if is_tall else matrices

@@ -72,7 +72,7 @@ class AseBackedPotential(Potential):
                         stresses.append(atoms.get_stress(voigt=False))
                     if "forces" in want:
                         forces.append(atoms.get_forces(apply_constraint=False))
-                    energies.append(_slope_consistent_energy(atoms))
+                    energies.append(_energy_of_the_forces(atoms))
                     if "charges" in want:
                         charges.append(atoms.get_charges())
                     if "dipole" in want:
@@ -95,7 +95,7 @@ class AseBackedPotential(Potential):
         )
 
 
-def _slope_consistent_energy(atoms: Atoms) -> float:
+def _energy_of_the_forces(atoms: Atoms) -> float:
     """Return the energy that belongs to the forces, eV: the free energy if the electrons have a temperature."""
     has_free = "free_energy" in getattr(atoms.calc, "implemented_properties", ())
     return float(atoms.get_potential_energy(force_consistent=has_free, apply_constraint=False))

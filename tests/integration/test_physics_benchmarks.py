@@ -59,7 +59,7 @@ def measure(folder):
         done = CliRunner().invoke(group, arguments, catch_exceptions=False)
         assert done.exit_code == 0, done.output
         results = json.loads((folder / "runs" / "quick" / "small-student" / f"{check}.json").read_text())
-        return results, {row["name"]: row["value"] for row in results["figures"]}
+        return results, {row["name"]: row["value"] for row in results["metrics"]}
 
     return run
 
@@ -199,7 +199,7 @@ def test_the_page_tells_the_students_water_from_the_teachers():
         g += 0.1 * np.exp(-((r - 4.55) ** 2) / 0.05)
         error = np.where(r > 2.4, 0.04, 0.0).tolist()
         row = {"engine": "ours", "length_ps": 5.0, "r": r.tolist(), "g": g.tolist(), "g_error": error}
-        return {"water": {"about": {"model_sha256": "ab" * 32, "cpu_minutes": 1.5}, "figures": [], "rows": [row]}}
+        return {"water": {"about": {"model_sha256": "ab" * 32, "cpu_minutes": 1.5}, "metrics": [], "rows": [row]}}
 
     lines = page_text({"student": results(2.0, 2.85)}, results(2.2, 2.75)).splitlines()
     assert "| | teacher, 5 ps | student |" in lines
@@ -235,7 +235,7 @@ def test_the_page_holds_every_metric_and_names_what_misses_its_goal(folder, tmp_
     about = {"model_sha256": "ab" * 32, "cpu_minutes": 1.5}
     row = {"pair": "Water Dimer", "model_kcal_mol": -3.0, "teacher_kcal_mol": -5.1, "reference_kcal_mol": -4.9}
     metrics = [metric("good", 0.12345, "eV", 1.0), metric("bad", 2.0, "", 1.0), metric("length", 3.0, "ps")]
-    content = {"check": "s66", "about": about, "figures": metrics, "rows": [row]}
+    content = {"check": "s66", "about": about, "metrics": metrics, "rows": [row]}
     (results / "s66.json").write_text(json.dumps(content))
     arguments = ["page", "--results", str(results.parent), "--docs", str(tmp_path)]
     assert CliRunner().invoke(group, arguments, catch_exceptions=False).exit_code == 0

@@ -96,7 +96,7 @@ molecule, crystal = structures.ethanol, structures.triclinic_crystal
         (uniform_field, potential_checks.check_translation_changes_nothing, molecule),
         (uniform_field, potential_checks.check_rotation_turns_forces_and_stress, molecule),
         (uniform_field, potential_checks.check_lattice_vectors_change_nothing, crystal),
-        (net_force, potential_checks.check_forces_are_the_slope_of_the_energy, molecule),
+        (net_force, potential_checks.check_forces_are_the_gradient_of_the_energy, molecule),
         (net_force, potential_checks.check_inversion_reverses_forces, molecule),
         (order_of_atoms, potential_checks.check_permutation_permutes_forces, molecule),
         (mean_energy, potential_checks.check_energy_is_extensive, molecule),

@@ -134,7 +134,7 @@ class Unchecked(PairTeacher):
 
 def contract_of(teacher: Teacher) -> type[TeacherContract]:
     class Contract(TeacherContract):
-        slope: ClassVar[float] = 1e-6
+        force_tolerance: ClassVar[float] = 1e-6
         # A class of a test module cannot be imported by a worker.
         test_a_worker_process_gives_the_same_labels_and_is_left_as_it_was = None
 

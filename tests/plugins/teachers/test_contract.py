@@ -27,15 +27,15 @@ class TestSO3LR(TeacherContract):
 class TestSO3LRInDoublePrecision(TeacherContract):
     teacher = "so3lr"
     options: ClassVar[dict[str, str]] = {"device": "cpu", "dtype": "float64"}
-    slope = 1e-6
-    stress_slope = 1e-8
+    force_tolerance = 1e-6
+    stress_tolerance = 1e-8
     invariance = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
     # Takes seconds, and the precision changes nothing there.
     test_a_worker_process_gives_the_same_labels_and_is_left_as_it_was = None
 
 
 class _XTBContract(TeacherContract):
-    slope = 3e-5
+    force_tolerance = 3e-5
 
     def crystal(self) -> Atoms:
         # Water, since a self-consistent cell of ethanol takes seconds; away from the cell's faces, since tblite wraps
@@ -69,8 +69,8 @@ class TestFragments(_XTBContract):
 
 class TestEMT(TeacherContract):
     teacher = "ase:ase.calculators.emt.EMT"
-    slope = 1e-6
-    stress_slope = 1e-7
+    force_tolerance = 1e-6
+    stress_tolerance = 1e-7
     invariance = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
 
     def molecule(self) -> Atoms:
