@@ -11,6 +11,8 @@ With ω_s the weight of structure s, n_s its atoms, and ρ the penalty of :func:
   weighted number of components, in eV/Å² (I. Amin et al., ICLR 2025, arXiv:2501.09009: a few rows of the teacher's
   Hessian give the change of its forces nearby);
 - charges: Σ_i ω_s(i) ρ(q_i − q̂_i) / Σ_i ω_s(i), in e;
+- total_charge: Σ_s ω_s ρ(Σ_i q_i − Σ_i q̂_i) / Σ_s ω_s with i the atoms of s, in e: small errors of one sign, which
+  the term of charges hardly sees, add up to the charge of a molecule;
 - dipole: Σ_s ω_s Σ_c ρ(μ_sc − μ̂_sc) / (3 Σ_s ω_s) over structures that are not periodic, μ = Σ_i q_i (r_i − R_s) with
   R_s the centre of mass, in e·Å.
 
@@ -45,6 +47,7 @@ class LossConfig:
     atom_energies_weight: float = 0.0
     hessian_weight: float = 0.0
     charges_weight: float = 0.0
+    total_charge_weight: float = 0.0
     dipole_weight: float = 0.0
     """Weight of each term, non-negative; 0 leaves it out."""
     energy_delta: float = 0.02
@@ -53,13 +56,14 @@ class LossConfig:
     atom_energies_delta: float = 0.1
     hessian_delta: float = 1.0
     charges_delta: float = 0.05
+    total_charge_delta: float = 0.2
     dipole_delta: float = 0.2
-    """Error at which Huber's penalty changes from square to linear: eV/atom, eV/Å, eV/Å³, eV, eV/Å², e, e·Å."""
+    """Error at which Huber's penalty changes from square to linear: eV/atom, eV/Å, eV/Å³, eV, eV/Å², e, e, e·Å."""
 
     @property
     def learns_charges(self) -> bool:
         """Whether a term depends on the charges of atoms."""
-        return self.charges_weight > 0 or self.dipole_weight > 0
+        return max(self.charges_weight, self.total_charge_weight, self.dipole_weight) > 0
 
     def __post_init__(self) -> None:
         weights = [getattr(self, f"{name}_weight") for name in TERMS]
@@ -76,7 +80,7 @@ class LossConfig:
 MOST = 1e9
 """Largest weight and delta: squares of larger numbers overflow in float32."""
 
-TERMS = ("energy", "forces", "stress", "atom_energies", "hessian", "charges", "dipole")
+TERMS = ("energy", "forces", "stress", "atom_energies", "hessian", "charges", "total_charge", "dipole")
 """Terms of the loss, in the order of the settings."""
 
 
@@ -118,8 +122,8 @@ def errors(outputs: Outputs, labels: LabelledBatch) -> dict[str, tuple[Tensor, T
 
     Errors have shape (n_systems,), eV/atom, for the energy; (n_atoms, 3), eV/Å, for forces; (n_systems, 3, 3),
     eV/Å³, for the stress; (n_atoms,), eV, for atomic energies; (n_row_atoms, 3), eV/Å², for rows of Hessians;
-    (n_atoms,), e, for charges; (n_systems, 3), e·Å, for dipoles. Weights are dimensionless and have the errors' first
-    dimension.
+    (n_atoms,), e, for charges; (n_systems,), e, for total charges; (n_systems, 3), e·Å, for dipoles. Weights are
+    dimensionless and have the errors' first dimension.
     """
     batch = labels.batch
     weight = labels.weight
@@ -141,7 +145,10 @@ def errors(outputs: Outputs, labels: LabelledBatch) -> dict[str, tuple[Tensor, T
         row = rows_of_atoms(batch, labels.hessian)
         found["hessian"] = (outputs.hessian - labels.hessian.product, weight[labels.hessian.system][row])
     if labels.charges is not None and outputs.charges is not None:
-        found["charges"] = (outputs.charges - labels.charges, by_atom)
+        difference = outputs.charges - labels.charges
+        found["charges"] = (difference, by_atom)
+        of_systems = difference.new_zeros(batch.n_systems).index_add(0, batch.system_idx, difference)
+        found["total_charge"] = (of_systems, weight)
     if labels.dipole is not None and outputs.charges is not None:
         difference = dipoles(batch, outputs.charges).to(labels.dipole.dtype) - labels.dipole
         isolated = ~batch.pbc.any(dim=1)

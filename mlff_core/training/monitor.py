@@ -14,7 +14,7 @@ from mlff_core.model.derivatives import energies_gradients_charges
 from mlff_core.model.student import Student
 from mlff_core.structures.neighbors import edge_vectors
 from mlff_core.training.kernel_step import KernelGradient
-from mlff_core.training.loss import LossConfig, Outputs, loss_sums
+from mlff_core.training.loss import TERMS, LossConfig, Outputs, loss_sums
 from mlff_core.training.loss import errors as errors_of
 from mlff_core.training.step import outputs_of
 
@@ -100,7 +100,7 @@ def outputs_for(model: Student, item: TrainingBatch) -> Outputs:
 
 def _summary(sums: dict[str, float], config: LossConfig) -> dict[str, float]:
     loss = 0.0
-    for name in ("energy", "forces", "stress", "atom_energies", "charges", "dipole"):
+    for name in TERMS:
         if f"{name}_total" in sums:
             weight = getattr(config, f"{name}_weight")
             loss += weight * sums[f"{name}_total"] / max(sums[f"{name}_weight"], 1e-12)

@@ -8,7 +8,15 @@ from mlff_core.data.reader import Dataset
 from mlff_core.errors import InputError
 from mlff_core.training.loss import LossConfig
 
-_NEEDED = (("stress", any), ("atom_energies", all), ("hessian", any), ("charges", all), ("dipole", all))
+_NEEDED = (
+    ("stress", "stress", any),
+    ("atom_energies", "atom_energies", all),
+    ("hessian", "hessian", any),
+    ("charges", "charges", all),
+    ("total_charge", "charges", all),
+    ("dipole", "dipole", all),
+)
+"""Term of the loss, its labels, and whether all data sets or any must have them."""
 
 
 def check_labels(config: LossConfig, datasets: Sequence[Dataset]) -> None:
@@ -27,11 +35,11 @@ def check_labels(config: LossConfig, datasets: Sequence[Dataset]) -> None:
     InputError
         The labels are missing.
     """
-    for name, enough in _NEEDED:
-        weight = getattr(config, f"{name}_weight")
-        if weight > 0 and not enough(dataset.has(name) for dataset in datasets):
-            lacking = ", ".join(str(dataset.path) for dataset in datasets if not dataset.has(name))
+    for term, label, enough in _NEEDED:
+        weight = getattr(config, f"{term}_weight")
+        if weight > 0 and not enough(dataset.has(label) for dataset in datasets):
+            lacking = ", ".join(str(dataset.path) for dataset in datasets if not dataset.has(label))
             raise InputError(
-                f"loss.{name}_weight = {weight:g}, but {lacking} has no such labels (`mlff data info` shows what it "
-                f"has); label it with them, or set loss.{name}_weight = 0"
+                f"loss.{term}_weight = {weight:g}, but {lacking} has no such labels (`mlff data info` shows what it "
+                f"has); label it with them, or set loss.{term}_weight = 0"
             )

@@ -209,8 +209,8 @@ class TrainConfig:
             )
         if self.step in ("finite-difference", "compiled") and self.loss.learns_charges:
             raise InputError(
-                "step must be auto, double-backward or kernel with loss.charges_weight or loss.dipole_weight, got "
-                f"{self.step!r}"
+                "step must be auto, double-backward or kernel with loss.charges_weight, total_charge_weight or "
+                f"dipole_weight, got {self.step!r}"
             )
         if self.step == "kernel" and self.precision not in ("float32", "float64"):
             raise InputError(f"precision must be float32 or float64 with step = 'kernel', got {self.precision!r}")

@@ -95,6 +95,8 @@ def test_the_errors_are_differences_of_charges_and_of_dipoles(charged_set):
     found = errors(outputs, labels)
     torch.testing.assert_close(found["charges"][0], off)
     torch.testing.assert_close(found["dipole"][0], dipoles(labels.batch, off), rtol=1e-5, atol=1e-6)
+    sums = torch.stack([off[labels.batch.system_idx == k].sum() for k in range(2)])
+    torch.testing.assert_close(found["total_charge"][0], sums)
     periodic = replace(labels, batch=replace(labels.batch, pbc=torch.ones(2, 3, dtype=torch.bool)))
     error, weight = errors(outputs, periodic)["dipole"]
     assert not error.any()
@@ -108,14 +110,14 @@ def test_the_kernel_has_the_gradient_of_double_backward(charged_set, dtype, stre
     dataset = Dataset(charged_set)
     model, _ = starting_model(ModelSection(preset="ultra-tiny"), dataset, np.arange(48), seed=3)
     with_charges(model, True, 3)
-    config = LossConfig(charges_weight=2.0, dipole_weight=0.5, stress_weight=float(stress))
+    config = LossConfig(charges_weight=2.0, total_charge_weight=0.7, dipole_weight=0.5, stress_weight=float(stress))
     item = next(BatchLoader(dataset, np.arange(48), 5.0, BatchConfig(atoms=60, prefetch=0), seed=1).epoch(0))
     found = {}
     for kind, precision in (("kernel", dtype), ("double-backward", torch.float64)):
         own = model.to(precision)
         own.zero_grad()
         values = GradientStep(own, config, kind, contextlib.nullcontext)(item.to(torch.device("cpu"), precision), dict)
-        assert {"charges", "dipole"} <= set(values)
+        assert {"charges", "total_charge", "dipole"} <= set(values)
         found[kind] = {name: parameter.grad.double().clone() for name, parameter in own.named_parameters()}
     relative = 1e-6 if dtype == torch.float64 else 5e-3
     for name, exact in found["double-backward"].items():
@@ -130,7 +132,7 @@ def test_the_gradient_is_the_finite_difference_of_the_loss(charged_set):
     model, _ = starting_model(ModelSection(preset="ultra-tiny", hidden=8), dataset, np.arange(48), seed=3)
     with_charges(model, True, 3)
     model = model.double()
-    config = LossConfig(kind="mse", energy_weight=0.0, forces_weight=0.0, charges_weight=1.0, dipole_weight=1.0)
+    config = LossConfig(kind="mse", energy_weight=0.0, forces_weight=0.0, total_charge_weight=1.0, dipole_weight=1.0)
     item = next(BatchLoader(dataset, np.arange(48), 5.0, BatchConfig(atoms=60, prefetch=0), seed=1).epoch(0))
     item = item.to(torch.device("cpu"), torch.float64)
     step = GradientStep(model, config, "kernel", contextlib.nullcontext)
