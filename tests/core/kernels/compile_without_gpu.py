@@ -14,6 +14,7 @@ from triton.compiler import ASTSource
 import mlff_core.kernels.triton.launch as launching
 import mlff_core.kernels.triton.network as network
 import mlff_core.kernels.triton.search as searching
+import mlff_core.kernels.triton.sums as summing
 from mlff_core.kernels.triton.arrays import PaddedInputs, Tiling
 from mlff_core.kernels.triton.padded import empty_neighbors
 from mlff_core.kernels.triton.parameters import read_parameters
@@ -46,7 +47,7 @@ def compile_only(kernel, grid, *arguments, num_warps=4, **constants):
     done[key] = {"shared_bytes": binary.metadata.shared, "n_warps": num_warps}
 
 
-for module in (network, searching, launching):
+for module in (network, searching, summing, launching):
     module.launch = compile_only
 
 n, capacity = 6, 64
