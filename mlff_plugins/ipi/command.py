@@ -103,7 +103,7 @@ def serve_ipi(
     tell_uncertain(potential)
 
 
-@click.command("ipi-pes-path")
+@click.command("ipi-pes-path", short_help="Print the path of the file that i-PI loads a model by.")
 def ipi_pes_path() -> None:
     """Print the path of the file for <pes_path> of i-PI's <ffdirect> and i-pi-driver-py."""
     from mlff_plugins.ipi.pes_file import PES_FILE
