@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, HESSIAN, LENGTH_UNIT, REQUIRED, SPLITS, VERSION
+from mlff_core.data.layout import COLUMNS, ENERGY_UNIT, FORMAT, HESSIAN, LENGTH_UNIT, READABLE, REQUIRED, SPLITS
+from mlff_core.data.molecules import check_molecules
 from mlff_core.data.open_set import Indices, OpenSet
 from mlff_core.data.overlap import check_apart
 from mlff_core.data.structure import Array
@@ -107,13 +109,21 @@ def _check_hessian(group: Any, atoms: Array, refuse: Any) -> None:
 def _check_attributes(file: Any, refuse: Any) -> None:
     for name, wanted, remedy in (
         ("format", FORMAT, "this is another kind of file"),
-        ("version", VERSION, "use a version of mlff-hub that reads it"),
         ("length_unit", LENGTH_UNIT, "convert the values"),
         ("energy_unit", ENERGY_UNIT, "convert the values"),
     ):
         value = file.attribute(name)
         if type(value) is not type(wanted) or value != wanted:
             refuse(f"attribute {name!r}", f"must be {wanted!r}, is {repr(value)[:60]}; {remedy}")
+    version = file.attribute("version")
+    if type(version) is not int or version not in READABLE:
+        refuse(
+            "attribute 'version'",
+            f"must be {' or '.join(map(str, READABLE))}, is {repr(version)[:60]}; use a version of mlff-hub that reads "
+            "it",
+        )
+    if ("fragment" in file) != ("fragment_charge" in file):
+        refuse("data sets 'fragment' and 'fragment_charge'", "must both be present or both be absent")
     for name in ("teacher", "created"):
         file.json(name)
     kinds = file.json("kinds")
@@ -143,12 +153,29 @@ def check_labels(dataset: OpenSet) -> None:
                     f"{dataset.path}: data set 'pbc': periodic along a lattice vector of length zero in structure "
                     f"{structure}; give the cell or switch pbc off"
                 )
+        if dataset.has("fragment"):
+            _check_molecules(dataset, start, stop)
         check_apart(dataset, start, stop)
     if dataset.has("hessian"):
         for start in range(0, len(dataset), 4096):
             dataset.hessian_rows(np.arange(start, min(start + 4096, len(dataset))))
     if dataset.split is not None:
         check_split(dataset.split, dataset.molecule_id, str(dataset.path))
+
+
+def _check_molecules(dataset: OpenSet, start: int, stop: int) -> None:
+    """Check the molecules of structures start … stop − 1 of a data set that has these columns."""
+    bounds = dataset.offsets[start : stop + 1] - dataset.offsets[start]
+    fragment, charges = (dataset.column(name, start, stop) for name in ("fragment", "fragment_charge"))
+    totals = dataset.column("charge", start, stop) if dataset.has("charge") else np.zeros(stop - start, dtype=np.int64)
+    for k, (first, last) in enumerate(pairwise(bounds)):
+        own = fragment[first:last]
+        if (own == -1).all():
+            continue
+        try:
+            check_molecules(own, charges[first:last], int(totals[k]))
+        except InputError as error:
+            raise InputError(f"{dataset.path}: data set 'fragment': structure {start + k}: {error}") from error
 
 
 def check_values(dataset: OpenSet, name: str, values: Array, wanted: Indices) -> None:
@@ -224,6 +251,8 @@ def _broken(name: str, values: Array) -> tuple[Array, str]:
         return values < 1, "must be at least 1"
     if name == "split":
         return (values < 0) | (values >= len(SPLITS)), "must be 0 train, 1 validation or 2 test"
+    if name == "fragment":
+        return values < -1, "must be the number of a molecule, or -1"
     if name == "molecule_id":
         return values < 0, "must not be negative"
     return np.zeros(len(values), dtype=bool), ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -23,6 +23,8 @@ from mlff_core.structures.reading import read_structures
 if TYPE_CHECKING:
     from ase import Atoms
 
+MOLECULES = ("fragment", "fragment_charge")
+"""Arrays of a frame: number and charge of the molecule that each atom belongs to."""
 _INFO = ("charge", "spin_multiplicity", "weight", "molecule_id", "kind", "smiles", "split")
 
 
@@ -60,7 +62,9 @@ def structures_from_atoms(
         has_cell = bool(frame.pbc.any() or np.any(frame.cell))
         cell, pbc = (np.array(frame.cell), np.array(frame.pbc)) if has_cell else (None, None)
         rows = {} if geometries_only else _hessian_rows(frame)
-        taken = {*info, *STATE_NAMES, *(name for name in frame.arrays if name.startswith("hessian_") and rows)}
+        molecules_of_atoms = _molecules(frame)
+        taken = {*info, *STATE_NAMES, *molecules_of_atoms}
+        taken |= {name for name in frame.arrays if name.startswith("hessian_") and rows}
         try:
             state = electronic_state(frame)
             found = {} if geometries_only else labels.of(frame, taken)
@@ -78,6 +82,7 @@ def structures_from_atoms(
                 smiles=str(info["smiles"]) if "smiles" in info else None,
                 split=str(info["split"]) if "split" in info else None,
                 **rows,
+                **molecules_of_atoms,
                 **{name: value.astype(np.float32) for name, value in found.items() if name != "energy"},
             )
         except (TypeError, ValueError) as error:
@@ -97,6 +102,9 @@ def atoms_from_structure(structure: LabelledStructure) -> Atoms:
         value = getattr(structure, name)
         if value is not None:
             atoms.info[name] = value
+    for name in MOLECULES:
+        if (values := getattr(structure, name)) is not None:
+            atoms.set_array(name, np.asarray(values, dtype=np.int64))
     if structure.hessian_direction is not None and structure.hessian_product is not None:
         for k, (direction, product) in enumerate(
             zip(structure.hessian_direction, structure.hessian_product, strict=True)
@@ -110,6 +118,17 @@ def atoms_from_structure(structure: LabelledStructure) -> Atoms:
     if labels := {name: value for name, value in labels.items() if value is not None}:
         atoms.calc = SinglePointCalculator(atoms, **labels)
     return atoms
+
+
+def _molecules(frame: Atoms) -> dict[str, Any]:
+    """Return the molecules of a frame, shape (n_atoms,), if it has both arrays."""
+    if not all(name in frame.arrays for name in MOLECULES):
+        return {}
+    found = {name: np.asarray(frame.arrays[name]) for name in MOLECULES}
+    for name, values in found.items():
+        if values.shape != (len(frame),) or not np.array_equal(values, np.rint(values)):
+            raise InputError(f"{name} must be one whole number for each atom, got {values.dtype} of {values.shape}")
+    return {name: values.astype(np.int32) for name, values in found.items()}
 
 
 def _hessian_rows(frame: Atoms) -> dict[str, np.ndarray]:

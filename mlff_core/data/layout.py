@@ -1,4 +1,4 @@
-"""Layout of the data set file, version 1: names, shapes, types and defaults of its HDF5 data sets."""
+"""Layout of the data set file, version 2: names, shapes, types and defaults of its HDF5 data sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 FORMAT = "mlff-dataset"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""Versions that are read; version 1 has neither ``fragment`` nor ``fragment_charge``."""
 LENGTH_UNIT = "Angstrom"
 ENERGY_UNIT = "eV"
 SPLITS = ("train", "validation", "test")
@@ -45,6 +47,8 @@ COLUMNS: dict[str, Column] = {
     "atom_energies": Column("atom", (), np.float32),
     "charges": Column("atom", (), np.float32),
     "dipole": Column("structure", (3,), np.float32),
+    "fragment": Column("atom", (), np.int32, -1),
+    "fragment_charge": Column("atom", (), np.int8, 0),
 }
 """Every HDF5 data set except ``offsets`` and ``smiles``."""
 

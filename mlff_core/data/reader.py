@@ -21,6 +21,7 @@ from mlff_core.data.digest import file_sha256
 from mlff_core.data.hessian_rows import HessianRows
 from mlff_core.data.hessian_table import HessianTable
 from mlff_core.data.layout import COLUMNS, SPLITS
+from mlff_core.data.molecules import check_molecules
 from mlff_core.data.ragged import read_rows
 from mlff_core.data.stored import StoredGroup, open_stored
 from mlff_core.data.structure import Array, LabelledBatch, LabelledStructure
@@ -257,6 +258,8 @@ class Dataset:
             }
             if self.has("hessian"):
                 arrays.update(self._hessian.of_structure(self._file["hessian"], int(index)))
+            if "fragment" in value and not (value["fragment"] == -1).all():
+                arrays.update(self._molecules(value, int(index)))
             yield LabelledStructure(
                 atomic_numbers=value["atomic_numbers"],
                 positions=value["positions"],
@@ -270,6 +273,14 @@ class Dataset:
                 split=SPLITS[int(value["split"])] if "split" in value else None,
                 **arrays,
             )
+
+    def _molecules(self, value: dict[str, Any], index: int) -> dict[str, Any]:
+        """Return the molecules of structure ``index`` after a check."""
+        try:
+            check_molecules(value["fragment"], value["fragment_charge"], int(value.get("charge", 0)))
+        except InputError as error:
+            raise InputError(f"{self.path}: data set 'fragment': structure {index}: {error}") from error
+        return {name: value[name] for name in ("fragment", "fragment_charge")}
 
     def read(self, indices: Sequence[int] | Array, dtype: torch.dtype = torch.float32) -> LabelledBatch:
         """Return structures with their labels as tensors on the CPU, in the order of ``indices``.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.data.hessian_rows import HessianRows
+from mlff_core.data.molecules import check_molecules
 from mlff_core.errors import InputError
 from mlff_core.structures.arrays import refuse_masked_or_complex
 from mlff_core.structures.batch import AtomicBatch
@@ -55,6 +56,10 @@ class LabelledStructure:
     """Shape (n_atoms,), e."""
     dipole: Array | None = None
     """Dipole moment about the centre of mass, shape (3,), e·Å."""
+    fragment: Array | None = None
+    """Molecule that each atom belongs to, shape (n_atoms,), whole numbers from 0; None where that is not known."""
+    fragment_charge: Array | None = None
+    """Charge of the molecule that each atom belongs to, shape (n_atoms,), e; given with ``fragment``."""
     hessian_direction: Array | None = None
     hessian_product: Array | None = None
     """Directions v and the rows H·v of the Hessian, shape (n_rows, n_atoms, 3), v dimensionless and H·v in eV/Å²; None
@@ -80,6 +85,8 @@ class LabelledStructure:
             "atom_energies": (n_atoms,),
             "charges": (n_atoms,),
             "dipole": (3,),
+            "fragment": (n_atoms,),
+            "fragment_charge": (n_atoms,),
         }
         for name, shape in wanted.items():
             value = getattr(self, name)
@@ -88,6 +95,8 @@ class LabelledStructure:
             refuse_masked_or_complex(name, value)
             if np.shape(value) != shape:
                 raise InputError(f"{name} of a structure must have shape {shape}, got {np.shape(value)}")
+        if self.fragment is not None or self.fragment_charge is not None:
+            check_molecules(self.fragment, self.fragment_charge, self.charge)
         shapes = [np.shape(rows) for rows in (self.hessian_direction, self.hessian_product) if rows is not None]
         if len(shapes) == 1 or len(set(shapes)) > 1 or any(shape[1:] != (n_atoms, 3) for shape in shapes):
             raise InputError(
@@ -177,6 +186,13 @@ def batch_from_structures(
         if structure.pbc is not None:
             pbc[k] = structure.pbc
     charges = [structure.charge for structure in structures]
+    of_atoms = {
+        name: torch.from_numpy(
+            np.concatenate([_or_full(getattr(s, name), s.n_atoms, missing) for s in structures]).astype(np.int64)
+        )
+        for name, missing in (("fragment", -1), ("fragment_charge", 0))
+        if any(s.fragment is not None for s in structures)
+    }
     multiplicities = [structure.spin_multiplicity for structure in structures]
     batch = AtomicBatch(
         positions=torch.from_numpy(np.concatenate([s.positions for s in structures]).astype(np.float64)).to(dtype),
@@ -186,8 +202,13 @@ def batch_from_structures(
         system_idx=torch.repeat_interleave(torch.arange(len(structures)), counts),
         charge=torch.tensor(charges, dtype=dtype) if any(charges) else None,
         spin_multiplicity=torch.tensor(multiplicities) if any(m != 1 for m in multiplicities) else None,
+        **of_atoms,
     )
     return batch.to(device)
+
+
+def _or_full(values: Array | None, n_atoms: int, missing: int) -> Array:
+    return np.full(n_atoms, missing) if values is None else np.asarray(values)
 
 
 def packed_by_atoms(structures: Sequence[LabelledStructure], batch_atoms: int) -> Iterator[list[int]]:

@@ -164,6 +164,8 @@ class _Writer:
             "atom_energies": s.atom_energies,
             "charges": s.charges,
             "dipole": s.dipole,
+            "fragment": s.fragment,
+            "fragment_charge": s.fragment_charge,
         }
 
     def _append_hessian(self, block: Sequence[LabelledStructure]) -> None:
@@ -223,7 +225,12 @@ class _Writer:
         column = COLUMNS[name]
         dtype = np.dtype(column.dtype)
         if column.per == "atom":
-            rows = np.concatenate([np.asarray(value) for value in values])
+            rows = np.concatenate(
+                [
+                    np.full(count, column.default) if value is None else np.asarray(value)
+                    for value, count in zip(values, counts, strict=True)
+                ]
+            )
             done, chunk = self.n_atoms, CHUNK_ATOMS
         else:
             default = np.full(column.shape, 0 if column.default is None else column.default)

@@ -48,6 +48,11 @@ class AtomicBatch:
     """Total charge of each structure, shape (n_systems,), e; None means neutral."""
     spin_multiplicity: Tensor | None = None
     """2S + 1 of each structure, shape (n_systems,); None means singlet."""
+    fragment: Tensor | None = None
+    """Molecule that each atom belongs to, shape (n_atoms,), int64, counted from 0 in each structure; −1 where it is not
+    known, None where none is."""
+    fragment_charge: Tensor | None = None
+    """Charge of that molecule, shape (n_atoms,), e; given with ``fragment``."""
 
     def __post_init__(self) -> None:
         positions = self.positions
@@ -68,6 +73,11 @@ class AtomicBatch:
             wanted.append(("charge", self.charge, (n_systems,), self.charge.dtype))
         if self.spin_multiplicity is not None:
             wanted.append(("spin_multiplicity", self.spin_multiplicity, (n_systems,), self.spin_multiplicity.dtype))
+        if self.fragment is not None and self.fragment_charge is not None:
+            wanted.append(("fragment", self.fragment, (n_atoms,), torch.int64))
+            wanted.append(("fragment_charge", self.fragment_charge, (n_atoms,), self.fragment_charge.dtype))
+        elif self.fragment is not None or self.fragment_charge is not None:
+            raise InputError("fragment and fragment_charge belong together, got only one of them; give both or none")
         for name, tensor, shape, dtype in wanted:
             if tensor.shape != shape:
                 raise InputError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
@@ -124,6 +134,8 @@ class AtomicBatch:
             system_idx=self.system_idx.to(device),
             charge=None if self.charge is None else self.charge.to(device),
             spin_multiplicity=None if self.spin_multiplicity is None else self.spin_multiplicity.to(device),
+            fragment=None if self.fragment is None else self.fragment.to(device),
+            fragment_charge=None if self.fragment_charge is None else self.fragment_charge.to(device),
         )
 
     def with_positions(self, positions: Tensor) -> AtomicBatch:
@@ -269,7 +281,7 @@ def concatenate(batches: Sequence[AtomicBatch]) -> AtomicBatch:
         system_idx.append(batch.system_idx + offset)
         offset += batch.n_systems
 
-    def optional(name: str, default: float) -> Tensor | None:
+    def optional(name: str, default: float, per: str = "n_systems") -> Tensor | None:
         values = [getattr(batch, name) for batch in batches]
         if all(value is None for value in values):
             return None
@@ -277,7 +289,7 @@ def concatenate(batches: Sequence[AtomicBatch]) -> AtomicBatch:
         # torch.cat promotes integers to floats, so a charge of 0.5 e is kept beside integer charges.
         return torch.cat(
             [
-                like.new_full((batch.n_systems,), default) if value is None else value
+                like.new_full((getattr(batch, per),), default) if value is None else value
                 for batch, value in zip(batches, values, strict=True)
             ]
         )
@@ -290,6 +302,8 @@ def concatenate(batches: Sequence[AtomicBatch]) -> AtomicBatch:
         system_idx=torch.cat(system_idx),
         charge=optional("charge", 0),
         spin_multiplicity=optional("spin_multiplicity", 1),
+        fragment=optional("fragment", -1, "n_atoms"),
+        fragment_charge=optional("fragment_charge", 0, "n_atoms"),
     )
 
 
@@ -297,6 +311,8 @@ def split(batch: AtomicBatch) -> list[AtomicBatch]:
     """Return one batch for each structure, the inverse of :func:`concatenate`."""
     counts = batch.atoms_per_system()
     positions, numbers = batch.positions.split(counts), batch.atomic_numbers.split(counts)
+    fragments = None if batch.fragment is None else batch.fragment.split(counts)
+    charges = None if batch.fragment_charge is None else batch.fragment_charge.split(counts)
     return [
         AtomicBatch(
             positions=positions[k],
@@ -306,6 +322,8 @@ def split(batch: AtomicBatch) -> list[AtomicBatch]:
             system_idx=torch.zeros_like(numbers[k]),
             charge=None if batch.charge is None else batch.charge[k : k + 1],
             spin_multiplicity=None if batch.spin_multiplicity is None else batch.spin_multiplicity[k : k + 1],
+            fragment=None if fragments is None else fragments[k],
+            fragment_charge=None if charges is None else charges[k],
         )
         for k in range(batch.n_systems)
     ]

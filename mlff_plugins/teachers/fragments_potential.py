@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 import torch
+from ase.symbols import Symbols
 from torch import Tensor
 
 from mlff_core.card import ModelCard
+from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate, split
 from mlff_core.structures.dipole import check_not_periodic, dipoles
@@ -53,7 +56,7 @@ class FragmentsPotential(Potential):
             A structure is not made of molecules, or one of the two potentials cannot compute it.
         """
         systems = split(batch)
-        divided = [find_fragments(system) for system in systems]
+        divided = [_divided(system) for system in systems]
         molecules = [_molecules(system, fragments) for system, fragments in zip(systems, divided, strict=True)]
         counts = [len(alone) for alone in molecules]
         # A single molecule without a cell has no interactions.
@@ -90,10 +93,59 @@ class FragmentsPotential(Potential):
         )
 
 
+def _is_given(system: AtomicBatch) -> bool:
+    return system.fragment is not None and bool((system.fragment >= 0).all())
+
+
+def _divided(system: AtomicBatch) -> Fragments:
+    """Return the molecules of a structure: those that it states, or else those of its bonds.
+
+    Raises
+    ------
+    UnsupportedError
+        It states molecules in a cell other than those of its bonds, or it is not made of molecules.
+    """
+    if not _is_given(system):
+        return find_fragments(system)
+    assert system.fragment is not None
+    numbers = system.fragment.cpu().numpy()
+    given = [np.flatnonzero(numbers == k) for k in np.unique(numbers)]
+    if not bool(system.pbc.any()):
+        positions = system.positions.detach().double().cpu().numpy()
+        return Fragments(given, [np.empty((0, 2), dtype=np.int64)] * len(given), positions)
+    # In a cell a molecule is put together along its bonds.
+    found = find_fragments(system)
+    if {tuple(atoms) for atoms in found.atoms} != {tuple(atoms) for atoms in given}:
+        raise UnsupportedError(
+            f"the structure states {len(given)} molecules, but its bonds make {len(found.atoms)}, or others; in a cell "
+            "they must be the same: correct the column fragment, or leave it out"
+        )
+    return found
+
+
+def _check_closed_shells(system: AtomicBatch, fragments: Fragments, charges: list[int], total: float) -> None:
+    """Refuse stated charges that leave a molecule with an odd number of electrons, or that do not add up."""
+    numbers = system.atomic_numbers.cpu().numpy()
+    for atoms, charge in zip(fragments.atoms, charges, strict=True):
+        if (numbers[atoms].sum() - charge) % 2:
+            raise InputError(
+                f"the molecule {Symbols(numbers[atoms]).get_chemical_formula()} is stated to have a charge of "
+                f"{charge:+d} e, which leaves an odd number of electrons; correct its fragment_charge"
+            )
+    if sum(charges) != total:
+        raise InputError(
+            f"the stated charges of the molecules add up to {sum(charges):+d} e, but the total charge is {total:+g} e; "
+            "correct one of them"
+        )
+
+
 def _molecules(system: AtomicBatch, fragments: Fragments) -> list[AtomicBatch]:
     """Return each molecule of a structure alone, in one piece, without a cell and with its own charge."""
     total = 0.0 if system.charge is None else float(system.charge[0])
-    if len(fragments.atoms) == 1 and total.is_integer():
+    if system.fragment_charge is not None and _is_given(system):
+        charges = [int(system.fragment_charge[int(atoms[0])]) for atoms in fragments.atoms]
+        _check_closed_shells(system, fragments, charges, total)
+    elif len(fragments.atoms) == 1 and total.is_integer():
         charges = [int(total)]
     else:
         charges = fragment_charges(fragments, system.atomic_numbers.tolist(), total)

@@ -120,4 +120,17 @@ def from_conformer(molecule: Any, positions: np.ndarray, smiles: str, kind: str)
         spin_multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in atoms),
         kind=kind,
         smiles=smiles,
+        **_molecules(molecule),
     )
+
+
+def _molecules(molecule: Any) -> dict[str, Any]:
+    """Return number and charge of the molecule of each atom, shape (n_atoms,); nothing for a single molecule."""
+    molecules = rdkit().GetMolFrags(molecule)
+    if len(molecules) < 2:
+        return {}
+    formal = np.array([atom.GetFormalCharge() for atom in molecule.GetAtoms()])
+    fragment, charges = np.zeros(len(formal), dtype=np.int32), np.zeros(len(formal), dtype=np.int8)
+    for k, atoms in enumerate(map(list, molecules)):
+        fragment[atoms], charges[atoms] = k, formal[atoms].sum()
+    return {"fragment": fragment, "fragment_charge": charges}

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from mlff_core.data.molecules import joined
 from mlff_core.data.sampling.strategy import Limits, Ranges, SamplingContext, Strategy, Structures, at
 from mlff_core.data.structure import Array, LabelledStructure
 from mlff_core.errors import InputError
@@ -95,6 +96,7 @@ def beside(
         spin_multiplicity=max(first.spin_multiplicity, second.spin_multiplicity),
         molecule_id=first.molecule_id if smiles is None else None,
         smiles=smiles,
+        **joined([(one.n_atoms, one.fragment, one.fragment_charge, one.charge) for one in (first, second)]),
     )
 
 

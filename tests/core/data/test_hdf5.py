@@ -234,7 +234,7 @@ def put(k, value):
     ("name", "change", "message"),
     [
         ("format", "something else", "attribute 'format': must be 'mlff-dataset', is 'something else'"),
-        ("version", 7, "attribute 'version': must be 1, is 7"),
+        ("version", 7, "attribute 'version': must be 1 or 2, is 7"),
         ("energy_unit", "hartree", "attribute 'energy_unit': must be 'eV', is 'hartree'"),
         ("kinds", "[3]", "attribute 'kinds': must be a JSON list"),
         ("offsets", put(4, 0), "data set 'offsets': must rise, but structure 3 has -"),
