@@ -91,7 +91,7 @@ def command(
 ) -> None:
     """Run molecular dynamics of a structure.
 
-    MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; the run starts from its last
+    MODEL is a name (mlff models list) or a path, FILE a structure file or a SMILES; the run starts from its last
     frame. If a run is killed, give the same command with --restart: it continues.
 
     With --replicas N, N copies run at once in one batch, each with its own initial velocities and random numbers: copy

@@ -41,7 +41,7 @@ def command(
 ) -> None:
     """Compute energies, forces and stresses of the structures in a file.
 
-    MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; all its frames are computed.
+    MODEL is a name (mlff models list) or a path, FILE a structure file or a SMILES; all its frames are computed.
     Energies are in eV, forces in eV/Å, stresses in eV/Å³ (positive under tension). A committee (mlff committee) also
     gives the standard deviations of energies and forces. A model that gives charges adds them (e) to --json and
     --output, and dipoles (e·Å, about the centre of mass) if no structure is periodic.
@@ -49,6 +49,7 @@ def command(
     \b
     Examples:
       mlff predict organic-tiny ethanol.xyz
+      mlff predict organic-tiny "CC(=O)[O-]"
       mlff predict organic-tiny crystal.cif --stress --output results.extxyz
     """  # noqa: D301
     from mlff_core import load

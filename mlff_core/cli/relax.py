@@ -33,11 +33,12 @@ def command(
 ) -> None:
     """Relax structures to a minimum of the energy.
 
-    MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; every frame is relaxed.
+    MODEL is a name (mlff models list) or a path, FILE a structure file or a SMILES; every frame is relaxed.
 
     \b
-    Example:
+    Examples:
       mlff relax organic-tiny ethanol.xyz --output relaxed.xyz
+      mlff relax organic-tiny "CC(=O)Oc1ccccc1C(=O)O" --output aspirin.xyz
     """  # noqa: D301
     from rich.console import Console
     from rich.table import Table
