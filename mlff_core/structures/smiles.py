@@ -98,6 +98,8 @@ def embed(molecule: Any, n: int, seed: int, *, typed: bool = False) -> Any:
             raise InputError(f"MMFF94 cannot type {smiles_of(molecule)}")
         settings = chem.AllChem.ETKDGv3()
         settings.randomSeed = seed % (2**31 - 1)
+        if n > 1 and settings.randomSeed == 0:
+            settings.randomSeed = 1  # RDKit multiplies it by the number of the conformer: all would be the same
         settings.maxIterations = 100
         if len(chem.AllChem.EmbedMultipleConfs(molecule, n, settings)) == 0:
             raise InputError(f"ETKDG finds no conformer of {smiles_of(molecule)}")
