@@ -49,7 +49,7 @@ def command(
     \b
     Examples:
       mlff predict organic-tiny ethanol.xyz
-      mlff predict organic-tiny "CC(=O)[O-]"
+      mlff predict organic-tiny "CC(=O)O"
       mlff predict organic-tiny crystal.cif --stress --output results.extxyz
     """  # noqa: D301
     from mlff_core import load

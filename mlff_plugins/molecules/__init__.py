@@ -1,0 +1,21 @@
+"""Answers about a molecule: conformers, vibrations, torsions, interaction energies.
+
+Registers ``mlff conformers``, ``mlff vibrations``, ``mlff scan`` and ``mlff interaction``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlff_core.plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+
+@hookimpl
+def mlff_register_commands(cli: click.Group) -> None:
+    """Add the commands."""
+    from mlff_plugins.molecules.conformers_command import command as conformers
+
+    cli.add_command(conformers, "conformers")
