@@ -122,19 +122,14 @@ def _plain(found: ConformerSearch, temperature_kelvin: float) -> dict[str, Any]:
 
 
 def _print(found: ConformerSearch) -> None:
-    from mlff_core.cli.judging_tables import new_table, stdout_console
+    from mlff_plugins.molecules.tables import show
 
-    many = f"{len(found.conformers)} conformers from {found.n_starts} geometries"
-    table = new_table(many, "conformer", "kcal/mol", "weight", "found", "energy eV")
-    for k, one in enumerate(found.conformers):
-        table.add_row(
-            str(k),
-            f"{one.relative_energy_kcal_mol:.2f}",
-            f"{one.weight:.1%}",
-            f"{one.n_found}×",
-            f"{one.energy:.6f}",
-        )
-    stdout_console().print(table)
+    rows = [
+        (str(k), f"{one.relative_energy_kcal_mol:.2f}", f"{one.weight:.1%}", f"{one.n_found}×", f"{one.energy:.6f}")
+        for k, one in enumerate(found.conformers)
+    ]
+    title = f"{len(found.conformers)} conformers from {found.n_starts} geometries"
+    show(title, ("conformer", "kcal/mol", "weight", "found", "energy eV"), rows)
 
 
 def _write(path: Path, begin: Starts, found: ConformerSearch) -> None:
