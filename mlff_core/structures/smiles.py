@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_core.errors import InputError, MissingDependencyError
+from mlff_core.structures.apart import set_apart
 from mlff_core.structures.budget import lines
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def parse(smiles: str) -> Any:
 def embed(molecule: Any, n: int, seed: int, *, typed: bool = False) -> Any:
     """Give an RDKit molecule with its hydrogens up to ``n`` conformers and return it: ETKDG, then MMFF94.
 
-    A molecule that MMFF94 has no parameters for keeps the geometries of ETKDG.
+    A molecule that MMFF94 has no parameters for keeps the geometries of ETKDG. Several molecules of one SMILES are set
+    beside one another, and MMFF94 draws them together.
 
     Parameters
     ----------
@@ -103,8 +105,11 @@ def embed(molecule: Any, n: int, seed: int, *, typed: bool = False) -> Any:
         settings.maxIterations = 100
         if len(chem.AllChem.EmbedMultipleConfs(molecule, n, settings)) == 0:
             raise InputError(f"ETKDG finds no conformer of {smiles_of(molecule)}")
+        is_one = len(chem.GetMolFrags(molecule)) == 1
+        if not is_one:
+            set_apart(molecule, seed)
         if has_parameters:
-            chem.AllChem.MMFFOptimizeMoleculeConfs(molecule, maxIters=500)
+            chem.AllChem.MMFFOptimizeMoleculeConfs(molecule, maxIters=500, ignoreInterfragInteractions=is_one)
     return molecule
 
 

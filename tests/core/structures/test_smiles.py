@@ -46,6 +46,24 @@ def test_the_handedness_of_a_smiles_is_kept():
     assert np.linalg.det(a) * np.linalg.det(b) < 0
 
 
+@pytest.mark.parametrize("smiles", ["O.O", "c1ccccc1.c1ccccc1", "C[C@H](N)C(=O)O.O.O", "[NH4+].CC(=O)[O-]"])
+def test_molecules_of_one_smiles_lie_beside_one_another(smiles):
+    (atoms,) = read_structures(smiles)
+    fragments = chem.GetMolFrags(chem.AddHs(chem.MolFromSmiles(smiles)))
+    distances = atoms.get_all_distances()
+    for k, own in enumerate(fragments):
+        others = [atom for other in fragments[:k] for atom in other]
+        if others:
+            assert 1.4 < distances[np.ix_(own, others)].min() < 4  # neither overlapping nor far apart
+    assert atoms.info["smiles"] == chem.CanonSmiles(smiles)
+
+
+def test_setting_molecules_apart_keeps_their_handedness():
+    (atoms,) = read_structures("C[C@H](N)O.C[C@@H](N)O")
+    volumes = [np.linalg.det(atoms.positions[[k, k + 2, k + 3]] - atoms.positions[k + 1]) for k in (0, 4)]
+    assert volumes[0] * volumes[1] < 0
+
+
 def test_a_file_of_the_same_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "CO").write_text("3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
