@@ -51,7 +51,7 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     from ase.io.formats import string2index
 
     text, path = str(path), Path(path)
-    if not _exists(path):
+    if not there_is(path):
         return [_from_smiles(text)]
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a structure file in it")
@@ -83,7 +83,8 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     return frames
 
 
-def _exists(path: Path) -> bool:
+def there_is(path: Path) -> bool:
+    """Return whether there is a file or folder of this name; what is given in its place may be a SMILES."""
     try:
         return path.exists()
     except OSError:  # a SMILES longer than a file's name may be

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlff_core.errors import InputError
 from mlff_core.structures.electrons import electronic_state
-from mlff_core.structures.reading import read_structures
+from mlff_core.structures.reading import read_structures, there_is
 from mlff_core.structures.smiles import atoms_of, embed, parse, rdkit, smiles_of
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def starts(file: str | Path, n: int | None, seed: int) -> Starts:
                 "a time"
             )
     chem = rdkit()
-    is_smiles = "smiles" in first.info and not file.exists()
-    molecule = chem.AddHs(parse(str(file))) if is_smiles else with_bonds(first)
+    molecule = with_bonds(first) if there_is(file) else chem.AddHs(parse(str(file)))
     if len(frames) > 1:
         return Starts(molecule, frames, embedded=False)
     molecule, chosen = _one_stereoisomer(molecule, seed)
