@@ -53,16 +53,15 @@ def command(
       mlff predict organic-tiny crystal.cif --stress --output results.extxyz
     """  # noqa: D301
     from mlff_core import load
-    from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
     from mlff_core.potentials.frames import predict_frames, with_results
     from mlff_core.potentials.interface import CHARGES, DEVIATIONS
     from mlff_core.structures.reading import read_structures
-    from mlff_core.structures.writing import write_structures
+    from mlff_core.structures.writing import check_writable, write_structures
 
-    if output is not None:
-        check_place(output)
     frames = read_structures(file)
+    if output is not None:
+        check_writable(output, frames)
     potential = load(model, **loading)
     want = {"energy", "forces"} | ({"stress"} if stress else set())
     want |= DEVIATIONS & potential.supports

@@ -53,17 +53,16 @@ def command(
     from rich.table import Table
 
     from mlff_core import load
-    from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
     from mlff_core.dynamics.batched_relaxation import has_only_fixed, relax_many
     from mlff_core.dynamics.relaxation import relax
     from mlff_core.errors import MlffError
     from mlff_core.structures.reading import read_structures
-    from mlff_core.structures.writing import write_structures
+    from mlff_core.structures.writing import check_writable, write_structures
 
-    if output is not None:
-        check_place(output)
     frames = read_structures(file)
+    if output is not None:
+        check_writable(output, frames)
     potential = load(model, **loading)
     with bar("relax", len(frames)) as advance:
         if optimizer is None and not cell and len(frames) > 1 and all(has_only_fixed(frame) for frame in frames):

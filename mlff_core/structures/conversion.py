@@ -43,3 +43,15 @@ def advice(path: Path) -> str:
         return known
     ending = ".xyz" if path.suffix.lower() == ".sdf" else ".sdf"
     return f"check the format and the ending, or convert it with Open Babel: obabel {path.name} -O {path.stem}{ending}"
+
+
+def advice_on_writing(path: Path) -> str:
+    """Return what to do about a format that could not be written.
+
+    Examples
+    --------
+    >>> advice_on_writing(Path("ligand.mol2"))
+    'choose an ending such as .extxyz, or .sdf and convert it with Open Babel: obabel ligand.sdf -O ligand.mol2'
+    """
+    convert = f"or .sdf and convert it with Open Babel: obabel {path.stem}.sdf -O {path.name}"
+    return f"choose an ending such as .extxyz, {convert}"

@@ -60,6 +60,7 @@ def command(
     from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
     from mlff_core.judging.report.plots import require_plots
+    from mlff_core.structures.writing import check_writable
     from mlff_plugins.molecules.conformers import search
     from mlff_plugins.molecules.embedding import starts
 
@@ -70,6 +71,8 @@ def command(
         require_plots()
     potential = load(model, **loading)
     begin = starts(file, n_embedded, seed)
+    if output is not None and output.suffix.lower() != ".sdf":
+        check_writable(output, begin.frames)
     if begin.chosen is not None:
         click.echo(f"the molecule leaves stereocentres open; took {begin.chosen}", err=True)
     with bar("relax", len(begin.frames)) as advance:
@@ -134,8 +137,8 @@ def _print(found: ConformerSearch) -> None:
 
 def _write(path: Path, begin: Starts, found: ConformerSearch) -> None:
     from mlff_core.atomic_write import write_atomically
+    from mlff_core.structures.sdf_writing import sdf_text
     from mlff_core.structures.writing import write_structures
-    from mlff_plugins.molecules.sdf import sdf_text
 
     frames = []
     for one in found.conformers:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_core.errors import InputError
-from mlff_core.structures.electrons import electronic_state
+from mlff_core.structures.graph import with_bonds
 from mlff_core.structures.reading import read_structures, there_is
 from mlff_core.structures.smiles import atoms_of, embed, parse, rdkit, smiles_of
 
@@ -97,37 +97,3 @@ def _one_stereoisomer(molecule: Any, seed: int) -> tuple[Any, str | None]:
     embed(molecule, 1, seed)
     chem.AssignStereochemistryFrom3D(molecule)
     return molecule, smiles_of(molecule)
-
-
-def with_bonds(atoms: Atoms) -> Any:
-    """Return RDKit's molecule of a structure, bonds found by distance and charge.
-
-    Raises
-    ------
-    InputError
-        The distances and the charge fit no molecule.
-    """
-    chem = rdkit()
-    from rdkit import rdBase
-    from rdkit.Chem import rdDetermineBonds
-    from rdkit.Geometry import Point3D
-
-    editable = chem.RWMol()
-    conformer = chem.Conformer(len(atoms))
-    for k, (number, position) in enumerate(zip(atoms.numbers, atoms.positions, strict=True)):
-        editable.AddAtom(chem.Atom(int(number)))
-        conformer.SetAtomPosition(k, Point3D(*map(float, position)))
-    editable.AddConformer(conformer)
-    molecule = editable.GetMol()
-    charge = electronic_state(atoms).charge or 0
-    try:
-        with rdBase.BlockLogs():
-            rdDetermineBonds.DetermineBonds(molecule, charge=charge)
-            chem.SanitizeMol(molecule)
-            chem.AssignStereochemistryFrom3D(molecule)
-    except Exception as error:  # RDKit raises ValueError, and RuntimeError for what it did not expect
-        raise InputError(
-            f"the bonds of {atoms.get_chemical_formula()} with the charge {charge} cannot be found from its geometry; "
-            "give the molecule as a SMILES or an SDF, or its charge in the file"
-        ) from error
-    return molecule

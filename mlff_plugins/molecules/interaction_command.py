@@ -48,15 +48,14 @@ def command(
       mlff interaction organic-original dimer.xyz --as-is
     """  # noqa: D301
     from mlff_core import load
-    from mlff_core.atomic_write import check_place
     from mlff_core.structures.reading import there_is
-    from mlff_core.structures.writing import write_structures
+    from mlff_core.structures.writing import check_writable, write_structures
     from mlff_plugins.molecules.interactions import charges_of_smiles, interaction, two_molecules
     from mlff_plugins.molecules.one_molecule import one_molecule
 
-    if output is not None:
-        check_place(output)
     atoms = one_molecule(file)
+    if output is not None:
+        check_writable(output, [atoms])
     given: list[int] | None = None
     if charges is not None:
         given = _two(charges)

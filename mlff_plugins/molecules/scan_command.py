@@ -74,6 +74,7 @@ def command(
     from mlff_core.cli.progress import bar
     from mlff_core.dynamics.batched_relaxation import relax_many
     from mlff_core.judging.report.plots import png, require_plots
+    from mlff_core.structures.writing import check_writable
     from mlff_plugins.molecules.one_molecule import one_molecule
     from mlff_plugins.molecules.scan_output import figure_of, plain, print_scan
     from mlff_plugins.molecules.scans import check_torsion, scan
@@ -86,6 +87,8 @@ def command(
     if pairs and teacher is None:
         raise click.UsageError("--teacher-option needs --teacher")
     atoms = one_molecule(file)
+    if output is not None and output.suffix.lower() not in (".csv", ".json"):
+        check_writable(output, [atoms, atoms])
     torsions = [_torsion(text) for text in texts] or _only_torsion(atoms)
     for torsion in torsions:
         check_torsion(atoms, torsion)

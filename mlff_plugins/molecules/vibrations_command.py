@@ -59,6 +59,7 @@ def command(
     """  # noqa: D301
     from mlff_core import load
     from mlff_core.atomic_write import check_place
+    from mlff_core.structures.writing import check_writable
     from mlff_plugins.molecules.mode_files import write_modes
     from mlff_plugins.molecules.one_molecule import one_molecule
     from mlff_plugins.molecules.vibrations import thermochemistry, vibrations
@@ -66,6 +67,8 @@ def command(
     if output is not None:
         check_place(output)
     atoms = one_molecule(file)
+    if output is not None and output.suffix.lower() != ".molden":
+        check_writable(output, [atoms, atoms])
     found = vibrations(load(model, **loading), atoms, as_is=as_is, fmax=fmax, max_steps=max_steps)
     thermo = None
     if not found.n_imaginary:

@@ -179,6 +179,11 @@ def test_relax_advises_another_optimizer_than_the_one_that_did_not_converge(fold
     assert mlff("relax", "model.pt", "two.extxyz", "--max-steps", 2, "--fmax", 1e-6).stderr.strip().endswith("bfgs")
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(folder):
+    for command in ("relax", "predict"):
+        assert "out.mol2 cannot be written" in mlff(command, "none.pt", "two.extxyz", "-o", "out.mol2", status=1).stderr
+
+
 def test_relax_takes_a_smiles(folder):
     pytest.importorskip("rdkit")
     rows = json.loads(mlff("relax", "model.pt", "CCO", "--max-steps", 3, "--json").stdout)

@@ -108,5 +108,6 @@ def test_the_command_prints_table_and_json_and_writes_the_complex(tmp_path, monk
     np.testing.assert_allclose(read("complex.xyz").positions, content["positions"], atol=1e-5)
     again = mlff("complex.xyz", "--as-is").stdout
     assert f"{content['interaction_kcal_mol']:.2f}" in again
+    assert "cannot be written" in mlff("O.O", "-o", "complex.mol2", status=1).stderr
     assert "two whole numbers" in mlff("complex.xyz", "--charges", "1", status=1).stderr
     assert "neutral" in mlff("complex.xyz", "--charges", "1,-1", status=1).stderr
