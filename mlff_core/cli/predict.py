@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import loading_options
+from mlff_core.cli.options import loading_options, topology_option
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Number of structures to compute at once.",
 )
+@topology_option
 @loading_options
 def command(
     model: str,
     file: Path,
+    topology: Path | None,
     stress: bool,
     output: Path | None,
     as_json: bool,
@@ -59,7 +61,7 @@ def command(
     from mlff_core.structures.reading import read_structures
     from mlff_core.structures.writing import check_writable, write_structures
 
-    frames = read_structures(file)
+    frames = read_structures(file, topology=topology)
     if output is not None:
         check_writable(output, frames)
     potential = load(model, **loading)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import COUNT, POSITIVE, loading_options
+from mlff_core.cli.options import COUNT, POSITIVE, loading_options, topology_option
 
 OPTIMIZERS = ("bfgs", "lbfgs", "fire")
 ADVICE = {"fire": "raise --max-steps, or try bfgs", "bfgs": "raise --max-steps, or try fire"}
@@ -28,10 +28,12 @@ ADVICE = {"fire": "raise --max-steps, or try bfgs", "bfgs": "raise --max-steps, 
     "L-BFGS for all at once if there are several and the cells stay.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@topology_option
 @loading_options
 def command(
     model: str,
     file: Path,
+    topology: Path | None,
     output: Path | None,
     cell: bool,
     fmax: float,
@@ -60,7 +62,7 @@ def command(
     from mlff_core.structures.reading import read_structures
     from mlff_core.structures.writing import check_writable, write_structures
 
-    frames = read_structures(file)
+    frames = read_structures(file, topology=topology)
     if output is not None:
         check_writable(output, frames)
     potential = load(model, **loading)

@@ -9,9 +9,6 @@ _TOPOLOGY = "it describes a force field; write the coordinates as .pdb or .gro w
 _MAESTRO = "convert it with Schrödinger's structconvert, or read it by RDKit and write .sdf"
 
 BY_ENDING = {
-    ".dcd": _TRAJECTORY,
-    ".xtc": _TRAJECTORY,
-    ".trr": _TRAJECTORY,
     ".nc": _TRAJECTORY,
     ".h5md": _TRAJECTORY,
     ".prmtop": _TOPOLOGY,

@@ -20,12 +20,13 @@ from mlff_core.structures.mmcif import is_mmcif, read_mmcif
 from mlff_core.structures.mol2 import is_mol2, read_mol2
 from mlff_core.structures.sdf import is_mol, is_sdf, read_sdf
 from mlff_core.structures.smiles import is_smiles_file, read_smiles, structure_of
+from mlff_core.structures.trajectory import is_trajectory, read_trajectory
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 
-def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
+def read_structures(path: str | Path, index: str = ":", *, topology: str | Path | None = None) -> list[Atoms]:
     """Return the structures of any file that ASE reads, of a list of SMILES, or of a SMILES itself.
 
     A SMILES gives one structure, embedded by RDKit, with its formal charge. Formal charges of SDF, mol, PDB and mmCIF
@@ -39,13 +40,15 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
         are read; or a SMILES, if there is no file of that name.
     index
         Which frames, as a slice: ``":"`` all, ``"-1"`` the last.
+    topology
+        A structure file of the atoms of a trajectory that holds coordinates only (DCD, XTC, TRR).
 
     Raises
     ------
     InputError
         The file is missing and its name no SMILES, or it is unreadable, shorter than it declares, or holds no atoms.
     MissingDependencyError
-        A list of SMILES is given and RDKit is not installed.
+        A list of SMILES is given and RDKit is not installed, or a trajectory and MDAnalysis is not.
     """
     import ase.io
     from ase.io.formats import string2index
@@ -55,6 +58,14 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
         return [_from_smiles(text)]
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a structure file in it")
+    if is_trajectory(path):
+        if topology is None:
+            raise InputError(
+                f"{path} holds coordinates only; name a structure file of its atoms, such as .pdb or .gro (--topology)"
+            )
+        return _not_empty(read_trajectory(path, read_structures(topology, "0")[0], string2index(index)), path)
+    if topology is not None:
+        raise InputError(f"{path} has its own atoms, so it takes no topology; leave it out")
     check_declared_sizes(path)
     if is_smiles_file(path):
         return _not_empty(read_smiles(path)[string2index(index)], path)

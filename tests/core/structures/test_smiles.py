@@ -127,7 +127,7 @@ def test_a_drawing_gets_its_hydrogens_and_a_geometry(tmp_path):
 
 def test_formats_that_are_not_read_name_what_converts_them(tmp_path):
     for name, program in [
-        ("run.xtc", "MDAnalysis"),
+        ("run.nc", "MDAnalysis"),
         ("a.mae", "structconvert"),
         ("a.pdbqt", "obabel a.pdbqt -O a.sdf"),
     ]:
