@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import os
@@ -13,7 +14,6 @@ from typing import Any
 
 import click
 
-from mlff_core import __version__
 from mlff_core.cli.failures import line_of
 from mlff_core.errors import MlffError
 
@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "charges": "Give a trained model charges of atoms.",
     "committee": "Combine models into a committee that estimates its uncertainty.",
     "compare": "Compare the errors of several models on one data set.",
+    "completion": "Print a script by which a shell completes commands and options.",
     "data": "Generate, label, inspect and edit data sets.",
     "doctor": "Show versions, devices, the state of every plugin, and missing packages.",
     "export": "Write a model in another format, read it back and compare.",
@@ -52,6 +53,17 @@ class LazyGroup(click.Group):
             return command
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of the first argument; an unknown one is refused with the nearest name."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None and not ctx.resilient_parsing:
+            close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else "'mlff --help' lists all."
+            ctx.fail(f"There is no command {name!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing the built-in ones."""
         rows = []
@@ -75,10 +87,33 @@ class LazyGroup(click.Group):
             sys.exit(1)
 
 
+def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from mlff_core.cli.version import version_text
+
+    click.echo(version_text())
+    context.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="mlff")
-def cli() -> None:
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the versions of mlff and torch, the device and the kernel, and exit.",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Say on standard error which kernel is used and what is compiled.")
+def cli(verbose: bool) -> None:
     """One trained ML force field, every MD engine."""
+    if verbose:
+        import logging
+
+        logging.basicConfig(format="%(name)s: %(message)s")
+        for name in ("mlff_core", "mlff_plugins"):
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 def build() -> click.Group:

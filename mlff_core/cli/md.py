@@ -15,6 +15,7 @@ from mlff_core.cli.options import (
     SEED,
     Whole,
     loading_options,
+    topology_option,
 )
 from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
@@ -72,10 +73,12 @@ if TYPE_CHECKING:
 @click.option("--all-frames", is_flag=True, help="Run every frame of FILE at once.")
 @click.option("--restart", is_flag=True, help="Continue from the last restart file in the folder, if there is one.")
 @watch_options
+@topology_option
 @loading_options
 def command(
     model: str,
     file: Path,
+    topology: Path | None,
     folder: Path,
     n_steps: int | None,
     time_ps: float | None,
@@ -91,7 +94,7 @@ def command(
 ) -> None:
     """Run molecular dynamics of a structure.
 
-    MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; the run starts from its last
+    MODEL is a name (mlff models list) or a path, FILE a structure file or a SMILES; the run starts from its last
     frame. If a run is killed, give the same command with --restart: it continues.
 
     With --replicas N, N copies run at once in one batch, each with its own initial velocities and random numbers: copy
@@ -121,7 +124,7 @@ def command(
             )
         n_steps = max(1, round(1000 * time_ps / timestep_fs))
     settings = MDSettings(n_steps=n_steps, **options)
-    frames = read_structures(file, index=":" if all_frames else "-1")
+    frames = read_structures(file, index=":" if all_frames else "-1", topology=topology)
     frames = [atoms for atoms in frames for _ in range(n_replicas)]
     if n_replicas > 1 and settings.temperature_kelvin is None:
         raise InputError(

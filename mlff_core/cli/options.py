@@ -63,6 +63,11 @@ SEED = Whole(0, 2**63 - 1)
 
 device_option = click.option("--device", default="auto", show_default=True, help="Device: auto, cpu, cuda, cuda:1 …")
 dtype_option = click.option("--dtype", default="float32", show_default=True, help="Precision: float32 or float64.")
+topology_option = click.option(
+    "--topology",
+    type=click.Path(path_type=Path),
+    help="Structure file of the atoms, if FILE is a trajectory of coordinates only (.dcd, .xtc, .trr).",
+)
 split_option = click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Use this split only.")
 guard_option = click.option(
     "--guard",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import loading_options
+from mlff_core.cli.options import loading_options, topology_option
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Number of structures to compute at once.",
 )
+@topology_option
 @loading_options
 def command(
     model: str,
     file: Path,
+    topology: Path | None,
     stress: bool,
     output: Path | None,
     as_json: bool,
@@ -41,7 +43,7 @@ def command(
 ) -> None:
     """Compute energies, forces and stresses of the structures in a file.
 
-    MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; all its frames are computed.
+    MODEL is a name (mlff models list) or a path, FILE a structure file or a SMILES; all its frames are computed.
     Energies are in eV, forces in eV/Å, stresses in eV/Å³ (positive under tension). A committee (mlff committee) also
     gives the standard deviations of energies and forces. A model that gives charges adds them (e) to --json and
     --output, and dipoles (e·Å, about the centre of mass) if no structure is periodic.
@@ -49,19 +51,19 @@ def command(
     \b
     Examples:
       mlff predict organic-tiny ethanol.xyz
+      mlff predict organic-tiny "CC(=O)O"
       mlff predict organic-tiny crystal.cif --stress --output results.extxyz
     """  # noqa: D301
     from mlff_core import load
-    from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
     from mlff_core.potentials.frames import predict_frames, with_results
     from mlff_core.potentials.interface import CHARGES, DEVIATIONS
     from mlff_core.structures.reading import read_structures
-    from mlff_core.structures.writing import write_structures
+    from mlff_core.structures.writing import check_writable, write_structures
 
+    frames = read_structures(file, topology=topology)
     if output is not None:
-        check_place(output)
-    frames = read_structures(file)
+        check_writable(output, frames)
     potential = load(model, **loading)
     want = {"energy", "forces"} | ({"stress"} if stress else set())
     want |= DEVIATIONS & potential.supports

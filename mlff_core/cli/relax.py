@@ -7,7 +7,11 @@ from pathlib import Path
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import COUNT, POSITIVE, loading_options
+from mlff_core.cli.options import COUNT, POSITIVE, loading_options, topology_option
+
+OPTIMIZERS = ("bfgs", "lbfgs", "fire")
+ADVICE = {"fire": "raise --max-steps, or try bfgs", "bfgs": "raise --max-steps, or try fire"}
+"""What to do if an optimizer did not converge."""
 
 
 @click.command()
@@ -17,53 +21,65 @@ from mlff_core.cli.options import COUNT, POSITIVE, loading_options
 @click.option("--cell", is_flag=True, help="Also relax shape and volume of the cell.")
 @click.option("--fmax", type=POSITIVE, default=0.01, show_default=True, help="Largest force at the end, eV/Å.")
 @click.option("--max-steps", type=COUNT, default=500, show_default=True)
-@click.option("--optimizer", default="bfgs", show_default=True, help="Optimizer: bfgs, lbfgs (large systems) or fire.")
+@click.option(
+    "--optimizer",
+    type=click.Choice(OPTIMIZERS),
+    help="bfgs, lbfgs (large systems) or fire, one structure after another; by default bfgs for one structure, and "
+    "L-BFGS for all at once if there are several and the cells stay.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@topology_option
 @loading_options
 def command(
     model: str,
     file: Path,
+    topology: Path | None,
     output: Path | None,
     cell: bool,
     fmax: float,
     max_steps: int,
-    optimizer: str,
+    optimizer: str | None,
     as_json: bool,
     **loading: str,
 ) -> None:
     """Relax structures to a minimum of the energy.
 
-    MODEL is a name (mlff models list) or a path, FILE any structure file that ASE reads; every frame is relaxed.
+    MODEL is a name (mlff models list) or a path, FILE a structure file or a SMILES; every frame is relaxed.
 
     \b
-    Example:
+    Examples:
       mlff relax organic-tiny ethanol.xyz --output relaxed.xyz
+      mlff relax organic-tiny "CC(=O)Oc1ccccc1C(=O)O" --output aspirin.xyz
     """  # noqa: D301
     from rich.console import Console
     from rich.table import Table
 
     from mlff_core import load
-    from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
-    from mlff_core.dynamics.relaxation import Relaxation, relax
+    from mlff_core.dynamics.batched_relaxation import has_only_fixed, relax_many
+    from mlff_core.dynamics.relaxation import relax
     from mlff_core.errors import MlffError
     from mlff_core.structures.reading import read_structures
-    from mlff_core.structures.writing import write_structures
+    from mlff_core.structures.writing import check_writable, write_structures
 
+    frames = read_structures(file, topology=topology)
     if output is not None:
-        check_place(output)
-    frames = read_structures(file)
+        check_writable(output, frames)
     potential = load(model, **loading)
-    done: list[Relaxation] = []
     with bar("relax", len(frames)) as advance:
-        for k, frame in enumerate(frames):
-            try:
-                done.append(relax(potential, frame, fmax=fmax, max_steps=max_steps, optimizer=optimizer, cell=cell))
-            except MlffError as error:
-                if len(frames) == 1:
-                    raise
-                raise type(error)(f"frame {k} of {len(frames)}: {error}") from error
-            advance(k + 1)
+        if optimizer is None and not cell and len(frames) > 1 and all(has_only_fixed(frame) for frame in frames):
+            done = relax_many(potential, frames, fmax=fmax, max_steps=max_steps, on_done=advance)
+        else:
+            optimizer = optimizer or "bfgs"
+            done = []
+            for k, frame in enumerate(frames):
+                try:
+                    done.append(relax(potential, frame, fmax=fmax, max_steps=max_steps, optimizer=optimizer, cell=cell))
+                except MlffError as error:
+                    if len(frames) == 1:
+                        raise
+                    raise type(error)(f"frame {k} of {len(frames)}: {error}") from error
+                advance(k + 1)
     if output is not None:
         write_structures(output, [one.atoms for one in done])
         click.echo(f"wrote {len(done)} structures to {output}", err=True)
@@ -111,5 +127,7 @@ def command(
     failed = sum(not one.converged for one in done)
     if failed:
         click.echo(
-            f"{failed} of {len(done)} did not converge in {max_steps} steps; raise --max-steps, or try fire", err=True
+            f"{failed} of {len(done)} did not converge in {max_steps} steps; "
+            + ADVICE.get(optimizer or "", "raise --max-steps, or try --optimizer bfgs"),
+            err=True,
         )

@@ -14,11 +14,12 @@ import numpy as np
 
 from mlff_core.data.convert import as_dataset
 from mlff_core.data.reader import Dataset
-from mlff_core.data.sampling.conformers import conformers, from_conformer, parse, rdkit, relaxed
+from mlff_core.data.sampling.conformers import conformers, from_conformer, relaxed
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError
 from mlff_core.structures.budget import lines
 from mlff_core.structures.sdf import sdf_records
+from mlff_core.structures.smiles import parse, rdkit
 
 SMILES_ENDINGS = (".smi", ".smiles", ".txt", ".csv", ".ism")
 

@@ -106,7 +106,7 @@ def scaffold(smiles: str) -> str:
     MissingDependencyError
         RDKit is not installed.
     """
-    from mlff_core.data.sampling.conformers import parse, rdkit
+    from mlff_core.structures.smiles import parse, rdkit
 
     if not smiles:
         return ""

@@ -1,4 +1,4 @@
-"""Structures read from files by ASE, and ASE structures as batches."""
+"""Structures read from files by ASE or made from SMILES by RDKit, and ASE structures as batches."""
 
 from __future__ import annotations
 
@@ -9,48 +9,66 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mlff_core.errors import InputError, first_line
+from mlff_core.errors import InputError, MissingDependencyError, first_line
 from mlff_core.structures.batch import AtomicBatch, concatenate, single
 from mlff_core.structures.budget import check_declared_sizes
+from mlff_core.structures.conversion import advice
 from mlff_core.structures.electrons import electronic_state
 from mlff_core.structures.formal_charges import is_gaussian_input, is_pdb, read_gaussian_input, read_pdb
 from mlff_core.structures.likely_unit import warn_of_bohr
 from mlff_core.structures.mmcif import is_mmcif, read_mmcif
 from mlff_core.structures.mol2 import is_mol2, read_mol2
 from mlff_core.structures.sdf import is_mol, is_sdf, read_sdf
+from mlff_core.structures.smiles import is_smiles_file, read_smiles, structure_of
+from mlff_core.structures.trajectory import is_trajectory, read_trajectory
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 
-def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
-    """Return the structures of any file that ASE reads.
+def read_structures(path: str | Path, index: str = ":", *, topology: str | Path | None = None) -> list[Atoms]:
+    """Return the structures of any file that ASE reads, of a list of SMILES, or of a SMILES itself.
 
-    Formal charges of SDF, mol, PDB and mmCIF files are added up in ``info["charge"]``; Gaussian inputs state the total
-    charge, and the partial charges of mol2 files are initial charges, which add up to it.
+    A SMILES gives one structure, embedded by RDKit, with its formal charge. Formal charges of SDF, mol, PDB and mmCIF
+    files are added up in ``info["charge"]``; Gaussian inputs state the total charge, and the partial charges of mol2
+    files are initial charges, which add up to it.
 
     Parameters
     ----------
     path
-        A file in xyz, extxyz, cif, mmcif, pdb, mol2, sdf, POSCAR, traj or another format. All molecules of a file are
-        read.
+        A file in xyz, extxyz, cif, mmcif, pdb, mol2, sdf, POSCAR, traj, smi or another format, all of whose molecules
+        are read; or a SMILES, if there is no file of that name.
     index
         Which frames, as a slice: ``":"`` all, ``"-1"`` the last.
+    topology
+        A structure file of the atoms of a trajectory that holds coordinates only (DCD, XTC, TRR).
 
     Raises
     ------
     InputError
-        The file is missing, unreadable, shorter than it declares, or holds no atoms.
+        The file is missing and its name no SMILES, or it is unreadable, shorter than it declares, or holds no atoms.
+    MissingDependencyError
+        A list of SMILES is given and RDKit is not installed, or a trajectory and MDAnalysis is not.
     """
     import ase.io
     from ase.io.formats import string2index
 
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"there is no file {path}; give a structure file such as .xyz, .extxyz, .cif or .pdb")
+    text, path = str(path), Path(path)
+    if not there_is(path):
+        return [_from_smiles(text)]
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a structure file in it")
+    if is_trajectory(path):
+        if topology is None:
+            raise InputError(
+                f"{path} holds coordinates only; name a structure file of its atoms, such as .pdb or .gro (--topology)"
+            )
+        return _not_empty(read_trajectory(path, read_structures(topology, "0")[0], string2index(index)), path)
+    if topology is not None:
+        raise InputError(f"{path} has its own atoms, so it takes no topology; leave it out")
     check_declared_sizes(path)
+    if is_smiles_file(path):
+        return _not_empty(read_smiles(path)[string2index(index)], path)
     try:
         if is_sdf(path) or is_mol(path):
             frames = read_sdf(path)[string2index(index)]
@@ -69,14 +87,41 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     except Exception as error:
         # ASE's readers raise many types of error: IndexError, KeyError, UnicodeDecodeError, StopIteration …
         raise InputError(
-            f"{path} cannot be read as a structure file: {type(error).__name__}: {first_line(error)}; "
-            "check the format and the ending"
+            f"{path} cannot be read as a structure file: {type(error).__name__}: {first_line(error)}; {advice(path)}"
         ) from error
+    frames = _not_empty(frames, path)
+    warn_of_bohr(frames[0], str(path))
+    return frames
+
+
+def there_is(path: Path) -> bool:
+    """Return whether there is a file or folder of this name; what is given in its place may be a SMILES."""
+    try:
+        return path.exists()
+    except OSError:  # a SMILES longer than a file's name may be
+        return False
+
+
+def _not_empty(frames: Atoms | list[Atoms], path: Path) -> list[Atoms]:
     frames = frames if isinstance(frames, list) else [frames]
     if not frames or any(len(frame) == 0 for frame in frames):
         raise InputError(f"{path} holds no structure, or one without atoms; at least one atom is needed")
-    warn_of_bohr(frames[0], str(path))
     return frames
+
+
+def _from_smiles(text: str) -> Atoms:
+    """Return the structure of a SMILES that was given in place of a file."""
+    try:
+        return structure_of(text)
+    except MissingDependencyError:
+        reason = "SMILES need RDKit: pip install 'mlff-hub[data]'"
+    except InputError as error:
+        if "valid SMILES" not in str(error):  # it was meant as a SMILES
+            raise
+        reason = "and it is not a valid SMILES"
+    raise InputError(
+        f"there is no file {text}, {reason}; give a structure file such as .xyz, .sdf, .cif or .pdb, or a SMILES"
+    )
 
 
 def batch_from_atoms(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mlff_core.errors import InputError
 from mlff_core.structures.budget import lines
 from mlff_core.structures.formal_charges import molfile_state
+from mlff_core.structures.smiles import atoms_of, embed, parse, rdkit
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -47,12 +48,15 @@ def sdf_records(path: Path) -> Iterator[str]:
 def read_sdf(path: Path) -> list[Atoms]:
     """Return the molecules of an SDF or mol file (V2000), all of them.
 
-    ``info`` has ``charge`` and ``spin_multiplicity`` if the file has formal charges or radicals.
+    A molecule that says it is a drawing (``2D``) gets hydrogens and a geometry by RDKit. ``info`` has ``charge`` and
+    ``spin_multiplicity`` if the file has formal charges or radicals.
 
     Raises
     ------
     InputError
-        A record cannot be read; the message gives its number.
+        A record cannot be read, or a drawing not be embedded; the message gives its number.
+    MissingDependencyError
+        A molecule is a drawing and RDKit is not installed.
     """
     import ase.io
 
@@ -72,6 +76,27 @@ def read_sdf(path: Path) -> list[Atoms]:
             raise InputError(f"{path}: molecule {number} is in the format V3000; write it as V2000")
         if len(frame) != n_atoms:
             raise InputError(f"{path}: molecule {number} says that it has {n_atoms} atoms and holds {len(frame)}")
+        if _is_drawing(record):
+            frames.append(_from_drawing(record, f"{path}: molecule {number}"))
+            continue
         frame.info.update(molfile_state(record, n_atoms, f"{path}: molecule {number}"))
         frames.append(frame)
     return frames
+
+
+def _is_drawing(record: str) -> bool:
+    """Return whether the second line of a record has the dimension code 2D, in columns 21 and 22."""
+    return record.split("\n")[1][20:22] == "2D"
+
+
+def _from_drawing(record: str, where: str) -> Atoms:
+    chem = rdkit()
+    from rdkit import rdBase
+
+    with rdBase.BlockLogs():
+        molecule = chem.MolFromMolBlock(record)
+    if molecule is None:
+        raise InputError(f"{where} is a drawing (2D) and RDKit finds no molecule in it; correct it, or give a geometry")
+    # By way of the SMILES: without it, RDKit would keep the flat coordinates' own idea of stereo bonds.
+    (atoms,) = atoms_of(embed(chem.AddHs(parse(chem.MolToSmiles(molecule))), 1, seed=0))
+    return atoms

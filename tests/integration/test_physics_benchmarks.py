@@ -72,7 +72,7 @@ def test_the_list_holds_as_many_molecules_as_the_checks_promise():
 
 def test_the_panel_reaches_from_9_to_60_atoms():
     from benchmarks.physics.molecules import smiles_of
-    from mlff_core.data.sampling.conformers import parse, rdkit
+    from mlff_core.structures.smiles import parse, rdkit
 
     counts = [rdkit().AddHs(parse(smiles)).GetNumAtoms() for smiles in smiles_of("panel").values()]
     assert (min(counts), max(counts)) == (9, 60)

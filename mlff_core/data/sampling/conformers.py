@@ -1,4 +1,4 @@
-"""Three-dimensional structures from SMILES, by RDKit."""
+"""Conformers of molecules as structures to label."""
 
 from __future__ import annotations
 
@@ -7,59 +7,8 @@ from typing import Any
 import numpy as np
 
 from mlff_core.data.structure import LabelledStructure
-from mlff_core.errors import InputError, MissingDependencyError
 from mlff_core.structures.far import near_origin
-
-MAX_SMILES = 5000
-"""Largest length of a SMILES, characters; RDKit's time grows faster than the length."""
-
-MAX_EMBEDDED = 1000
-"""Largest molecule to embed, atoms including hydrogens; ETKDG's memory grows as their square, its time faster."""
-
-
-def rdkit() -> Any:
-    """Return RDKit's ``Chem``, with ``AllChem`` loaded.
-
-    Raises
-    ------
-    MissingDependencyError
-        RDKit is not installed.
-    """
-    try:
-        from rdkit import Chem
-        from rdkit.Chem import AllChem  # noqa: F401  loads Chem.AllChem
-    except ImportError as error:
-        raise MissingDependencyError(
-            "SMILES and SDF need RDKit: pip install 'mlff-hub[data]', or give structures as xyz"
-        ) from error
-    return Chem
-
-
-def parse(smiles: str) -> Any:
-    """Return RDKit's molecule of a SMILES, hydrogens implicit.
-
-    Raises
-    ------
-    InputError
-        It is not a valid SMILES, it is longer than ``MAX_SMILES``, or its valences are impossible.
-    """
-    if len(smiles) > MAX_SMILES:
-        raise InputError(
-            f"the SMILES {smiles[:20]}… has {len(smiles):,} characters, more than {MAX_SMILES:,}; give its structure, "
-            "as .sdf or .xyz"
-        )
-    chem = rdkit()
-    from rdkit import rdBase
-
-    with rdBase.BlockLogs():  # RDKit writes its errors to stderr
-        molecule = chem.MolFromSmiles(smiles, sanitize=False)
-        if molecule is None or molecule.GetNumAtoms() == 0:
-            raise InputError(f"{smiles!r} is not a valid SMILES")
-        try:
-            chem.SanitizeMol(molecule)
-        except ValueError as error:
-            raise InputError(f"{smiles!r} is not a possible molecule: {error}") from error
-    return molecule
+from mlff_core.structures.smiles import embed, parse, rdkit, smiles_of, state_of
 
 
 def conformers(smiles: str, n: int, seed: int) -> list[LabelledStructure]:
@@ -87,24 +36,8 @@ def conformers(smiles: str, n: int, seed: int) -> list[LabelledStructure]:
 
 def relaxed(molecule: Any, n: int, seed: int) -> list[LabelledStructure]:
     """Return up to ``n`` conformers of an RDKit molecule with its hydrogens, see :func:`conformers`."""
-    chem = rdkit()
-    from rdkit import rdBase
-
-    if (n_atoms := molecule.GetNumAtoms()) > MAX_EMBEDDED:
-        raise InputError(
-            f"a molecule of {n_atoms:,} atoms is too large to be embedded, at most {MAX_EMBEDDED:,} are; give its "
-            "structure, as .sdf or .xyz"
-        )
-    smiles = chem.MolToSmiles(chem.RemoveHs(molecule))
-    with rdBase.BlockLogs():
-        if not chem.AllChem.MMFFHasAllMoleculeParams(molecule):
-            raise InputError(f"MMFF94 cannot type {smiles}")
-        settings = chem.AllChem.ETKDGv3()
-        settings.randomSeed = seed % (2**31 - 1)
-        settings.maxIterations = 100
-        if len(chem.AllChem.EmbedMultipleConfs(molecule, n, settings)) == 0:
-            raise InputError(f"ETKDG finds no conformer of {smiles}")
-        chem.AllChem.MMFFOptimizeMoleculeConfs(molecule, maxIters=500)
+    smiles = smiles_of(molecule)
+    embed(molecule, n, seed, typed=True)
     return [
         from_conformer(molecule, conformer.GetPositions(), smiles, "minimum") for conformer in molecule.GetConformers()
     ]
@@ -112,12 +45,12 @@ def relaxed(molecule: Any, n: int, seed: int) -> list[LabelledStructure]:
 
 def from_conformer(molecule: Any, positions: np.ndarray, smiles: str, kind: str) -> LabelledStructure:
     """Return an RDKit molecule at ``positions``, shape (n_atoms, 3), Å, as a structure with its charge and radicals."""
-    atoms = list(molecule.GetAtoms())
+    charge, multiplicity = state_of(molecule)
     return LabelledStructure(
-        atomic_numbers=np.array([atom.GetAtomicNum() for atom in atoms], dtype=np.uint8),
+        atomic_numbers=np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8),
         positions=near_origin(np.asarray(positions, dtype=np.float64), None, None).astype(np.float32),
-        charge=sum(atom.GetFormalCharge() for atom in atoms),
-        spin_multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in atoms),
+        charge=charge,
+        spin_multiplicity=multiplicity,
         kind=kind,
         smiles=smiles,
         **_molecules(molecule),

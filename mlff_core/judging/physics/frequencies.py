@@ -40,14 +40,39 @@ def harmonic_frequencies(potential: Potential, batch: AtomicBatch) -> Array:
     InputError
         The batch holds more than one structure.
     """
+    return normal_modes(potential, batch)[0]
+
+
+def normal_modes(potential: Potential, batch: AtomicBatch) -> tuple[Array, Array]:
+    """Return wavenumbers and normal modes of one molecule; see :func:`harmonic_frequencies`.
+
+    Parameters
+    ----------
+    potential
+        Gives the Hessian.
+    batch
+        One molecule, at the potential's own minimum.
+
+    Returns
+    -------
+    tuple of array
+        Wavenumbers, shape (n_vibrations,), 1/cm; and how the atoms move for one Å·√amu of each mode's coordinate,
+        shape (n_vibrations, n_atoms, 3), 1/√amu.
+
+    Raises
+    ------
+    InputError
+        The batch holds more than one structure.
+    """
     check_one_system(batch)
     hessian = potential.hessian(batch).double().cpu().numpy()
     root_mass = np.sqrt(masses(batch.atomic_numbers).cpu().numpy())
     weighted = hessian / np.outer(np.repeat(root_mass, 3), np.repeat(root_mass, 3))
     vibrations = _vibrations(batch.positions.double().cpu().numpy(), root_mass)
-    eigenvalues = np.linalg.eigvalsh(vibrations.T @ weighted @ vibrations)
+    eigenvalues, vectors = np.linalg.eigh(vibrations.T @ weighted @ vibrations)
     found: Array = np.sign(eigenvalues) * np.sqrt(np.abs(eigenvalues)) * WAVENUMBER
-    return found
+    modes: Array = (vibrations @ vectors).T.reshape(len(found), len(root_mass), 3) / root_mass[:, None]
+    return found, modes
 
 
 def _vibrations(positions: Array, root_mass: Array) -> Array:

@@ -103,7 +103,6 @@ def test_bad_structures_get_one_line_and_leave_nothing(folder, command, content,
         (("predict", "model.pt", "one.xyz", "-o", "out.nonsense"), "cannot be written"),
         (("relax", "model.pt", "one.xyz", "--cell"), "periodic in all directions"),
         (("relax", "model.pt", "one.xyz", "--fmax", "-1"), "fmax must be positive"),
-        (("relax", "model.pt", "one.xyz", "--optimizer", "newton"), "no optimiser"),
         (("predict", "model.pt", "one.xyz", "-o", "."), "is a folder; give the name of a file"),
         (("relax", "model.pt", "one.xyz", "-o", "/proc/none/out.xyz"), "choose another place"),
         (("md", "model.pt", "one.xyz", "-o", "out", "--steps", "5"), "--temperature-kelvin"),
@@ -170,6 +169,26 @@ def test_relax_lowers_the_energy_of_every_frame(folder):
 
 def test_relax_prints_a_table(folder):
     assert "largest force" in mlff("relax", "model.pt", "one.xyz", "--max-steps", 3, "--optimizer", "fire").stdout
+    assert "'newton' is not one of" in mlff("relax", "model.pt", "one.xyz", "--optimizer", "newton", status=2).stderr
+
+
+def test_relax_advises_another_optimizer_than_the_one_that_did_not_converge(folder):
+    for optimizer, other in [("fire", "try bfgs"), ("bfgs", "try fire"), ("lbfgs", "try --optimizer bfgs")]:
+        line = ("relax", "model.pt", "one.xyz", "--max-steps", 2, "--fmax", 1e-6, "--optimizer", optimizer)
+        assert mlff(*line).stderr.strip().endswith(other)
+    assert mlff("relax", "model.pt", "two.extxyz", "--max-steps", 2, "--fmax", 1e-6).stderr.strip().endswith("bfgs")
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(folder):
+    for command in ("relax", "predict"):
+        assert "out.mol2 cannot be written" in mlff(command, "none.pt", "two.extxyz", "-o", "out.mol2", status=1).stderr
+
+
+def test_relax_takes_a_smiles(folder):
+    pytest.importorskip("rdkit")
+    rows = json.loads(mlff("relax", "model.pt", "CCO", "--max-steps", 3, "--json").stdout)
+    assert [row["formula"] for row in rows] == ["C2H6O"]
+    assert "not a valid SMILES" in mlff("relax", "model.pt", "C1CC", status=1).stderr
 
 
 def test_a_model_that_gives_no_numbers_is_an_error_that_names_the_structure(folder):
