@@ -28,6 +28,7 @@ MODULES = {
             "mlff_core.dynamics.replicas",
             "mlff_core.dynamics.settings",
             "mlff_core.dynamics.relaxation",
+            "mlff_core.dynamics.batched_relaxation",
             "mlff_core.potentials.watched",
         ],
     ),

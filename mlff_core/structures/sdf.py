@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlff_core.errors import InputError
 from mlff_core.structures.budget import lines
@@ -46,7 +46,7 @@ def sdf_records(path: Path) -> Iterator[str]:
 
 
 def read_sdf(path: Path) -> list[Atoms]:
-    """Return the molecules of an SDF or mol file (V2000), all of them.
+    """Return the molecules of an SDF or mol file, all of them; those in the format V3000 by RDKit.
 
     A molecule that says it is a drawing (``2D``) gets hydrogens and a geometry by RDKit. ``info`` has ``charge`` and
     ``spin_multiplicity`` if the file has formal charges or radicals.
@@ -56,12 +56,15 @@ def read_sdf(path: Path) -> list[Atoms]:
     InputError
         A record cannot be read, or a drawing not be embedded; the message gives its number.
     MissingDependencyError
-        A molecule is a drawing and RDKit is not installed.
+        A molecule is a drawing or in the format V3000, and RDKit is not installed.
     """
     import ase.io
 
     frames = []
     for number, record in enumerate(sdf_records(path), start=1):
+        if "V3000" in "".join(record.split("\n")[3:4]):
+            frames.append(_from_v3000(record, f"{path}: molecule {number}"))
+            continue
         try:
             counts = record.split("\n")[3]
             frame = ase.io.read(io.StringIO(record), format="sdf")
@@ -72,11 +75,9 @@ def read_sdf(path: Path) -> list[Atoms]:
                 f"{path} cannot be read as a structure file: molecule {number}: {type(error).__name__}: {reason}; "
                 "check the format and the ending"
             ) from error
-        if "V3000" in counts:
-            raise InputError(f"{path}: molecule {number} is in the format V3000; write it as V2000")
         if len(frame) != n_atoms:
             raise InputError(f"{path}: molecule {number} says that it has {n_atoms} atoms and holds {len(frame)}")
-        if _is_drawing(record):
+        if _is_drawing(record) and not frame.positions[:, 2].any():
             frames.append(_from_drawing(record, f"{path}: molecule {number}"))
             continue
         frame.info.update(molfile_state(record, n_atoms, f"{path}: molecule {number}"))
@@ -91,12 +92,27 @@ def _is_drawing(record: str) -> bool:
 
 def _from_drawing(record: str, where: str) -> Atoms:
     chem = rdkit()
-    from rdkit import rdBase
-
-    with rdBase.BlockLogs():
-        molecule = chem.MolFromMolBlock(record)
-    if molecule is None:
-        raise InputError(f"{where} is a drawing (2D) and RDKit finds no molecule in it; correct it, or give a geometry")
+    molecule = _molecule(record, where)
     # By way of the SMILES: without it, RDKit would keep the flat coordinates' own idea of stereo bonds.
     (atoms,) = atoms_of(embed(chem.AddHs(parse(chem.MolToSmiles(molecule))), 1, seed=0))
     return atoms
+
+
+def _from_v3000(record: str, where: str) -> Atoms:
+    molecule = _molecule(record, where)
+    if not molecule.GetNumConformers() or not molecule.GetConformer().Is3D():
+        return _from_drawing(record, where)
+    (atoms,) = atoms_of(molecule)
+    return atoms
+
+
+def _molecule(record: str, where: str) -> Any:
+    """Return RDKit's molecule of a record, its hydrogens as they are."""
+    chem = rdkit()
+    from rdkit import rdBase
+
+    with rdBase.BlockLogs():
+        molecule = chem.MolFromMolBlock(record, removeHs=False)
+    if molecule is None:
+        raise InputError(f"{where}: RDKit finds no molecule in it; correct it, or give its structure as .xyz")
+    return molecule

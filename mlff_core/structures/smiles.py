@@ -104,6 +104,9 @@ def embed(molecule: Any, n: int, seed: int, *, typed: bool = False) -> Any:
             settings.randomSeed = 1  # RDKit multiplies it by the number of the conformer: all would be the same
         settings.maxIterations = 100
         if len(chem.AllChem.EmbedMultipleConfs(molecule, n, settings)) == 0:
+            settings.useRandomCoords = True  # RDKit's advice for large molecules
+            chem.AllChem.EmbedMultipleConfs(molecule, n, settings)
+        if molecule.GetNumConformers() == 0:
             raise InputError(f"ETKDG finds no conformer of {smiles_of(molecule)}")
         is_one = len(chem.GetMolFrags(molecule)) == 1
         if not is_one:

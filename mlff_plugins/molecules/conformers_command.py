@@ -59,16 +59,15 @@ def command(
     from mlff_core import load
     from mlff_core.atomic_write import check_place
     from mlff_core.cli.progress import bar
-    from mlff_core.judging.report.plots import require_plots
     from mlff_core.structures.writing import check_writable
     from mlff_plugins.molecules.conformers import search
     from mlff_plugins.molecules.embedding import starts
+    from mlff_plugins.molecules.tables import check_plot
 
-    for path in (output, plot):
-        if path is not None:
-            check_place(path)
+    if output is not None:
+        check_place(output)
     if plot is not None:
-        require_plots()
+        check_plot(plot)
     potential = load(model, **loading)
     begin = starts(file, n_embedded, seed)
     if output is not None and output.suffix.lower() != ".sdf":
@@ -131,7 +130,8 @@ def _print(found: ConformerSearch) -> None:
         (str(k), f"{one.relative_energy_kcal_mol:.2f}", f"{one.weight:.1%}", f"{one.n_found}×", f"{one.energy:.6f}")
         for k, one in enumerate(found.conformers)
     ]
-    title = f"{len(found.conformers)} conformers from {found.n_starts} geometries"
+    n = len(found.conformers)
+    title = f"{n} conformer{'s' * (n > 1)} from {found.n_starts} geometries"
     show(title, ("conformer", "kcal/mol", "weight", "found", "energy eV"), rows)
 
 

@@ -91,6 +91,7 @@ def _one_stereoisomer(molecule: Any, seed: int) -> tuple[Any, str | None]:
     Conformers of two stereoisomers are not conformers of one molecule.
     """
     chem = rdkit()
+    chem.AssignStereochemistry(molecule, cleanIt=True, force=True)  # a parsed SMILES has the marks only
     found = chem.FindPotentialStereo(molecule)
     if all(one.specified != chem.StereoSpecified.Unspecified for one in found):
         return molecule, None

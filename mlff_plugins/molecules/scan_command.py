@@ -73,17 +73,17 @@ def command(
     from mlff_core.cli.data_run import load_teacher
     from mlff_core.cli.progress import bar
     from mlff_core.dynamics.batched_relaxation import relax_many
-    from mlff_core.judging.report.plots import png, require_plots
+    from mlff_core.judging.report.plots import png
     from mlff_core.structures.writing import check_writable
     from mlff_plugins.molecules.one_molecule import one_molecule
     from mlff_plugins.molecules.scan_output import figure_of, plain, print_scan
     from mlff_plugins.molecules.scans import check_torsion, scan
+    from mlff_plugins.molecules.tables import check_plot
 
-    for path in (output, plot):
-        if path is not None:
-            check_place(path)
+    if output is not None:
+        check_place(output)
     if plot is not None:
-        require_plots()
+        check_plot(plot)
     if pairs and teacher is None:
         raise click.UsageError("--teacher-option needs --teacher")
     atoms = one_molecule(file)

@@ -29,6 +29,9 @@ Array = npt.NDArray[np.float64]
 ROUNDS = 30
 """Most rounds in which points of a relaxed scan start again from their neighbours."""
 
+STRAIGHT = 165.0
+"""Three atoms at a larger angle lie on a line, degrees."""
+
 LOWER = 1e-3
 """A point that starts from a neighbour replaces the old one if its energy is lower by more than this, eV."""
 
@@ -81,7 +84,8 @@ def torsion_choices(atoms: Atoms) -> list[Torsion]:
     for j, k in rotatable_bonds(batch):
         i = next(int(a) for a in np.flatnonzero(near[j] & heavy) if a != k)
         m = next(int(a) for a in np.flatnonzero(near[k] & heavy) if a != j)
-        found.append((i, j, k, m))
+        if not _is_straight(atoms, (i, j, k, m)):
+            found.append((i, j, k, m))
     return found
 
 
@@ -104,6 +108,8 @@ def check_torsion(atoms: Atoms, torsion: Torsion) -> None:
                 f"{atoms.symbols[b]} {b} are {atoms.get_distance(a, b):.2f} Å apart; count atoms from 0, in the order "
                 "of the file or of the SMILES"
             )
+    if _is_straight(atoms, torsion):
+        raise InputError(f"three atoms of the torsion {named} lie on a line, so it has no angle; choose another")
     _, j, k, _ = torsion
     without = near.copy()
     without[j, k] = without[k, j] = False
@@ -113,6 +119,11 @@ def check_torsion(atoms: Atoms, torsion: Torsion) -> None:
         reached = reached | without[reached].any(axis=0)
     if reached[j]:
         raise InputError(f"the middle bond of the torsion {named} is in a ring, so it cannot be turned; choose another")
+
+
+def _is_straight(atoms: Atoms, torsion: Torsion) -> bool:
+    """Return whether three successive atoms of a torsion lie on a line."""
+    return bool(max(atoms.get_angle(*torsion[:3]), atoms.get_angle(*torsion[1:])) > STRAIGHT)
 
 
 def at_angles(atoms: Atoms, torsions: Sequence[Torsion], angles_deg: Sequence[float]) -> Atoms:
@@ -171,6 +182,8 @@ def scan(
     """
     if not 1 <= len(torsions) <= 2:
         raise InputError(f"a scan is of one or two torsions, got {len(torsions)}; leave some out")
+    if len({frozenset(torsion[1:3]) for torsion in torsions}) < len(torsions):
+        raise InputError("the two torsions are about the same bond, which turns both; choose two bonds")
     for torsion in torsions:
         check_torsion(atoms, torsion)
     angles = np.array(list(product(-180.0 + 360.0 * np.arange(n) / n, repeat=len(torsions))))

@@ -60,7 +60,8 @@ def test_a_damaged_molecule_of_an_sdf_is_named(tmp_path):
     with pytest.raises(InputError, match=r"molecule 2: |molecule 2 says that it has 7 atoms"):
         read_structures(path)
     path.write_text(whole.replace("  5  0", "  4  0", 1).replace("V2000", "V3000"))
-    with pytest.raises(InputError, match="molecule 1 is in the format V3000"):
+    pytest.importorskip("rdkit")
+    with pytest.raises(InputError, match="molecule 1: RDKit finds no molecule"):
         read_structures(path)
 
 

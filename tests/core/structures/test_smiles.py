@@ -125,6 +125,36 @@ def test_a_drawing_gets_its_hydrogens_and_a_geometry(tmp_path):
     assert np.ptp(atoms.positions, axis=0).min() > 1
 
 
+def test_a_v3000_molecule_keeps_its_geometry_and_charge(tmp_path):
+    (ion,) = read_structures("CC(=O)[O-]")
+    molecule = chem.AddHs(chem.MolFromSmiles("CC(=O)[O-]"))
+    conformer = chem.Conformer(len(ion))
+    for k, position in enumerate(ion.positions):
+        conformer.SetAtomPosition(k, position.tolist())
+    molecule.AddConformer(conformer)
+    (tmp_path / "v3000.sdf").write_text(chem.MolToV3KMolBlock(molecule) + "$$$$\n")
+    (read,) = read_structures(tmp_path / "v3000.sdf")
+    np.testing.assert_allclose(read.positions, ion.positions, atol=1e-4)
+    assert read.info["charge"] == -1
+
+
+def test_a_geometry_that_is_called_a_drawing_is_taken_as_it_is(tmp_path):
+    molecule = chem.AddHs(chem.MolFromSmiles("CCO"))
+    chem.rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+    block = chem.MolToMolBlock(molecule).replace("3D", "2D")
+    (tmp_path / "odd.sdf").write_text(block + "$$$$\n")
+    positions = molecule.GetConformer().GetPositions()
+    np.testing.assert_allclose(read_structures(tmp_path / "odd.sdf")[0].positions, positions, atol=1e-4)
+
+
+def test_a_peptide_is_embedded_from_random_coordinates():
+    (atoms,) = read_structures(
+        "CC[C@H](C)[C@H](NC(=O)[C@H](C)NC(=O)[C@H](Cc1ccccc1)NC(=O)CN)C(=O)N[C@@H](CCCNC(N)=[NH2+])C(=O)"
+        "N[C@@H](Cc1ccc(O)cc1)C(=O)[O-]"
+    )
+    assert len(atoms) == 103
+
+
 def test_formats_that_are_not_read_name_what_converts_them(tmp_path):
     for name, program in [
         ("run.nc", "MDAnalysis"),

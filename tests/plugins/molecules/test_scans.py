@@ -110,6 +110,12 @@ def test_torsions_that_cannot_be_turned_are_refused(potential):
     (butane,) = read_structures("CCCC")
     with pytest.raises(InputError, match="one or two torsions"):
         scan(potential, butane, [BACKBONE] * 3, n=3)
+    with pytest.raises(InputError, match="the same bond"):
+        scan(potential, butane, [BACKBONE, (3, 2, 1, 0)], n=3)
+    (propargyl,) = read_structures("C#CCO")
+    assert torsion_choices(propargyl) == []
+    with pytest.raises(InputError, match="lie on a line"):
+        check_torsion(propargyl, (0, 1, 2, 3))
     turned = at_angles(butane, [BACKBONE], [37.0])
     assert turned.get_dihedral(*BACKBONE) == pytest.approx(37.0)
 
@@ -140,5 +146,6 @@ def test_the_command_writes_csv_json_structures_and_plot(tmp_path, monkeypatch):
     assert len(json.loads((tmp_path / "scan.json").read_text())["points"]) == 6
     several = mlff("CCCCO", status=1).stderr
     assert "0-1-2-3 (C-C-C-C), 1-2-3-4 (C-C-C-O)" in several
+    assert "choose .png" in mlff("CCCC", "--plot", "scan.pdf", status=1).stderr
     assert "four atoms" in mlff("CCCC", "--torsion", "0-1-2", status=1).stderr
     assert "no bond between heavy atoms" in mlff("CC", status=1).stderr
