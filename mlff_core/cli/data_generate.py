@@ -18,6 +18,7 @@ from mlff_core.errors import InputError
     "--teacher", help="Label with this teacher (`mlff teachers list`); without it only geometries are written."
 )
 @click.option("--seed", type=SEED, help="Random seed; the same seed gives the same structures.")
+@click.option("--ph", type=float, help="Give the SMILES the protons that they have in water at this pH, such as 7.4.")
 @click.option("--limit", type=COUNT, help="Use the first inputs only.")
 @click.option("--split", help="Split the data set by molecule or scaffold: a tenth each for validation and test.")
 @work_options
@@ -26,6 +27,7 @@ def command(
     output: Path,
     teacher: str | None,
     seed: int | None,
+    ph: float | None,
     limit: int | None,
     split: str | None,
     work: Work,
@@ -37,6 +39,7 @@ def command(
     \b
     Example:
       mlff data generate molecules.smi data.h5 --teacher so3lr --split scaffold
+      mlff data generate drugs.smi ions.h5 --teacher so3lr --ph 7.4
     """  # noqa: D301
     from mlff_core.data.generate import generate
     from mlff_core.data.recipe import GenerateConfig
@@ -45,7 +48,8 @@ def command(
     if split not in (None, *WAYS):  # before hours of work, not after
         raise InputError(f"--split must be {' or '.join(WAYS)}, got {split!r}")
 
-    settings = work.settings(GenerateConfig, [] if seed is None else [f"seed={seed}"])
+    given = {"seed": seed, "ph": ph}
+    settings = work.settings(GenerateConfig, [f"{name}={value}" for name, value in given.items() if value is not None])
     with progress_line("generate") as show:
         report = generate(
             source,

@@ -67,12 +67,15 @@ class _GenerateTask:
             except Exception as error:  # RDKit raises many kinds of errors; one molecule must not end the run
                 failures.append((i, "", first_line(error)))
                 continue
-            if refusal := _refusal(teacher, found[0]):
-                outside.append((i, "", refusal))
-                dropped["outside the teacher"] += 1
-                continue
+            refused: set[str | None] = set()
             for c, structure in enumerate(found):
-                if config.max_atoms and structure.n_atoms > config.max_atoms:
+                if structure.smiles in refused:  # another conformer of the same state
+                    continue
+                if refusal := _refusal(teacher, structure):
+                    refused.add(structure.smiles)
+                    outside.append((i, "", refusal))
+                    dropped["outside the teacher"] += 1
+                elif config.max_atoms and structure.n_atoms > config.max_atoms:
                     dropped["too large"] += 1
                 else:
                     starts.append(_Start(i, c, structure))
@@ -221,7 +224,9 @@ def generate(
     potential = teacher_here(teacher)
     _check_kinds(config, potential)
     with one_writer(output):
-        inputs = open_source(source, output.with_name(f"{output.name}.parts"), limit)
+        inputs = open_source(
+            source, output.with_name(f"{output.name}.parts"), limit, ph=config.ph, tautomers=config.tautomers
+        )
         job = make_job(
             "generate",
             _GenerateTask(inputs, teacher, config),

@@ -60,6 +60,10 @@ class GenerateConfig(LabelSettings):
     """The same seed gives the same structures, on any number of processes."""
     conformers: int = 2
     """Conformers for each SMILES."""
+    ph: float | None = None
+    """Each SMILES gets the protons that it has in water at this pH; None keeps those of the list."""
+    tautomers: int = 1
+    """Largest number of tautomers of each SMILES, the given one first."""
     batch_molecules: int = 8
     """Molecules kept in one file until the end: the most that a killed run loses."""
     max_atoms: int = 0
@@ -73,11 +77,13 @@ class GenerateConfig(LabelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("conformers", "batch_molecules"):
+        for name in ("conformers", "batch_molecules", "tautomers"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.seed < 0 or self.max_atoms < 0:
             raise InputError(f"seed and max_atoms must not be negative, got {self.seed} and {self.max_atoms}")
+        if self.ph is not None and not -2 <= self.ph <= 16:
+            raise InputError(f"ph must lie in -2…16, got {self.ph:g}")
         if not 0 <= self.clash < 1:
             raise InputError(f"clash must lie in 0…1 (times the sum of the covalent radii), got {self.clash:g}")
         if not self.kinds.enabled():

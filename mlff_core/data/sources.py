@@ -15,6 +15,7 @@ import numpy as np
 from mlff_core.data.convert import as_dataset
 from mlff_core.data.reader import Dataset
 from mlff_core.data.sampling.conformers import conformers, from_conformer, relaxed
+from mlff_core.data.states import states
 from mlff_core.data.structure import LabelledStructure
 from mlff_core.errors import InputError
 from mlff_core.structures.budget import lines
@@ -50,7 +51,9 @@ class Source(ABC):
         return {name: value for name, value in vars(self).items() if not name.startswith("_cached")}
 
 
-def open_source(path: str | Path, folder: Path, limit: int | None = None) -> Source:
+def open_source(
+    path: str | Path, folder: Path, limit: int | None = None, *, ph: float | None = None, tautomers: int = 1
+) -> Source:
     """Return the inputs of a file; its ending decides the format.
 
     Parameters
@@ -62,11 +65,13 @@ def open_source(path: str | Path, folder: Path, limit: int | None = None) -> Sou
         Folder in which structures of other formats are converted to a data set.
     limit
         Use the first inputs only.
+    ph, tautomers
+        States of each SMILES; see :func:`mlff_core.data.states.states`.
 
     Raises
     ------
     InputError
-        The file is missing or empty.
+        The file is missing or empty, or states are asked for of structures, whose protons are where they are.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,7 +80,12 @@ def open_source(path: str | Path, folder: Path, limit: int | None = None) -> Sou
     ending = endings[-2] if endings[-1:] == [".gz"] and len(endings) > 1 else (endings or [""])[-1]
     source: Source
     if ending in SMILES_ENDINGS:
-        source = SmilesFile(path, limit)
+        source = SmilesFile(path, limit, ph, tautomers)
+    elif ph is not None or tautomers > 1:
+        raise InputError(
+            f"ph and tautomers are for lists of SMILES, but {path} holds structures with their protons; give SMILES, "
+            "or leave both out"
+        )
     elif ending == ".sdf":
         source = SdfFile(path, limit)
     else:
@@ -91,6 +101,8 @@ class SmilesFile(Source):
 
     path: Path
     limit: int | None = None
+    ph: float | None = None
+    tautomers: int = 1
 
     @cached_property
     def _cached(self) -> list[tuple[int, str]]:
@@ -120,8 +132,13 @@ class SmilesFile(Source):
         return f"{self.path.name}:{self._cached[k][0]}"
 
     def starts(self, k: int, n_conformers: int, seed: int) -> list[LabelledStructure]:
-        """Return relaxed conformers."""
-        return conformers(self._cached[k][1], n_conformers, seed)
+        """Return relaxed conformers, of each state where states are asked for."""
+        smiles = self._cached[k][1]
+        if self.ph is None and self.tautomers == 1:
+            return conformers(smiles, n_conformers, seed)
+        return [
+            one for state in states(smiles, self.ph, self.tautomers) for one in conformers(state, n_conformers, seed)
+        ]
 
 
 @dataclass(frozen=True)
