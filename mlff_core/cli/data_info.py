@@ -13,7 +13,12 @@ import click
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(dataset: Path, as_json: bool) -> None:
-    """Show the contents of DATASET: sizes, elements, kinds, split, teacher, force statistics."""
+    """Show the contents of DATASET: sizes, elements, kinds, split, teacher, force statistics.
+
+    \b
+    Example:
+      mlff data info data.h5
+    """  # noqa: D301
     from mlff_core.data.summary import summarize
 
     summary = summarize(dataset)

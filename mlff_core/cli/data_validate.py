@@ -12,7 +12,12 @@ import click
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(dataset: Path, as_json: bool) -> None:
-    """Check every value of DATASET against the rules of the format; a broken rule is an error with status 1."""
+    """Check every value of DATASET against the rules of the format; a broken rule is an error with status 1.
+
+    \b
+    Example:
+      mlff data validate data.h5
+    """  # noqa: D301
     from mlff_core.data.reader import Dataset
 
     with Dataset(dataset) as opened:

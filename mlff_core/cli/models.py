@@ -52,7 +52,12 @@ def list_models(as_json: bool) -> None:
 @click.argument("model")
 @as_json_option
 def show_model(model: str, as_json: bool) -> None:
-    """Show the card of MODEL (a name or a file)."""
+    """Show the card of MODEL (a name or a file).
+
+    \b
+    Example:
+      mlff models show organic-tiny
+    """  # noqa: D301
     from mlff_core.models.checkpoint import file_sha256, load_checkpoint
     from mlff_core.models.registry import registered_models, resolve
 
@@ -79,7 +84,11 @@ def verify_models(ctx: click.Context, models: tuple[str, ...], as_json: bool) ->
     """Check hash, file and card of MODELS (names or files), or of every model that has a name.
 
     Files that mlff export wrote are compared with the digest at their end.
-    """
+
+    \b
+    Example:
+      mlff models verify organic-tiny
+    """  # noqa: D301
     from mlff_core.models.opening import verify
     from mlff_core.models.registry import find_model, registered_models, verify_model
 
@@ -103,7 +112,12 @@ def verify_models(ctx: click.Context, models: tuple[str, ...], as_json: bool) ->
 @click.option("--name", help="Name of the model; by default the name on its card.")
 @as_json_option
 def add_file(file: Path, name: str | None, as_json: bool) -> None:
-    """Copy a model FILE into your folder, so that its name can be used instead of a path."""
+    """Copy a model FILE into your folder, so that its name can be used instead of a path.
+
+    \b
+    Example:
+      mlff models add run/model.pt --name mine
+    """  # noqa: D301
     from mlff_core.models.registry import add_model
 
     model = add_model(file, name)
@@ -114,7 +128,12 @@ def add_file(file: Path, name: str | None, as_json: bool) -> None:
 @click.argument("name")
 @as_json_option
 def remove_name(name: str, as_json: bool) -> None:
-    """Delete the model NAME from your folder."""
+    """Delete the model NAME from your folder.
+
+    \b
+    Example:
+      mlff models remove mine
+    """  # noqa: D301
     from mlff_core.models.registry import remove_model
 
     model = remove_model(name)

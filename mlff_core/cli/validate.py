@@ -9,6 +9,9 @@ import click
 from mlff_core.cli.json_text import json_text
 from mlff_core.cli.options import device_option, report_option, split_option
 
+FEW = 20
+"""Molecules below which errors say little about other molecules."""
+
 
 @click.command()
 @click.argument("model")
@@ -53,5 +56,11 @@ def command(
         click.echo(json_text(found, indent=2, with_nulls=True))
         return
     evaluation_tables(evaluation)
+    if (n := found["n_molecules"]) < FEW:
+        click.echo(
+            f"{n} molecule{' is' if n == 1 else 's are'} few: errors on others may be very different, and intervals "
+            f"mean little below {FEW}",
+            err=True,
+        )
     if checks is not None:
         physics_table(checks)

@@ -28,7 +28,11 @@ def active(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     In each round the students run molecular dynamics, the teacher labels frames with a large uncertainty, and the
     students are trained again. A control does the same with as many random frames. The table gives the errors of each
     round on a fixed test set. If a run is killed, give the same command again: it continues.
-    """
+
+    \b
+    Example:
+      mlff distill active active.toml --set rounds=3
+    """  # noqa: D301
     from dataclasses import asdict
     from functools import partial
 

@@ -52,7 +52,11 @@ def run(
     MODEL is a name (mlff models list) or a path. FILE is an input file in `units metal` or `units real` with the lines
     `pair_style mlff` and `pair_coeff * * C H O`: the element of each atom type, or no elements to find
     them by mass.
-    """
+
+    \b
+    Example:
+      mlff lammps run organic-tiny in.lmp
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.errors import InputError
     from mlff_plugins.lammps.driver import open_lammps
@@ -103,7 +107,11 @@ def write(model: str, file: Path, dtype: str) -> None:
 
     MODEL is a name (mlff models list) or a path. `pair_coeff * * FILE C H O` reads the file after the plugin of
     `mlff lammps build-plugin` was loaded.
-    """
+
+    \b
+    Example:
+      mlff lammps write-model organic-tiny organic-tiny.mlff
+    """  # noqa: D301
     from mlff_core import load
     from mlff_core.atomic_write import unwritable
     from mlff_plugins.lammps.pair_style import write_model

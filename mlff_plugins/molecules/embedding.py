@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_core.errors import InputError
+from mlff_core.plugins.requirements import require
 from mlff_core.structures.graph import with_bonds
 from mlff_core.structures.reading import read_structures, there_is
 from mlff_core.structures.smiles import atoms_of, embed, parse, rdkit, smiles_of
@@ -52,6 +53,7 @@ def starts(file: str | Path, n: int | None, seed: int) -> Starts:
     MissingDependencyError
         RDKit is not installed.
     """
+    require("conformers", ("rdkit>=2024.3",), "pip install 'mlff-hub[data]'")
     file = Path(file)
     frames = read_structures(file)
     first = frames[0]

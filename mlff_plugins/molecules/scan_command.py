@@ -151,9 +151,7 @@ def _only_torsion(atoms: Atoms) -> list[Torsion]:
     if len(choices) == 1:
         return choices
     if not choices:
-        raise InputError(
-            f"{atoms.get_chemical_formula()} has no bond between heavy atoms to turn; name a torsion with --torsion"
-        )
+        raise InputError(f"{atoms.get_chemical_formula()} has no torsion that can be turned; give another molecule")
     named = ", ".join(
         f"{'-'.join(map(str, torsion))} ({'-'.join(atoms.symbols[atom] for atom in torsion)})" for torsion in choices
     )

@@ -14,7 +14,7 @@ import torch
 from mlff_core.dynamics.batched_relaxation import relax_many
 from mlff_core.dynamics.held_torsions import Torsion
 from mlff_core.errors import InputError
-from mlff_core.judging.physics.torsion import rotatable_bonds, turned
+from mlff_core.judging.physics.torsion import turned
 from mlff_core.potentials.frames import predict_frames
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.bonds import bonded
@@ -76,17 +76,33 @@ def above_lowest(energies: Array) -> Array:
 
 
 def torsion_choices(atoms: Atoms) -> list[Torsion]:
-    """Return one torsion about each rotatable bond of a molecule, with the first heavy atom on each side."""
-    batch = batch_from_atoms(atoms, dtype=torch.float64)
+    """Return one torsion about each bond that can be turned, with a heavy atom at each end, or else with hydrogens."""
     near = bonded(atoms.positions, atoms.numbers)
     heavy = atoms.numbers > 1
-    found = []
-    for j, k in rotatable_bonds(batch):
-        i = next(int(a) for a in np.flatnonzero(near[j] & heavy) if a != k)
-        m = next(int(a) for a in np.flatnonzero(near[k] & heavy) if a != j)
-        if not _is_straight(atoms, (i, j, k, m)):
-            found.append((i, j, k, m))
-    return found
+    with_heavy_ends: list[Torsion] = []
+    others: list[Torsion] = []
+    for j, k in np.argwhere(np.triu(near) & heavy & heavy[:, None]).tolist():
+        if _in_ring(near, j, k):
+            continue
+        # The neighbours of each end, heavy ones first.
+        before, after = (
+            sorted((int(a) for a in np.flatnonzero(near[end]) if a != other), key=lambda a: not heavy[a])
+            for end, other in ((j, k), (k, j))
+        )
+        if before and after and not _is_straight(atoms, torsion := (before[0], j, k, after[0])):
+            (with_heavy_ends if heavy[before[0]] and heavy[after[0]] else others).append(torsion)
+    return with_heavy_ends or others
+
+
+def _in_ring(near: npt.NDArray[np.bool_], j: int, k: int) -> bool:
+    """Return whether atoms that are bonded, by a table (n_atoms, n_atoms), are connected without their bond too."""
+    without = near.copy()
+    without[j, k] = without[k, j] = False
+    reached = np.zeros(len(near), dtype=bool)
+    reached[k] = True
+    for _ in range(len(near)):
+        reached = reached | without[reached].any(axis=0)
+    return bool(reached[j])
 
 
 def check_torsion(atoms: Atoms, torsion: Torsion) -> None:
@@ -111,13 +127,7 @@ def check_torsion(atoms: Atoms, torsion: Torsion) -> None:
     if _is_straight(atoms, torsion):
         raise InputError(f"three atoms of the torsion {named} lie on a line, so it has no angle; choose another")
     _, j, k, _ = torsion
-    without = near.copy()
-    without[j, k] = without[k, j] = False
-    reached = np.zeros(len(atoms), dtype=bool)
-    reached[k] = True
-    for _ in range(len(atoms)):
-        reached = reached | without[reached].any(axis=0)
-    if reached[j]:
+    if _in_ring(near, j, k):
         raise InputError(f"the middle bond of the torsion {named} is in a ring, so it cannot be turned; choose another")
 
 

@@ -20,7 +20,11 @@ def command(context: click.Context, arguments: tuple[str, ...]) -> None:
 
     Examples are `mlff qcengine run mlff input.json` and `mlff qcengine info programs`. The exit status is 1 if the
     result is a failure.
-    """
+
+    \b
+    Example:
+      mlff qcengine run mlff task.json
+    """  # noqa: D301
     from mlff_plugins.qcengine.registration import register
 
     register()

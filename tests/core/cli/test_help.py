@@ -45,3 +45,13 @@ def test_the_commands_that_users_begin_with_have_examples():
     have = {path for path, _ in EXAMPLES}
     begin = ("predict", "md", "relax", "train", "validate", "compare", "export", "data generate", "data label")
     assert {f"mlff {name}" for name in begin} <= have
+
+
+def test_every_command_that_takes_something_has_an_example():
+    have = {path for path, _ in EXAMPLES} | {"mlff completion"}  # its lines begin with eval
+    lacking = [
+        path
+        for path, command in COMMANDS.items()
+        if path not in have and any(isinstance(parameter, click.Argument) for parameter in command.params)
+    ]
+    assert lacking == []

@@ -61,6 +61,7 @@ def test_validate_prints_tables(folder):
     result = mlff("validate", folder / "one.pt", folder / "data.h5")
     assert result.exit_code == 0, result.output
     assert "12 structures of 4 molecules" in result.stdout
+    assert "4 molecules are few" in result.stderr
     assert "force RMSE" in result.stdout
     assert "rattle" in result.stdout
     words = " ".join(result.stdout.split())

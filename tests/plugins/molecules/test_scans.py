@@ -97,7 +97,7 @@ def test_a_scan_of_two_torsions_has_all_pairs_of_angles(potential):
 
 
 def test_torsions_that_cannot_be_turned_are_refused(potential):
-    (ring,) = read_structures("C1CCCCC1C")
+    (ring,) = read_structures("C1CCCCC1")
     for torsion, message in [
         ((0, 1, 2, 3), "in a ring"),
         ((0, 1, 2, 99), "four different atoms"),
@@ -113,11 +113,23 @@ def test_torsions_that_cannot_be_turned_are_refused(potential):
     with pytest.raises(InputError, match="the same bond"):
         scan(potential, butane, [BACKBONE, (3, 2, 1, 0)], n=3)
     (propargyl,) = read_structures("C#CCO")
-    assert torsion_choices(propargyl) == []
+    assert [set(torsion[1:3]) for torsion in torsion_choices(propargyl)] == [{2, 3}]
     with pytest.raises(InputError, match="lie on a line"):
         check_torsion(propargyl, (0, 1, 2, 3))
     turned = at_angles(butane, [BACKBONE], [37.0])
     assert turned.get_dihedral(*BACKBONE) == pytest.approx(37.0)
+
+
+def test_a_molecule_without_heavy_ends_is_turned_by_its_hydrogens(potential):
+    (peroxide,) = read_structures("OO")
+    assert torsion_choices(peroxide) == [(2, 0, 1, 3)]
+    ethane = relax_many(potential, read_structures("CC"))[0].atoms
+    (torsion,) = torsion_choices(ethane)
+    found = scan(potential, ethane, [torsion], n=6)
+    staggered, eclipsed = found.relative_kcal_mol[::2], found.relative_kcal_mol[1::2]
+    np.testing.assert_allclose(staggered, 0, atol=0.02)
+    np.testing.assert_allclose(eclipsed, eclipsed.mean(), atol=0.05)
+    assert 2.0 < eclipsed.mean() < 3.8  # 2.9 kcal/mol
 
 
 def test_the_command_writes_csv_json_structures_and_plot(tmp_path, monkeypatch):
@@ -148,4 +160,4 @@ def test_the_command_writes_csv_json_structures_and_plot(tmp_path, monkeypatch):
     assert "0-1-2-3 (C-C-C-C), 1-2-3-4 (C-C-C-O)" in several
     assert "choose .png" in mlff("CCCC", "--plot", "scan.pdf", status=1).stderr
     assert "four atoms" in mlff("CCCC", "--torsion", "0-1-2", status=1).stderr
-    assert "no bond between heavy atoms" in mlff("CC", status=1).stderr
+    assert "no torsion" in mlff("C", status=1).stderr
