@@ -62,7 +62,7 @@ def teacher_rows() -> list[dict[str, Any]]:
 
 
 def elements_as_text(numbers: tuple[int, ...]) -> str:
-    """Return the symbols, or a range if there are many elements.
+    """Return the symbols, six or more elements in a row as a range.
 
     Examples
     --------
@@ -70,12 +70,23 @@ def elements_as_text(numbers: tuple[int, ...]) -> str:
     'H C O'
     >>> elements_as_text(tuple(range(1, 87)))
     'H–Rn'
+    >>> elements_as_text((*range(1, 84), *range(89, 95)))
+    'H–Bi Ac–Pu'
     """
     from ase.data import chemical_symbols
 
-    if len(numbers) > 2 and numbers == tuple(range(numbers[0], numbers[-1] + 1)):
-        return f"{chemical_symbols[numbers[0]]}–{chemical_symbols[numbers[-1]]}"
-    return " ".join(chemical_symbols[z] for z in numbers)
+    rows: list[list[int]] = []
+    for z in numbers:
+        if rows and z == rows[-1][-1] + 1:
+            rows[-1].append(z)
+        else:
+            rows.append([z])
+    return " ".join(
+        f"{chemical_symbols[row[0]]}–{chemical_symbols[row[-1]]}"
+        if len(row) > 5
+        else " ".join(chemical_symbols[z] for z in row)
+        for row in rows
+    )
 
 
 def table_of(rows: list[dict[str, Any]]) -> Table:

@@ -18,7 +18,8 @@ def mlff_register_teachers() -> Iterable[Teacher]:
     from mlff_plugins.teachers.any_ase import AnyASE
     from mlff_plugins.teachers.fragments import FragmentsTeacher
     from mlff_plugins.teachers.orb import Orb
+    from mlff_plugins.teachers.sevennet import SevenNet
     from mlff_plugins.teachers.so3lr import SO3LR
     from mlff_plugins.teachers.xtb import GFN1, GFN2
 
-    return [SO3LR(), GFN2(), GFN1(), FragmentsTeacher(), Orb(), AnyASE()]
+    return [SO3LR(), GFN2(), GFN1(), FragmentsTeacher(), SevenNet(), Orb(), AnyASE()]

@@ -23,6 +23,7 @@ def test_every_teacher_is_a_row_that_says_what_it_can_do():
     assert found["so3lr"]["elements"] == "H C N O F P S Cl"
     assert (found["so3lr"]["charge"], found["so3lr"]["spin"], found["so3lr"]["stress"]) == (True, False, True)
     assert (found["gfn2-xtb"]["elements"], found["gfn2-xtb"]["spin"]) == ("H–Rn", True)
+    assert (found["sevennet"]["elements"], found["sevennet"]["charge"]) == ("H–Bi Ac–Pu", False)
     assert found["orb"]["licence"] == "Apache-2.0"
 
 
@@ -42,6 +43,6 @@ def test_the_table_fits_words_and_names_every_teacher():
 def test_listing_teachers_imports_no_torch_and_no_engine():
     code = (
         "import sys; from mlff_core.cli.teachers import teacher_rows; teacher_rows();"
-        "print([m for m in ('torch', 'tblite', 'so3krates_torch', 'orb_models') if m in sys.modules])"
+        "print([m for m in ('torch', 'tblite', 'so3krates_torch', 'orb_models', 'sevenn') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -67,11 +67,8 @@ class TestFragments(_XTBContract):
     test_a_worker_process_gives_the_same_labels_and_is_left_as_it_was = None
 
 
-class TestEMT(TeacherContract):
-    teacher = "ase:ase.calculators.emt.EMT"
-    slope = 1e-6
-    stress_slope = 1e-7
-    invariance = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
+class _MetalsContract(TeacherContract):
+    """Metals in a cluster and in a cell."""
 
     def molecule(self) -> Atoms:
         positions = [[0.1, 0.0, 0.0], [2.5, 0.1, 0.2], [1.1, 2.4, -0.1], [1.3, 0.9, 2.2], [3.4, 2.1, 1.6]]
@@ -86,3 +83,16 @@ class TestEMT(TeacherContract):
     def bond(self) -> tuple[Atoms, int, int, float]:
         # The copper dimer vibrates at 266 cm⁻¹.
         return Atoms("Cu2", [[0.0, 0.0, 0.0], [2.22, 0.0, 0.0]]), 0, 1, 8.3
+
+
+class TestEMT(_MetalsContract):
+    teacher = "ase:ase.calculators.emt.EMT"
+    slope = 1e-6
+    stress_slope = 1e-7
+    invariance = Tolerance(energy=1e-10, forces=1e-9, stress=1e-10)
+
+
+@skip_where_missing("sevennet")
+class TestSevenNet(_MetalsContract):
+    teacher = "sevennet"
+    options: ClassVar[dict[str, str]] = {"device": "cpu"}
