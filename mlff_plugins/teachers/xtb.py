@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import UnsupportedError
 from mlff_core.plugins.teacher import Teacher
+from mlff_plugins.teachers.electrons import checked_state
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -90,17 +91,8 @@ def _calculator(name: str, method: str, atoms: Atoms) -> Any:
     """
     from tblite.ase import TBLite
 
-    charge, multiplicity = atoms.info["charge"], atoms.info["spin_multiplicity"]
-    if not isinstance(charge, int):
-        raise InputError(f"{name} needs a whole total charge in e, got {charge}")
-    n_electrons = int(atoms.numbers.sum()) - charge
     # tblite itself takes any pair and silently computes another multiplicity.
-    if multiplicity < 1 or (n_electrons + multiplicity) % 2 == 0:
-        parity = "an odd" if n_electrons % 2 == 0 else "an even"
-        raise InputError(
-            f"{atoms.get_chemical_formula()} with charge {charge:+d} e has {n_electrons} electrons, which cannot "
-            f"have spin multiplicity {multiplicity}; set the charge, or {parity} spin multiplicity"
-        )
+    charge, multiplicity = checked_state(name, atoms)
     if atoms.pbc.any() and not atoms.pbc.all():
         # tblite treats any periodic direction as three.
         raise UnsupportedError(

@@ -67,6 +67,20 @@ class TestFragments(_XTBContract):
     test_a_worker_process_gives_the_same_labels_and_is_left_as_it_was = None
 
 
+@skip_where_missing("pyscf")
+class TestPySCF(TeacherContract):
+    teacher = "pyscf"
+    options: ClassVar[dict[str, str]] = {"basis": "sto-3g"}
+    slope = 1e-6
+    # Its grid of points has the axes of space.
+    invariance = Tolerance(energy=1e-4, forces=2e-3)
+
+    def molecule(self) -> Atoms:
+        atoms, *_ = self.bond()
+        atoms.positions[2] += [0.05, 0.1, 0.2]
+        return atoms
+
+
 class _MetalsContract(TeacherContract):
     """Metals in a cluster and in a cell."""
 
