@@ -23,7 +23,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of rows.")
 def list_teachers(as_json: bool) -> None:
-    """List all teachers with their elements, properties and licence, and whether they are ready."""
+    """List all teachers with their elements, properties, measured time and licence, and whether they are ready."""
     rows = teacher_rows()
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -46,6 +46,7 @@ def teacher_rows() -> list[dict[str, Any]]:
                 "charge": teacher.charges == "any",
                 "spin": teacher.spin_multiplicities == "any",
                 "stress": "stress" in teacher.gives,
+                "ms_per_atom": dict(teacher.ms_per_atom),
                 "options": dict(teacher.options),
                 "summary": teacher.summary,
             }
@@ -92,7 +93,7 @@ def elements_as_text(numbers: tuple[int, ...]) -> str:
 def table_of(rows: list[dict[str, Any]]) -> Table:
     """Return the rows as a table."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", "status", "elements", "charge", "spin", "stress"):
+    for heading in ("name", "status", "elements", "charge", "spin", "cells", "ms/atom"):
         table.add_column(heading, no_wrap=heading != "elements")
     table.add_column("licence", overflow="fold")
     table.add_column("message", overflow="fold")
@@ -104,6 +105,7 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
             Text(row["status"], style=STATUS_STYLE[row["status"]]),
             row.get("elements", ""),
             *can,
+            " ".join(f"{ms:.3g} ({system})" for system, ms in row.get("ms_per_atom", {}).items()),
             row.get("licence", ""),
             Text(message),
         )

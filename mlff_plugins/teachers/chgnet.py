@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
 from mlff_core.plugins.teacher import Teacher
+from mlff_plugins.teachers.speed import ms_per_atom
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
@@ -21,6 +22,7 @@ class CHGNet(Teacher):
 
     name = "chgnet"
     summary = "CHGNet 0.3.0, a pretrained graph network for crystals of 94 elements, at the level of PBE"
+    ms_per_atom = ms_per_atom("chgnet")
     requires = ("chgnet>=0.4,<0.5",)
     install_hint = "pip install 'mlff-hub[chgnet]'"
     package = "chgnet"

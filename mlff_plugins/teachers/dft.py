@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
 from mlff_core.plugins.teacher import Teacher
+from mlff_plugins.teachers.speed import ms_per_atom
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
@@ -21,6 +22,7 @@ class PySCF(Teacher):
 
     name = "pyscf"
     summary = "density functional theory with PySCF, PBE0/def2-SVP by default; for spot checks and small sets"
+    ms_per_atom = ms_per_atom("pyscf")
     requires = ("pyscf>=2.6",)
     install_hint = "pip install 'mlff-hub[pyscf]'"
     package = "pyscf"

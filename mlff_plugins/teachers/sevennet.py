@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
 from mlff_core.plugins.teacher import Teacher
+from mlff_plugins.teachers.speed import ms_per_atom
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
@@ -21,6 +22,7 @@ class SevenNet(Teacher):
 
     name = "sevennet"
     summary = "SevenNet-0, a pretrained equivariant network for crystals of 89 elements, at the level of PBE"
+    ms_per_atom = ms_per_atom("sevennet")
     requires = ("sevenn>=0.13,<0.14",)
     install_hint = "pip install 'mlff-hub[sevennet]'"
     package = "sevenn"

@@ -14,6 +14,7 @@ from mlff_core.card import ModelCard
 from mlff_core.errors import UnsupportedError
 from mlff_core.plugins.teacher import Teacher
 from mlff_plugins.teachers.electrons import checked_state
+from mlff_plugins.teachers.speed import ms_per_atom
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -70,6 +71,7 @@ class GFN2(_XTB):
 
     name = "gfn2-xtb"
     summary = "GFN2-xTB, semiempirical tight binding with multipoles and D4 dispersion"
+    ms_per_atom = ms_per_atom("gfn2-xtb")
     method = "GFN2-xTB"
 
 
@@ -78,6 +80,7 @@ class GFN1(_XTB):
 
     name = "gfn1-xtb"
     summary = "GFN1-xTB, semiempirical tight binding with D3 dispersion and halogen bonds"
+    ms_per_atom = ms_per_atom("gfn1-xtb")
     method = "GFN1-xTB"
 
 
