@@ -76,7 +76,24 @@ def read_structures(path: str | Path, index: str = ":") -> list[Atoms]:
     if not frames or any(len(frame) == 0 for frame in frames):
         raise InputError(f"{path} holds no structure, or one without atoms; at least one atom is needed")
     warn_of_bohr(frames[0], str(path))
+    for frame in frames:
+        _check_occupancies(frame, path)
     return frames
+
+
+def _check_occupancies(frame: Atoms, path: Path) -> None:
+    """Refuse a crystal with partially occupied sites, of which ASE would keep the most frequent element.
+
+    Raises
+    ------
+    InputError
+        The message names the elements of the first such site.
+    """
+    occupancy = frame.info.get("occupancy")
+    for site in occupancy.values() if isinstance(occupancy, dict) else ():
+        if isinstance(site, dict) and (len(site) > 1 or any(abs(share - 1.0) > 1e-3 for share in site.values())):
+            shares = ", ".join(f"{share:g} {symbol}" for symbol, share in site.items())
+            raise InputError(f"{path} has a partially occupied site ({shares}); give an ordered supercell of it")
 
 
 def batch_from_atoms(
