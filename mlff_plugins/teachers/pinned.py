@@ -9,7 +9,7 @@ from mlff_core.errors import InputError
 
 
 def pinned_content(teacher: str, path: Path, sha256: str, package: str) -> bytes:
-    """Return the bytes of a file with weights after a check of its SHA-256.
+    """Return the bytes of a file of a package with weights, after a check of its SHA-256.
 
     Parameters
     ----------
@@ -27,17 +27,25 @@ def pinned_content(teacher: str, path: Path, sha256: str, package: str) -> bytes
     InputError
         The file is missing or another one; no code in it was run.
     """
+    again = f"install the package again: pip install --force-reinstall --no-deps {package}"
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(
-            f"the weights of {teacher} cannot be read from {path}: {error.strerror}; "
-            f"install the package again: pip install --force-reinstall --no-deps {package}"
-        ) from error
+        raise InputError(f"the weights of {teacher} cannot be read from {path}: {error.strerror}; {again}") from error
+    check_sha256(path, content, sha256, again)
+    return content
+
+
+def check_sha256(path: Path, content: bytes, sha256: str, remedy: str) -> None:
+    """Refuse the content of a file if its SHA-256 is not the one wanted.
+
+    Raises
+    ------
+    InputError
+        The message has both hashes and the remedy.
+    """
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise InputError(
-            f"{path} was refused before any code in it was run: its SHA-256 is {digest}, wanted {sha256}; "
-            f"install the package again: pip install --force-reinstall --no-deps {package}"
+            f"{path} was refused before any code in it was run: its SHA-256 is {digest}, wanted {sha256}; {remedy}"
         )
-    return content
