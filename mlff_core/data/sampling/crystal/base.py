@@ -21,6 +21,11 @@ from mlff_core.data.sampling.strategy import Limits, Ranges, SamplingContext, St
 from mlff_core.data.structure import LabelledStructure
 
 
+def fully_periodic(start: LabelledStructure) -> bool:
+    """Return whether a structure is periodic in all three directions."""
+    return start.pbc is not None and bool(np.all(start.pbc))
+
+
 @dataclass(frozen=True)
 class CrystalStrategy(Strategy):
     """A change of a supercell of a crystal, then a strain and thermal noise; off by default."""
@@ -44,7 +49,7 @@ class CrystalStrategy(Strategy):
 
     def serves(self, start: LabelledStructure) -> bool:
         """Return whether the start is periodic in all three directions."""
-        return start.pbc is not None and bool(np.all(start.pbc))
+        return fully_periodic(start)
 
     @abstractmethod
     def changed(self, crystal: Atoms, distance: float, rng: np.random.Generator) -> Atoms | None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from ase import Atoms
 
-from mlff_core.data.sampling.crystal.base import CrystalStrategy
+from mlff_core.data.sampling.crystal.base import CrystalStrategy, fully_periodic
 from mlff_core.data.sampling.crystal.supercell import atoms_of, pushed_apart, structure_of, supercell
 from mlff_core.data.sampling.langevin import langevin_md
 from mlff_core.data.sampling.strategy import Ranges, SamplingContext, Strategy, Structures
@@ -84,6 +84,10 @@ class Melt(Strategy):
     timestep_fs: float = 3.0
     """Length of a step, fs."""
     friction_per_ps: float = 5.0
+
+    def serves(self, start: LabelledStructure) -> bool:
+        """Return whether the start is periodic in all three directions."""
+        return fully_periodic(start)
 
     def sample(self, start: LabelledStructure, rng: np.random.Generator, context: SamplingContext) -> Structures:
         """Return ``n`` frames."""

@@ -68,6 +68,10 @@ def test_the_same_seed_gives_the_same_crystals_of_the_same_molecule_and_molecule
         assert set(made.atomic_numbers.tolist()) <= set(start.atomic_numbers.tolist())
     water = molecule("H2O")
     assert not strategy.serves(LabelledStructure(water.numbers, water.positions))
+    slab = LabelledStructure(
+        water.numbers, water.positions, cell=np.diag([5.0, 5.0, 9.0]), pbc=np.array([True, True, False])
+    )
+    assert not strategy.serves(slab)
 
 
 @pytest.mark.parametrize("kind", KINDS)
