@@ -184,6 +184,8 @@ def test_the_recipe_of_the_metals_is_what_its_script_writes_and_every_line_is_a_
     kinds = {strategy.kind for strategy in settings.kinds.enabled()}
     assert {"lattice", "thermal", "exchange", "vacancy", "surface", "packing"} <= kinds
     assert not {"md", "cluster", "cell", "descent"} & kinds
+    melts = from_dict(GenerateConfig, read_toml(folder / "melts.toml"))
+    assert {strategy.kind for strategy in melts.kinds.enabled() if strategy.crystals} == {"melt"}
     for line in written.splitlines():
         start = atoms(line)
         # Nearest neighbours as far apart as in the elements.
