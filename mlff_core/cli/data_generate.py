@@ -20,7 +20,10 @@ from mlff_core.errors import InputError
 @click.option("--seed", type=SEED, help="Random seed; the same seed gives the same structures.")
 @click.option("--ph", type=float, help="Give the SMILES the protons that they have in water at this pH, such as 7.4.")
 @click.option("--limit", type=COUNT, help="Use the first inputs only.")
-@click.option("--split", help="Split the data set by molecule or scaffold: a tenth each for validation and test.")
+@click.option(
+    "--split",
+    help="Split the data set by molecule, scaffold, composition or elements, a tenth each for validation and test.",
+)
 @work_options
 def command(
     source: Path,
@@ -32,7 +35,10 @@ def command(
     split: str | None,
     work: Work,
 ) -> None:
-    """Generate the data set OUTPUT (.h5) from SOURCE: SMILES (.smi, .csv), .sdf, or structures (.xyz, .traj, .h5 …).
+    """Generate the data set OUTPUT (.h5) from SOURCE.
+
+    SOURCE holds SMILES (.smi, .csv), molecules (.sdf), crystals by prototype (.crystals), or structures (.cif, .xyz,
+    .traj, .h5 …).
 
     If a run is killed, give the same command again: it continues.
 
@@ -40,6 +46,7 @@ def command(
     Example:
       mlff data generate molecules.smi data.h5 --teacher so3lr --split scaffold
       mlff data generate drugs.smi ions.h5 --teacher so3lr --ph 7.4
+      mlff data generate metals.crystals data.h5 --teacher sevennet --config metals.toml --split composition
     """  # noqa: D301
     from mlff_core.data.generate import generate
     from mlff_core.data.recipe import GenerateConfig

@@ -14,7 +14,10 @@ from mlff_core.cli.options import SEED, Number
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file and leave DATASET unchanged.")
 @click.option(
-    "--by", default="molecule", show_default=True, help="Split by molecule or by scaffold (Bemis–Murcko, needs RDKit)."
+    "--by",
+    default="molecule",
+    show_default=True,
+    help="Split by molecule, scaffold (Bemis–Murcko, needs RDKit), composition or elements.",
 )
 @click.option("--validation", type=Number(0, 1), default=0.1, show_default=True, help="Fraction for validation.")
 @click.option("--test", type=Number(0, 1), default=0.1, show_default=True, help="Fraction for testing.")
@@ -25,7 +28,7 @@ from mlff_core.cli.options import SEED, Number
 def command(
     dataset: Path, output: Path | None, by: str, validation: float, test: float, seed: int, as_json: bool
 ) -> None:
-    """Split DATASET into training, validation and test parts, by molecule or scaffold and never by frame.
+    """Split DATASET into training, validation and test parts, never by frame.
 
     \b
     Example:

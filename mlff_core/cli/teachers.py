@@ -23,7 +23,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of rows.")
 def list_teachers(as_json: bool) -> None:
-    """List all teachers with their elements, properties and licence, and whether they are ready."""
+    """List all teachers with their elements, properties, measured time and licence, and whether they are ready."""
     rows = teacher_rows()
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -46,6 +46,7 @@ def teacher_rows() -> list[dict[str, Any]]:
                 "charge": teacher.charges == "any",
                 "spin": teacher.spin_multiplicities == "any",
                 "stress": "stress" in teacher.gives,
+                "ms_per_atom": dict(teacher.ms_per_atom),
                 "options": dict(teacher.options),
                 "summary": teacher.summary,
             }
@@ -62,7 +63,7 @@ def teacher_rows() -> list[dict[str, Any]]:
 
 
 def elements_as_text(numbers: tuple[int, ...]) -> str:
-    """Return the symbols, or a range if there are many elements.
+    """Return the symbols, six or more elements in a row as a range.
 
     Examples
     --------
@@ -70,18 +71,29 @@ def elements_as_text(numbers: tuple[int, ...]) -> str:
     'H C O'
     >>> elements_as_text(tuple(range(1, 87)))
     'H–Rn'
+    >>> elements_as_text((*range(1, 84), *range(89, 95)))
+    'H–Bi Ac–Pu'
     """
     from ase.data import chemical_symbols
 
-    if len(numbers) > 2 and numbers == tuple(range(numbers[0], numbers[-1] + 1)):
-        return f"{chemical_symbols[numbers[0]]}–{chemical_symbols[numbers[-1]]}"
-    return " ".join(chemical_symbols[z] for z in numbers)
+    rows: list[list[int]] = []
+    for z in numbers:
+        if rows and z == rows[-1][-1] + 1:
+            rows[-1].append(z)
+        else:
+            rows.append([z])
+    return " ".join(
+        f"{chemical_symbols[row[0]]}–{chemical_symbols[row[-1]]}"
+        if len(row) > 5
+        else " ".join(chemical_symbols[z] for z in row)
+        for row in rows
+    )
 
 
 def table_of(rows: list[dict[str, Any]]) -> Table:
     """Return the rows as a table."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", "status", "elements", "charge", "spin", "stress"):
+    for heading in ("name", "status", "elements", "charge", "spin", "cells", "ms/atom"):
         table.add_column(heading, no_wrap=heading != "elements")
     table.add_column("licence", overflow="fold")
     table.add_column("message", overflow="fold")
@@ -93,6 +105,7 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
             Text(row["status"], style=STATUS_STYLE[row["status"]]),
             row.get("elements", ""),
             *can,
+            " ".join(f"{ms:.3g} ({system})" for system, ms in row.get("ms_per_atom", {}).items()),
             row.get("licence", ""),
             Text(message),
         )

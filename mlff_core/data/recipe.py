@@ -12,14 +12,23 @@ from mlff_core.data.sampling import (
     Collision,
     Descent,
     Dimer,
+    Exchange,
     GfnffMd,
+    Interstitial,
+    Lattice,
+    Melt,
     Minimum,
     NormalMode,
+    Packing,
     Rattle,
+    StackingFault,
     Strain,
     Strategy,
     Stretch,
+    SurfaceSlab,
+    Thermal,
     Torsion,
+    Vacancy,
 )
 from mlff_core.errors import InputError
 
@@ -46,6 +55,15 @@ class Kinds:
     normal_mode: NormalMode = field(default_factory=NormalMode)
     cell: Cell = field(default_factory=Cell)
     collision: Collision = field(default_factory=Collision)
+    lattice: Lattice = field(default_factory=Lattice)
+    thermal: Thermal = field(default_factory=Thermal)
+    exchange: Exchange = field(default_factory=Exchange)
+    vacancy: Vacancy = field(default_factory=Vacancy)
+    interstitial: Interstitial = field(default_factory=Interstitial)
+    surface: SurfaceSlab = field(default_factory=SurfaceSlab)
+    stacking_fault: StackingFault = field(default_factory=StackingFault)
+    packing: Packing = field(default_factory=Packing)
+    melt: Melt = field(default_factory=Melt)
 
     def enabled(self) -> list[Strategy]:
         """Return the enabled strategies."""

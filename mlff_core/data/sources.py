@@ -1,10 +1,10 @@
-"""Where geometries start from: a list of SMILES, an SDF, or structures."""
+"""Where geometries start from: a list of SMILES or of crystals, an SDF, or structures."""
 
 from __future__ import annotations
 
 import csv
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mlff_core.data.convert import as_dataset
+from mlff_core.data.convert import as_dataset, structures_from_atoms
+from mlff_core.data.crystals import is_random
+from mlff_core.data.crystals import parse as parse_crystal
 from mlff_core.data.reader import Dataset
 from mlff_core.data.sampling.conformers import conformers, from_conformer, relaxed
 from mlff_core.data.states import states
@@ -59,8 +61,9 @@ def open_source(
     Parameters
     ----------
     path
-        SMILES (``.smi``, ``.smiles``, ``.txt``, ``.csv``, one per line), ``.sdf``, both also as ``.gz``, a data set, or
-        any structure file that ASE reads.
+        SMILES (``.smi``, ``.smiles``, ``.txt``, ``.csv``, one per line), ``.sdf``, both also as ``.gz``, crystals
+        (``.crystals``, see :mod:`mlff_core.data.crystals`), a data set, or any structure file that ASE reads, such as
+        ``.cif``.
     folder
         Folder in which structures of other formats are converted to a data set.
     limit
@@ -86,6 +89,8 @@ def open_source(
             f"ph and tautomers are for lists of SMILES, but {path} holds structures with their protons; give SMILES, "
             "or leave both out"
         )
+    elif ending == ".crystals":
+        source = CrystalFile(path, limit)
     elif ending == ".sdf":
         source = SdfFile(path, limit)
     else:
@@ -173,6 +178,33 @@ class SdfFile(Source):
             smiles = chem.MolToSmiles(chem.RemoveHs(molecule))
             return [from_conformer(molecule, molecule.GetConformer().GetPositions(), smiles, "given")]
         return relaxed(chem.AddHs(parse(chem.MolToSmiles(molecule))), n_conformers, seed)
+
+
+@dataclass(frozen=True)
+class CrystalFile(Source):
+    """One crystal per line: formula, prototype, lattice constants in Å; each line is a molecule of its own."""
+
+    path: Path
+    limit: int | None = None
+
+    @cached_property
+    def _cached(self) -> list[tuple[int, str]]:
+        found = [(number, text.split("#")[0].strip()) for number, text in enumerate(lines(self.path), start=1)]
+        return [(number, text) for number, text in found if text][: self.limit]
+
+    def __len__(self) -> int:
+        return len(self._cached)
+
+    def name(self, k: int) -> str:
+        """Return file and line."""
+        return f"{self.path.name}:{self._cached[k][0]}"
+
+    def starts(self, k: int, n_conformers: int, seed: int) -> list[LabelledStructure]:
+        """Return the crystal; of an alloy at random places as many arrangements as there are conformers."""
+        crystal = parse_crystal(self._cached[k][1])
+        rng = np.random.default_rng(seed)
+        made = [crystal.atoms(rng) for _ in range(n_conformers if is_random(crystal) else 1)]
+        return [replace(structure, molecule_id=k, kind="minimum") for structure in structures_from_atoms(made)]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""Splits by molecule or by scaffold, never by frame."""
+"""Splits by molecule, scaffold, composition or elements, never by frame."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import h5py
@@ -15,7 +16,7 @@ from mlff_core.data.reader import Dataset
 from mlff_core.data.structure import Array
 from mlff_core.errors import InputError
 
-WAYS = ("molecule", "scaffold")
+WAYS = ("molecule", "scaffold", "composition", "elements")
 
 
 def split_dataset(
@@ -38,7 +39,9 @@ def split_dataset(
     by
         ``"molecule"``, or ``"scaffold"`` (G. W. Bemis, M. A. Murcko, J. Med. Chem. 39, 2887 (1996),
         doi:10.1021/jm9602928: rings and what links them; a molecule without rings is its own scaffold). A pair or a
-        cluster belongs to the group of its largest molecule.
+        cluster belongs to the group of its largest molecule. For crystals ``"composition"``, so that Cu3Au is in one
+        part on every lattice, or ``"elements"``, so that all alloys of copper and gold are. A crystal has the
+        composition that most structures of its start have, so that defects stay with it.
     validation, test
         Shares of the structures.
     seed
@@ -58,7 +61,11 @@ def split_dataset(
         raise InputError(f"validation and test must be shares that leave some for training, got {validation}, {test}")
     source, output = Path(source), Path(output)
     with Dataset(source) as dataset:
-        group = groups(dataset.molecule_id, dataset.smiles, by)
+        if by in ("composition", "elements"):
+            numbers = (structure.atomic_numbers for structure in dataset.structures())
+            group = composition_groups(dataset.molecule_id, numbers, by)
+        else:
+            group = groups(dataset.molecule_id, dataset.smiles, by)
         codes = assign(group, validation, test, seed)
     with one_writer(output), part_beside(output) as part:
         shutil.copyfile(source, part)
@@ -94,6 +101,30 @@ def groups(molecule_id: Array, smiles: Sequence[str] | None, by: str) -> Array:
         # A molecule without SMILES is its own group.
         of_molecule[molecule] = keys.setdefault(largest or f"#{molecule}", len(keys))
     return np.asarray(of_molecule[molecule_id])
+
+
+def composition_groups(molecule_id: Array, atomic_numbers: Iterable[Array], by: str) -> Array:
+    """Return the group of each structure by what its start is made of, shape (n_structures,).
+
+    Parameters
+    ----------
+    molecule_id
+        Start of each structure, shape (n_structures,).
+    atomic_numbers
+        Proton numbers of each structure, shape (n_atoms,).
+    by
+        ``"composition"`` or ``"elements"``.
+    """
+    found: dict[int, Counter[tuple[tuple[int, int], ...]]] = defaultdict(Counter)
+    for molecule, numbers in zip(molecule_id.tolist(), atomic_numbers, strict=True):
+        elements, counts = np.unique(numbers, return_counts=True)
+        shares = np.ones_like(counts) if by == "elements" else counts // np.gcd.reduce(counts)
+        found[molecule][tuple(zip(elements.tolist(), shares.tolist(), strict=True))] += 1
+    keys: dict[tuple[tuple[int, int], ...], int] = {}
+    of_start = {
+        molecule: keys.setdefault(counter.most_common(1)[0][0], len(keys)) for molecule, counter in found.items()
+    }
+    return np.array([of_start[molecule] for molecule in molecule_id.tolist()])
 
 
 def scaffold(smiles: str) -> str:

@@ -34,6 +34,9 @@ class Teacher(Provider):
         give fewer.
     licence
         SPDX identifier; that of the weights where it differs from that of the code.
+    ms_per_atom
+        Measured processor time for an atom on one core, ms, by system: ``"molecule"`` (energy and forces of ethanol),
+        ``"crystal"`` (with the stress of 32 copper atoms); empty where it was not measured.
     options
         Names and descriptions of the options of ``load``.
     """
@@ -45,6 +48,7 @@ class Teacher(Provider):
     spin_multiplicities: ClassVar[str] = "singlet"
     gives: ClassVar[frozenset[str]] = frozenset({"energy", "forces"})
     licence: ClassVar[str] = ""
+    ms_per_atom: ClassVar[Mapping[str, float]] = {}
     options: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod

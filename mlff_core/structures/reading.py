@@ -106,6 +106,8 @@ def _not_empty(frames: Atoms | list[Atoms], path: Path) -> list[Atoms]:
     frames = frames if isinstance(frames, list) else [frames]
     if not frames or any(len(frame) == 0 for frame in frames):
         raise InputError(f"{path} holds no structure, or one without atoms; at least one atom is needed")
+    for frame in frames:
+        _check_occupancies(frame, path)
     return frames
 
 
@@ -122,6 +124,21 @@ def _from_smiles(text: str) -> Atoms:
     raise InputError(
         f"there is no file {text}, {reason}; give a structure file such as .xyz, .sdf, .cif or .pdb, or a SMILES"
     )
+
+
+def _check_occupancies(frame: Atoms, path: Path) -> None:
+    """Refuse a crystal with partially occupied sites, of which ASE would keep the most frequent element.
+
+    Raises
+    ------
+    InputError
+        The message names the elements of the first such site.
+    """
+    occupancy = frame.info.get("occupancy")
+    for site in occupancy.values() if isinstance(occupancy, dict) else ():
+        if isinstance(site, dict) and (len(site) > 1 or any(abs(share - 1.0) > 1e-3 for share in site.values())):
+            shares = ", ".join(f"{share:g} {symbol}" for symbol, share in site.items())
+            raise InputError(f"{path} has a partially occupied site ({shares}); give an ordered supercell of it")
 
 
 def batch_from_atoms(

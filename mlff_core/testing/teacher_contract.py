@@ -190,6 +190,7 @@ class TeacherContract:
                 potential_checks.check_lattice_vectors_change_nothing(potential, atoms, self.invariance)
             if self._is_conservative():
                 potential_checks.check_rotation_turns_forces_and_stress(potential, atoms, self.invariance)
+            if self._is_conservative() and self._knows_mirrors():
                 potential_checks.check_inversion_reverses_forces(potential, atoms, self.invariance)
 
     def test_a_dummy_cell_without_pbc_has_no_effect(self) -> None:
@@ -329,6 +330,10 @@ class TeacherContract:
 
     def _is_conservative(self) -> bool:
         return bool(self._potential().card.teacher["settings"].get("conservative", True))
+
+    def _knows_mirrors(self) -> bool:
+        """Return False if the card states that a structure and its mirror image differ."""
+        return bool(self._potential().card.teacher["settings"].get("mirror_symmetric", True))
 
     def _needs_gradient_forces(self) -> None:
         if not self._is_conservative():

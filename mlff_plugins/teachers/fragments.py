@@ -14,6 +14,7 @@ from mlff_core.errors import UnsupportedError
 from mlff_core.plugins import host
 from mlff_core.plugins.requirements import require
 from mlff_core.plugins.teacher import Teacher
+from mlff_plugins.teachers.speed import ms_per_atom
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
@@ -27,6 +28,7 @@ class FragmentsTeacher(Teacher):
 
     name = "fragments"
     summary = "one teacher inside molecules (SO3LR), another between them (GFN2-xTB); for ions among molecules"
+    ms_per_atom = ms_per_atom("fragments")
     requires = ("so3krates-torch>=0.2.1,<0.3", "tblite>=0.4", "rdkit>=2024.3")
     install_hint = "pip install 'mlff-hub[teachers,data]'"
     method = "SO3LR inside molecules, GFN2-xTB between them"

@@ -18,6 +18,7 @@ from mlff_plugins.teachers.so3lr_settings import (
     LONG_RANGE_CUTOFF_PERIODIC,
     SHA256,
 )
+from mlff_plugins.teachers.speed import ms_per_atom
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
@@ -28,6 +29,7 @@ class SO3LR(Teacher):
 
     name = "so3lr"
     summary = "SO3LR, a pretrained transformer at the level of PBE0+MBD with long-range Coulomb and dispersion"
+    ms_per_atom = ms_per_atom("so3lr")
     requires = ("so3krates-torch>=0.2.1,<0.3",)
     install_hint = "pip install 'mlff-hub[teachers]'"
     package = "so3krates-torch"

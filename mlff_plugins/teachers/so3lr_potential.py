@@ -6,7 +6,6 @@ takes one structure at a time.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 from collections.abc import Collection
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mlff_core.card import ModelCard
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import UnsupportedError
 from mlff_core.potentials.checks import check_distances
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate, split
@@ -25,6 +24,8 @@ from mlff_core.structures.dipole import check_not_periodic, dipoles
 from mlff_core.structures.fragments import find_fragments
 from mlff_core.structures.neighbors import EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
+from mlff_plugins.teachers.chunks import by_system, chunks, copied, joined
+from mlff_plugins.teachers.pinned import pinned_content
 from mlff_plugins.teachers.so3lr_settings import (
     DISPERSION_DAMPING,
     GIVES,
@@ -47,16 +48,7 @@ def load_model(weights_path: str | Path | None, device: torch.device, dtype: tor
         The file is missing, or is not the one that this version was made for; no code in it was run.
     """
     path = packaged_weights() if weights_path is None else Path(weights_path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"the weights of so3lr cannot be read from {path}: {error.strerror}") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256:
-        raise InputError(
-            f"{path} was refused before any code in it was run: its SHA-256 is {digest}, wanted {SHA256}; "
-            "install the package again: pip install --force-reinstall --no-deps so3krates-torch==0.2.1"
-        )
+    content = pinned_content("so3lr", path, SHA256, "so3krates-torch==0.2.1")
     # Unpickling imports the package, which sets torch's print options.
     with torch_globals_kept():
         # From the bytes that were hashed, since the file may change meanwhile.
@@ -108,14 +100,14 @@ class SO3LRPotential(Potential):
         results: list[Prediction | None] = [None] * batch.n_systems
         # A caller's no_grad or inference mode must not disable the gradient here, and must not be changed.
         with torch.inference_mode(False), torch.enable_grad():
-            systems = split(_copied(batch))
-            for indices in _chunks([system.n_atoms for system in systems], periodic):
+            systems = split(copied(batch))
+            for indices in chunks([system.n_atoms for system in systems], periodic, CHUNK_ATOMS):
                 chunk = concatenate([systems[k] for k in indices])
                 with self._lock:
                     found = self._evaluate(chunk, want, periodic[indices[0]])
-                for k, result in zip(indices, _by_system(found, chunk.atoms_per_system()), strict=True):
+                for k, result in zip(indices, by_system(found, chunk.atoms_per_system()), strict=True):
                     results[k] = result
-            return _joined([result for result in results if result is not None])
+            return joined([result for result in results if result is not None])
 
     def _evaluate(self, batch: AtomicBatch, want: Collection[str], periodic: bool) -> Prediction:
         cutoff_lr = LONG_RANGE_CUTOFF_PERIODIC if periodic else LONG_RANGE_CUTOFF
@@ -165,18 +157,6 @@ def _check_alone(batch: AtomicBatch) -> None:
             )
 
 
-def _copied(batch: AtomicBatch) -> AtomicBatch:
-    """Return a copy of the batch outside any graph, since tensors of an inference mode allow no gradient."""
-    return AtomicBatch(
-        positions=batch.positions.detach().clone(),
-        atomic_numbers=batch.atomic_numbers.clone(),
-        cell=batch.cell.detach().clone(),
-        pbc=batch.pbc.clone(),
-        system_idx=batch.system_idx.clone(),
-        charge=None if batch.charge is None else batch.charge.detach().clone(),
-    )
-
-
 def _graph(batch: AtomicBatch, short_range: EdgeList, long_range: EdgeList) -> dict[str, Tensor]:
     """Return the network's input with the names and conventions of so3krates-torch."""
     n_systems, device, dtype = batch.n_systems, batch.device, batch.dtype
@@ -219,53 +199,3 @@ def _all_pairs(batch: AtomicBatch) -> EdgeList:
     row = torch.arange(len(centers), device=batch.device) - (rivals.cumsum(0) - rivals)[centers]
     neighbors = first[centers] + row + (row >= centers - first[centers])
     return EdgeList(centers, neighbors, batch.positions.new_zeros(len(centers), 3))
-
-
-def _chunks(n_atoms: list[int], periodic: list[bool]) -> list[list[int]]:
-    """Return groups of structures to evaluate at once: all with a cell or all without, up to ``CHUNK_ATOMS`` atoms."""
-    chunks: list[list[int]] = []
-    for kind in (False, True):
-        group: list[int] = []
-        for k in (k for k, value in enumerate(periodic) if value is kind):
-            if group and sum(n_atoms[j] for j in group) + n_atoms[k] > CHUNK_ATOMS:
-                chunks.append(group)
-                group = []
-            group.append(k)
-        if group:
-            chunks.append(group)
-    return chunks
-
-
-def _by_system(prediction: Prediction, counts: list[int]) -> list[Prediction]:
-    """Return one prediction for each structure."""
-    forces = [None] * len(counts) if prediction.forces is None else prediction.forces.split(counts)
-    atoms = [None] * len(counts) if prediction.atom_energies is None else prediction.atom_energies.split(counts)
-    charges = [None] * len(counts) if prediction.charges is None else prediction.charges.split(counts)
-    return [
-        Prediction(
-            energy=prediction.energy[k : k + 1],
-            forces=forces[k],
-            stress=None if prediction.stress is None else prediction.stress[k : k + 1],
-            atom_energies=atoms[k],
-            charges=charges[k],
-            dipole=None if prediction.dipole is None else prediction.dipole[k : k + 1],
-        )
-        for k in range(len(counts))
-    ]
-
-
-def _joined(predictions: list[Prediction]) -> Prediction:
-    """Return the predictions of several structures as one."""
-
-    def cat(name: str) -> Tensor | None:
-        values = [getattr(prediction, name) for prediction in predictions]
-        return None if values[0] is None else torch.cat(values)
-
-    return Prediction(
-        energy=torch.cat([prediction.energy for prediction in predictions]),
-        forces=cat("forces"),
-        stress=cat("stress"),
-        atom_energies=cat("atom_energies"),
-        charges=cat("charges"),
-        dipole=cat("dipole"),
-    )

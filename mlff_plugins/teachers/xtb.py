@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlff_core.card import ModelCard
-from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.errors import UnsupportedError
 from mlff_core.plugins.teacher import Teacher
+from mlff_plugins.teachers.electrons import checked_state
+from mlff_plugins.teachers.speed import ms_per_atom
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -69,6 +71,7 @@ class GFN2(_XTB):
 
     name = "gfn2-xtb"
     summary = "GFN2-xTB, semiempirical tight binding with multipoles and D4 dispersion"
+    ms_per_atom = ms_per_atom("gfn2-xtb")
     method = "GFN2-xTB"
 
 
@@ -77,6 +80,7 @@ class GFN1(_XTB):
 
     name = "gfn1-xtb"
     summary = "GFN1-xTB, semiempirical tight binding with D3 dispersion and halogen bonds"
+    ms_per_atom = ms_per_atom("gfn1-xtb")
     method = "GFN1-xTB"
 
 
@@ -90,17 +94,8 @@ def _calculator(name: str, method: str, atoms: Atoms) -> Any:
     """
     from tblite.ase import TBLite
 
-    charge, multiplicity = atoms.info["charge"], atoms.info["spin_multiplicity"]
-    if not isinstance(charge, int):
-        raise InputError(f"{name} needs a whole total charge in e, got {charge}")
-    n_electrons = int(atoms.numbers.sum()) - charge
     # tblite itself takes any pair and silently computes another multiplicity.
-    if multiplicity < 1 or (n_electrons + multiplicity) % 2 == 0:
-        parity = "an odd" if n_electrons % 2 == 0 else "an even"
-        raise InputError(
-            f"{atoms.get_chemical_formula()} with charge {charge:+d} e has {n_electrons} electrons, which cannot "
-            f"have spin multiplicity {multiplicity}; set the charge, or {parity} spin multiplicity"
-        )
+    charge, multiplicity = checked_state(name, atoms)
     if atoms.pbc.any() and not atoms.pbc.all():
         # tblite treats any periodic direction as three.
         raise UnsupportedError(

@@ -7,6 +7,10 @@ from mlff_core.data.sampling.bonds import closest_contact
 from mlff_core.data.sampling.cell import Cell
 from mlff_core.data.sampling.cluster import Cluster
 from mlff_core.data.sampling.collision import Collision
+from mlff_core.data.sampling.crystal.bulk import Exchange, Lattice, Thermal
+from mlff_core.data.sampling.crystal.liquid import Melt, Packing
+from mlff_core.data.sampling.crystal.planes import StackingFault, SurfaceSlab
+from mlff_core.data.sampling.crystal.point_defects import Interstitial, Vacancy
 from mlff_core.data.sampling.descent import Descent
 from mlff_core.data.sampling.dimer import Dimer
 from mlff_core.data.sampling.gfnff_md import GfnffMd
@@ -23,7 +27,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     strategy.kind: strategy
     for strategy in (
         Minimum, Rattle, Strain, Torsion, Stretch, GfnffMd, Dimer, Cluster, Descent, NormalMode, Cell,
-        Collision,
+        Collision, Lattice, Thermal, Exchange, Vacancy, Interstitial, SurfaceSlab, StackingFault, Packing, Melt,
     )
 }  # fmt: skip
 """Every strategy by the name its geometries carry in the data set."""
@@ -35,15 +39,24 @@ __all__ = [
     "Collision",
     "Descent",
     "Dimer",
+    "Exchange",
     "GfnffMd",
+    "Interstitial",
+    "Lattice",
+    "Melt",
     "Minimum",
     "NormalMode",
+    "Packing",
     "Rattle",
     "SamplingContext",
+    "StackingFault",
     "Strain",
     "Strategy",
     "Stretch",
+    "SurfaceSlab",
+    "Thermal",
     "Torsion",
+    "Vacancy",
     "closest_contact",
     "langevin",
     "langevin_md",

@@ -59,7 +59,7 @@ def test_from_smiles_to_a_split_data_set_and_back_to_xyz(run, tmp_path):
     arguments = ["few.smi", "few.h5", "--teacher", "pair", "--config", "few.toml", "--seed", "3", "--split"]
     assert "split: train " in run("generate", *arguments, "scaffold").stdout
     assert len(Dataset("few.h5").indices("test")) > 0
-    assert "--split must be molecule or scaffold, got 'frame'" in run("generate", *arguments, "frame").stderr
+    assert "or composition or elements, got 'frame'" in run("generate", *arguments, "frame").stderr
 
     assert run("split", "few.h5", "--validation", "0.2", "--test", "0.2").stdout.startswith(
         "few.h5, by molecule: train "

@@ -95,7 +95,10 @@ def test_parts_are_as_large_as_asked_for_within_a_group():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"by": "frame"}, "by molecule or by scaffold, got 'frame'; frames of a molecule stay together"),
+        (
+            {"by": "frame"},
+            "or by composition or by elements, got 'frame'; frames of a molecule stay together",
+        ),
         ({"test": 0.6, "validation": 0.5}, "must be shares that leave some for training"),
         ({"test": -0.1}, "must be shares"),
     ],

@@ -109,6 +109,32 @@ def along_x(potential, batch, found):
     return dataclasses.replace(found, energy=found.energy + batch.positions[0, 0].double())
 
 
+def handed(potential, batch, found):
+    """Add to molecules an energy that turns its sign in the mirror and obeys every other law, with its forces."""
+    with torch.inference_mode(False), torch.enable_grad():
+        positions = batch.positions.detach().double().clone().requires_grad_()
+        energies = []
+        for k in range(batch.n_systems):
+            arms = positions[batch.system_idx == k]
+            arms = arms - arms.mean(dim=0)
+            a, b, c = ((arms.square().sum(dim=1, keepdim=True) ** p * arms).sum(dim=0) for p in (1, 2, 3))
+            # Zero for a planar molecule.
+            size = 0.0 if bool(batch.pbc[k].any()) else 1e-4
+            energies.append(size * torch.dot(a, torch.linalg.cross(b, c)))
+        (slope,) = torch.autograd.grad(sum(energies), positions)
+    extra = torch.stack(energies).detach()
+    forces = None if found.forces is None else found.forces - slope
+    return dataclasses.replace(found, energy=found.energy + extra, forces=forces)
+
+
+class Handed(PairTeacher):
+    def load(self, options=None):
+        potential = super().load(options)
+        teacher = {**potential.card.teacher, "settings": {"mirror_symmetric": False}}
+        potential.card = dataclasses.replace(potential.card, teacher=teacher)
+        return potential
+
+
 class Sloppy(PairTeacher):
     def load(self, options=None):
         return super().load({})
@@ -163,6 +189,11 @@ def test_a_right_teacher_passes():
     assert [result for result in results if result.status == "failed"] == []
 
 
+def test_a_teacher_that_knows_left_from_right_passes_if_its_card_says_so():
+    results = run_contract(contract_of(Handed(handed)))
+    assert [result for result in results if result.status == "failed"] == []
+
+
 @pytest.mark.parametrize(
     ("teacher", "test"),
     [
@@ -175,6 +206,7 @@ def test_a_right_teacher_passes():
         (PairTeacher(scribble), "inputs and settings are left alone and nothing is printed"),
         (PairTeacher(first_only), "batch equals singles"),
         (PairTeacher(along_x), "labels do not depend on place orientation or order"),
+        (PairTeacher(handed), "labels do not depend on place orientation or order"),
         (Sloppy(), "an unknown option is refused"),
         (Absent(), "a missing package gives the line that installs it"),
         (Anonymous(), "the card is complete"),
