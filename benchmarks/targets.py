@@ -3,7 +3,8 @@
     python -m benchmarks targets                          # from benchmarks/results, as they are
     python -m benchmarks targets --run --peer-envs DIR    # measures first: ten minutes of a quiet machine
 
-``--run`` writes ``peers.json``, ``cpu_kernel.json``, ``threads.json`` anew, with ``--data`` ``training_step.json`` too.
+``--run`` writes ``peers.json``, ``cpu_kernel.json``, ``threads.json`` and ``fused_files.json`` anew, with ``--data``
+``training_step.json`` too.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ def targets() -> Iterator[Target]:
     for row in read("threads.json")["rows"]:
         if row["system"] in ("water 504", "water 2001"):
             yield Target(f"two threads over one, {row['preset']}, {row['system']}", 1.7, row["ratio"])
+    for row in read("fused_files.json")["rows"]:
+        name = f"share of the kernel's speed, fused {row['format']} file, {row['preset']}, {row['system']}"
+        yield Target(name, 1 / 1.15, 1 / row["fused_ratio"])
     steps = {row["kind"]: row["step_ms"] for row in read("training_step.json")["rows"] if row["preset"] == "original"}
     if steps:
         yield Target(
@@ -81,7 +85,7 @@ def measure(peer_envs: str, data: str | None) -> None:
         command = [str(Path(python).parent / "mlff"), "benchmark", model, "--peer-envs", peer_envs, "--json"]
         found = subprocess.run([*command, "--peers", "schnetpack,torchani"], check=True, capture_output=True, text=True)
         (RESULTS / "peers.json").write_text(found.stdout)
-    for name in ("cpu_kernel", "threads"):
+    for name in ("cpu_kernel", "threads", "fused_files"):
         subprocess.run([*run, name, "--out", str(RESULTS / f"{name}.json")], check=True, cwd=ROOT)
     if data is not None:
         command = [*run, "training_step", str(Path(data).resolve()), "--out", str(RESULTS / "training_step.json")]
@@ -100,7 +104,7 @@ def main() -> None:
         measure(asked.peer_envs, asked.data)
     found = list(targets())
     for target in found:
-        print(f"{'met   ' if target.met else 'MISSED'} {target.found:8.2f} (at least {target.least:g}) {target.name}")
+        print(f"{'met   ' if target.met else 'MISSED'} {target.found:8.2f} (at least {target.least:.3g}) {target.name}")
     sys.exit(any(not target.met for target in found))
 
 

@@ -21,7 +21,11 @@ CARD = "mlff_card.json"
 
 
 class TorchScriptExporter(Exporter):
-    """Writes the edge graph of a student as a scripted module."""
+    """Writes the edge graph of a student as a scripted module.
+
+    Option of :meth:`export`: ``"operator"``, ``"portable"`` for torch's own operations, or ``"fused"`` for the CPU
+    kernel as one operator, whose library must be loaded before the file is opened.
+    """
 
     name = "torchscript"
     summary = "C++-loadable module: species and edge vectors in; energy, atom energies, forces, virial out"
@@ -31,20 +35,29 @@ class TorchScriptExporter(Exporter):
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
         """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""
+        from dataclasses import replace
+
         import torch
 
+        from mlff_core.export.operators import PORTABLE, details_of, is_fused
         from mlff_core.export.writing import card_entries, deprecation_silenced, edge_graph, save_script, write_checked
 
-        self.read_options(options)
-        graph = edge_graph(potential)
-        content = json.dumps(card_entries(potential))
+        fused = is_fused(self.read_options(options, operator=PORTABLE)["operator"])
+        graph: torch.nn.Module = edge_graph(potential)
+        if fused:
+            from mlff_core.kernels.fused_modules import fused_graph_of
+
+            graph = fused_graph_of(edge_graph(potential).model).eval()
+        details = details_of(fused)
+        content = json.dumps({**card_entries(potential), **details})
 
         def write(temporary: Path) -> None:
             with deprecation_silenced():
                 module = torch.jit.script(graph)
             save_script(module, temporary, {CARD: content})
 
-        return write_checked(self.name, potential, path, write, TorchScriptRuntime().open)
+        report = write_checked(self.name, potential, path, write, TorchScriptRuntime().open)
+        return replace(report, details=details)
 
 
 class TorchScriptRuntime(Runtime):
@@ -62,15 +75,17 @@ class TorchScriptRuntime(Runtime):
 
         import torch
 
+        from mlff_core.export.operators import load_operators_for
         from mlff_core.export.writing import OUTPUTS, deprecation_silenced, opening
+        from mlff_core.models.archive import extra_file
         from mlff_core.models.devices import resolve_device
         from mlff_core.potentials.exported_graph import GraphPotential
 
         where = resolve_device(device)
-        extra = {CARD: ""}
         with opening(path, "torchscript", "TorchScript export") as file, deprecation_silenced():
-            module = torch.jit.load(io.BytesIO(file.content), map_location=where, _extra_files=extra)
-            entries = json.loads(extra[CARD])
+            entries = json.loads(extra_file(file.content, CARD))
+            load_operators_for(entries)
+            module = torch.jit.load(io.BytesIO(file.content), map_location=where)
             card, dtype = file.card(entries)
             has_charges = "charges" in entries.get(OUTPUTS, "")
 

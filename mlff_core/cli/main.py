@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "judge": "Compare models with reference energies of a higher level.",
     "md": "Run molecular dynamics of a structure.",
     "models": "List, show, verify, add and remove models.",
+    "operators": "Print the path of the library that fused files need.",
     "parity": "Check that every engine gives the same numbers.",
     "plugins": "List and check plugins.",
     "predict": "Compute energies, forces and stresses of the structures in a file.",

@@ -19,7 +19,7 @@ import torch
 
 from mlff_core.atomic_write import make_folder, part_beside, unwritable
 from mlff_core.card import ModelCard
-from mlff_core.errors import CheckpointError, InputError, UnsupportedError, first_line
+from mlff_core.errors import CheckpointError, InputError, MissingDependencyError, UnsupportedError, first_line
 from mlff_core.export.agreement import agreement
 from mlff_core.model.edge_graph import EdgeGraph, graph_of
 from mlff_core.models.archive import check_archive
@@ -235,6 +235,8 @@ def opening(path: Path, format_name: str, title: str) -> Iterator[ExportedFile]:
     ------
     CheckpointError
         The file is missing, damaged, or not written by this package.
+    MissingDependencyError
+        The block needs something that is not here.
     """
     path = Path(path)
     if not path.is_file():
@@ -247,7 +249,7 @@ def opening(path: Path, format_name: str, title: str) -> Iterator[ExportedFile]:
         if content.startswith(ARCHIVE):
             check_archive(io.BytesIO(content), len(content), may_deflate=True)
         yield ExportedFile(path, content, is_sealed)
-    except CheckpointError:
+    except (CheckpointError, MissingDependencyError):
         raise
     except Exception as error:
         # On bytes of another format, loaders raise RuntimeError, OSError, zipfile errors and classes of their own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import BinaryIO
@@ -51,3 +52,18 @@ def check_archive(stream: BinaryIO, size: int, *, may_deflate: bool) -> None:
         raise InputError(
             f"its parts declare {stored + inflated} bytes, more than the {size} bytes of the file have room for"
         )
+
+
+def extra_file(content: bytes, name: str) -> str:
+    """Return the text of an extra file of a TorchScript archive, which is read before its program is.
+
+    Raises
+    ------
+    InputError
+        The archive has no such file.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for path in archive.namelist():
+            if PurePosixPath(path).parts[1:] == ("extra", name):
+                return archive.read(path).decode()
+    raise InputError(f"it has no part {name}")

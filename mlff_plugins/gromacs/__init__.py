@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 
 CARD = "mlff_card.json"
 """Name of the extra file in the archive that holds the card."""
+LIBRARIES = "extension_libs"
+"""Name of the extra file from which GROMACS reads, separated by colons, the libraries that it opens before the file."""
 
 
 class GromacsExporter(Exporter):
-    """Writes a student as the module of ``nnpot-modelfile``."""
+    """Writes a student as the module of ``nnpot-modelfile``.
+
+    Option of :meth:`export`: ``"operator"``, ``"portable"`` for torch's own operations, or ``"fused"`` for the CPU
+    kernel as one operator. Such a file holds the path of its library, which grompp and mdrun load with it.
+    """
 
     name = "gromacs"
     summary = "NNPot module: nm, atomic numbers and box in, kJ/mol out; neighbours inside"
@@ -35,22 +41,26 @@ class GromacsExporter(Exporter):
 
         import torch
 
+        from mlff_core.export.operators import PORTABLE, is_fused
         from mlff_core.export.writing import deprecation_silenced, edge_graph, save_script, write_checked
+        from mlff_core.kernels.operator_library import library_path
         from mlff_plugins.gromacs.module import NNPotModule
         from mlff_plugins.gromacs.reopened import INPUTS, ThroughNNPot, check_batches_on_grid
 
-        self.read_options(options)
+        fused = is_fused(self.read_options(options, operator=PORTABLE)["operator"])
         network = edge_graph(potential).model
         if potential.dtype != torch.float32:
             raise UnsupportedError("GROMACS passes positions in float32, so the file is float32; leave out --dtype")
         if Path(path).suffix != self.suffix:
             raise InputError(f"GROMACS opens files that end in {self.suffix}, got {path}")
-        content = json.dumps(potential.card.to_dict())
+        extra_files = {CARD: json.dumps(potential.card.to_dict())}
+        if fused:
+            extra_files[LIBRARIES] = str(library_path())
 
         def write(temporary: Path) -> None:
             with deprecation_silenced():
-                module = torch.jit.script(NNPotModule(network, potential.card).eval())
-            save_script(module, temporary, {CARD: content})
+                module = torch.jit.script(NNPotModule(network, potential.card, fused).eval())
+            save_script(module, temporary, extra_files)
 
         def reopen(temporary: Path) -> ThroughNNPot:
             with deprecation_silenced():
@@ -58,7 +68,10 @@ class GromacsExporter(Exporter):
 
         report = write_checked(self.name, potential, path, write, reopen, check_batches_on_grid(potential.card))
         lines = {f"nnpot-model-input{k + 1}": name for k, name in enumerate(INPUTS)}
-        return replace(report, details={"nnpot-active": "yes", "nnpot-modelfile": report.path.name, **lines})
+        details = {"nnpot-active": "yes", "nnpot-modelfile": report.path.name, **lines}
+        if fused:
+            details["needs"] = f"{library_path()}, on this machine, and a GROMACS built with torch {torch.__version__}"
+        return replace(report, details=details)
 
 
 @hookimpl

@@ -10,6 +10,7 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from mlff_core.card import ModelCard
+from mlff_core.kernels.fused_modules import FusedStudent
 from mlff_core.model.scripted import ScriptedStudent
 from mlff_core.model.student import Student
 from mlff_core.potentials.checks import ODD_ADVICE
@@ -28,14 +29,26 @@ class NNPotModule(nn.Module):
         The network.
     card
         Of the model.
+    fused
+        Whether the CPU kernel computes, as one operator, instead of torch's operations.
+
+    Raises
+    ------
+    UnsupportedError
+        A term, or with ``fused`` the architecture, is not supported.
     """
 
+    species_of_number: Tensor
+    checked: Tensor
     symbols: List[str]  # noqa: UP006
     known: List[str]  # noqa: UP006
 
-    def __init__(self, model: Student, card: ModelCard) -> None:
+    def __init__(self, model: Student, card: ModelCard, fused: bool = False) -> None:
         super().__init__()
-        self.student = ScriptedStudent(model, SKIN)
+        self.student = FusedStudent(model, SKIN) if fused else ScriptedStudent(model, SKIN)
+        self.register_buffer("species_of_number", model.species_of_number.clone())
+        # The numbers of the last call that passed the checks; mdrun passes the same ones at every step.
+        self.register_buffer("checked", torch.zeros(0, dtype=torch.int64))
         self.name = card.name
         self.known = list(card.symbols)
         self.closed_shell = card.is_even_without_charge
@@ -66,7 +79,6 @@ class NNPotModule(nn.Module):
             ``pbc``: shape (3,), bool, along all three box vectors or along the first two.
         """
         numbers = atomic_numbers.to(torch.int64)
-        self.check_elements(numbers)
         at = positions.to(torch.float64) * self.length
         cell = torch.zeros(3, 3, dtype=torch.float64, device=at.device)
         periodic = False
@@ -82,15 +94,19 @@ class NNPotModule(nn.Module):
             cell = box.to(torch.float64) * self.length
             if not bool(pbc[2]):
                 cell = self.without_images(cell, at)
-        if self.closed_shell:
+        if not torch.equal(numbers, self.checked):
+            self.check_elements(numbers)
             self.check_electrons(numbers, at)
+            # Some trial atoms pass with an odd number of electrons, which other positions would not.
+            passed = not self.closed_shell or int(numbers.sum()) % 2 == 0
+            self.checked = numbers.clone() if passed else numbers[:0].clone()
         energy: Tensor = self.student(numbers, at, cell, periodic)
         return energy * self.energy
 
     def check_elements(self, numbers: Tensor) -> None:
         """Refuse elements that the model does not know, given their numbers, shape (n_atoms,)."""
         within = numbers.clamp(0, 118)
-        unknown = (self.student.model.species_of_number.index_select(0, within) < 0) | (within != numbers)
+        unknown = (self.species_of_number.index_select(0, within) < 0) | (within != numbers)
         if bool(unknown.any()):
             names: List[str] = []  # noqa: UP006
             for z in torch.unique(numbers[unknown]):
@@ -112,7 +128,7 @@ class NNPotModule(nn.Module):
             Shape (n_atoms, 3), Å.
         """
         n_electrons = int(numbers.sum())
-        if n_electrons % 2 == 0 or self.is_trial(positions):
+        if not self.closed_shell or n_electrons % 2 == 0 or self.is_trial(positions):
             return
         # grompp 2025 tries one atom at the origin.
         if positions.shape[0] == 1 and bool((positions == 0).all()):
@@ -127,6 +143,9 @@ class NNPotModule(nn.Module):
 
         They lie at (k, 2k, 3k) · 0.1 Å, so two neighbours are closer than nuclei in any real structure.
         """
+        # Looked at at every step, so one number first.
+        if positions.shape[0] > 0 and abs(float(positions[0, 0]) - 0.1) > 1e-3:
+            return False
         k = torch.arange(1, positions.shape[0] + 1, dtype=torch.float64, device=positions.device)
         row = 0.1 * torch.stack([k, 2.0 * k, 3.0 * k], dim=1)
         return bool(torch.isclose(positions, row, rtol=1e-6, atol=1e-6).all())

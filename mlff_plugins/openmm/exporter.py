@@ -23,7 +23,8 @@ class OpenMMExporter(Exporter):
     """Writes a student for one list of atoms as the TorchScript module of a ``TorchForce``.
 
     Options of :meth:`export`: ``"structure"``, a file with the atoms in the order of the System, and with a cell if
-    the simulation is periodic; ``"skin"``, Å, of the neighbour list.
+    the simulation is periodic; ``"skin"``, Å, of the neighbour list; ``"operator"``, ``"portable"`` for torch's own
+    operations, or ``"fused"`` for the CPU kernel as one operator, whose library must be loaded before the file.
     """
 
     name = "openmm"
@@ -40,13 +41,14 @@ class OpenMMExporter(Exporter):
 
         import torch
 
+        from mlff_core.export.operators import PORTABLE, details_of, is_fused
         from mlff_core.export.writing import deprecation_silenced, edge_graph, save_script, write_checked
         from mlff_core.potentials.checks import check_elements
         from mlff_core.structures.reading import batch_from_atoms, read_structures
         from mlff_plugins.openmm.force_module import DEFAULT_SKIN, force_module
 
-        given = self.read_options(options, structure=None, skin=DEFAULT_SKIN)
-        structure, skin = given["structure"], given["skin"]
+        given = self.read_options(options, structure=None, skin=DEFAULT_SKIN, operator=PORTABLE)
+        structure, skin, fused = given["structure"], given["skin"], is_fused(given["operator"])
         edge_graph(potential)
         if structure is None:
             raise InputError("the file contains the atoms, so it needs a structure; give one with --structure FILE")
@@ -65,11 +67,12 @@ class OpenMMExporter(Exporter):
                 "dtype": str(potential.dtype).removeprefix("torch."),
                 "atomic_numbers": atoms.numbers.tolist(),
                 "periodic": periodic,
+                **details_of(fused),
             }
         )
 
         def write(temporary: Path) -> None:
-            module = force_module(potential, atoms.numbers.tolist(), None, periodic, skin)
+            module = force_module(potential, atoms.numbers.tolist(), None, periodic, skin, fused=fused)
             save_script(module, temporary, {CARD: content})
 
         def reopen(temporary: Path) -> Potential:
@@ -82,7 +85,8 @@ class OpenMMExporter(Exporter):
         calls = f'openmmtorch.TorchForce("{report.path.name}")'
         if periodic:
             calls += ", then force.setUsesPeriodicBoundaryConditions(True)"
-        return replace(report, details={"atoms": len(atoms), "periodic": periodic, "load with": calls})
+        details = {"atoms": len(atoms), "periodic": periodic, "load with": calls, **details_of(fused)}
+        return replace(report, details=details)
 
 
 def nearby(atoms: Atoms) -> list[Atoms]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 import openmm.app
 
 from mlff_core.errors import InputError
+from mlff_core.kernels.build import BuildError
+from mlff_core.kernels.operator_library import load_operators
 from mlff_core.models.opening import opened
 from mlff_core.potentials.checks import check_atoms
 from mlff_core.potentials.interface import Potential
@@ -19,6 +22,8 @@ from mlff_plugins.openmm.requirements import missing_torchforce, require_torchfo
 
 if TYPE_CHECKING:
     import openmm
+
+logger = logging.getLogger("mlff_plugins.openmm")
 
 BACKENDS = ("auto", "torchforce", "pythonforce")
 
@@ -45,8 +50,8 @@ def create_force(
     atoms
         Indices of the particles that the model describes (without interactions to others); None for all.
     backend
-        ``"torchforce"`` (students only), ``"pythonforce"`` (any potential, with its fast kernels), or ``"auto"``:
-        :func:`choose_backend`.
+        ``"torchforce"`` (students only; it runs the CPU kernel where the potential does), ``"pythonforce"`` (any
+        potential, with its fast kernels), or ``"auto"``: :func:`choose_backend`.
     periodic
         Whether the model is periodic; None means periodic if the Topology has a box.
     charge
@@ -86,7 +91,9 @@ def create_force(
         require_torchforce()
         from mlff_plugins.openmm.torch_force import torch_force
 
-        force: openmm.Force = torch_force(force_module(potential, numbers, particles, periodic, skin), periodic)
+        fused = runs_fused(potential)
+        module = force_module(potential, numbers, particles, periodic, skin, fused=fused)
+        force: openmm.Force = torch_force(module, periodic)
         return force
     from mlff_plugins.openmm.python_force import PotentialFunction, python_force
 
@@ -102,6 +109,22 @@ def choose_backend(potential: Potential) -> str:
     inner = potential.potential if isinstance(potential, VerletPotential) else potential
     in_torchscript = isinstance(inner, StudentPotential) and inner.kernel.name == "reference"
     return "torchforce" if in_torchscript and not missing_torchforce() else "pythonforce"
+
+
+def runs_fused(potential: Potential) -> bool:
+    """Return whether a ``TorchForce`` of this potential runs the CPU kernel: if the potential does.
+
+    A log entry says why where the library of operators cannot be built.
+    """
+    inner = potential.potential if isinstance(potential, VerletPotential) else potential
+    if not isinstance(inner, StudentPotential) or inner.kernel.name != "cpu":
+        return False
+    try:
+        load_operators()
+    except BuildError as error:
+        logger.warning("TorchForce runs torch's graph, many times slower than the CPU kernel: %s", error)
+        return False
+    return True
 
 
 def ml_particles(

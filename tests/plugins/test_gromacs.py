@@ -9,6 +9,7 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from click.testing import CliRunner
 
 from mlff_core.cli.main import cli
@@ -29,10 +30,15 @@ class TestGromacsExporter(ExporterContract):
     exporter = GromacsExporter()
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
+class TestFusedGromacsExporter(ExporterContract):
+    exporter = GromacsExporter()
+    options = {"operator": "fused"}  # noqa: RUF012
+
+
+@pytest.fixture(scope="module", params=["portable", "fused"])
+def file(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("gromacs") / "nnp.pt"
-    GromacsExporter().export(small_student(), path)
+    GromacsExporter().export(small_student(), path, {"operator": request.param})
     return path
 
 
@@ -105,7 +111,7 @@ def test_grompp_2025_tries_one_atom_at_the_origin(file):
 
 
 def refusal(file, inputs):
-    with pytest.raises(torch.jit.Error) as caught:
+    with pytest.raises((torch.jit.Error, RuntimeError)) as caught:
         torch.jit.load(str(file))(*inputs)
     return str(caught.value)
 
@@ -186,3 +192,29 @@ def test_the_page_shows_the_inputs_in_the_modules_order_and_the_example():
         assert f"nnpot-model-input{k}" in page
         assert f"= {name}\n" in page
     assert EXAMPLE.read_text().split('"""', 2)[2].strip() in page
+
+
+LIKE_GROMACS = """
+import ctypes, os, sys, torch
+reader = torch._C.PyTorchFileReader(sys.argv[1])
+for library in reader.get_record("extra/extension_libs").decode().split(":"):
+    ctypes.CDLL(library, mode=os.RTLD_LAZY)
+module = torch.jit.load(sys.argv[1])
+positions = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]], requires_grad=True)
+energy = module(positions, torch.tensor([6, 8], dtype=torch.int32))
+energy.backward()
+assert not any(name.startswith("mlff") for name in sys.modules)
+print(energy.item(), -positions.grad[1, 0].item())
+"""
+
+
+def test_a_fused_file_brings_its_library_as_gromacs_opens_it(tmp_path):
+    """As ``loadModelExtensions`` of GROMACS' torchmodel.cpp does, before the file."""
+    GromacsExporter().export(small_student(), tmp_path / "nnp.pt", {"operator": "fused"})
+    command = [sys.executable, "-c", LIKE_GROMACS, str(tmp_path / "nnp.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    energy, force = (float(number) for number in done.stdout.split())
+    wanted_energy, wanted_forces = predicted(Atoms("CO", positions=[[0, 0, 0], [1, 0, 0]]))
+    assert energy / KJ_MOL_PER_EV == pytest.approx(float(wanted_energy), rel=1e-6)
+    assert force / (KJ_MOL_PER_EV * ANGSTROM_PER_NM) == pytest.approx(float(wanted_forces[1, 0]), rel=1e-5)

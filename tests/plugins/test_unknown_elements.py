@@ -31,6 +31,15 @@ def test_torchscript(tmp_path, dtype, check_unknown_elements, graph_inputs):
         module(*inputs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fused_torchscript(tmp_path, dtype, check_unknown_elements):
+    student = small_student(dtype=dtype, kernel="reference")
+    TorchScriptExporter().export(student, tmp_path / "student.ts", {"operator": "fused"})
+    with deprecation_silenced():
+        module = torch.jit.load(str(tmp_path / "student.ts"))
+    check_unknown_elements(lambda inputs: [tensor.numpy() for tensor in module(*inputs)], dtype)
+
+
 def test_gromacs(tmp_path):
     GromacsExporter().export(small_student(), tmp_path / "nnp.pt")
     with deprecation_silenced():

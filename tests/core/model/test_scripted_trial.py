@@ -1,13 +1,16 @@
-"""The TorchScript module treats trial steps as the Python code does, and stops dynamics too."""
+"""TorchScript modules, of many operations or of one, treat trial steps as the Python code does, and stop dynamics."""
 
 import numpy as np
 import pytest
 import torch
 
 from mlff_core.export.writing import deprecation_silenced
+from mlff_core.kernels.fused_modules import FusedStudent
 from mlff_core.model.scripted import ScriptedStudent
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.testing import small_student, structures
+
+ERRORS = (RuntimeError, torch.jit.Error)
 
 
 @pytest.fixture(scope="module")
@@ -15,10 +18,10 @@ def student():
     return small_student(dtype=torch.float64, kernel="reference")
 
 
-@pytest.fixture
-def scripted(student):
+@pytest.fixture(params=[ScriptedStudent, FusedStudent])
+def scripted(request, student):
     with deprecation_silenced():
-        module = torch.jit.script(ScriptedStudent(student.model, 1.0).eval())
+        module = torch.jit.script(request.param(student.model, 1.0).eval())
 
     def energy(batch):
         positions = batch.positions.clone().requires_grad_()
@@ -45,11 +48,11 @@ def test_a_trial_is_what_python_gives(student, scripted):
 
 
 def test_other_overlaps_are_refused(scripted):
-    with pytest.raises(torch.jit.Error, match="overlap"):
+    with pytest.raises(ERRORS, match="overlap"):
         scripted(on_path(1.0))
     for k in range(20):
         scripted(on_path(k / 20))
-    with pytest.raises(torch.jit.Error, match="overlap"):
+    with pytest.raises(ERRORS, match="overlap"):
         scripted(on_path(1.0))
     scripted(on_path(0.0))
 
@@ -60,5 +63,5 @@ def test_dynamics_that_jumped_into_an_overlap_stops_at_the_next_step(scripted):
     step[5] = on_path(1.0).positions[5] - start.positions[5]
     scripted(start)
     scripted(start.with_positions(start.positions + step))
-    with pytest.raises(torch.jit.Error, match="went on through atoms that overlap"):
+    with pytest.raises(ERRORS, match="went on through atoms that overlap"):
         scripted(start.with_positions(start.positions + 2 * step))

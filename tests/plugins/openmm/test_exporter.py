@@ -13,6 +13,7 @@ import torch
 pytest.importorskip("openmmtorch")
 
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_core.kernels.operator_library import library_path
 from mlff_core.models.checkpoint import save_checkpoint
 from mlff_core.testing import ExporterContract, isolation, small_student, structures
 from mlff_core.units import ANGSTROM_PER_NM, KJ_MOL_PER_EV
@@ -30,6 +31,11 @@ class TestOpenMMExporter(ExporterContract):
     exporter = OpenMMExporter()
 
 
+class TestFusedOpenMMExporter(ExporterContract):
+    exporter = OpenMMExporter()
+    options = {"operator": "fused", "structure": written(structures.triclinic_crystal())}  # noqa: RUF012
+
+
 BARE = """
 import importlib.abc, json, sys
 class Hider(importlib.abc.MetaPathFinder):
@@ -39,6 +45,9 @@ class Hider(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Hider())
 import openmm, openmmtorch
 given = json.load(open(sys.argv[1]))
+if given["library"]:
+    import torch
+    torch.ops.load_library(given["library"])
 force = openmmtorch.TorchForce(given["file"])
 system = openmm.System()
 for _ in given["positions"]:
@@ -55,14 +64,16 @@ print(json.dumps([state.getPotentialEnergy()._value, [list(f) for f in state.get
 """
 
 
+@pytest.mark.parametrize("operator", ["portable", "fused"])
 @pytest.mark.parametrize(
     "atoms", [structures.ethanol(), structures.small_cell()], ids=["molecule", "cell smaller than the cutoff"]
 )
-def test_a_script_without_this_package_gets_the_models_numbers(atoms, tmp_path):
+def test_a_script_without_this_package_gets_the_models_numbers(atoms, operator, tmp_path):
     student = small_student()
     model = save_checkpoint(tmp_path / "model.pt", student.model, student.card)
     structure, file = written(atoms), tmp_path / "force.pt"
     command = [sys.executable, "-m", "mlff_core.cli", "export", str(model), "--format", "openmm"]
+    command += ["--option", f"operator={operator}"]
     done = subprocess.run(
         [*command, "--structure", structure, "-o", str(file)], capture_output=True, text=True, timeout=120
     )
@@ -70,6 +81,7 @@ def test_a_script_without_this_package_gets_the_models_numbers(atoms, tmp_path):
     box, rotation = reduced_box(atoms.cell) if atoms.pbc.all() else (None, np.eye(3))
     given = {
         "file": str(file),
+        "library": str(library_path()) if operator == "fused" else None,
         "positions": (atoms.positions @ rotation / ANGSTROM_PER_NM).tolist(),
         "box": None if box is None else (box / ANGSTROM_PER_NM).tolist(),
     }
