@@ -16,6 +16,7 @@ COLUMNS = (
     ("HB375 MAE", "HB375", "MAE, equilibrium"),
     ("D442 MAE", "D442", "MAE, equilibrium"),
     ("IHB100 MAE", "IHB100", "MAE, equilibrium"),
+    ("S66 MAE", "S66", "MAE, equilibrium"),
     ("conformers MAE", "conformers", "MAE of relative energies"),
     ("median R²", "conformers", "R² of relative energies, median"),
     ("median rank", "conformers", "rank correlation, median"),

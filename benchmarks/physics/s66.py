@@ -2,22 +2,22 @@
 
 J. Řezáč et al., J. Chem. Theory Comput. 7, 2427 (2011), doi:10.1021/ct2002946. Geometries and reference energies are
 read from Psi4's ``S66.py`` (LGPL), which Debian's package ``psi4-data`` holds: ``apt-get download psi4-data && dpkg -x
-psi4-data_*.deb psi4``. The file is read as text; nothing in it is run.
+psi4-data_*.deb psi4``.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
+from ase import Atoms
 
 from benchmarks.physics.record import Job, check, metric
 from mlff_core.atomic_write import write_atomically
-from mlff_core.errors import InputError
+from mlff_core.judging.references.psi4_database import read_pairs
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, concatenate, single
 from mlff_core.units import KCAL_MOL_PER_EV
@@ -25,7 +25,6 @@ from mlff_core.units import KCAL_MOL_PER_EV
 DEBIAN_PATH = Path("/usr/share/psi4/databases/S66.py")
 GOAL = 0.5
 FAMILIES = {"hydrogen bonds": range(1, 24), "dispersion": range(24, 47), "mixed": range(47, 67)}
-_KEY = r"\['%s-%s{part}'\s*% \(dbse, '(\d+)'\s*\)\]"
 
 
 @dataclass(frozen=True)
@@ -46,29 +45,15 @@ def read_s66(path: Path) -> list[Pair]:
     InputError
         The file is missing or holds no pairs in Psi4's form.
     """
-    if not path.is_file():
-        raise InputError(f"there is no file {path}; unpack Debian's psi4-data and give its S66.py with --s66")
-    text = path.read_text(encoding="utf-8")
-    energies = {int(k): float(v) for k, v in re.findall("BIND" + _KEY.format(part="") + r"\s*=\s*(-?[\d.]+)", text)}
-    names = dict(re.findall("TAGL" + _KEY.format(part="") + r'\s*=\s*"""(.*?)\s*"""', text))
-    geometry = "GEOS" + _KEY.format(part="-dimer") + r'\s*=\s*qcdb\.Molecule\("""(.*?)"""'
-    found = []
-    for number, block in re.findall(geometry, text, flags=re.DOTALL):
-        first, second = (_molecule(part) for part in block.split("--"))
-        k = int(number)
-        found.append(Pair(k, names.get(number, f"pair {k}"), (first, second), energies[k]))
-    if not found:
-        raise InputError(f"{path} holds no pairs in the form of Psi4's S66.py")
+    found = [
+        Pair(int(pair.name), pair.title, tuple(map(_batch, pair.parts)), pair.reference_kcal_mol)
+        for pair in read_pairs(path)
+    ]
     return sorted(found, key=lambda pair: pair.number)
 
 
-def _molecule(block: str) -> AtomicBatch:
-    from ase.data import atomic_numbers
-
-    rows = [line.split() for line in block.splitlines() if re.match(r"\s*[A-Z][a-z]?(\s+-?\d+\.\d+){3}\s*$", line)]
-    return single(
-        [[float(x) for x in row[1:]] for row in rows], [atomic_numbers[row[0]] for row in rows], dtype=torch.float64
-    )
+def _batch(atoms: Atoms) -> AtomicBatch:
+    return single(atoms.positions, atoms.numbers, dtype=torch.float64)
 
 
 def interaction_energies(potential: Potential, pairs: list[Pair]) -> np.ndarray:

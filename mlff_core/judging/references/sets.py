@@ -6,6 +6,8 @@ A set is an extended xyz file (``.extxyz``, also ``.gz``) of one of two kinds:
   ``name``, ``group``, ``scaling`` (distance / that at equilibrium), ``charge_a`` and ``charge_b`` (e).
 - conformers: ``molecule`` and ``reference_energy_kcal_mol`` in each frame, lower for more stable geometries; energies
   are compared within a molecule.
+
+A database of Psi4 (``.py``) is a set of complexes too, see :mod:`mlff_core.judging.references.psi4_database`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_core.errors import InputError, first_line
+from mlff_core.judging.references.psi4_database import Pair, is_database, read_pairs
 from mlff_core.structures.reading import read_structures
 
 if TYPE_CHECKING:
@@ -108,6 +111,8 @@ def read_set(path: str | Path) -> ReferenceSet:
         The file cannot be read, or its frames are neither complexes nor conformers.
     """
     name = Path(path).name.split(".")[0]
+    if is_database(path):
+        return ReferenceSet(name, complexes=tuple(map(_of_database, read_pairs(path))))
     frames = _shipped() if str(path) == CONFORMERS else read_structures(path)
     first = frames[0]
     if "reference_interaction_kcal_mol" in first.info and "fragment" in first.arrays:
@@ -126,6 +131,12 @@ def _shipped() -> list[Atoms]:
     content = files("mlff_core.judging.references").joinpath(f"{CONFORMERS}.extxyz.gz").read_bytes()
     frames: list[Atoms] = ase.io.read(io.StringIO(gzip.decompress(content).decode()), index=":", format="extxyz")
     return frames
+
+
+def _of_database(pair: Pair) -> Complex:
+    whole = pair.parts[0] + pair.parts[1]
+    whole.info = {"charge": sum(part.info["charge"] for part in pair.parts)}
+    return Complex(pair.title, "", pair.scaling, whole, pair.parts, pair.reference_kcal_mol)
 
 
 def _complex(path: str | Path, k: int, frame: Atoms) -> Complex:
