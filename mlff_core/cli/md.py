@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ from mlff_core.cli.watching import tell_uncertain, watch_options, watched
 
 if TYPE_CHECKING:
     from mlff_core.dynamics.state import Array, MDState
+
+
+SHOWN_EVERY = 100
+"""Steps between two energies on the line of progress."""
 
 
 @click.command()
@@ -133,14 +138,20 @@ def command(
     potential = watched(load(model, device=device, dtype=dtype, guard=guard), max_uncertainty, on_uncertain)
     sha256 = file_sha256(resolve(model))
 
+    energy_now = ""
+
     def note(rate: float) -> str:
         each = f"{rate * timestep_fs * 86400 * 1e-6:.3g} ns/day"
-        return each if len(frames) == 1 else f"{len(frames)} × {each}"
+        return f"{each}{energy_now}" if len(frames) == 1 else f"{len(frames)} × {each}"
 
+    began = time.perf_counter()
     with bar("md", n_steps, note=note) as advance:
         if len(frames) == 1:
 
             def on_step(state: MDState[Array]) -> None:
+                nonlocal energy_now
+                if state.step % SHOWN_EVERY == 0:
+                    energy_now = f", potential energy {state.energy:.3f} eV"
                 advance(state.step)
 
             one = run_md(potential, frames[0], settings, folder, restart=restart, model_sha256=sha256, on_step=on_step)
@@ -154,11 +165,13 @@ def command(
             temperature = sum(many.temperatures_kelvin) / len(frames)
             drifts = [drift / len(atoms) for drift, atoms in zip(many.conserved_drifts, frames, strict=True)]
             drift, of_what = max(drifts, key=abs), f"{len(frames)} structures, "
+    seconds = time.perf_counter() - began
+    rate = f", {(last - first) * timestep_fs * 86400e-6 / seconds:.3g} ns/day" if last > first else ""
     begun = f"from step {first} " if first else ""
     most = " at most" if of_what else ""
     click.echo(
         f"{of_what}{begun}to step {last} ({last * timestep_fs:g} fs), {temperature:.1f} K over the second half, "
-        f"conserved energy {1000 * drift:+.3g} meV/atom{most} from start to end; files in {folder}",
+        f"conserved energy {1000 * drift:+.3g} meV/atom{most} from start to end{rate}; files in {folder}",
         err=True,
     )
     tell_uncertain(potential)
