@@ -201,7 +201,7 @@ def _from_cache(folder: Path) -> ctypes.CDLL:
         raise BuildError("no C++ compiler was found (c++, g++, clang++ or CXX); install one, such as `apt install g++`")
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     path = folder / f"mlff_cpu-{key}-{hashlib.sha256(version.encode()).hexdigest()[:8]}.so"
-    with lock(folder / ".lock"):
+    with lock(path.with_suffix(".lock")):
         if path.exists():
             with contextlib.suppress(OSError):
                 return ctypes.CDLL(str(path))

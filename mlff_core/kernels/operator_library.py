@@ -86,7 +86,7 @@ def _built(folder: Path) -> Path:
         raise BuildError("no C++ compiler was found (c++, g++, clang++ or CXX); install one, such as `apt install g++`")
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     target = folder / f"mlff_operators-{key}-{hashlib.sha256(version.encode()).hexdigest()[:8]}.so"
-    with lock(folder / ".lock"):
+    with lock(target.with_suffix(".lock")):
         if not target.exists():
             logger.info("compiling the operators for torch %s into %s (once)", torch.__version__, target)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as part:
