@@ -76,10 +76,7 @@ def create_force(
     charge = total_charge(topology_or_atomic_numbers, particles, charge)
     check_atoms(potential.card, numbers, charge, spin_multiplicity)
     if periodic is None:
-        periodic = (
-            isinstance(topology_or_atomic_numbers, openmm.app.Topology)
-            and topology_or_atomic_numbers.getPeriodicBoxVectors() is not None
-        )
+        periodic = is_periodic(topology_or_atomic_numbers)
     if backend == "auto":
         backend = choose_backend(potential)
     if backend == "torchforce":
@@ -102,6 +99,14 @@ def choose_backend(potential: Potential) -> str:
     inner = potential.potential if isinstance(potential, VerletPotential) else potential
     in_torchscript = isinstance(inner, StudentPotential) and inner.kernel.name == "reference"
     return "torchforce" if in_torchscript and not missing_torchforce() else "pythonforce"
+
+
+def is_periodic(topology_or_atomic_numbers: openmm.app.Topology | Sequence[int]) -> bool:
+    """Return whether there is a Topology and it has a box."""
+    return (
+        isinstance(topology_or_atomic_numbers, openmm.app.Topology)
+        and topology_or_atomic_numbers.getPeriodicBoxVectors() is not None
+    )
 
 
 def ml_particles(
