@@ -111,7 +111,9 @@ class VerletPotential(WrappedPotential):
     def _predicted(self, batch: AtomicBatch, want: Iterable[str], edges: EdgeList | None) -> Prediction:
         if edges is not None or self.neighbors is None:
             return self.potential.predict(batch, want=want, edges=edges)
-        if self.potential.has_stepper:
+        want = frozenset(want)
+        # A stepper gives no charges.
+        if self.potential.has_stepper and not CHARGES.intersection(want):
             stepper = self._follow(batch)
             return self._stepped(stepper, batch, self._check_rest(batch, want))
         edges = self.edges(batch)

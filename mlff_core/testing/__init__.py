@@ -9,7 +9,7 @@ from mlff_core.plugins.on_demand import attributes_on_demand
 if TYPE_CHECKING:
     from mlff_core.testing.engine_contract import EngineContract
     from mlff_core.testing.exporter_contract import ExporterContract
-    from mlff_core.testing.reference_potential import PairPotential, small_student
+    from mlff_core.testing.reference_potential import PairPotential, charged_student, small_student
     from mlff_core.testing.runner import ContractResult, contract_for, run_contract
     from mlff_core.testing.runtime_contract import RuntimeContract
     from mlff_core.testing.teacher_contract import TeacherContract
@@ -21,6 +21,7 @@ _HOME = {
     "PairPotential": "reference_potential",
     "RuntimeContract": "runtime_contract",
     "TeacherContract": "teacher_contract",
+    "charged_student": "reference_potential",
     "contract_for": "runner",
     "run_contract": "runner",
     "small_student": "reference_potential",
@@ -33,6 +34,7 @@ __all__ = [
     "PairPotential",
     "RuntimeContract",
     "TeacherContract",
+    "charged_student",
     "contract_for",
     "run_contract",
     "small_student",

@@ -30,7 +30,7 @@ from mlff_core.plugins.through_engine import ThroughEngine
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.testing import isolation, potential_checks, provider_checks, structures
 from mlff_core.testing.engine_runs import MAKERS, EngineRuns
-from mlff_core.testing.reference_potential import PairPotential, small_student
+from mlff_core.testing.reference_potential import PairPotential, charged_student, small_student
 from mlff_core.testing.structures import to_batch
 from mlff_core.testing.tolerances import assert_prediction_close
 
@@ -126,6 +126,17 @@ class EngineContract(EngineRuns):
                     partial(bound.predict, to_batch(atoms)),
                     ("period", "pbc", "slab", "crystal"),
                 )
+
+    def test_charges_of_atoms_equal_predict(self) -> None:
+        """A student that gives charges gives the same ones through an engine that has the capability ``charges``."""
+        self._needs("charges")
+        with ThroughEngine(self.engine, charged_student(device=self.device), self.options) as bound:
+            for atoms in self._molecule_and_crystal():
+                batch = to_batch(atoms)
+                found, wanted = bound.predict(batch), bound.wanted(batch)
+                if found.charges is None:
+                    raise AssertionError("the engine has the capability charges, but it returned none")
+                assert_prediction_close(found, wanted, batch, bound.tolerance, "charges of atoms")
 
     # Physics through the engine
 

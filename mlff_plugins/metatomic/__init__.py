@@ -25,7 +25,7 @@ class MetatomicExporter(Exporter):
     """Writes a student as metatomic's ``AtomisticModel``."""
 
     name = "metatomic"
-    summary = "metatomic AtomisticModel: energy by system or atom, forces and stress by the engine's differentiation"
+    summary = "metatomic AtomisticModel: energy and charges; forces and stress by the engine's differentiation"
     requires = REQUIRES
     install_hint = INSTALL_HINT
     suffix = ".pt"
@@ -52,7 +52,7 @@ class MetatomicEngine(Engine):
     summary = "metatomic's ASE calculator on an exported AtomisticModel"
     requires = REQUIRES
     install_hint = INSTALL_HINT
-    capabilities = frozenset({"stress", "periodic", "batch", "float64"})
+    capabilities = frozenset({"stress", "charges", "periodic", "batch", "float64"})
     students_only = True
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> MetatomicPotential:
@@ -72,10 +72,10 @@ class MetatomicEngine(Engine):
             return MetatomicPotential(path, potential.card, potential.dtype)
 
     def evaluate(self, bound: MetatomicPotential, batch: AtomicBatch) -> Prediction:
-        """Return energy, forces, and the stress of periodic structures."""
+        """Return energy, forces, charges of atoms if the model gives them, and the stress of periodic structures."""
         _check_periodicity(batch)
         stress = {"stress"} if bool(batch.pbc.all()) else set()
-        return bound.predict(batch, want={"energy", "forces"} | stress)
+        return bound.predict(batch, want={"energy", "forces"} | ({"charges"} & bound.supports) | stress)
 
 
 def _check_periodicity(batch: AtomicBatch) -> None:

@@ -22,11 +22,17 @@ from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, find
 from mlff_core.structures.prediction import Prediction
 from mlff_plugins.metatomic.module import MetatomicStudent
 
+CHARGE = ModelOutput(unit="e", sample_kind="atom")
+"""metatomic's standard quantity for charges of atoms, under the name ``charge``."""
+
 
 def save(network: Student, card: ModelCard, path: Path) -> None:
     """Write the network as an ``AtomisticModel`` with float64 inputs and outputs."""
+    outputs = {"energy": ModelOutput(unit="eV", sample_kind="system")}
+    if network.charges is not None:
+        outputs["charge"] = CHARGE
     capabilities = ModelCapabilities(
-        outputs={"energy": ModelOutput(unit="eV", sample_kind="system")},
+        outputs=outputs,
         atomic_types=list(card.elements),
         # Each layer extends the range of interaction by one cutoff.
         interaction_range=card.cutoff * network.config.n_layers,
@@ -57,8 +63,6 @@ class MetatomicPotential(Potential):
         Precision of the results.
     """
 
-    supports = frozenset({"energy", "forces", "stress"})
-
     def __init__(self, path: Path, card: ModelCard, dtype: torch.dtype) -> None:
         self.card = card
         self.device = torch.device("cpu")
@@ -66,6 +70,8 @@ class MetatomicPotential(Potential):
         with deprecation_silenced(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.calculator = MetatomicCalculator(str(path), device="cpu", uncertainty_threshold=None)
+            offered = self.calculator.model().capabilities().outputs
+        self.supports = frozenset({"energy", "forces", "stress", *(["charges"] if "charge" in offered else [])})
 
     def predict_checked(self, batch: AtomicBatch, want: Collection[str], edges: EdgeList | None = None) -> Prediction:
         """Return what is wanted; see :meth:`~mlff_core.potentials.interface.Potential.predict_checked`."""
@@ -83,12 +89,16 @@ class MetatomicPotential(Potential):
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
             results = self.calculator.compute_energy(frames, compute_forces_and_stresses=True)
+            charges = None
+            if "charges" in want:
+                given = self.calculator.run_model(frames, {"charge": CHARGE})["charge"].block().values
+                charges = given.detach().reshape(-1).to(self.dtype)
         energy = torch.tensor([float(e) for e in results["energy"]], dtype=torch.float64)
         forces = torch.as_tensor(np.concatenate(results["forces"]), dtype=self.dtype)
         stress = None
         if "stress" in want:
             stress = torch.as_tensor(np.stack(results["stress"]).reshape(-1, 3, 3), dtype=self.dtype)
-        return Prediction(energy=energy, forces=forces, stress=stress)
+        return Prediction(energy=energy, forces=forces, stress=stress, charges=charges)
 
 
 def _cell(one: AtomicBatch) -> np.ndarray:

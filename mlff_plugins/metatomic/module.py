@@ -21,7 +21,7 @@ SERVES = Serves("a metatomic model", "use an engine that calls mlff-hub, such as
 
 
 class MetatomicStudent(nn.Module):
-    """Energies of metatomic systems; the engine differentiates them.
+    """Energies and charges of metatomic systems; the engine differentiates the energies.
 
     Systems have float64, since a float32 energy of −10³ eV is exact to 0.1 meV only; the network computes in its own
     precision.
@@ -46,6 +46,7 @@ class MetatomicStudent(nn.Module):
         self.closed_shell = card.is_even_without_charge
         self.advice = ODD_ADVICE
         self.model = model
+        self.has_charges = model.charges is not None
         self.single_precision = model.scale.dtype == torch.float32
         self.options = NeighborListOptions(cutoff=model.cutoff, full_list=True, strict=True)
 
@@ -56,12 +57,12 @@ class MetatomicStudent(nn.Module):
     def forward(
         self, systems: List[System], outputs: Dict[str, ModelOutput], selected_atoms: Optional[Labels]
     ) -> Dict[str, TensorMap]:
-        """Return the energy of each system, or of each atom, eV."""
+        """Return what is asked for of energies, eV, and charges, e, of each system or of each atom."""
         results: dict[str, TensorMap] = {}
-        if "energy" not in outputs:
+        if "energy" not in outputs and "charge" not in outputs:
             return results
-        per_atom = outputs["energy"].sample_kind == "atom"
         energies: list[Tensor] = []
+        charges: list[Tensor] = []
         samples: list[Tensor] = []
         for k, system in enumerate(systems):
             if self.closed_shell:
@@ -75,7 +76,7 @@ class MetatomicStudent(nn.Module):
             vectors = block.values.reshape(-1, 3)
             if self.single_precision:
                 vectors = vectors.to(torch.float32)
-            atom_energies = self.model(
+            atom_energies, atom_charges = self.model.energies_and_charges(
                 system.types.to(torch.int64),
                 vectors,
                 block.samples.column("first_atom").to(torch.int64),
@@ -92,20 +93,43 @@ class MetatomicStudent(nn.Module):
                 mine = selected_atoms.column("system") == k
                 chosen = selected_atoms.column("atom")[mine].to(torch.int64)
                 atom_energies, index = atom_energies[chosen], index[chosen]
-            if per_atom:
-                energies.append(atom_energies)
-                samples.append(index)
-            else:
-                energies.append(atom_energies.sum().reshape(1))
-                samples.append(torch.tensor([[k]], dtype=torch.int32, device=vectors.device))
-        names = ["system", "atom"] if per_atom else ["system"]
-        values = torch.cat(energies).reshape(-1, 1)
-        result = TensorBlock(
-            values=values,
-            samples=Labels(names, torch.cat(samples)),
-            components=torch.jit.annotate(list[Labels], []),
-            properties=Labels(["energy"], torch.zeros(1, 1, dtype=torch.int32, device=values.device)),
-        )
-        key = Labels(["_"], torch.zeros(1, 1, dtype=torch.int32, device=values.device))
-        results["energy"] = TensorMap(keys=key, blocks=[result])
+                if self.has_charges:
+                    atom_charges = atom_charges[chosen]
+            energies.append(atom_energies)
+            charges.append(atom_charges.to(atom_energies.dtype))
+            samples.append(index)
+        if "energy" in outputs:
+            results["energy"] = quantity("energy", energies, samples, outputs["energy"].sample_kind == "atom")
+        if "charge" in outputs:
+            results["charge"] = quantity("charge", charges, samples, outputs["charge"].sample_kind == "atom")
         return results
+
+
+def quantity(name: str, values: List[Tensor], samples: List[Tensor], per_atom: bool) -> TensorMap:
+    """Return a quantity in metatomic's form.
+
+    Parameters
+    ----------
+    name
+        Name of the quantity.
+    values
+        For each system, shape (n_atoms,), eV or e.
+    samples
+        For each system, the numbers of the system and of its atoms, shape (n_atoms, 2), int32.
+    per_atom
+        Whether each atom has a value, else each system has the sum over its atoms.
+    """
+    device = values[0].device
+    if per_atom:
+        labels = Labels(["system", "atom"], torch.cat(samples))
+        found = torch.cat(values)
+    else:
+        labels = Labels(["system"], torch.arange(len(values), dtype=torch.int32, device=device).reshape(-1, 1))
+        found = torch.stack([of_system.sum() for of_system in values])
+    block = TensorBlock(
+        values=found.reshape(-1, 1),
+        samples=labels,
+        components=torch.jit.annotate(list[Labels], []),
+        properties=Labels([name], torch.zeros(1, 1, dtype=torch.int32, device=device)),
+    )
+    return TensorMap(keys=Labels(["_"], torch.zeros(1, 1, dtype=torch.int32, device=device)), blocks=[block])

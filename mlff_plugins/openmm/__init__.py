@@ -1,4 +1,4 @@
-"""OpenMM: :func:`create_force`, :func:`create_mixed_system`, and an engine for each of two kinds of force.
+"""OpenMM: forces (:func:`create_force`, :func:`create_mixed_system`), charges (:func:`atom_charges`), and two engines.
 
 Importing this module imports neither torch nor OpenMM.
 """
@@ -24,11 +24,18 @@ if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
     from mlff_core.structures.batch import AtomicBatch
     from mlff_core.structures.prediction import Prediction
+    from mlff_plugins.openmm.charges import atom_charges as atom_charges
     from mlff_plugins.openmm.force import create_force as create_force
     from mlff_plugins.openmm.mixed import create_mixed_system as create_mixed_system
     from mlff_plugins.openmm.session import Session
 
-__all__ = ["OpenMMPythonForceEngine", "OpenMMTorchForceEngine", "create_force", "create_mixed_system"]
+__all__ = [
+    "OpenMMPythonForceEngine",
+    "OpenMMTorchForceEngine",
+    "atom_charges",
+    "create_force",
+    "create_mixed_system",
+]
 
 
 class OpenMMEngine(Engine):
@@ -40,7 +47,7 @@ class OpenMMEngine(Engine):
 
     backend: ClassVar[str]
     install_hint = INSTALL_HINT
-    capabilities: ClassVar[frozenset[str]] = frozenset({"periodic", "float64"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"charges", "periodic", "float64"})
 
     def bind(self, potential: Potential, options: Mapping[str, Any] | None = None) -> Session:
         """Return a session with ``potential``; see :meth:`mlff_core.plugins.engine.Engine.bind`."""
@@ -55,7 +62,7 @@ class OpenMMEngine(Engine):
         """Refuse a potential that this force does not support."""
 
     def evaluate(self, bound: Session, batch: AtomicBatch) -> Prediction:
-        """Return energy and forces of each structure from ``Context.getState``."""
+        """Return energy and forces from ``Context.getState``, and charges from :func:`atom_charges`."""
         return bound.evaluate(batch)
 
 
@@ -96,7 +103,7 @@ class OpenMMPythonForceEngine(OpenMMEngine):
     summary = "OpenMM with its PythonForce: any potential, called back at every step"
     requires = OPENMM
     backend = "pythonforce"
-    capabilities: ClassVar[frozenset[str]] = frozenset({"periodic", "charge", "float64"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"charges", "periodic", "charge", "float64"})
 
 
 @hookimpl
@@ -114,10 +121,12 @@ def mlff_register_exporters() -> list[Exporter]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("create_force", "create_mixed_system"):
+    if name in ("atom_charges", "create_force", "create_mixed_system"):
         require_pythonforce()
+        from mlff_plugins.openmm.charges import atom_charges
         from mlff_plugins.openmm.force import create_force
         from mlff_plugins.openmm.mixed import create_mixed_system
 
-        return create_force if name == "create_force" else create_mixed_system
+        found = {function.__name__: function for function in (atom_charges, create_force, create_mixed_system)}
+        return found[name]
     raise AttributeError(f"module 'mlff_plugins.openmm' has no attribute {name!r}")

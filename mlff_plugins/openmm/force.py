@@ -81,10 +81,7 @@ def create_force(
     charge = total_charge(topology_or_atomic_numbers, particles, charge)
     check_atoms(potential.card, numbers, charge, spin_multiplicity)
     if periodic is None:
-        periodic = (
-            isinstance(topology_or_atomic_numbers, openmm.app.Topology)
-            and topology_or_atomic_numbers.getPeriodicBoxVectors() is not None
-        )
+        periodic = is_periodic(topology_or_atomic_numbers)
     if backend == "auto":
         backend = choose_backend(potential)
     if backend == "torchforce":
@@ -125,6 +122,14 @@ def runs_fused(potential: Potential) -> bool:
         logger.warning("TorchForce runs torch's graph, many times slower than the CPU kernel: %s", error)
         return False
     return True
+
+
+def is_periodic(topology_or_atomic_numbers: openmm.app.Topology | Sequence[int]) -> bool:
+    """Return whether there is a Topology and it has a box."""
+    return (
+        isinstance(topology_or_atomic_numbers, openmm.app.Topology)
+        and topology_or_atomic_numbers.getPeriodicBoxVectors() is not None
+    )
 
 
 def ml_particles(

@@ -14,6 +14,7 @@ from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
 from mlff_core.structures.prediction import Prediction
 from mlff_core.units import ANGSTROM_PER_NM
+from mlff_plugins.openmm.charges import atom_charges
 from mlff_plugins.openmm.convert import ENERGY, FORCE, reduced_box
 from mlff_plugins.openmm.force import create_force
 
@@ -47,7 +48,7 @@ class Session:
         self._context: openmm.Context | None = None
 
     def evaluate(self, batch: AtomicBatch) -> Prediction:
-        """Return energy and forces of each structure.
+        """Return energy and forces of each structure, and the charges of its atoms if the model gives them.
 
         Raises
         ------
@@ -55,12 +56,14 @@ class Session:
             A structure is periodic along one or two lattice vectors only, or the model does not support it.
         """
         results = [self._evaluate_one(structure) for structure in split(batch)]
+        charges = [charges for _, _, charges in results if charges is not None]
         return Prediction(
-            energy=torch.tensor([energy for energy, _ in results], dtype=torch.float64),
-            forces=torch.cat([forces for _, forces in results]),
+            energy=torch.tensor([energy for energy, _, _ in results], dtype=torch.float64),
+            forces=torch.cat([forces for _, forces, _ in results]),
+            charges=torch.cat(charges) if charges else None,
         )
 
-    def _evaluate_one(self, batch: AtomicBatch) -> tuple[float, torch.Tensor]:
+    def _evaluate_one(self, batch: AtomicBatch) -> tuple[float, torch.Tensor, torch.Tensor | None]:
         pbc = batch.pbc[0].tolist()
         if any(pbc) != all(pbc):
             raise UnsupportedError(
@@ -77,7 +80,19 @@ class Session:
         state = context.getState(energy=True, forces=True)
         energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / ENERGY
         forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer) / FORCE
-        return energy, torch.from_numpy(np.asarray(forces, dtype=np.float64) @ rotation.T)
+        charges = None
+        if "charges" in self.potential.supports:
+            charges = torch.from_numpy(
+                atom_charges(
+                    context,
+                    self.potential,
+                    batch.atomic_numbers.tolist(),
+                    periodic=box is not None,
+                    charge=None if batch.charge is None else float(batch.charge[0]),
+                    spin_multiplicity=None if batch.spin_multiplicity is None else int(batch.spin_multiplicity[0]),
+                )
+            )
+        return energy, torch.from_numpy(np.asarray(forces, dtype=np.float64) @ rotation.T), charges
 
     def _context_for(self, batch: AtomicBatch, box: np.ndarray[Any, Any] | None) -> openmm.Context:
         numbers = tuple(batch.atomic_numbers.tolist())

@@ -48,7 +48,8 @@ def from_prediction(prediction: Prediction) -> dict[str, Tensor]:
 
     The energy stays in float64: in float32 it would be exact to meV only.
     """
-    found = {"energy": prediction.energy, "forces": prediction.forces, "stress": prediction.stress}
+    names = ("energy", "forces", "stress", "charges", "dipole")
+    found: dict[str, Tensor | None] = {name: getattr(prediction, name) for name in names}
     return {name: tensor.detach() for name, tensor in found.items() if tensor is not None}
 
 

@@ -14,7 +14,7 @@ from torch_sim.integrators.md import MDState
 from torch_sim.models.interface import ModelInterface
 
 from mlff_core.models.opening import opened
-from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.interface import CHARGES, Potential
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_plugins.torchsim.convert import from_prediction, to_batch
 
@@ -59,6 +59,7 @@ class TorchSimModel(ModelInterface):
         self._dtype = potential.dtype
         self._compute_forces = "forces" in potential.supports
         self._compute_stress = "stress" in potential.supports
+        self._compute_charges = False
 
     @property
     def n_searches(self) -> int:
@@ -83,6 +84,15 @@ class TorchSimModel(ModelInterface):
     def compute_stress(self, wanted: bool) -> None:
         self._compute_stress = self._offered("stress", wanted)
 
+    @property
+    def compute_charges(self) -> bool:
+        """Whether charges and dipoles are returned; False until it is set, because no integrator needs them."""
+        return self._compute_charges
+
+    @compute_charges.setter
+    def compute_charges(self, wanted: bool) -> None:
+        self._compute_charges = self._offered("charges", wanted)
+
     def _offered(self, name: str, wanted: bool) -> bool:
         if wanted and name not in self.potential.supports:
             # torch-sim expects this exception class for an unsupported property.
@@ -91,6 +101,9 @@ class TorchSimModel(ModelInterface):
 
     def forward(self, state: torch_sim.SimState | Mapping[str, Any], **_: Any) -> dict[str, Tensor]:
         """Return ``energy`` (n_systems,), eV, ``forces`` (n_atoms, 3), eV/Å, and ``stress`` (n_systems, 3, 3), eV/Å³.
+
+        A student with a readout of charges gives ``charges`` (n_atoms,), e, and of states that are not periodic
+        ``dipole`` (n_systems, 3), e·Å, about the centre of mass, according to ``compute_charges``.
 
         The stress is positive under tension. Forces and stress are returned according to ``compute_forces`` and
         ``compute_stress``.
@@ -109,6 +122,9 @@ class TorchSimModel(ModelInterface):
             want.add("forces")
         if self._compute_stress and periodic:
             want.add("stress")
+        if self.compute_charges:
+            # The dipole of a cell is not defined.
+            want |= CHARGES - ({"dipole"} if periodic else set())
         prediction = self._running.predict(batch, want=want, dynamics=isinstance(state, MDState))
         if self._compute_stress and not periodic:
             prediction = replace(prediction, stress=torch.full_like(batch.cell, torch.nan))

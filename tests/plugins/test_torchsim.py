@@ -19,10 +19,10 @@ from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.model.painn import PaiNN, PaiNNConfig
 from mlff_core.model.presets import preset
 from mlff_core.models.checkpoint import save_checkpoint
-from mlff_core.potentials.interface import Potential
+from mlff_core.potentials.interface import CHARGES, Potential
 from mlff_core.potentials.student import StudentPotential
 from mlff_core.structures.prediction import Prediction
-from mlff_core.testing import EngineContract, PairPotential, small_student, structures
+from mlff_core.testing import EngineContract, PairPotential, charged_student, small_student, structures
 from mlff_plugins.torchsim import TorchSimEngine, TorchSimModel
 
 # Triton reads it when it is imported: where there is no GPU its kernels are interpreted.
@@ -188,3 +188,22 @@ def test_the_script_of_the_page_runs(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("eV") == 2
+
+
+def test_charges_and_dipoles_are_outputs_on_request_and_reach_a_trajectory():
+    student = charged_student(dtype=torch.float64)
+    model, frames = TorchSimModel(student), [structures.ethanol(), structures.cluster(30)]
+    state = state_of(frames, model)
+    assert {"charges", "dipole"}.isdisjoint(model(state))
+    model.compute_charges = True
+    found, wanted = model(state), student.predict(structures.to_batch(frames).to("cpu", torch.float64), want=CHARGES)
+    torch.testing.assert_close(found["charges"], wanted.charges)
+    torch.testing.assert_close(found["dipole"], wanted.dipole)
+    reporter = {"filenames": None, "prop_calculators": {1: {"dipole": lambda state, model: model(state)["dipole"]}}}
+    reported = torch_sim.static(state, model, trajectory_reporter=reporter)
+    torch.testing.assert_close(torch.cat([of_system["dipole"] for of_system in reported]), wanted.dipole)
+    crystal = model(state_of([structures.triclinic_crystal()], model))
+    assert "charges" in crystal
+    assert "dipole" not in crystal
+    with pytest.raises(NotImplementedError, match="cannot give charges"):
+        TorchSimModel(small_student()).compute_charges = True

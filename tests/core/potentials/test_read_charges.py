@@ -21,7 +21,7 @@ from mlff_core.structures.batch import concatenate, single
 from mlff_core.structures.dipole import centres_of_mass, dipoles
 from mlff_core.structures.neighbors import find_neighbors
 from mlff_core.structures.reading import batch_from_atoms
-from mlff_core.testing import small_student, structures
+from mlff_core.testing import charged_student, small_student, structures
 
 EXACT = torch.float64
 
@@ -186,3 +186,14 @@ def test_the_sum_is_compared_with_the_charge_that_was_given(make_charged, ethano
     given = student.kernel.evaluate(minus, find_neighbors(minus, 5.0), ("charges",))
     with pytest.warns(ChargeWarning, match="given as -1 e"):
         found.complete(given, minus, ("charges",))
+
+
+def test_charges_do_not_come_from_a_stepper(monkeypatch):
+    # The steppers of a GPU have no charges; the engines ask for them by the same call as for forces.
+    potential, batch = charged_student(dtype=EXACT), batch_from_atoms(structures.ethanol(), dtype=EXACT)
+    monkeypatch.setattr(potential, "has_stepper", True)
+    running = VerletPotential(potential, 1.0)
+    wanted = potential.predict(batch, want=("charges",)).charges
+    for _ in range(2):
+        found = running.predict(batch, want=iter(("energy", "forces", "charges")))
+        torch.testing.assert_close(found.charges, wanted)
