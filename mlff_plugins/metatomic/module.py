@@ -4,7 +4,7 @@ No postponed annotations here, since TorchScript reads them.
 """
 
 # metatomic compares the annotations of forward() with exactly these types, and its script classes do not support |.
-from typing import Dict, List, Optional  # noqa: UP035
+from typing import Dict, Final, List, Optional  # noqa: UP035
 
 import torch
 from metatensor.torch import Labels, TensorBlock, TensorMap
@@ -12,6 +12,8 @@ from metatomic.torch import ModelOutput, NeighborListOptions, System
 from torch import Tensor, nn
 
 from mlff_core.card import ModelCard
+from mlff_core.kernels.fused_modules import NEEDS, model_bytes
+from mlff_core.kernels.operator_library import load_operators
 from mlff_core.model.serving import Serves
 from mlff_core.model.student import Student
 from mlff_core.potentials.checks import ODD_ADVICE
@@ -45,9 +47,13 @@ class MetatomicStudent(nn.Module):
         self.name = card.name
         self.closed_shell = card.is_even_without_charge
         self.advice = ODD_ADVICE
-        self.model = model
-        self.single_precision = model.scale.dtype == torch.float32
         self.options = NeighborListOptions(cutoff=model.cutoff, full_list=True, strict=True)
+        self.single_precision = model.scale.dtype == torch.float32
+        self.keep(model)
+
+    def keep(self, model: Student) -> None:
+        """Keep what is needed of the network."""
+        self.model = model
 
     def requested_neighbor_lists(self) -> list[NeighborListOptions]:
         """Return the one list this model needs: all directed edges within the cutoff."""
@@ -71,33 +77,25 @@ class MetatomicStudent(nn.Module):
                         f"{self.name} was made for closed shells, but at a total charge of +0 e the structure has "
                         f"{n_electrons} electrons, an odd number; {self.advice}"
                     )
-            block = system.get_neighbor_list(self.options)
-            vectors = block.values.reshape(-1, 3)
-            if self.single_precision:
-                vectors = vectors.to(torch.float32)
-            atom_energies = self.model(
-                system.types.to(torch.int64),
-                vectors,
-                block.samples.column("first_atom").to(torch.int64),
-                block.samples.column("second_atom").to(torch.int64),
-            )
             index = torch.stack(
                 [
-                    torch.full((len(system),), k, dtype=torch.int32, device=vectors.device),
-                    torch.arange(len(system), dtype=torch.int32, device=vectors.device),
+                    torch.full((len(system),), k, dtype=torch.int32, device=system.positions.device),
+                    torch.arange(len(system), dtype=torch.int32, device=system.positions.device),
                 ],
                 dim=1,
             )
-            if selected_atoms is not None:
+            if selected_atoms is None:
+                atom_energies = self.atom_energies(system, None)
+            else:
                 mine = selected_atoms.column("system") == k
                 chosen = selected_atoms.column("atom")[mine].to(torch.int64)
-                atom_energies, index = atom_energies[chosen], index[chosen]
+                atom_energies, index = self.atom_energies(system, chosen), index[chosen]
             if per_atom:
                 energies.append(atom_energies)
                 samples.append(index)
             else:
                 energies.append(atom_energies.sum().reshape(1))
-                samples.append(torch.tensor([[k]], dtype=torch.int32, device=vectors.device))
+                samples.append(torch.tensor([[k]], dtype=torch.int32, device=system.positions.device))
         names = ["system", "atom"] if per_atom else ["system"]
         values = torch.cat(energies).reshape(-1, 1)
         result = TensorBlock(
@@ -109,3 +107,44 @@ class MetatomicStudent(nn.Module):
         key = Labels(["_"], torch.zeros(1, 1, dtype=torch.int32, device=values.device))
         results["energy"] = TensorMap(keys=key, blocks=[result])
         return results
+
+    def atom_energies(self, system: System, chosen: Optional[Tensor]) -> Tensor:
+        """Return the energies, eV, of the atoms with the indices ``chosen``, shape (n_chosen,), or of all atoms."""
+        block = system.get_neighbor_list(self.options)
+        vectors = block.values.reshape(-1, 3)
+        if self.single_precision:
+            vectors = vectors.to(torch.float32)
+        energies: Tensor = self.model(
+            system.types.to(torch.int64),
+            vectors,
+            block.samples.column("first_atom").to(torch.int64),
+            block.samples.column("second_atom").to(torch.int64),
+        )
+        return energies if chosen is None else energies[chosen]
+
+
+class FusedMetatomicStudent(MetatomicStudent):
+    """A :class:`MetatomicStudent` that runs the CPU kernel as one operator.
+
+    The engine can differentiate the sum of the energies, in positions and cell, once.
+    """
+
+    weights: Tensor
+    needs: Final[str]
+
+    def __init__(self, model: Student, card: ModelCard) -> None:
+        super().__init__(model, card)
+        self.needs = NEEDS
+
+    def keep(self, model: Student) -> None:
+        """Keep the network's bytes for the operator."""
+        load_operators()
+        self.register_buffer("weights", model_bytes(model))
+
+    def atom_energies(self, system: System, chosen: Optional[Tensor]) -> Tensor:
+        """Return the energies, eV, of the atoms with the indices ``chosen``, shape (n_chosen,), or of all atoms."""
+        pairs = system.get_neighbor_list(self.options).samples.values
+        energies: Tensor = torch.ops.mlff.system_energies(
+            self.weights, system.types, system.positions, system.cell, pairs, chosen, self.needs
+        )
+        return energies
