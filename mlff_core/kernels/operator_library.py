@@ -5,6 +5,7 @@ It links torch's own C++ interface, since torch's stable one registers no deriva
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import logging
@@ -51,7 +52,8 @@ def load_operators() -> None:
         return
     path = library_path()
     try:
-        torch.ops.load_library(str(path))
+        # Not torch.ops.load_library: metatomic names all libraries loaded so in every file that it writes.
+        ctypes.CDLL(str(path))
     except OSError as error:
         raise BuildError(
             f"the library of operators {path} cannot be loaded: {error}; remove it to build it again"

@@ -22,7 +22,11 @@ INSTALL_HINT = 'pip install "mlff-hub[metatomic]"'
 
 
 class MetatomicExporter(Exporter):
-    """Writes a student as metatomic's ``AtomisticModel``."""
+    """Writes a student as metatomic's ``AtomisticModel``.
+
+    Option of :meth:`export`: ``"operator"``, ``"portable"`` for torch's own operations, or ``"fused"`` for the CPU
+    kernel as one operator. Such a file names its library, which metatomic opens with it.
+    """
 
     name = "metatomic"
     summary = "metatomic AtomisticModel: energy and charges; forces and stress by the engine's differentiation"
@@ -33,16 +37,24 @@ class MetatomicExporter(Exporter):
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
         """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""
         self.ensure_installed()
+        from dataclasses import replace
+
+        from mlff_core.export.operators import PORTABLE, is_fused
         from mlff_core.export.writing import edge_graph, write_checked
+        from mlff_core.kernels.operator_library import library_path
         from mlff_plugins.metatomic.calculator import MetatomicPotential, save
 
-        self.read_options(options)
+        fused = is_fused(self.read_options(options, operator=PORTABLE)["operator"])
         network = edge_graph(potential).model
 
         def reopen(file: Path) -> MetatomicPotential:
             return MetatomicPotential(file, potential.card, potential.dtype)
 
-        return write_checked(self.name, potential, path, lambda file: save(network, potential.card, file), reopen)
+        def write(file: Path) -> None:
+            save(network, potential.card, file, fused=fused)
+
+        report = write_checked(self.name, potential, path, write, reopen)
+        return replace(report, details={"needs": f"{library_path()}, on this machine"}) if fused else report
 
 
 class MetatomicEngine(Engine):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +15,27 @@ from metatomic_ase import MetatomicCalculator
 
 from mlff_core.card import ModelCard
 from mlff_core.export.writing import deprecation_silenced
+from mlff_core.kernels.operator_library import library_path
 from mlff_core.model.student import Student
 from mlff_core.potentials.checks import check_distances
 from mlff_core.potentials.interface import Potential
 from mlff_core.structures.batch import AtomicBatch, split
 from mlff_core.structures.neighbors import OVERLAP, EdgeList, edge_vectors, find_neighbors
 from mlff_core.structures.prediction import Prediction
-from mlff_plugins.metatomic.module import MetatomicStudent
+from mlff_plugins.metatomic.module import FusedMetatomicStudent, MetatomicStudent
 
 CHARGE = ModelOutput(unit="e", sample_kind="atom")
 """metatomic's standard quantity for charges of atoms, under the name ``charge``."""
 
 
-def save(network: Student, card: ModelCard, path: Path) -> None:
-    """Write the network as an ``AtomisticModel`` with float64 inputs and outputs."""
+def save(network: Student, card: ModelCard, path: Path, *, fused: bool = False) -> None:
+    """Write the network as an ``AtomisticModel`` with float64 inputs and outputs.
+
+    With ``fused`` it runs the CPU kernel as one operator, and names the library, which metatomic opens with the file.
+    Such a file gives no charges.
+    """
     outputs = {"energy": ModelOutput(unit="eV", sample_kind="system")}
-    if network.charges is not None:
+    if network.charges is not None and not fused:
         outputs["charge"] = CHARGE
     capabilities = ModelCapabilities(
         outputs=outputs,
@@ -37,17 +43,32 @@ def save(network: Student, card: ModelCard, path: Path) -> None:
         # Each layer extends the range of interaction by one cutoff.
         interaction_range=card.cutoff * network.config.n_layers,
         length_unit="Angstrom",
-        supported_devices=["cpu", "cuda"],
+        supported_devices=["cpu"] if fused else ["cpu", "cuda"],
         dtype="float64",
     )
     metadata = ModelMetadata(name=card.name, description=card.description)
     with deprecation_silenced(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = AtomisticModel(MetatomicStudent(network, card).eval(), metadata, capabilities)
+        module = FusedMetatomicStudent(network, card) if fused else MetatomicStudent(network, card)
+        model = AtomisticModel(module.eval(), metadata, capabilities)
         weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
         # It saves to a path only, and torch's writer aborts the process if the disk is full: first tried in Python.
         path.write_bytes(bytes(2 * weights + 2**20))
-        model.save(str(path))
+        with named_extension() if fused else contextlib.nullcontext():
+            model.save(str(path))
+
+
+@contextlib.contextmanager
+def named_extension() -> Iterator[None]:
+    """Let metatomic name the library of operators in the files that it writes meanwhile."""
+    libraries, path = torch.ops.loaded_libraries, str(library_path())
+    is_new = path not in libraries
+    libraries.add(path)
+    try:
+        yield
+    finally:
+        if is_new:
+            libraries.discard(path)
 
 
 class MetatomicPotential(Potential):

@@ -4,7 +4,7 @@ No postponed annotations here, since TorchScript reads them.
 """
 
 # metatomic compares the annotations of forward() with exactly these types, and its script classes do not support |.
-from typing import Dict, List, Optional  # noqa: UP035
+from typing import Dict, Final, List, Optional, Tuple  # noqa: UP035
 
 import torch
 from metatensor.torch import Labels, TensorBlock, TensorMap
@@ -12,6 +12,8 @@ from metatomic.torch import ModelOutput, NeighborListOptions, System
 from torch import Tensor, nn
 
 from mlff_core.card import ModelCard
+from mlff_core.kernels.fused_modules import NEEDS, model_bytes
+from mlff_core.kernels.operator_library import load_operators
 from mlff_core.model.serving import Serves
 from mlff_core.model.student import Student
 from mlff_core.potentials.checks import ODD_ADVICE
@@ -45,10 +47,14 @@ class MetatomicStudent(nn.Module):
         self.name = card.name
         self.closed_shell = card.is_even_without_charge
         self.advice = ODD_ADVICE
+        self.options = NeighborListOptions(cutoff=model.cutoff, full_list=True, strict=True)
+        self.single_precision = model.scale.dtype == torch.float32
+        self.keep(model)
+
+    def keep(self, model: Student) -> None:
+        """Keep what is needed of the network."""
         self.model = model
         self.has_charges = model.charges is not None
-        self.single_precision = model.scale.dtype == torch.float32
-        self.options = NeighborListOptions(cutoff=model.cutoff, full_list=True, strict=True)
 
     def requested_neighbor_lists(self) -> list[NeighborListOptions]:
         """Return the one list this model needs: all directed edges within the cutoff."""
@@ -72,37 +78,75 @@ class MetatomicStudent(nn.Module):
                         f"{self.name} was made for closed shells, but at a total charge of +0 e the structure has "
                         f"{n_electrons} electrons, an odd number; {self.advice}"
                     )
-            block = system.get_neighbor_list(self.options)
-            vectors = block.values.reshape(-1, 3)
-            if self.single_precision:
-                vectors = vectors.to(torch.float32)
-            atom_energies, atom_charges = self.model.energies_and_charges(
-                system.types.to(torch.int64),
-                vectors,
-                block.samples.column("first_atom").to(torch.int64),
-                block.samples.column("second_atom").to(torch.int64),
-            )
             index = torch.stack(
                 [
-                    torch.full((len(system),), k, dtype=torch.int32, device=vectors.device),
-                    torch.arange(len(system), dtype=torch.int32, device=vectors.device),
+                    torch.full((len(system),), k, dtype=torch.int32, device=system.positions.device),
+                    torch.arange(len(system), dtype=torch.int32, device=system.positions.device),
                 ],
                 dim=1,
             )
-            if selected_atoms is not None:
+            if selected_atoms is None:
+                atom_energies, atom_charges = self.of_atoms(system, None)
+            else:
                 mine = selected_atoms.column("system") == k
                 chosen = selected_atoms.column("atom")[mine].to(torch.int64)
-                atom_energies, index = atom_energies[chosen], index[chosen]
-                if self.has_charges:
-                    atom_charges = atom_charges[chosen]
+                atom_energies, atom_charges = self.of_atoms(system, chosen)
+                index = index[chosen]
             energies.append(atom_energies)
-            charges.append(atom_charges.to(atom_energies.dtype))
+            charges.append(atom_charges)
             samples.append(index)
         if "energy" in outputs:
             results["energy"] = quantity("energy", energies, samples, outputs["energy"].sample_kind == "atom")
         if "charge" in outputs:
             results["charge"] = quantity("charge", charges, samples, outputs["charge"].sample_kind == "atom")
         return results
+
+    def of_atoms(self, system: System, chosen: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        """Return energies, eV, and charges, e, of the atoms ``chosen``, shape (n_chosen,), or of all atoms.
+
+        The charges are empty if the network gives none.
+        """
+        block = system.get_neighbor_list(self.options)
+        vectors = block.values.reshape(-1, 3)
+        if self.single_precision:
+            vectors = vectors.to(torch.float32)
+        energies, charges = self.model.energies_and_charges(
+            system.types.to(torch.int64),
+            vectors,
+            block.samples.column("first_atom").to(torch.int64),
+            block.samples.column("second_atom").to(torch.int64),
+        )
+        charges = charges.to(energies.dtype)
+        if chosen is None:
+            return energies, charges
+        return energies[chosen], charges[chosen] if self.has_charges else charges
+
+
+class FusedMetatomicStudent(MetatomicStudent):
+    """A :class:`MetatomicStudent` that runs the CPU kernel as one operator.
+
+    The engine can differentiate the sum of the energies, in positions and cell, once.
+    """
+
+    weights: Tensor
+    needs: Final[str]
+
+    def __init__(self, model: Student, card: ModelCard) -> None:
+        super().__init__(model, card)
+        self.needs = NEEDS
+
+    def keep(self, model: Student) -> None:
+        """Keep the network's bytes for the operator."""
+        load_operators()
+        self.register_buffer("weights", model_bytes(model))
+
+    def of_atoms(self, system: System, chosen: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        """Return energies, eV, of the atoms ``chosen``, shape (n_chosen,), or of all atoms, and no charges."""
+        pairs = system.get_neighbor_list(self.options).samples.values
+        energies: Tensor = torch.ops.mlff.system_energies(
+            self.weights, system.types, system.positions, system.cell, pairs, chosen, self.needs
+        )
+        return energies, energies[:0]
 
 
 def quantity(name: str, values: List[Tensor], samples: List[Tensor], per_atom: bool) -> TensorMap:

@@ -28,9 +28,15 @@ class TestMetatomicExporter(ExporterContract):
     exporter = MetatomicExporter()
 
 
-def test_the_script_of_the_page_runs_on_an_exported_file(tmp_path):
+class TestFusedMetatomicExporter(ExporterContract):
+    exporter = MetatomicExporter()
+    options = {"operator": "fused"}  # noqa: RUF012
+
+
+@pytest.mark.parametrize("operator", ["portable", "fused"])
+def test_the_script_of_the_page_runs_on_an_exported_file(operator, tmp_path):
     student = small_student()
-    MetatomicExporter().export(student, tmp_path / "student.pt")
+    MetatomicExporter().export(student, tmp_path / "student.pt", {"operator": operator})
     script = Path(__file__).parents[2] / "examples" / "engines" / "metatomic_energy.py"
     line = [sys.executable, str(script), "student.pt"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=tmp_path)
