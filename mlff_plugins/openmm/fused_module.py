@@ -18,8 +18,8 @@ from mlff_plugins.openmm.convert import ENERGY
 class FusedForceModule(nn.Module):
     """The module :class:`~mlff_plugins.openmm.script_module.ForceModule` with one operator instead of a graph.
 
-    Everything is in ``forward`` itself: ``TorchForce`` freezes the module, and an error in a function that torch inlined
-    ended a run by a segmentation fault (``docs/decisions/exports.md``).
+    Everything is in ``forward`` itself: ``TorchForce`` freezes the module, and an error in a function that torch
+    inlined ended a run by a segmentation fault (``docs/decisions/exports.md``).
 
     Parameters
     ----------
