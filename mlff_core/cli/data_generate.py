@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mlff_core.cli.data_run import Work, print_report, progress_line, work_options
-from mlff_core.cli.options import COUNT, SEED
+from mlff_core.cli.options import COUNT, SEED, Number
 from mlff_core.errors import InputError
 
 
@@ -18,7 +18,9 @@ from mlff_core.errors import InputError
     "--teacher", help="Label with this teacher (`mlff teachers list`); without it only geometries are written."
 )
 @click.option("--seed", type=SEED, help="Random seed; the same seed gives the same structures.")
-@click.option("--ph", type=float, help="Give the SMILES the protons that they have in water at this pH, such as 7.4.")
+@click.option(
+    "--ph", type=Number(-2, 16), help="Give the SMILES the protons that they have in water at this pH, such as 7.4."
+)
 @click.option("--limit", type=COUNT, help="Use the first inputs only.")
 @click.option(
     "--split",

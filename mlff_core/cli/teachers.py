@@ -29,6 +29,9 @@ def list_teachers(as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     Console().print(table_of(rows))
+    for row in rows:
+        if message := "; ".join(text for text in (row["message"], row["install_hint"]) if text):
+            click.echo(f"{row['name']}: {message}")
     click.echo("A teacher's options are listed by --json and in docs/teachers.md.", err=True)
 
 
@@ -90,15 +93,17 @@ def elements_as_text(numbers: tuple[int, ...]) -> str:
     )
 
 
+WRAPPED = {"elements": 8, "ms/atom": 11}
+"""Columns of the table that take several lines in a narrow terminal, and their least width."""
+
+
 def table_of(rows: list[dict[str, Any]]) -> Table:
     """Return the rows as a table."""
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "status", "elements", "charge", "spin", "cells", "ms/atom"):
-        table.add_column(heading, no_wrap=heading != "elements")
-    table.add_column("licence", overflow="fold")
-    table.add_column("message", overflow="fold")
+        table.add_column(heading, no_wrap=heading not in WRAPPED, min_width=WRAPPED.get(heading))
+    table.add_column("licence", min_width=10, overflow="fold")
     for row in rows:
-        message = f"{row['message']}; {row['install_hint']}" if row["install_hint"] else row["message"]
         can = ["yes" if row.get(key) else "no" if key in row else "" for key in ("charge", "spin", "stress")]
         table.add_row(
             row["name"],
@@ -107,6 +112,5 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
             *can,
             " ".join(f"{ms:.3g} ({system})" for system, ms in row.get("ms_per_atom", {}).items()),
             row.get("licence", ""),
-            Text(message),
         )
     return table

@@ -111,7 +111,7 @@ class VerletPotential(WrappedPotential):
     def _predicted(self, batch: AtomicBatch, want: Iterable[str], edges: EdgeList | None) -> Prediction:
         if edges is not None or self.neighbors is None:
             return self.potential.predict(batch, want=want, edges=edges)
-        want = frozenset(want)
+        want = frozenset({want} if isinstance(want, str) else want)
         # A stepper gives no charges.
         if self.potential.has_stepper and not CHARGES.intersection(want):
             stepper = self._follow(batch)

@@ -38,6 +38,7 @@ class Direct(Engine):
     def evaluate(self, bound, batch):
         # Stress exists for periodic structures only, so a mixed batch goes without.
         want = {"energy", "forces", "atom_energies"} | ({"stress"} if bool(batch.pbc.any(dim=1).all()) else set())
+        want |= {"charges"} & bound.supports
         return bound.predict(batch, want=want)
 
 
