@@ -12,7 +12,7 @@ class Tolerance:
     Parameters
     ----------
     energy
-        Energy per atom, eV/atom.
+        Energy per atom, eV/atom; and, as the same number, charge of an atom, e.
     forces
         Relative to the larger of 1 eV/Å and the largest force.
     stress

@@ -31,6 +31,9 @@ def command(
 ) -> None:
     """Check that every engine gives the same numbers.
 
+    Energies within 2e-5 eV/atom, forces within 2e-5 of the largest one (at least 1 eV/Å), stresses within 1e-6 eV/Å³,
+    charges of atoms within 2e-5 e; 1e-8 of each with --dtype float64.
+
     \b
     Examples:
       mlff parity organic-tiny
@@ -86,11 +89,14 @@ def _table(rows: Sequence[ParityRow]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("engine", "case", "status"):
         table.add_column(heading)
-    for heading in ("ΔE meV/atom", "ΔF eV/Å", "Δstress eV/Å³", "ms"):
+    has_charges = any(row.delta_charges is not None for row in rows)
+    for heading in ("ΔE meV/atom", "ΔF eV/Å", "Δstress eV/Å³", *(["Δcharge e"] if has_charges else []), "ms"):
         table.add_column(heading, justify="right")
     table.add_column("message", overflow="fold")
     for row in rows:
-        numbers = (row.delta_energy_mev_per_atom, row.delta_forces, row.delta_stress)
+        numbers = [row.delta_energy_mev_per_atom, row.delta_forces, row.delta_stress]
+        if has_charges:
+            numbers.append(row.delta_charges)
         table.add_row(
             row.engine,
             row.case,

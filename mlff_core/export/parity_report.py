@@ -34,6 +34,8 @@ class ParityRow:
     """Largest difference of a component, eV/Å³; None where there is no stress."""
     ms: float | None = None
     """Median wall time of a call, ms, units and engine included."""
+    delta_charges: float | None = None
+    """Largest difference of an atom's charge, e; None where the model or the engine gives no charges."""
     message: str = ""
     """Why it failed or is unsupported."""
 
@@ -86,6 +88,8 @@ def compared_row(
     InputError
         Forces or stress have the wrong shape.
     """
+    if wanted.charges is not None and found.charges is None:
+        return ParityRow(name, case, "fail", message="no charges were returned", ms=ms)
     if wanted.forces is None or found.forces is None:
         return ParityRow(name, case, "fail", message="no forces were returned", ms=ms)
     compared = {difference.quantity: difference for difference in differences(found, wanted, batch)}
@@ -103,6 +107,7 @@ def compared_row(
         compared["forces"].largest,
         compared["stress"].largest if "stress" in compared else None,
         ms,
+        compared["charges"].largest if "charges" in compared else None,
         "; ".join(wrong),
     )
 

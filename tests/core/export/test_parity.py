@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from mlff_core.cli.main import cli
@@ -13,7 +14,7 @@ from mlff_core.plugins.exporter import Exporter, Variant
 from mlff_core.plugins.hookspecs import hookimpl
 from mlff_core.plugins.host import PluginHost
 from mlff_core.plugins.runtime import Runtime
-from mlff_core.testing.reference_potential import PairPotential, small_student
+from mlff_core.testing.reference_potential import PairPotential, charged_student, small_student
 from mlff_core.tolerance import Tolerance
 
 
@@ -28,6 +29,30 @@ class Honest(Engine):
     def evaluate(self, bound, batch):
         want = {"energy", "forces"} | ({"stress"} if batch.pbc.all() else set())
         return bound.predict(batch, want=want)
+
+
+class Charged(Honest):
+    name = "charged"
+    capabilities = frozenset({"periodic", "slab", "stress", "charges"})
+
+    def evaluate(self, bound, batch):
+        right = super().evaluate(bound, batch)
+        return replace(right, charges=bound.predict(batch, want={"energy", "charges"}).charges)
+
+
+class OtherCharges(Charged):
+    name = "other-charges"
+
+    def evaluate(self, bound, batch):
+        right = super().evaluate(bound, batch)
+        return replace(right, charges=right.charges + 1e-4)
+
+
+class LostCharges(Charged):
+    name = "lost-charges"
+
+    def evaluate(self, bound, batch):
+        return replace(super().evaluate(bound, batch), charges=None)
 
 
 class WrongUnit(Honest):
@@ -102,6 +127,16 @@ def test_a_wrong_unit_factor_fails():
     assert not report.ok
     assert found[("wrong-unit", "ethanol")] == "fail"
     assert found[("honest", "ethanol")] == "ok"
+
+
+def test_charges_of_atoms_are_compared_where_an_engine_has_them():
+    student = charged_student(dtype=torch.float64)
+    report = certify(student, host_of(Charged(), OtherCharges(), LostCharges(), Honest()))
+    rows = {name: [row for row in report.rows if row.engine == name] for name in {row.engine for row in report.rows}}
+    assert all(row.status == "ok" and row.delta_charges == 0 for row in rows["charged"])
+    assert all(row.status == "fail" and row.delta_charges == pytest.approx(1e-4) for row in rows["other-charges"])
+    assert all(row.status == "fail" and row.message == "no charges were returned" for row in rows["lost-charges"])
+    assert all(row.status == "ok" and row.delta_charges is None for row in rows["honest"])
 
 
 def test_a_wrong_stress_fails_in_the_crystal():
