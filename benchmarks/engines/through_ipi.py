@@ -19,7 +19,8 @@ from benchmarks.engines.ipi_overhead import INPUT, BlockIsOverError, bare
 from benchmarks.engines.trio import Trio, cycle, wants
 from mlff_core import load
 from mlff_core.potentials.interface import Potential
-from mlff_core.potentials.wrapping import VerletPotential, WrappedPotential
+from mlff_core.potentials.verlet import VerletPotential
+from mlff_core.potentials.wrapping import WrappedPotential
 from mlff_core.structures.batch import concatenate
 from mlff_core.structures.prediction import Prediction
 from mlff_core.structures.reading import batch_from_atoms

@@ -256,6 +256,8 @@ class Dataset:
             arrays = {
                 n: value.get(n) for n in ("forces", "cell", "pbc", "stress", "atom_energies", "charges", "dipole")
             }
+            if arrays["pbc"] is not None and arrays["pbc"].any():
+                arrays["dipole"] = None
             if self.has("hessian"):
                 arrays.update(self._hessian.of_structure(self._file["hessian"], int(index)))
             if "fragment" in value and not (value["fragment"] == -1).all():

@@ -211,6 +211,9 @@ class _Writer:
             begun_late = (
                 name not in self.file and "pbc" in self.file and bool(self.file["pbc"][: self.n_structures].any())
             )
+        elif name == "dipole":  # zero with a cell, where there is none, required without
+            missing = [k for k, structure in enumerate(block) if not structure.is_periodic and not given[k]]
+            begun_late = name not in self.file and not self._are_periodic()
         elif COLUMNS[name].default is None:
             missing = [k for k, is_given in enumerate(given) if not is_given]
             begun_late = name not in self.file and self.n_structures > 0
@@ -220,6 +223,12 @@ class _Writer:
             first = self.n_structures + missing[0] if missing else 0
             hint = "label all structures or none" if name in LABELS else "give it to all structures or to none"
             raise InputError(f"structure {first} has no {name}, but others have; {hint}")
+
+    def _are_periodic(self) -> bool:
+        """Return whether all structures written so far are periodic."""
+        if self.n_structures == 0 or "pbc" not in self.file:
+            return self.n_structures == 0
+        return bool(self.file["pbc"][: self.n_structures].any(axis=1).all())
 
     def _extend(self, name: str, values: list[Any], counts: Array) -> None:
         column = COLUMNS[name]

@@ -88,6 +88,22 @@ def test_charges_of_some_structures_only_are_refused(charged_set, tmp_path):
         replace(made[0], charges=np.zeros(2))
 
 
+@pytest.mark.parametrize("crystal_first", [False, True])
+def test_a_set_of_molecules_with_dipoles_may_hold_crystals_which_have_none(charged_set, tmp_path, crystal_first):
+    first, second = Dataset(charged_set).structures([0, 1])
+    cell = {"cell": 9.0 * np.eye(3), "pbc": np.ones(3, dtype=bool), "stress": np.zeros((3, 3)), "dipole": None}
+    crystal = replace(second, **cell)
+    path = tmp_path / "both.h5"
+    write_dataset(path, [crystal, first] if crystal_first else [first, crystal])
+    found = list(Dataset(path).structures())[:: -1 if crystal_first else 1]
+    np.testing.assert_allclose(found[0].dipole, first.dipole)
+    assert found[1].dipole is None
+    Dataset(path).validate()
+    for rest in ([replace(second, dipole=None), first], [first, replace(second, dipole=None)]):
+        with pytest.raises(InputError, match="has no dipole, but others have"):
+            write_dataset(tmp_path / "half.h5", rest)
+
+
 def test_the_errors_are_differences_of_charges_and_of_dipoles(charged_set):
     labels = Dataset(charged_set).read([0, 1], dtype=torch.float64)
     off = torch.linspace(-0.1, 0.1, labels.batch.n_atoms, dtype=torch.float64)
