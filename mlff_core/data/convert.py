@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOLECULES = ("fragment", "fragment_charge")
 """Arrays of a frame: number and charge of the molecule that each atom belongs to."""
+MOST_MOLECULES = 1_000_000
+"""Largest number of a molecule."""
 _INFO = ("charge", "spin_multiplicity", "weight", "molecule_id", "kind", "smiles", "split")
 
 
@@ -123,11 +125,15 @@ def atoms_from_structure(structure: LabelledStructure) -> Atoms:
 def _molecules(frame: Atoms) -> dict[str, Any]:
     """Return the molecules of a frame, shape (n_atoms,), if it has both arrays."""
     if not all(name in frame.arrays for name in MOLECULES):
-        return {}
+        return {}  # counted among the entries that are not taken, if there is one of them
     found = {name: np.asarray(frame.arrays[name]) for name in MOLECULES}
     for name, values in found.items():
-        if values.shape != (len(frame),) or not np.array_equal(values, np.rint(values)):
-            raise InputError(f"{name} must be one whole number for each atom, got {values.dtype} of {values.shape}")
+        is_number = values.dtype.kind in "iuf" and values.shape == (len(frame),)
+        if not is_number or not np.array_equal(values, np.rint(values)) or (np.abs(values) > MOST_MOLECULES).any():
+            raise InputError(
+                f"{name} must be one whole number up to {MOST_MOLECULES:,} for each atom, got {values.dtype} of shape "
+                f"{values.shape}; correct this column"
+            )
     return {name: values.astype(np.int32) for name, values in found.items()}
 
 

@@ -29,6 +29,9 @@ def check_molecules(fragment: Array | None, fragment_charge: Array | None, total
     """
     if fragment is None or fragment_charge is None:
         raise InputError("fragment and fragment_charge belong together, got only one of them; give both or none")
+    for name, values in (("fragment", fragment), ("fragment_charge", fragment_charge)):
+        if np.asarray(values).dtype.kind not in "iu":
+            raise InputError(f"{name} must be whole numbers, got {np.asarray(values).dtype}; round or correct them")
     if int(np.min(fragment)) < 0:
         raise InputError(f"fragment must not be negative, got {np.min(fragment)}; number the molecules from 0")
     fragments, first, which = np.unique(fragment, return_index=True, return_inverse=True)

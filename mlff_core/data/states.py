@@ -18,7 +18,7 @@ def states(smiles: str, ph: float | None, n_tautomers: int) -> list[str]:
         The molecule.
     ph
         Each tautomer is given the protons that it has in water at this pH, by dimorphite-dl; where several states are
-        about as frequent, the first. None keeps the protons.
+        about as frequent, the first. Molecules with one heavy atom stay as they are. None keeps the protons.
     n_tautomers
         Largest number of tautomers by RDKit, the given one among them and first; 1 keeps to the given one.
 
@@ -63,6 +63,18 @@ def _tautomers(smiles: str, most: int) -> list[str]:
 
 
 def _protonated(smiles: str, ph: float) -> str:
+    """Return the state of a SMILES at a pH; each molecule of it by itself, since dimorphite-dl keeps only one."""
+    chem = rdkit()
+    found = ".".join(_one_protonated(part, ph) for part in smiles.split("."))
+    before, after = (sorted(atom.GetSymbol() for atom in parse(one).GetAtoms()) for one in (smiles, found))
+    if before != after:
+        raise InputError(f"dimorphite-dl makes {found} of {smiles} at pH {ph:g}, which has other atoms; leave it out")
+    return str(chem.MolToSmiles(parse(found)))
+
+
+def _one_protonated(smiles: str, ph: float) -> str:
+    if parse(smiles).GetNumAtoms() == 1:
+        return smiles  # dimorphite-dl has no rules for ammonium, hydroxide, chloride …, and makes them neutral
     try:
         from dimorphite_dl import protonate_smiles
     except ImportError as error:
@@ -75,4 +87,4 @@ def _protonated(smiles: str, ph: float) -> str:
     found = protonate_smiles(smiles, ph_min=ph, ph_max=ph, precision=0.0)
     if not found:
         raise InputError(f"dimorphite-dl finds no state of {smiles} at pH {ph:g}; leave the molecule out")
-    return str(rdkit().MolToSmiles(parse(found[0])))
+    return str(found[0])

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import ase.io
 import h5py
 import numpy as np
 import pytest
 
-from mlff_core.data.convert import convert
+from mlff_core.data.convert import atoms_from_structure, convert
 from mlff_core.data.filter import Filter, filter_dataset
 from mlff_core.data.merge import merge
 from mlff_core.data.reader import Dataset
@@ -99,12 +100,23 @@ def test_batches_have_them_apart_and_together(pair):
         ({"charge": 0}, "-1, \\+0, add up to -1 e, but the total charge is \\+0 e"),
         ({"fragment": [0, 0, -1, -1, -1]}, "must not be negative"),
         ({"fragment": [0, 0, 1]}, "fragment of a structure must have shape"),
+        ({"fragment": [0.5, 0.5, 1.0, 1.0, 1.0]}, "fragment must be whole numbers"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(pair, changes, message):
     changes = {name: np.array(value) if isinstance(value, list) else value for name, value in changes.items()}
     with pytest.raises(InputError, match=message):
         replace(pair, **changes)
+
+
+@pytest.mark.parametrize("column", [["a", "a", "b", "b", "b"], [0, 0, 0.5, 1, 1], [0, 0, 3e9, 3e9, 3e9]])
+def test_a_column_of_a_structure_file_that_is_no_number_is_refused(pair, tmp_path, column):
+    frame = atoms_from_structure(pair)
+    del frame.arrays["fragment"]
+    frame.set_array("fragment", np.array(column))
+    ase.io.write(tmp_path / "pair.extxyz", frame)
+    with pytest.raises(InputError, match="fragment must be one whole number up to 1,000,000"):
+        convert(tmp_path / "pair.extxyz", tmp_path / "pair.h5")
 
 
 def test_a_damaged_file_names_the_structure(path):

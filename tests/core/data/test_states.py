@@ -30,6 +30,21 @@ def test_protons_are_those_that_the_molecule_has_in_water(smiles, acid, neutral,
     assert [states(smiles, ph, 1) for ph in (1.0, 7.4, 13.0)] == [[acid], [neutral], [base]]
 
 
+@pytest.mark.parametrize(
+    ("smiles", "found"),
+    [
+        ("[NH4+].O", "O.[NH4+]"),
+        ("[OH-].O", "O.[OH-]"),
+        ("[Na+].CC(=O)[O-]", "CC(=O)[O-].[Na+]"),
+        ("CC(=O)O.CCN", "CC(=O)[O-].CC[NH3+]"),
+        ("C[N+](C)(C)C.[Cl-]", "C[N+](C)(C)C.[Cl-]"),
+    ],
+)
+def test_every_molecule_of_a_smiles_stays(smiles, found):
+    pytest.importorskip("dimorphite_dl")
+    assert states(smiles, 7.4, 1) == [found]
+
+
 def test_tautomers_begin_with_the_given_one_and_have_its_atoms():
     found = states("CC(=O)CC(C)=O", None, 3)
     assert found[0] == "CC(=O)CC(C)=O"
