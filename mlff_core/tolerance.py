@@ -12,7 +12,8 @@ class Tolerance:
     Parameters
     ----------
     energy
-        Energy per atom, eV/atom; and, as the same number, charge of an atom, e.
+        Energy per atom, eV/atom; and, as the same number, charge of an atom relative to the larger of 1 e and the
+        largest charge.
     forces
         Relative to the larger of 1 eV/Å and the largest force.
     stress

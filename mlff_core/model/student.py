@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mlff_core.errors import InputError
-from mlff_core.model.charges import ChargeReadout
+from mlff_core.model.charges import ChargeReadout, bounded
 from mlff_core.model.saturation import Saturation
 from mlff_core.model.term import Term
 
@@ -173,7 +173,7 @@ class Student(nn.Module):
         species, distances, features = self.seen(atomic_numbers, edge_vectors, centers, neighbors)
         charges = features.new_zeros(0)
         if self.charges is not None:
-            charges = self.charges(features).squeeze(-1)
+            charges = bounded(self.charges(features).squeeze(-1))
         return self.energies(species, distances, features, centers, neighbors), charges
 
     def seen(

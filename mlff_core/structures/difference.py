@@ -145,5 +145,7 @@ def _scale(quantity: str, wanted: Tensor) -> float:
         return force_scale(wanted)
     if quantity == "stress":
         return stress_scale(wanted)
+    if quantity == "charges":
+        return max(1.0, float(wanted.abs().max())) if wanted.numel() else 1.0
     # The energy of a single atom may deviate more than the mean over the atoms.
     return 10.0 if quantity == "atom_energies" else 1.0

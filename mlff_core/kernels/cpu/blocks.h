@@ -199,6 +199,14 @@ static void read_energies(const Model &m, int owned, int atoms, bool backward, S
              });
 }
 
+/* A charge outside ±2 e, bounded, and the derivative of the bounded one in it; see model/charges.py. */
+static real bounded_charge(real charge, real &slope) {
+    const real edge = charge < 0 ? real(-2) : real(2), x = charge - edge;
+    const real y = is_double ? real(__builtin_tanh(double(x))) : real(__builtin_tanhf(float(x)));
+    slope = 1 - y * y;
+    return edge + y;
+}
+
 /* Charges of the owned atoms from z.s, into `charges` where that is given; for the way back, where `factors` are given,
  * the derivative of the sum of factors times charges is added to z.gs. */
 static void read_charges(const Model &m, int owned, int atoms, bool backward, Scratch &z, double *charges, const double *factors,
@@ -207,8 +215,10 @@ static void read_charges(const Model &m, int owned, int atoms, bool backward, Sc
     for (int row = 0; row < atoms; row++) factor[row] = row < owned && factors ? real(factors[row]) : real(0);
     read_out(m, m.charge, owned, atoms, backward && factors, true, z, factor, learned ? &learned->charge : nullptr,
              [&](int row, real number) MLFF_LAMBDA_INLINE {
-                 if (charges) charges[row] = double(number);
-                 return real(1);
+                 real charge = number, slope = 1;
+                 if (!(charge >= -2 && charge <= 2)) charge = bounded_charge(charge, slope);
+                 if (charges) charges[row] = double(charge);
+                 return slope;
              });
 }
 

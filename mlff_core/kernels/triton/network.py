@@ -19,6 +19,7 @@ from mlff_core.kernels.triton.jit import node as node_kernels
 from mlff_core.kernels.triton.launch import interpreted, launch, next_power_of_2
 from mlff_core.kernels.triton.parameters import Layer, Parameters
 from mlff_core.kernels.triton.sums import sum_systems
+from mlff_core.model.charges import bounded
 from mlff_core.model.distance_floor import CORE_WIDTH
 from mlff_core.model.painn import SMOOTHING
 
@@ -217,7 +218,7 @@ class _Evaluation:
         assert self.parameters.charge_readout is not None, "charges are wanted of students that give them"
         first, first_bias, second, second_bias = self.parameters.charge_readout
         hidden = torch.nn.functional.silu(torch.addmm(first_bias, s, first.T))
-        return torch.addmm(second_bias, hidden, second.T).squeeze(1)
+        return bounded(torch.addmm(second_bias, hidden, second.T).squeeze(1))
 
     def _backward(self, g_s: Tensor, kept: list[_Kept]) -> Tensor:
         """Return the gradients of the edges, shape (n_blocks, n_atoms, 3, capacity), eV/Å."""

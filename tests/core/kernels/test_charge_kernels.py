@@ -29,9 +29,9 @@ CONFIGS = {
 
 @pytest.fixture
 def charged(make_model):
-    """A network with a readout of charges."""
+    """A network with a readout of charges; ``largest`` multiplies them, so that some are bounded."""
 
-    def make(config, width=24, dtype=torch.float64):
+    def make(config, width=24, dtype=torch.float64, largest=1.0):
         model = make_model(config)
         torch.manual_seed(3)
         model.charges = ChargeReadout(model.n_features, width)
@@ -39,6 +39,7 @@ def charged(make_model):
             for parameter in model.charges.parameters():
                 if parameter.ndim == 1:
                     parameter.normal_(0, 0.1)
+            model.charges[2].weight *= largest
         return model.to(dtype).requires_grad_(False)
 
     return make
@@ -61,6 +62,29 @@ def test_every_width_is_the_reference(name, charged, make_structure, truth):
     alone = CPUKernel(model).evaluate(batch, edges, ("charges",))
     assert_same(alone, expected, 1e-8)
     assert alone.forces is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_charges_are_bounded_in_every_kernel(dtype, charged, make_structure, truth):
+    """Some within ±2 e, which are unchanged, and some beyond, which stay within ±3 e; with their derivatives."""
+    model, batch = charged(PRESETS["tiny"], 24, dtype, largest=6.0), make_structure("batch").to(dtype=dtype)
+    expected, edges = truth(model, batch.to(dtype=torch.float64), ALL)
+    sizes = expected.charges.abs()
+    assert sizes.min() < 2.0 < sizes.max() <= 3.0
+    relative = 1e-8 if dtype == torch.float64 else 2e-5
+    assert_same(CPUKernel(model).evaluate(batch, edges, ALL), expected, relative)
+    largest, smallest = int(sizes.argmax()), int(sizes.argmin())
+    with torch.no_grad():
+        features = (
+            copy.deepcopy(model)
+            .double()
+            .seen(
+                batch.atomic_numbers, edge_vectors(batch.to(dtype=torch.float64), edges), edges.centers, edges.neighbors
+            )[2]
+        )
+        unbounded = copy.deepcopy(model.charges).double()(features).squeeze(1)
+    assert unbounded.abs()[largest] > sizes[largest]
+    assert abs(float(unbounded[smallest] - expected.charges[smallest])) <= 1e-12
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -97,7 +121,7 @@ def test_parts_add_up_to_the_whole(charged, make_structure, monkeypatch):
 
 
 def test_changed_weights_are_seen_by_the_next_evaluation(charged, make_structure):
-    batch, model = make_structure("molecule"), charged(PRESETS["ultra-tiny"])
+    batch, model = make_structure("molecule"), charged(PRESETS["ultra-tiny"], largest=0.1)
     edges, kernel = find_neighbors(batch, 5.0), CPUKernel(model)
     before = kernel.evaluate(batch, edges, ("charges",)).charges
     model.charges[2].bias.add_(0.25)
@@ -105,11 +129,12 @@ def test_changed_weights_are_seen_by_the_next_evaluation(charged, make_structure
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("largest", [1.0, 6.0])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_gradient_in_the_parameters_is_autograds(name, dtype, charged, make_structure):
+def test_the_gradient_in_the_parameters_is_autograds(name, largest, dtype, charged, make_structure):
     batch = make_structure("batch").to(dtype=dtype)
     exact_batch = batch.to(dtype=torch.float64)
-    model = charged(*CONFIGS[name], dtype).requires_grad_()
+    model = charged(*CONFIGS[name], dtype, largest).requires_grad_()
     edges = find_neighbors(exact_batch, 5.0)
     generator = torch.Generator().manual_seed(1)
     a, b = (torch.randn(batch.n_atoms, dtype=torch.float64, generator=generator) for _ in range(2))
