@@ -322,6 +322,8 @@ class Dataset:
             system_idx=torch.repeat_interleave(torch.arange(n_systems), torch.from_numpy(self.n_atoms_of(wanted))),
             charge=optional("charge", dtype),
             spin_multiplicity=optional("spin_multiplicity", torch.int64),
+            fragment=optional("fragment", torch.int64),
+            fragment_charge=optional("fragment_charge", torch.int64),
         )
         return LabelledBatch(
             batch=batch,

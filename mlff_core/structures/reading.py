@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,8 +151,9 @@ def batch_from_atoms(
     """Return one or several ASE structures as a batch.
 
     The total charge is ``atoms.info["charge"]`` (e) and the multiplicity ``atoms.info["spin_multiplicity"]`` where they
-    are set, or other names for them: see :func:`~mlff_core.structures.electrons.electronic_state`. A cell whose ``pbc``
-    is off is kept but has no effect.
+    are set, or other names for them: see :func:`~mlff_core.structures.electrons.electronic_state`. The molecules of a
+    structure and their charges are the columns ``fragment`` and ``fragment_charge`` where it has both. A cell whose
+    ``pbc`` is off is kept but has no effect.
 
     Raises
     ------
@@ -168,16 +170,29 @@ def batch_from_atoms(
         if len(frame) == 0:
             raise InputError("a structure is empty: at least one atom is needed")
         state = electronic_state(frame)
-        singles.append(
-            single(
-                frame.get_positions(),
-                frame.get_atomic_numbers(),
-                np.asarray(frame.cell),
-                frame.pbc,
-                charge=state.charge,
-                spin_multiplicity=state.spin_multiplicity,
-                device=device,
-                dtype=dtype,
-            )
+        one = single(
+            frame.get_positions(),
+            frame.get_atomic_numbers(),
+            np.asarray(frame.cell),
+            frame.pbc,
+            charge=state.charge,
+            spin_multiplicity=state.spin_multiplicity,
+            device=device,
+            dtype=dtype,
         )
+        singles.append(replace(one, **_molecules(frame, device)))
     return singles[0] if len(singles) == 1 else concatenate(singles)
+
+
+def _molecules(frame: Atoms, device: torch.device | str) -> dict[str, torch.Tensor]:
+    """Return ``fragment`` and ``fragment_charge``, shape (n_atoms,), e, of a structure that has both columns."""
+    names = ("fragment", "fragment_charge")
+    if not all(name in frame.arrays for name in names):
+        return {}
+    found = {}
+    for name in names:
+        column = np.asarray(frame.arrays[name])
+        if column.shape != (len(frame),) or column.dtype.kind not in "iuf" or not (column == np.round(column)).all():
+            raise InputError(f"the column {name} must be one whole number for each atom; correct it, or leave it out")
+        found[name] = torch.from_numpy(column.astype(np.int64)).to(device)
+    return found

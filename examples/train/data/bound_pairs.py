@@ -83,6 +83,17 @@ def shifted(pair: AtomicBatch, n_first: int, away: float) -> AtomicBatch:
     return pair.with_positions(positions)
 
 
+def as_atoms(pair: AtomicBatch) -> Atoms:
+    """Return a pair with its charge, its molecules and their charges, which a teacher of molecules is given."""
+    assert pair.fragment is not None
+    assert pair.fragment_charge is not None
+    atoms = Atoms(pair.atomic_numbers, pair.positions)
+    atoms.info["charge"] = 0 if pair.charge is None else int(pair.charge)
+    atoms.set_array("fragment", pair.fragment.numpy())
+    atoms.set_array("fragment_charge", pair.fragment_charge.numpy())
+    return atoms
+
+
 def conformer(smiles: str, seed: int) -> list[LabelledStructure]:
     """Return the structure of a molecule, or nothing if MMFF94 has no parameters for it."""
     try:
@@ -121,8 +132,8 @@ def main() -> None:
         found = list(zip(split(batch), firsts, strict=True))
         for pair, n_first in (found[k] for k in kept(energies.numpy(), asked.tries, rng)):
             shifts = (0.0, rng.uniform(-0.3, 0.4), rng.uniform(0.4, 3.0))
-            frames.extend(Atoms(pair.atomic_numbers, shifted(pair, n_first, away).positions) for away in shifts)
-            apart.append(Atoms(pair.atomic_numbers, shifted(pair, n_first, OUT_OF_REACH).positions))
+            frames.extend(as_atoms(shifted(pair, n_first, away)) for away in shifts)
+            apart.append(as_atoms(shifted(pair, n_first, OUT_OF_REACH)))
         print(f"{len(frames) // 3} of {asked.pairs} pairs", flush=True)
     ase.io.write(asked.out, frames)
     if asked.apart:

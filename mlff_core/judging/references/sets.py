@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import gzip
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from mlff_core.errors import InputError, first_line
 from mlff_core.judging.references.psi4_database import Pair, is_database, read_pairs
@@ -43,7 +45,8 @@ class Complex:
     scaling
         Distance divided by that at equilibrium.
     whole, parts
-        The complex and its two molecules, each with ``info["charge"]``, e.
+        The complex and its two molecules, each with ``info["charge"]``, e. The complex has the columns ``fragment`` and
+        ``fragment_charge``, e, so that a teacher of molecules does not have to find them from bonds.
     reference_kcal_mol
         Interaction energy of the reference, kcal/mol.
     """
@@ -134,8 +137,8 @@ def _shipped() -> list[Atoms]:
 
 
 def _of_database(pair: Pair) -> Complex:
-    whole = pair.parts[0] + pair.parts[1]
-    whole.info = {"charge": sum(part.info["charge"] for part in pair.parts)}
+    which = np.repeat([0, 1], [len(part) for part in pair.parts])
+    whole = _together(pair.parts[0] + pair.parts[1], which, pair.parts)
     return Complex(pair.title, "", pair.scaling, whole, pair.parts, pair.reference_kcal_mol)
 
 
@@ -150,8 +153,7 @@ def _complex(path: str | Path, k: int, frame: Atoms) -> Complex:
             part = frame[fragment == value]
             part.info = {"charge": float(frame.info.get(key, 0.0))}
             parts.append(part)
-        whole = frame.copy()
-        whole.info = {"charge": sum(part.info["charge"] for part in parts)}
+        whole = _together(frame, np.searchsorted(values, fragment), parts)
         return Complex(
             name=str(frame.info.get("name", k)),
             group=str(frame.info.get("group", "")),
@@ -162,6 +164,17 @@ def _complex(path: str | Path, k: int, frame: Atoms) -> Complex:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: frame {k}: {type(error).__name__}: {first_line(error)}") from error
+
+
+def _together(atoms: Atoms, which: npt.NDArray[np.int64], parts: Sequence[Atoms]) -> Atoms:
+    """Return a complex with its total charge and its molecules, ``which`` (n_atoms,) being the part of each atom."""
+    charges = [part.info["charge"] for part in parts]
+    whole = atoms.copy()
+    whole.info = {"charge": sum(charges)}
+    whole.arrays.pop("fragment", None)
+    whole.set_array("fragment", which.astype(np.int64))
+    whole.set_array("fragment_charge", np.round(charges).astype(np.int64)[which])
+    return whole
 
 
 def _conformers(path: str | Path, frames: list[Atoms]) -> tuple[Conformers, ...]:

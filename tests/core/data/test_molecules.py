@@ -16,6 +16,7 @@ from mlff_core.data.structure import LabelledStructure, batch_from_structures
 from mlff_core.data.writer import write_dataset
 from mlff_core.errors import InputError
 from mlff_core.structures.batch import concatenate, split
+from mlff_core.structures.reading import batch_from_atoms
 
 
 def water(**more):
@@ -58,6 +59,23 @@ def test_a_file_keeps_them_and_a_structure_without_them_has_none(path):
     assert two.fragment.tolist() == [0, 0, 1, 1, 1]
     assert three.fragment_charge.tolist() == [-1, -1, *[0] * 6]
     Dataset(path).validate()
+
+
+def test_a_batch_of_a_file_and_of_structures_of_ase_has_them(pair, tmp_path):
+    labelled = replace(pair, energy=0.0, forces=np.zeros((5, 3), dtype=np.float32))
+    write_dataset(tmp_path / "labelled.h5", [labelled, replace(water(), energy=0.0, forces=np.zeros((3, 3)))])
+    batch = Dataset(tmp_path / "labelled.h5").read([0, 1]).batch
+    assert batch.fragment.tolist() == [0, 0, 1, 1, 1, -1, -1, -1]
+    assert batch.fragment_charge.tolist() == [-1, -1, 0, 0, 0, 0, 0, 0]
+    atoms = atoms_from_structure(pair)
+    both = batch_from_atoms([atoms, atoms_from_structure(water())])
+    assert both.fragment.tolist() == [0, 0, 1, 1, 1, -1, -1, -1]
+    assert both.fragment_charge.tolist() == [-1, -1, 0, 0, 0, 0, 0, 0]
+    del atoms.arrays["fragment_charge"]  # a column of another program, which may mean something else
+    assert batch_from_atoms(atoms).fragment is None
+    atoms.set_array("fragment_charge", np.full(5, -0.5))
+    with pytest.raises(InputError, match="column fragment_charge must be one whole number"):
+        batch_from_atoms(atoms)
 
 
 def test_a_file_of_version_1_is_read(path, tmp_path):

@@ -7,6 +7,7 @@ from ase.io import write
 
 from mlff_core.errors import InputError
 from mlff_core.judging.references.sets import CONFORMERS, read_set
+from mlff_core.structures.reading import batch_from_atoms
 
 
 def dimer(distance, **info):
@@ -23,6 +24,9 @@ def test_a_complex_has_its_molecules_with_their_charges(tmp_path):
     assert [part.get_chemical_formula() for part in one.parts] == ["H2O", "H3N"]
     assert [part.info["charge"] for part in one.parts] == [0.0, 1.0]
     assert one.whole.info["charge"] == 1.0
+    batch = batch_from_atoms(one.whole)
+    assert batch.fragment.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert batch.fragment_charge.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert (one.group, one.scaling, one.charges, one.reference_kcal_mol) == ("OH-N", 1.0, "cation", -6.4)
 
 
