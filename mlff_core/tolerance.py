@@ -17,13 +17,13 @@ class Tolerance:
     forces
         Relative to the larger of 1 eV/Å and the largest force.
     stress
-        eV/Å³ for stresses up to 0.05 eV/Å³ (8 GPa), and in proportion for larger ones, because rounding errors grow
+        eV/Å³ for stresses up to 0.1 eV/Å³ (16 GPa), and in proportion for larger ones, because rounding errors grow
         with them.
     """
 
     energy: float = 2e-5
     forces: float = 2e-5
-    stress: float = 1e-6
+    stress: float = 2e-6
 
     def scaled(self, factor: float) -> Tolerance:
         """Return a tolerance with every number multiplied by ``factor``."""

@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Check that every engine gives the same numbers.
 
-    Energies within 2e-5 eV/atom, forces within 2e-5 of the largest one (at least 1 eV/Å), stresses within 1e-6 eV/Å³,
+    Energies within 2e-5 eV/atom, forces within 2e-5 of the largest one (at least 1 eV/Å), stresses within 2e-6 eV/Å³,
     charges of atoms within 2e-5 of the largest one (at least 1 e); 1e-8 of each with --dtype float64.
 
     \b

@@ -30,7 +30,7 @@ class Agreement:
     stress_scaled
         The same, each difference over :func:`~mlff_core.structures.difference.stress_scale`.
     charges
-        e; None if one of the two gives no charges.
+        e, relative to the larger of 1 e and the largest charge of the structure; None if one of the two gives none.
     """
 
     energy: float
@@ -82,5 +82,5 @@ def agreement(original: Potential, other: Potential, batches: Sequence[AtomicBat
         forces_relative=largest(difference.scaled for difference in found["forces"]),
         stress=largest(stress) if stress else None,
         stress_scaled=largest(difference.scaled for difference in found["stress"]),
-        charges=largest(difference.largest for difference in found["charges"]) if found["charges"] else None,
+        charges=largest(difference.scaled for difference in found["charges"]) if found["charges"] else None,
     )

@@ -113,8 +113,8 @@ def force_scale(forces: Tensor) -> float:
 
 
 def stress_scale(stress: Tensor) -> float:
-    """Return the factor on a tolerance for this ``stress`` (n_systems, 3, 3), eV/Å³: 1 up to 0.05 eV/Å³."""
-    return max(1.0, float(stress.abs().max()) / 0.05) if stress.numel() else 1.0
+    """Return the factor on a tolerance for this ``stress`` (n_systems, 3, 3), eV/Å³: 1 up to 0.1 eV/Å³."""
+    return max(1.0, float(stress.abs().max()) / 0.1) if stress.numel() else 1.0
 
 
 def _difference(quantity: str, found: Tensor, wanted: Tensor, batch: AtomicBatch) -> Difference:

@@ -105,6 +105,35 @@ def cluster(n_atoms: int = 200) -> Atoms:
     return Atoms(numbers=numbers, positions=positions)
 
 
+def molecular_cluster() -> Atoms:
+    """Return 25 molecules of urea as close together as in its crystal, in random orientations, 200 atoms, no cell.
+
+    All its distances are those of a liquid, so that every model trained on molecules knows it: far outside training,
+    charges and forces are sums of large numbers that cancel, and rounding in single precision exceeds the tolerance
+    between two correct implementations.
+    """
+    from ase import Atoms
+
+    urea = np.array(
+        [
+            [1.022, 0.499, 0.069], [0.120, -0.434, -0.303], [0.425, -1.539, -0.717], [-1.156, -0.014, -0.167],
+            [1.974, 0.237, -0.160], [0.786, 1.451, -0.173], [-1.341, 0.556, 0.646], [-1.830, -0.756, -0.315],
+        ]
+    )  # fmt: skip
+    urea -= urea.mean(axis=0)
+    grid = 4.6 * np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)[1:-1]
+    random = np.random.RandomState(5)
+    placed: list[np.ndarray] = []
+    for center in grid:
+        while True:
+            turn, triangle = np.linalg.qr(random.normal(size=(3, 3)))
+            molecule = urea @ (turn * np.sign(np.diag(triangle))) + center + random.uniform(-0.2, 0.2, size=3)
+            if all(np.linalg.norm(molecule[:, None] - other[None], axis=2).min() > 1.9 for other in placed):
+                placed.append(molecule)
+                break
+    return Atoms("NCONHHHH" * len(grid), positions=np.concatenate(placed))
+
+
 def moved_by_lattice_vectors(atoms: Atoms, seed: int = 11) -> Atoms:
     """Return the same crystal with each atom moved by up to two lattice vectors along periodic directions."""
     moved = atoms.copy()
@@ -128,7 +157,7 @@ def all_structures() -> dict[str, Atoms]:
         "triclinic crystal, atoms outside the cell": moved_by_lattice_vectors(triclinic_crystal()),
         "slab": slab(),
         "cell smaller than the cutoff": small_cell(),
-        "cluster of 200 atoms": cluster(),
+        "cluster of 200 atoms": molecular_cluster(),
     }
 
 

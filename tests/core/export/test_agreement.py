@@ -46,8 +46,8 @@ def test_rounding_may_grow_with_a_stress_and_no_further():
     largest = float(PairPotential().predict(batch, want=["stress"]).stress.abs().max())
     assert largest > 0.5
     for share, is_kept in ((0.5, True), (2.0, False)):
-        found = agreement(PairPotential(), Off(stress=1 + share * 1e-6 / 0.05), [batch])
-        assert found.stress == pytest.approx(share * 1e-6 * largest / 0.05, rel=0.05)
+        found = agreement(PairPotential(), Off(stress=1 + share * 2e-6 / 0.1), [batch])
+        assert found.stress == pytest.approx(share * 2e-6 * largest / 0.1, rel=0.05)
         if is_kept:
             found.require("the file")
         else:

@@ -83,8 +83,8 @@ def test_nan_is_the_largest_difference_and_within_no_tolerance(quantity):
     assert not found.is_within(Tolerance(math.inf, math.inf, math.inf))
 
 
-def test_a_stress_tolerance_grows_with_stresses_beyond_0_05_only():
-    for size, scale in ((0.04, 1.0), (0.05, 1.0), (0.2, 4.0)):
+def test_a_stress_tolerance_grows_with_stresses_beyond_0_1_only():
+    for size, scale in ((0.04, 1.0), (0.1, 1.0), (0.4, 4.0)):
         pressed = replace(prediction(), stress=size * torch.eye(3, dtype=torch.float64).repeat(2, 1, 1))
         (found,) = (d for d in differences(pressed, pressed, BATCH) if d.quantity == "stress")
         assert found.scale == pytest.approx(scale)
