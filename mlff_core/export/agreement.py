@@ -53,7 +53,7 @@ class Agreement:
             self.energy <= limit.energy
             and self.forces_relative <= limit.forces
             and self.stress_scaled <= limit.stress
-            and (self.charges is None or self.charges <= limit.energy)
+            and (self.charges is None or self.charges <= limit.of_charges)
         )
         if not is_within or math.isnan(self.forces):
             raise MlffError(

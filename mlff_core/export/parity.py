@@ -156,7 +156,7 @@ def _rows_of_file(entrant: _Entrant, potential: Potential, cases: dict[str, Atom
 def _stated(tolerance: Tolerance) -> str:
     return (
         f"own tolerance: {1e3 * tolerance.energy:g} meV/atom, {tolerance.forces:g} of the largest force, "
-        f"{tolerance.stress:g} eV/Å³, {tolerance.energy:g} e"
+        f"{tolerance.stress:g} eV/Å³, {tolerance.of_charges:g} e"
     )
 
 

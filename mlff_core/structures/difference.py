@@ -64,7 +64,7 @@ class Difference:
 
     def allowed(self, tolerance: Tolerance) -> float:
         """Return the largest difference that the tolerance allows, in the unit of the difference."""
-        limits = {"forces": tolerance.forces, "stress": tolerance.stress}
+        limits = {"forces": tolerance.forces, "stress": tolerance.stress, "charges": tolerance.of_charges}
         return self.scale * limits.get(self.quantity, tolerance.energy)
 
     def is_within(self, tolerance: Tolerance) -> bool:

@@ -32,7 +32,7 @@ class ONNXExporter(Exporter):
     install_hint = INSTALL_HINT
     suffix = ".onnx"
     variants = MappingProxyType(
-        {"int8": Variant({"weights": "int8"}, Tolerance(energy=5e-2, forces=0.15, stress=1e-2))}
+        {"int8": Variant({"weights": "int8"}, Tolerance(energy=5e-2, forces=0.15, stress=1e-2, charges=0.1))}
     )
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:

@@ -14,6 +14,7 @@ from mlff_core import load
 from mlff_core.data.hdf5 import Dataset
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "train"
+MOVER = SCRIPTS / "0.2" / "so_far" / "organic-tiny.pt"
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
@@ -27,7 +28,7 @@ def bash(script, *arguments):
 @pytest.mark.timeout(3000)
 def test_two_commands_make_the_data_and_the_students(tmp_path):
     data, runs = tmp_path / "data", tmp_path / "runs"
-    bash("data/make_data.sh", data, 1, 2, "organic-tiny")
+    bash("data/make_data.sh", data, 1, 2, MOVER)
     with Dataset(data / "organic.h5") as organic, Dataset(data / "test_scaffolds.h5") as test:
         # Dynamics, contacts, torsions, clashes and pairs are all in the one file.
         assert {"md", "dimer", "torsion", "collision", "minimum"} <= set(organic.kinds)
@@ -42,7 +43,7 @@ def test_two_commands_make_the_data_and_the_students(tmp_path):
         assert boxes
         assert all(one.stress is not None for one in boxes)
     before = (data / "organic.h5").stat().st_mtime_ns
-    bash("data/make_data.sh", data, 1, 2, "organic-tiny")
+    bash("data/make_data.sh", data, 1, 2, MOVER)
     assert (data / "organic.h5").stat().st_mtime_ns == before
     bash("train_all.sh", data, 0.1, runs)
     for name in ("organic-original", "organic-tiny", "organic-ultra-tiny"):

@@ -3,7 +3,7 @@
 #
 #   examples/train/data/first_student.sh OUT [more settings, as in stop.budget_minutes=20 …]
 #
-# OUT is the folder of make_data.sh, with molecules, contacts, clashes and collisions labelled by the teacher. The
+# OUT is the folder of make_data.sh, with molecules, contacts, complexes of ions, clashes and collisions labelled by the teacher. The
 # student is OUT/first/model.pt; a killed training continues when it is run again. 40 minutes on one core.
 set -euo pipefail
 
@@ -16,5 +16,5 @@ for setting in "$@"; do
 done
 [ -e "$out/first.h5" ] ||
     mlff data merge "$out"/{molecules,extra,pairs_kept,pairs_near_kept,collisions_kept}.h5 \
-        "$out"/{contacts,contacts_near,contacts_bound,clashes}.h5 -o "$out/first.h5"
+        "$out"/{contacts,contacts_near,contacts_bound,clashes,ions,complexes}.h5 -o "$out/first.h5"
 mlff train "$here/first_student.toml" --resume --out "$out/first" --set "data.path='$out/first.h5'" "${settings[@]}"

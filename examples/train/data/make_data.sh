@@ -6,9 +6,9 @@
 # It takes about six core-hours. LIMIT, the largest number of starts of each kind, makes a test of minutes ("" for all). OUT/organic.h5
 # and OUT/nonbonded.h5 are the training data, OUT/test_scaffolds.h5 and OUT/test_liquids.h5 the test sets.
 #
-# The dynamics of bound pairs and of boxes of liquids are run with a student, since the teacher is too slow, and labelled
-# by the teacher. MOVER is this student: a file or the name of a model. Without it first_student.sh trains one on the
-# molecules labelled so far, so no student is needed to begin. A short test needs MOVER, since a student trained on a few
+# The dynamics of bound pairs, of complexes of ions and of boxes of liquids are run with a student, since the teacher is too slow, and labelled
+# by the teacher. MOVER is this student: a file or the name of a model. It must take ions. Without it
+# first_student.sh trains one on the structures labelled so far, so no student is needed to begin. A short test needs MOVER, since a student trained on a few
 # molecules is not stable in a liquid.
 #
 # molecules.smi.gz    9,013 drug-like molecules (MOSES train, NCI sample) and solvents, neutral, of H C N O F P S Cl
@@ -31,7 +31,7 @@ processes=${2:-1}
 limit=${3:-}
 mover=${4:-}
 if [ -n "$limit" ] && [ -z "$mover" ]; then
-    echo "make_data.sh: a rehearsal needs MOVER, the student that moves pairs and liquids: $0 $out $processes $limit organic-tiny" >&2
+    echo "make_data.sh: a rehearsal needs MOVER, the student that moves pairs and liquids: $0 $out $processes $limit $here/../0.2/so_far/organic-tiny.pt" >&2
     exit 2
 fi
 mkdir -p "$out"
@@ -53,12 +53,13 @@ make drug_ions ions drug_ions.smi.gz --seed 73 --set conformers=2
 [ -e "$out/complexes.smi" ] ||
     cat "$here"/{ions,contacts}.smi | shuf --random-source=<(yes) > "$out/complexes.smi"
 teacher=fragments make complexes complexes "$out/complexes.smi"
-make contacts contacts contacts.smi
+# Whatever is between molecules comes from GFN2-xTB, which is closer to CCSD(T) there than SO3LR.
+teacher=fragments make contacts contacts contacts.smi
 [ -e "$out/contacts.extxyz" ] || mlff data convert "$out/contacts.h5" "$out/contacts.extxyz"
 [ -e "$out/starts.extxyz" ] ||
     python "$here/pick_starts.py" "$out/contacts.extxyz" "$out/starts.extxyz" 1200 34
-make contacts_near contacts_near "$out/contacts.extxyz"
-make contacts_bound contacts_bound "$out/starts.extxyz"
+teacher=fragments make contacts_near contacts_near "$out/contacts.extxyz"
+teacher=fragments make contacts_bound contacts_bound "$out/starts.extxyz"
 [ -e "$out/clashes.smi" ] || { gunzip -c "$here/molecules.smi.gz" | awk 'NR % 9 == 1' && awk 'NR % 2 == 1' "$here/extra.smi"; } > "$out/clashes.smi"
 make clashes clashes "$out/clashes.smi"
 make collisions collisions extra.smi
@@ -77,8 +78,8 @@ fi
 [ -e "$out/apart.extxyz" ] ||
     python "$here/bound_pairs.py" "$mover" "$here/contacts.smi" "$out/bound.extxyz" --pairs "${limit:-2500}" \
         --apart "$out/apart.extxyz"
-make bound near_minima "$out/bound.extxyz"
-make apart as_given "$out/apart.extxyz"
+teacher=fragments make bound near_minima "$out/bound.extxyz"
+teacher=fragments make apart as_given "$out/apart.extxyz"
 [ -e "$out/torsions.smi" ] ||
     python "$here/torsion_fragments.py" "$here"/{contacts.smi,extra.smi,molecules.smi.gz} -o "$out/torsions.smi" -n "${limit:-10000}" \
         --without "$here/../../../benchmarks/physics/molecules.smi" --without-scaffolds "$here/test_scaffolds.smi"
@@ -95,12 +96,17 @@ make turned near_minima "$out/turned.extxyz" --seed 53
         "$out"/{contacts,contacts_near,contacts_bound,clashes,bound,apart,torsions,turnable,turned}.h5 -o "$out/organic.h5" \
         --weight "$out/bound.h5=3" --weight "$out/apart.h5=5" --weight "$out/torsions.h5=1.5" \
         --weight "$out/turnable.h5=4" --weight "$out/turned.h5=2"
-# The same with ions, for students that take them.
-[ -e "$out/with_ions.h5" ] || mlff data merge "$out"/{organic,ions,drug_ions,complexes}.h5 -o "$out/with_ions.h5"
-
-label() { # name
-    [ -e "$out/$1.h5" ] || mlff data label "$out/$1.extxyz" "$out/$1.h5" --teacher so3lr --processes "$processes"
+label() { # name, teacher
+    [ -e "$out/$1.h5" ] || mlff data label "$out/$1.extxyz" "$out/$1.h5" --teacher "${2:-so3lr}" --processes "$processes" \
+        --set max_failed_share=1
 }
+# Complexes of ions as a student moves them: the contacts they prefer, deformed by each other.
+[ -e "$out/moved.extxyz" ] || python "$here/moved.py" "$mover" "$out/complexes.h5" "$out/moved.extxyz"
+label moved fragments
+# The same with ions, for students that take them.
+[ -e "$out/with_ions.h5" ] ||
+    mlff data merge "$out"/{organic,ions,drug_ions,complexes,moved}.h5 -o "$out/with_ions.h5" \
+        --weight "$out/complexes.h5=2" --weight "$out/moved.h5=2" --weight "$out/ions.h5=2"
 liquids() { # name, boxes of each line, seed
     [ -e "$out/$1.extxyz" ] || python "$here/liquids.py" "$mover" "$here/$1.smi" "$out/$1.extxyz" \
         --boxes "$2" --seed "$3" ${limit:+--limit "$limit"}
@@ -121,8 +127,8 @@ pairs() { # part, molecules of the list, pairs, tries
     [ -e "$out/parted_$part.extxyz" ] ||
         python "$here/bound_pairs.py" "$mover" "$out/binders_$part.smi" "$out/binding_$part.extxyz" \
             --pairs "${limit:-$3}" --tries "$4" --seed "$part" --apart "$out/parted_$part.extxyz"
-    label "binding_$part"
-    label "parted_$part"
+    label "binding_$part" fragments
+    label "parted_$part" fragments
 }
 pairs 0 93 1400 6
 pairs 1 93 1400 6

@@ -64,7 +64,7 @@ def test_size_scale_and_place_are_those_of_the_planted_difference(quantity, plac
     assert (found.quantity, found.found - found.wanted) == (quantity, pytest.approx(by))
     assert (found.largest, found.scale, found.structure, found.atom, found.component) == pytest.approx(wanted)
     limit = found.scaled
-    names = {"atom_energies": "energy", "charges": "energy"}
+    names = {"atom_energies": "energy"}
     for factor, is_within in ((1.001, True), (0.999, False)):
         tolerance = replace(Tolerance(), **{names.get(quantity, quantity): factor * limit})
         assert found.is_within(tolerance) is is_within
@@ -115,3 +115,5 @@ def test_the_largest_of_none_is_zero_and_a_nan_is_not_lost():
 def test_tolerances_are_scaled_and_the_looser_of_each_quantity_is_taken():
     assert Tolerance(1.0, 2.0, 3.0).scaled(2.0) == Tolerance(2.0, 4.0, 6.0)
     assert Tolerance(1.0, 5.0, 3.0).looser(Tolerance(2.0, 4.0, 3.0)) == Tolerance(2.0, 5.0, 3.0)
+    assert Tolerance(1.0, 2.0, 3.0, 4.0).scaled(2.0) == Tolerance(2.0, 4.0, 6.0, 8.0)
+    assert Tolerance(5.0, 2.0, 3.0).looser(Tolerance(1.0, 2.0, 3.0, 4.0)) == Tolerance(5.0, 2.0, 3.0, 5.0)
