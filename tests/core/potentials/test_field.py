@@ -89,7 +89,7 @@ def test_bad_structures_are_refused_as_without_a_field():
 
 def test_a_potential_without_charges_is_refused():
     batch = batch_from_atoms(examples.ethanol(), dtype=torch.float64)
-    with pytest.raises(UnsupportedError, match="gives no charges of atoms.*mlff charges fit"):
+    with pytest.raises(UnsupportedError, match="gives no charges of atoms"):
         small_student(dtype=torch.float64).predict_in_field(batch, torch.zeros(batch.n_atoms))
     with pytest.raises(UnsupportedError, match="no derivatives of its charges"):
         VerletPotential(charged_student(dtype=torch.float64)).predict_in_field(batch, torch.zeros(batch.n_atoms))
