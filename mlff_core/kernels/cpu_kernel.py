@@ -16,8 +16,9 @@ from mlff_core.errors import UnsupportedError
 from mlff_core.kernels.cpu_interface import library
 from mlff_core.kernels.cpu_model import LibraryModel, describe
 from mlff_core.kernels.cpu_parameters import N_INTERVALS, constant_numbers, filter_splines, trainable_numbers
+from mlff_core.kernels.field import add_field
 from mlff_core.kernels.memory import usable_memory
-from mlff_core.kernels.parts import sum_parts
+from mlff_core.kernels.parts import Part, sum_parts
 from mlff_core.kernels.protocol import Bounds, Watch
 from mlff_core.kernels.weights import WeightVersions
 from mlff_core.model.architectures import computes_as_written
@@ -135,6 +136,18 @@ class CPUKernel:
 
     def evaluate(self, batch: AtomicBatch, edges: EdgeList, want: Collection[str]) -> Prediction:
         """Return what is in ``want``: ``"energy"``, ``"forces"``, ``"stress"``, ``"atom_energies"``, ``"charges"``."""
+        return self._evaluated(batch, edges, want, None)
+
+    def evaluate_in_field(self, batch: AtomicBatch, edges: EdgeList, potentials: Tensor) -> Prediction:
+        """Return energies, forces and charges in outer potentials, shape (n_atoms,), eV/e; in one pass."""
+        potentials = potentials.double().contiguous()
+        found = self._evaluated(batch, edges, ("energy", "forces", "charges"), potentials)
+        return add_field(found, batch, potentials)
+
+    def _evaluated(
+        self, batch: AtomicBatch, edges: EdgeList, want: Collection[str], potentials: Tensor | None
+    ) -> Prediction:
+        """Return what is wanted, with forces that contain the potentials' share, but energies that do not."""
         versions = self._weights.current()
         if self._weights.differ(versions):
             self._handle = self._made()
@@ -152,7 +165,7 @@ class CPUKernel:
             "forces": forces,
             "virial": virial,
         }
-        is_outside = self._fill(batch, edges, outputs)
+        is_outside = self._fill(batch, edges, outputs, potentials)
         if is_outside and self._watch is not None and not self._watch.is_done:
             if atom_energies is None:
                 outputs["atom_energies"] = torch.empty(n_atoms, dtype=torch.float64)
@@ -166,11 +179,18 @@ class CPUKernel:
             charges=None if charges is None else charges.to(batch.dtype),
         )
 
-    def _fill(self, batch: AtomicBatch, edges: EdgeList, outputs: dict[str, Any]) -> bool:
+    def _fill(
+        self, batch: AtomicBatch, edges: EdgeList, outputs: dict[str, Any], potentials: Tensor | None = None
+    ) -> bool:
         """Fill the outputs, in parts where memory is short; return whether an atom is outside the bounds."""
         if self._fits(batch.n_atoms, edges.n_edges):
-            return self._handle.call(batch, edges, **outputs)
-        return sum_parts(batch, edges, self.model.config.n_layers, outputs, self._fits, self._handle.call)
+            return self._handle.call(batch, edges, charge_cotangents=potentials, **outputs)
+
+        def evaluate(batch: AtomicBatch, edges: EdgeList, *, part: Part, **own: Tensor) -> bool:
+            factors = None if potentials is None else potentials[part.atoms]
+            return self._handle.call(batch, edges, part=part, charge_cotangents=factors, **own)
+
+        return sum_parts(batch, edges, self.model.config.n_layers, outputs, self._fits, evaluate)
 
     def needed_bytes(self, n_atoms: int, n_edges: int) -> int:
         """Return the working memory of an evaluation for so many atoms and directed edges, bytes."""

@@ -1,4 +1,4 @@
-"""The interfaces of kernels: a kernel that evaluates, a kernel that also makes steppers, and a stepper."""
+"""The interfaces of kernels: one that evaluates, those that can more, and a stepper."""
 
 from __future__ import annotations
 
@@ -105,6 +105,24 @@ class BoundedKernel(Kernel, Protocol):
 
     def keep_watch(self, bounds: Bounds, watch: Watch) -> None:
         """Call ``watch`` after every evaluation in which an atom is outside the bounds."""
+
+
+@runtime_checkable
+class FieldKernel(Kernel, Protocol):
+    """A kernel that takes outer electrostatic potentials, which act on the student's charges."""
+
+    def evaluate_in_field(self, batch: AtomicBatch, edges: EdgeList, potentials: Tensor) -> Prediction:
+        """Return energies E + Σ_i φ_i q_i, forces −dE/dx − Σ_i φ_i dq_i/dx, and charges.
+
+        Atom energies are those without the field; a kernel that compares them with bounds itself may leave them out.
+
+        Parameters
+        ----------
+        batch, edges
+            The structures.
+        potentials
+            φ at each atom, shape (n_atoms,), eV/e; the forces are those at constant φ.
+        """
 
 
 @runtime_checkable

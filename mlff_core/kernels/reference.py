@@ -7,7 +7,9 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from mlff_core.kernels.field import add_field
 from mlff_core.model.derivatives import (
+    energies_and_edge_gradients,
     energies_gradients_charges,
     forces_from_edge_gradients,
     sum_over_systems,
@@ -67,3 +69,25 @@ class ReferenceKernel:
             atom_energies=atom_energies if "atom_energies" in want else None,
             charges=charges if "charges" in want else None,
         )
+
+    def evaluate_in_field(self, batch: AtomicBatch, edges: EdgeList, potentials: Tensor) -> Prediction:
+        """Return energies, forces, atom energies and charges in outer potentials, shape (n_atoms,), eV/e."""
+        given: list[Tensor] = []
+
+        def energies(*inputs: Tensor) -> Tensor:
+            atom_energies, charges = self.model.energies_and_charges(*inputs)
+            given.extend((atom_energies.detach(), charges.detach()))
+            return atom_energies + potentials.to(atom_energies) * charges
+
+        with torch.no_grad():
+            vectors = edge_vectors(batch, edges)
+        _, gradients = energies_and_edge_gradients(
+            energies, batch.atomic_numbers, vectors, edges.centers, edges.neighbors
+        )
+        found = Prediction(
+            energy=sum_over_systems(given[0], batch.system_idx, batch.n_systems),
+            forces=forces_from_edge_gradients(gradients, edges.centers, edges.neighbors, batch.n_atoms),
+            atom_energies=given[0],
+            charges=given[1],
+        )
+        return add_field(found, batch, potentials)

@@ -3,6 +3,8 @@
 This module has no postponed annotations, because TorchScript reads the annotations.
 """
 
+from typing import Optional
+
 import torch
 from torch import Tensor, nn
 
@@ -55,6 +57,28 @@ class ScriptedStudent(nn.Module):
         periodic
             Along all three lattice vectors, or along none.
         """
+        return self.in_field(atomic_numbers, positions, cell, periodic, None)
+
+    def in_field(
+        self,
+        atomic_numbers: Tensor,
+        positions: Tensor,
+        cell: Tensor,
+        periodic: bool,
+        potentials: Optional[Tensor],  # noqa: UP045
+    ) -> Tensor:
+        """Return the energy of :meth:`forward`, plus that of the student's charges in outer potentials.
+
+        It is differentiable in the potentials too.
+
+        Parameters
+        ----------
+        atomic_numbers, positions, cell, periodic
+            As there: (n_atoms,), (n_atoms, 3) in Å, and (3, 3) in Å.
+        potentials
+            Potential at each atom, shape (n_atoms,), eV/e; None for no field. A student without charges has no energy
+            in it.
+        """
         if not bool(torch.isfinite(positions).all()):
             first = int((~torch.isfinite(positions).all(dim=1)).nonzero()[0])
             x, y, z = float(positions[first, 0]), float(positions[first, 1]), float(positions[first, 2])
@@ -87,9 +111,16 @@ class ScriptedStudent(nn.Module):
         if is_trial:
             energy: Tensor = self.trial(squared, atomic_numbers, centers, neighbors)
         else:
-            energies: Tensor = self.model(atomic_numbers, vectors.to(self.dtype), centers, neighbors)
+            if potentials is None:
+                energies: Tensor = self.model(atomic_numbers, vectors.to(self.dtype), centers, neighbors)
+                total = energies.sum()
+            else:
+                inner, charges = self.model.energies_and_charges(
+                    atomic_numbers, vectors.to(self.dtype), centers, neighbors
+                )
+                total = inner.sum() + (potentials * charges.to(torch.float64)).sum()
             # The zero term keeps the positions in the graph where there are no edges, as for one atom.
-            energy = energies.sum() + 0.0 * positions.sum()
+            energy = total + 0.0 * positions.sum()
             with torch.no_grad():
                 self.trial.passed(positions, energy)
         return energy

@@ -57,6 +57,8 @@ class Potential(ABC):
         True if :meth:`stepper` returns something faster than :meth:`predict` for structures that move.
     guard
         Guard that warns of structures unlike the training data; None if there is none.
+    takes_field
+        True if :meth:`predict_in_field` works.
     members
         The potentials of a committee; empty for a single model.
     """
@@ -68,6 +70,7 @@ class Potential(ABC):
     uses_edges: bool = False
     selects_edges: bool = False
     has_stepper: bool = False
+    takes_field: bool = False
     guard: Guard | None = None
     members: tuple[Potential, ...] = ()
 
@@ -133,6 +136,52 @@ class Potential(ABC):
         InputError
             Atoms overlap.
         """
+
+    def predict_in_field(self, batch: AtomicBatch, potentials: Tensor, edges: EdgeList | None = None) -> Prediction:
+        """Return energies E + Σ_i φ_i q_i, their forces at constant φ, and the charges q, if the potential has them.
+
+        So a caller whose φ comes from positions of its own has the whole force on each atom by adding −q_i ∇φ_i.
+
+        Parameters
+        ----------
+        batch, edges
+            As in :meth:`predict`.
+        potentials
+            Outer electrostatic potential φ at each atom, shape (n_atoms,), eV/e.
+
+        Raises
+        ------
+        InputError
+            As :meth:`predict`.
+        UnsupportedError
+            As :meth:`predict`; or this potential has no charges that a field could act on.
+        """
+        check_takes_field(self)
+        batch = batch.to(self.device, self.dtype)
+        check_finite(batch)
+        check_supported(self.card, batch)
+        if self.guard is not None:
+            self.guard.look_at_atoms(batch)
+        if edges is not None:
+            edges = edges.to(self.device, self.dtype)
+        return self.field_checked(batch, potentials.to(self.device), edges)
+
+    def field_checked(self, batch: AtomicBatch, potentials: Tensor, edges: EdgeList | None = None) -> Prediction:
+        """Return the same as :meth:`predict_in_field`, for a caller that has made its checks.
+
+        Parameters
+        ----------
+        batch, edges
+            As in :meth:`predict_checked`.
+        potentials
+            φ, shape (n_atoms,), eV/e, on the potential's device.
+
+        Raises
+        ------
+        UnsupportedError
+            This potential is not made for fields.
+        """
+        raise UnsupportedError(f"{self.card.name} cannot be put into a field; use a student with charges")
 
     def check(self, batch: AtomicBatch) -> None:
         """Refuse what :meth:`predict` would refuse, without computing anything; engines call it when they are bound.
@@ -213,3 +262,24 @@ class Potential(ABC):
                 f"{self.card.name} cannot give {', '.join(unsupported)}; it gives {', '.join(sorted(self.supports))}"
             )
         return wanted
+
+
+def check_takes_field(potential: Potential) -> None:
+    """Refuse a potential on which no outer electrostatic potential can act.
+
+    Raises
+    ------
+    UnsupportedError
+        It has no charges, or it is not a student.
+    """
+    if potential.takes_field:
+        return
+    if "charges" not in potential.supports:
+        raise UnsupportedError(
+            f"{potential.card.name} gives no charges of atoms, on which an outer field could act; fit them to it with "
+            "`mlff charges fit`, or take a student that has them"
+        )
+    raise UnsupportedError(
+        f"{potential.card.name} gives no derivatives of its charges, so it cannot be put into a field; take a student "
+        "with charges"
+    )

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mlff_core.card import ModelCard
 from mlff_core.kernels.choose import choose_kernel
-from mlff_core.kernels.protocol import BoundedKernel, Stepper, SteppingKernel
+from mlff_core.kernels.protocol import BoundedKernel, FieldKernel, Stepper, SteppingKernel
+from mlff_core.kernels.reference import ReferenceKernel
 from mlff_core.model.student import Student
 from mlff_core.potentials.checks import check_distances, check_finite, check_one_system, check_supported
 from mlff_core.potentials.guard import Guard
@@ -64,6 +65,7 @@ class StudentPotential(Potential):
         self.supports = frozenset({"energy", "forces", "stress", "atom_energies"})
         if self.model.charges is not None:
             self.supports |= CHARGES
+            self.takes_field = True
         self._read_charges = ReadCharges(card)
         self.guard = guard
         self._looks = guard
@@ -85,6 +87,23 @@ class StudentPotential(Potential):
         self._looks.look(batch, edges, found.need("atom_energies", self.card.name), found.forces)
         found = self._read_charges.complete(found, batch, want)
         return found if "atom_energies" in want else replace(found, atom_energies=None)
+
+    def field_checked(self, batch: AtomicBatch, potentials: Tensor, edges: EdgeList | None = None) -> Prediction:
+        """Return energies, forces and charges in a field, for the caller that has made its checks.
+
+        See :meth:`~mlff_core.potentials.interface.Potential.predict_in_field`: ``potentials`` have the shape
+        (n_atoms,), eV/e. A kernel that takes no field is replaced by the reference kernel.
+        """
+        if edges is None:
+            edges = find_neighbors(batch, self.card.cutoff)
+        kernel = self.kernel if isinstance(self.kernel, FieldKernel) else ReferenceKernel(self.model)
+        if not kernel.checks_distances:
+            with torch.no_grad():
+                check_distances(batch, edges, edge_vectors(batch, edges))
+        found = kernel.evaluate_in_field(batch, edges, potentials)
+        if self.guard is not None and not self.guard.is_done and found.atom_energies is not None:
+            self.guard.look(batch, edges, found.atom_energies, found.forces)
+        return self._read_charges.complete(found, batch, ("energy", "forces", "charges"))
 
     def stepper(self, batch: AtomicBatch, skin: float, before: Stepper | None) -> Stepper:
         """Return the kernel's stepper, if it has one; see :meth:`mlff_core.potentials.interface.Potential.stepper`."""

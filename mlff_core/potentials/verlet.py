@@ -64,6 +64,7 @@ class VerletPotential(WrappedPotential):
         want: Iterable[str] = ("energy", "forces"),
         edges: EdgeList | None = None,
         dynamics: bool | None = None,
+        potentials: Tensor | None = None,
     ) -> Prediction:
         """Return what the wrapped potential gives; see :meth:`Potential.predict`.
 
@@ -74,29 +75,41 @@ class VerletPotential(WrappedPotential):
         dynamics
             True in dynamics, which stops if atoms overlap; False in anything else, such as an optimisation; None if
             the caller does not know.
+        potentials
+            Outer electrostatic potential at each atom, shape (n_atoms,), eV/e: the result is that of
+            :meth:`Potential.predict_in_field`, whatever is wanted. None for no field.
         """
         batch = batch.to(self.device, self.dtype)
         try:
             if dynamics is False and self.guard is not None and not self.guard.is_done:
-                prediction = self._tried(self.guard, batch, want, edges)
+                prediction = self._tried(self.guard, batch, want, edges, potentials)
             else:
                 self._lowest = None
-                prediction = self._predicted(batch, want, edges)
+                prediction = self._predicted(batch, want, edges, potentials)
         except OverlapError as error:
             trial = self.trials.met(batch, dynamics, error)
             with self._unwatched():
+                if potentials is not None:
+                    return trial.on(self.potential.predict_in_field(trial.stand_in, potentials))
                 return trial.on(self.potential.predict(trial.stand_in, want=want))
         self.trials.passed(batch, dynamics)
         return prediction
 
-    def _tried(self, guard: Guard, batch: AtomicBatch, want: Iterable[str], edges: EdgeList | None) -> Prediction:
+    def _tried(
+        self,
+        guard: Guard,
+        batch: AtomicBatch,
+        want: Iterable[str],
+        edges: EdgeList | None,
+        potentials: Tensor | None,
+    ) -> Prediction:
         """Return the prediction, for structures that may be the trial step of an optimiser.
 
         An optimiser goes back from a step that raises the energy of every structure, so the guard's warning of such a
         step would be false, and it comes only once.
         """
         with guard.held() as findings:
-            prediction = self._predicted(batch, want, edges)
+            prediction = self._predicted(batch, want, edges, potentials)
         energy, before = prediction.energy.detach(), self._lowest
         if before is None or before.shape != energy.shape:
             before = torch.full_like(energy, torch.inf)
@@ -108,7 +121,11 @@ class VerletPotential(WrappedPotential):
         """Return a context without the guard, for a structure that was computed before."""
         return nullcontext() if self.guard is None else self.guard.paused()
 
-    def _predicted(self, batch: AtomicBatch, want: Iterable[str], edges: EdgeList | None) -> Prediction:
+    def _predicted(
+        self, batch: AtomicBatch, want: Iterable[str], edges: EdgeList | None, potentials: Tensor | None
+    ) -> Prediction:
+        if potentials is not None:
+            return self.potential.predict_in_field(batch, potentials, self.edges(batch) if edges is None else edges)
         if edges is not None or self.neighbors is None:
             return self.potential.predict(batch, want=want, edges=edges)
         want = frozenset({want} if isinstance(want, str) else want)

@@ -3,7 +3,7 @@
 No postponed annotations and no unions with | here, since TorchScript reads the annotations.
 """
 
-from typing import List, Optional  # noqa: UP035 - TorchScript
+from typing import List, Optional, Tuple  # noqa: UP035 - TorchScript
 
 import torch
 from ase.data import chemical_symbols
@@ -78,6 +78,22 @@ class NNPotModule(nn.Module):
         pbc
             ``pbc``: shape (3,), bool, along all three box vectors or along the first two.
         """
+        numbers, at, cell, periodic = self.prepared(positions, atomic_numbers, box, pbc)
+        energy: Tensor = self.student(numbers, at, cell, periodic)
+        return energy * self.energy
+
+    def prepared(
+        self,
+        positions: Tensor,
+        atomic_numbers: Tensor,
+        box: Optional[Tensor],  # noqa: UP045
+        pbc: Optional[Tensor],  # noqa: UP045
+    ) -> Tuple[Tensor, Tensor, Tensor, bool]:  # noqa: UP006
+        """Return numbers (n_atoms,), positions (n_atoms, 3), Å, cell (3, 3), Å, and whether it is periodic, checked.
+
+        The arguments are those of :meth:`forward`: ``positions`` (n_atoms, 3) and ``box`` (3, 3) in nm,
+        ``atomic_numbers`` (n_atoms,), ``pbc`` (3,).
+        """
         numbers = atomic_numbers.to(torch.int64)
         at = positions.to(torch.float64) * self.length
         cell = torch.zeros(3, 3, dtype=torch.float64, device=at.device)
@@ -100,8 +116,7 @@ class NNPotModule(nn.Module):
             # Some trial atoms pass with an odd number of electrons, which other positions would not.
             passed = not self.closed_shell or int(numbers.sum()) % 2 == 0
             self.checked = numbers.clone() if passed else numbers[:0].clone()
-        energy: Tensor = self.student(numbers, at, cell, periodic)
-        return energy * self.energy
+        return numbers, at, cell, periodic
 
     def check_elements(self, numbers: Tensor) -> None:
         """Refuse elements that the model does not know, given their numbers, shape (n_atoms,)."""

@@ -14,7 +14,9 @@ import openmm.app
 from mlff_core import load
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_plugins.openmm.bonded import BONDED, split_bonded
+from mlff_plugins.openmm.embedded_force import embedded_force
 from mlff_plugins.openmm.force import create_force
+from mlff_plugins.openmm.point_charges import COULOMB_KJ_MOL_NM
 
 if TYPE_CHECKING:
     from mlff_core.potentials.interface import Potential
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
 LAMBDA = "lambda_interpolate"
 """Global parameter of the Context: 0 is the force field alone, 1 the mixed system; openmm-ml's name for it."""
 
-COULOMB_KJ_MOL_NM = 138.935456
-"""OpenMM's 1/(4πε₀), kJ·nm/(mol·e²): its Coulomb terms must be removed with its own constant."""
+EMBEDDINGS = ("mechanical", "electrostatic")
 
 UNTOUCHED = (
     openmm.CMMotionRemover,
@@ -48,18 +49,32 @@ def create_mixed_system(
     ml_atoms: Iterable[int],
     model: str | Path | Potential,
     *,
+    embedding: str = "mechanical",
     backend: str = "auto",
     interpolate: bool = False,
     remove_constraints: bool = True,
     charge: float | None = None,
     spin_multiplicity: int | None = None,
 ) -> openmm.System:
-    """Return a new System in which the model describes some molecules, mechanically embedded in a force field.
+    """Return a new System in which the model describes some molecules, embedded in a force field.
 
     Bonded terms among ML atoms only, and Lennard-Jones and Coulomb energies between them, are replaced by the model's
-    energy. The force field's interactions of ML atoms with others stay, and so does implicit solvent. With a
-    cutoff or Ewald method, interactions of ML atoms with their own periodic images stay too, as in openmm-ml for a
-    model without long-range terms.
+    energy. The force field's Lennard-Jones interactions of ML atoms with others stay, and so does implicit solvent.
+    With a cutoff or Ewald method, interactions of ML atoms with their own periodic images stay too, as in openmm-ml for
+    a model without long-range terms.
+
+    With mechanical embedding, the force field's charges of the ML atoms act on other atoms. With electrostatic
+    embedding, the model's charges do, which change with the geometry of the ML atoms: to the force field's Coulomb
+    energy is added Σ_i Σ_j (q_i − q⁰_i) Q_j k f(r_ij), in which q_i is the model's charge of ML atom i, q⁰_i its charge
+    in the force field, and Q_j the charge of another particle. All forces are exact, those through dq/dx included. The
+    model's charges are shifted alike within each molecule, so that they sum to its charge in the force field. There is
+    no damping at short distances, as in the force field whose Lennard-Jones terms go with it.
+
+    f is 1/r without a cutoff, and OpenMM's reaction field with a cutoff; so the sum of both terms is the Coulomb energy
+    of the NonbondedForce with the model's charges. With Ewald methods, all that the force field's charges do is in the
+    lattice sum, and the differences, which add up to zero in each molecule, act up to the cutoff only, with
+    f = 1/r + r²/(2 r_c³) − 3/(2 r_c): energy and force are continuous there. Other atoms do not polarize the model's
+    charges.
 
     Parameters
     ----------
@@ -71,8 +86,11 @@ def create_mixed_system(
         Indices of the atoms of the model; they must be whole molecules, since bonds are not cut.
     model
         A name, a path, or a potential.
+    embedding
+        ``"mechanical"`` or ``"electrostatic"``; the latter needs a student with charges.
     backend
-        As in :func:`~mlff_plugins.openmm.create_force`; interpolation needs ``"pythonforce"``.
+        As in :func:`~mlff_plugins.openmm.create_force`; interpolation and electrostatic embedding need
+        ``"pythonforce"``.
     interpolate
         Give the Context a parameter ``lambda_interpolate``: 0 is the force field alone, 1 (as at the start) the mixed
         System, and energies in between are linear in it.
@@ -86,11 +104,15 @@ def create_mixed_system(
     Raises
     ------
     InputError
-        Atoms do not exist, the topology has another size than the System, or the System is empty.
+        Atoms do not exist, the topology has another size than the System, the System is empty, the embedding is
+        unknown, or the force field's charges do not fit electrostatic embedding.
     UnsupportedError
         There is a bond between an ML atom and another one, a force that cannot be split, a CustomNonbondedForce with
-        interpolation, or the model does not support an element or the charge.
+        interpolation, or the model does not support an element or the charge; or, with electrostatic embedding, the
+        model has no charges, or there is implicit solvent.
     """
+    if embedding not in EMBEDDINGS:
+        raise InputError(f"embedding must be one of {', '.join(EMBEDDINGS)}, got {embedding!r}")
     atoms = [int(atom) for atom in ml_atoms]
     if topology.getNumAtoms() != mm_system.getNumParticles():
         raise InputError(
@@ -104,6 +126,8 @@ def create_mixed_system(
                 f"the bond of atoms {bond.atom1.index} and {bond.atom2.index} leaves the ML atoms; choose whole "
                 'molecules, or use openmm-ml\'s MLPotential("mlff", …), which caps bonds with link atoms'
             )
+    if embedding == "electrostatic" and backend == "torchforce":
+        raise UnsupportedError("electrostatic embedding needs backend='pythonforce'; a TorchForce has no point charges")
     if interpolate and backend == "torchforce":
         # openmmtorch 1.10 ends the process with a segmentation fault when its force is copied, as CustomCVForce does.
         raise UnsupportedError("interpolation copies its forces, which openmmtorch cannot; use backend='pythonforce'")
@@ -111,15 +135,20 @@ def create_mixed_system(
         backend = "pythonforce"
     potential = load(model) if isinstance(model, str | Path) else model
     periodic = mm_system.usesPeriodicBoundaryConditions()
-    force = create_force(
-        potential,
-        topology,
-        atoms=atoms,
-        backend=backend,
-        periodic=periodic,
-        charge=charge,
-        spin_multiplicity=spin_multiplicity,
-    )
+    if embedding == "electrostatic":
+        force = embedded_force(
+            potential, topology, mm_system, atoms, charge=charge, spin_multiplicity=spin_multiplicity
+        )
+    else:
+        force = create_force(
+            potential,
+            topology,
+            atoms=atoms,
+            backend=backend,
+            periodic=periodic,
+            charge=charge,
+            spin_multiplicity=spin_multiplicity,
+        )
     mixed = copy.deepcopy(mm_system)
     removed: list[openmm.Force] = []
     for index in reversed(range(mixed.getNumForces())):

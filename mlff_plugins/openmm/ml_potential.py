@@ -10,10 +10,14 @@ from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_core.plugins.options import check_names
 from mlff_plugins.openmm.force import create_force
+from mlff_plugins.openmm.mixed import create_mixed_system
 
 if TYPE_CHECKING:
     import openmm
     import openmm.app
+
+ELECTROSTATIC = "mlff-electrostatic"
+"""The model's own embedding, as ``createMixedSystem`` of openmm-ml names it."""
 
 EMBEDDING = ("linkAtomDistances", "mlLongRange")
 """Arguments of openmm-ml's mechanical embedding, which are also passed to :meth:`MLFFPotentialImpl.addForces`."""
@@ -91,6 +95,53 @@ class MLFFPotentialImpl(MLPotentialImpl):
         )
         force.setForceGroup(forceGroup)
         system.addForce(force)
+
+    def getSupportedEmbeddings(self) -> list[str]:  # noqa: N802
+        """Return the name of the electrostatic embedding; a model without charges is refused when it is asked for."""
+        return [ELECTROSTATIC]
+
+    def createMixedSystem(  # noqa: N802
+        self,
+        topology: openmm.app.Topology,
+        system: openmm.System,
+        atoms: list[int],
+        forceGroup: int,
+        interpolate: bool,
+        embedding: str,
+        returnInfo: bool = False,
+        *,
+        backend: str = "pythonforce",
+        charge: float | None = None,
+        multiplicity: int | None = None,
+        **args: Any,
+    ) -> openmm.System:
+        """Return the System of :func:`~mlff_plugins.openmm.create_mixed_system` with electrostatic embedding.
+
+        openmm-ml removes constraints between ML atoms itself, and adds what ``returnInfo`` asks for.
+
+        Raises
+        ------
+        InputError
+            An argument is unknown, or as :func:`~mlff_plugins.openmm.create_mixed_system`.
+        UnsupportedError
+            As there; link atoms among them.
+        """
+        check_names('MLPotential("mlff")', args, ("backend", "charge", "multiplicity"))
+        mixed = create_mixed_system(
+            topology,
+            system,
+            atoms,
+            self.model,
+            embedding="electrostatic",
+            backend=backend,
+            interpolate=interpolate,
+            remove_constraints=False,
+            charge=charge,
+            spin_multiplicity=multiplicity,
+        )
+        # The force of the model, or that which interpolates it, is the last.
+        mixed.getForce(mixed.getNumForces() - 1).setForceGroup(forceGroup)
+        return mixed
 
     def getMLLongRange(self) -> bool:  # noqa: N802
         """Return False: nothing acts beyond the cutoff."""

@@ -15,6 +15,7 @@ from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
 from mlff_plugins.openmm.convert import from_prediction, to_batch
+from mlff_plugins.openmm.point_charges import same_box
 
 
 class PotentialFunction:
@@ -47,7 +48,7 @@ class PotentialFunction:
         spin_multiplicity: int | None,
         skin: float,
     ) -> None:
-        self._arguments = (potential, tuple(atomic_numbers), periodic, charge, spin_multiplicity, skin)
+        self._arguments: tuple[Any, ...] = (potential, tuple(atomic_numbers), periodic, charge, spin_multiplicity, skin)
         self._numbers = np.asarray(atomic_numbers, dtype=np.int64)
         self._periodic, self._charge, self._multiplicity = periodic, charge, spin_multiplicity
         self._running = VerletPotential(potential, skin)
@@ -61,32 +62,39 @@ class PotentialFunction:
 
     def __call__(self, state: openmm.State) -> tuple[float, npt.NDArray[np.float64]]:
         """Return (energy, kJ/mol, and forces, shape (n_atoms, 3), kJ/mol/nm) at the positions of a State."""
+        positions, box = self._read(state)
+        batch = self._batch(positions, box)
+        with self._lock:
+            return from_prediction(self._running.predict(batch, dynamics=self._moves_on(state)))
+
+    def _read(self, state: openmm.State) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
+        """Return positions, shape (n, 3), and box vectors, shape (3, 3), or None where not periodic, nm."""
         box = None
         if self._periodic:
             box = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+        return state.getPositions(asNumpy=True).value_in_unit(unit.nanometer), box
+
+    def _batch(self, positions: npt.NDArray[np.float64], box: npt.NDArray[np.float64] | None) -> AtomicBatch:
+        """Return the model's atoms as a batch, from positions (n_atoms, 3) and a box (3, 3), nm."""
         # Read once: another thread may replace the object.
         before, box_before = self._before or (None, None)
         batch = to_batch(
-            state.getPositions(asNumpy=True).value_in_unit(unit.nanometer),
+            positions,
             box,
             self._numbers,
             charge=self._charge,
             spin_multiplicity=self._multiplicity,
             device=self._running.device,
             dtype=self._running.dtype,
-            before=before if _same_box(box, box_before) else None,
+            before=before if same_box(box, box_before) else None,
         )
         self._before = batch, box
-        with self._lock:
-            # A minimiser's evaluations are all at one step of the simulation.
-            before_step, self._step = self._step, state.getStepCount()
-            return from_prediction(self._running.predict(batch, dynamics=before_step != self._step))
+        return batch
 
-
-def _same_box(box: npt.NDArray[np.float64] | None, other: npt.NDArray[np.float64] | None) -> bool:
-    if box is None or other is None:
-        return box is other
-    return np.array_equal(box, other)
+    def _moves_on(self, state: openmm.State) -> bool:
+        """Return whether this is another step of the simulation; a minimiser's evaluations are all at one."""
+        before, self._step = self._step, state.getStepCount()
+        return before != self._step
 
 
 def python_force(function: PotentialFunction, periodic: bool, particles: Sequence[int] | None) -> openmm.PythonForce:
