@@ -96,7 +96,7 @@ def scaled(crystal: Atoms, factor: float) -> Atoms:
 
 
 def strained(crystal: Atoms, strain: npt.NDArray[np.float64]) -> Atoms:
-    """Return the crystal strained by a symmetric tensor, shape (3, 3), dimensionless."""
+    """Return the crystal strained by a symmetric tensor, shape (3, 3), Å of displacement per Å."""
     made = crystal.copy()
     made.set_cell(crystal.cell.array @ (np.eye(3) + strain), scale_atoms=True)
     return made

@@ -36,7 +36,7 @@ class Phonons:
     primitive
         Primitive cell at its equilibrium.
     supercell
-        Lattice vectors of the supercell in those of the primitive cell, shape (3, 3), whole numbers.
+        Lattice vectors of the supercell in those of the primitive cell, shape (3, 3), int64.
     displacement
         Å.
 
