@@ -1,8 +1,8 @@
 """Write the tables in ``docs/metals.md`` from ``benchmarks/results/metals.json`` and ``crystals.json``.
 
-With files, ``metals.json`` is written first: ``--model VALIDATION JUDGE …`` for the student of the metals and ``--demo
-VALIDATION JUDGE`` for that of ``mlff demo --material Cu``. VALIDATION is what ``mlff validate --json`` prints, JUDGE what
-``mlff judge --set crystals --json`` does; several JUDGE files may hold one model each, the teacher last.
+With files, ``metals.json`` is written first: ``--model VALIDATION JUDGE …`` for the student of the metals and
+``--demo VALIDATION JUDGE`` for that of ``mlff demo --material Cu``. VALIDATION is what ``mlff validate --json`` prints,
+JUDGE what ``mlff judge --set crystals --json`` does; several JUDGE files may hold one model each, the teacher last.
 """
 
 import argparse
@@ -77,9 +77,8 @@ def speed() -> str:
     ]
     for row in found["rows"]:
         times = [f"{1e3 * row[f'{who}_ms_per_atom']:.{digits}f}" for who, digits in (("student", 1), ("teacher", 0))]
-        lines.append(
-            f"| {row['preset']} | {row['cutoff']:g} | {row['neighbours']:.0f} | {' | '.join(times)} | {row['ratio']:.0f} |"
-        )
+        cells = (row["preset"], f"{row['cutoff']:g}", f"{row['neighbours']:.0f}", *times, f"{row['ratio']:.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -113,6 +112,7 @@ def joined(files: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Write the results of the given files, then the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", nargs="+", metavar="FILE")
     options.add_argument("--demo", nargs="+", metavar="FILE")
