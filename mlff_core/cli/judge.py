@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "sets",
     multiple=True,
     metavar="FILE",
-    help="A reference set, an extended xyz file; conformers, which is shipped, if none is given.",
+    help="A reference set: an extended xyz file; or conformers, which is shipped and the default; or crystals.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write judge.json and plots here.")
 @device_option
@@ -40,13 +40,18 @@ def command(
     A set holds complexes with interaction energies, or conformers of molecules with relative energies, all in kcal/mol;
     docs/judges.md has the format and where public sets come from. Each MODEL is a name or a file.
 
+    The set crystals needs no file: lattice, elastic constants, vacancies, surfaces and phonons of elements, beside
+    experiment and the last of the models and teachers.
+
     \b
     Examples:
       mlff judge organic-tiny organic-original
       mlff judge organic-tiny --teacher gfn2-xtb --set NCIA_HB375x10.extxyz.gz
+      mlff judge metals.pt --teacher sevennet --set crystals
     """  # noqa: D301
     from mlff_core import load
     from mlff_core.atomic_write import make_folder, write_atomically
+    from mlff_core.cli.judge_crystals import CRYSTALS, judged, tables
     from mlff_core.cli.progress import bar
     from mlff_core.errors import InputError
     from mlff_core.judging.references.compare import compare
@@ -60,7 +65,7 @@ def command(
 
         require_plots()
         make_folder(out)
-    references = [read_set(path) for path in sets or (CONFORMERS,)]
+    references = [read_set(path) for path in sets or (CONFORMERS,) if path != CRYSTALS]
     potentials = [load(model, device=device) for model in models]
     potentials += [teacher(name).load({}) for name in teachers]
     found: list[list[Comparison]] = []
@@ -71,7 +76,12 @@ def command(
             with bar(f"{potential.card.name} on {reference.name}", total) as advance:
                 rows.append(compare(potential, reference, advance))
         found.append(rows)
-    content = {"comparisons": [one.to_json() for rows in found for one in rows]}
+    content: dict[str, object] = {"comparisons": [one.to_json() for rows in found for one in rows]}
+    crystals = judged(potentials) if CRYSTALS in sets else []
+    if crystals:
+        from mlff_core.judging.crystals.report import to_json
+
+        content["crystals"] = to_json(crystals)
     if out is not None:
         from mlff_core.judging.references.plots import plot
         from mlff_core.judging.report.plots import png
@@ -85,6 +95,8 @@ def command(
         return
     for rows in found:
         _print(rows)
+    if crystals:
+        tables(crystals)
 
 
 def _print(rows: list[Comparison]) -> None:

@@ -1,4 +1,4 @@
-"""All steps from a teacher to MD with a student, for one small molecule; registers ``mlff demo``."""
+"""All steps from a teacher to a student, for one small molecule or the crystals of an element: ``mlff demo``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlff demo``: all steps from a teacher to MD with a student, for one small molecule."""
+"""``mlff demo``: all steps from a teacher to a student, for one small molecule or the crystals of one element."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from mlff_core.judging.crystals.experiment import ELEMENTS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,44 +23,64 @@ if TYPE_CHECKING:
     show_default=True,
     help="New folder for the files of the demo.",
 )
+@click.option(
+    "--material",
+    type=click.Choice(tuple(ELEMENTS)),
+    help="Crystals of this element instead of ethanol, with the teacher SevenNet-0.",
+)
 @click.pass_context
-def command(context: click.Context, out: Path) -> None:
-    """Label, train, validate and run a small student of ethanol, from start to end."""
+def command(context: click.Context, out: Path, material: str | None) -> None:
+    """Label, train and judge a small student, from start to end: of ethanol, or of the crystals of an element.
+
+    \b
+    Examples:
+      mlff demo
+      mlff demo --material Cu
+    """  # noqa: D301
     import torch
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mlff_core.training.progress import TerminalReporter
+    from mlff_plugins.demo import material_table
+    from mlff_plugins.demo.material import run_material
     from mlff_plugins.demo.pipeline import GOOD_R2, run_demo
 
     words = Console(stderr=True, highlight=False)
+    unit = "frames" if material is None else "crystals"
     columns = (
-        TextColumn("  frames"),
+        TextColumn(f"  {unit}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as bar:
-        task = bar.add_task("frames", total=None)
+        task = bar.add_task(unit, total=None)
 
         def sampled(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
             if done >= total:
                 bar.stop()
 
-        # A second thread does not help for nine atoms, and costs much on busy cores.
+        def say(text: str) -> None:
+            words.print(text, markup=False)
+
+        # A second thread does not help for few atoms, and costs much on busy cores.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            result = run_demo(
-                out, say=lambda text: words.print(text, markup=False), sampled=sampled, reporter=TerminalReporter()
-            )
+            if material is None:
+                result = run_demo(out, say=say, sampled=sampled, reporter=TerminalReporter())
+                table, text, good = _table(result), _next_steps(result), result.is_good
+            else:
+                of = run_material(out, material, say=say, sampled=sampled, reporter=TerminalReporter())
+                table, text, good = material_table.table(of), material_table.next_steps(of), of.is_good
         finally:
             torch.set_num_threads(threads)
-    Console().print(_table(result))
-    click.echo(_next_steps(result))
-    if not result.is_good:
-        click.echo(f"Error: R² of the force components on unseen frames is below {GOOD_R2}", err=True)
+    Console().print(table)
+    click.echo(text)
+    if not good:
+        click.echo(f"Error: R² of the force components on unseen {unit} is below {GOOD_R2}", err=True)
         context.exit(1)
 
 

@@ -37,6 +37,11 @@ def test_the_table_of_judges_is_what_was_measured():
     assert (DOCS / "judges.md").read_text() == judges["page"](), "run: python docs/make_judges_table.py"
 
 
+def test_the_tables_of_metals_are_what_was_measured():
+    metals = runpy.run_path(str(DOCS / "make_metals_page.py"))
+    assert (DOCS / "metals.md").read_text() == metals["page"](), "run: python docs/make_metals_page.py"
+
+
 def test_the_table_of_recipes_is_what_was_measured():
     recipes = runpy.run_path(str(DOCS / "make_recipes_table.py"))
     assert (DOCS / "training.md").read_text() == recipes["page"](), "run: python docs/make_recipes_table.py"

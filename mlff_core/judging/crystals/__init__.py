@@ -1,0 +1,1 @@
+"""Properties of crystals that follow from a potential, beside experiment: lattice, elasticity, defects, phonons."""
