@@ -80,8 +80,8 @@ class EmbeddedNNPotModule(NNPotModule):
         given = charges_mm.detach()[:0] if self.is_trial(places) else charges_mm.detach()
         potentials = self.potentials(places, others[: given.shape[0]].to(torch.float64) * self.length, given, box, pbc)
         mean = potentials.mean()
-        energy = self.student.in_field(numbers, places, cell, periodic, potentials - mean) + total * mean
-        energy = energy * self.energy
+        inner = self.student.in_field(numbers, places, cell, periodic, potentials - mean)  # type: ignore[operator]
+        energy = (inner + total * mean) * self.energy
         gradients = torch.autograd.grad([energy], [at, others], allow_unused=True)
         torch.set_grad_enabled(was_enabled)
         on_atoms, on_others = gradients[0], gradients[1]

@@ -13,7 +13,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-NEEDS = {"profiles": "onnxruntime", "openmm_growth": "openmm", "engines": "openmm", "gpu": "triton", "make_envs": None}
+NEEDS = {
+    "profiles": "onnxruntime",
+    "openmm_growth": "openmm",
+    "openmm_embedding": "openmm",
+    "openmm_embedding_cutoff": "openmm",
+    "engines": "openmm",
+    "gpu": "triton",
+    "make_envs": None,
+}
 
 
 def benchmarks(*arguments):

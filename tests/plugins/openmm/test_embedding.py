@@ -1,4 +1,7 @@
-"""Electrostatic embedding: energies against OpenMM's own Coulomb terms, forces, conservation, and refusals."""
+"""Electrostatic embedding: energies against OpenMM's own Coulomb terms, forces, conservation, and refusals.
+
+Over 300 lines, in one file because its tests share one system of two ML molecules in water.
+"""
 
 import copy
 
