@@ -1,6 +1,7 @@
 """OpenMM: forces, multiple time steps (:func:`create_mts`), charges (:func:`atom_charges`), and two engines.
 
-Forces are made by :func:`create_force` and :func:`create_mixed_system`. Importing this module imports neither torch nor OpenMM.
+Forces are made by :func:`create_force` and :func:`create_mixed_system`. Importing this module imports neither torch nor
+OpenMM.
 """
 
 from __future__ import annotations
