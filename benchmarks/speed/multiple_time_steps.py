@@ -22,7 +22,8 @@ import numpy as np
 from ase import Atoms
 
 from benchmarks.command import parser, use_threads, write
-from benchmarks.physics.radial_distribution import difference, goo
+from benchmarks.physics.dihedrals import dihedral, distribution
+from benchmarks.physics.radial_distribution import goo
 from mlff_core.cli.any_potential import open_potential
 from mlff_core.dynamics.integrators import Langevin, VelocityVerlet
 from mlff_core.dynamics.masses import with_heavy_hydrogens
@@ -200,28 +201,6 @@ def sampled(bench: Bench, way: Way, frames: list[Atoms], length_ps: float, seed:
     return np.array(positions), temperature, time.process_time() - began
 
 
-def dihedral(positions: Array, atoms: tuple[int, int, int, int]) -> Array:
-    """Return a dihedral angle of each structure, degrees, for positions (…, n_atoms, 3), Å."""
-    a, b, c, d = (positions[..., k, :] for k in atoms)
-    first, axis, last = a - b, c - b, d - c
-    axis = axis / np.linalg.norm(axis, axis=-1, keepdims=True)
-    left = first - (first * axis).sum(-1, keepdims=True) * axis
-    right = last - (last * axis).sum(-1, keepdims=True) * axis
-    angle: Array = np.degrees(np.arctan2((np.cross(axis, left) * right).sum(-1), (left * right).sum(-1)))
-    return angle
-
-
-def distribution(angles: Array) -> dict[str, list[float]]:
-    """Return the density of angles (n_frames, n_runs), 1/degree, in bins of 20°, and its error over the runs."""
-    edges = np.linspace(-180, 180, 19)
-    each = np.array([np.histogram(own, bins=edges, density=True)[0] for own in angles.T])
-    return {
-        "angle": (0.5 * (edges[1:] + edges[:-1])).tolist(),
-        "density": each.mean(axis=0).tolist(),
-        "error": (each.std(axis=0, ddof=1) / np.sqrt(len(each))).tolist(),
-    }
-
-
 def peptide(bench: Bench, way: Way, length_ps: float, copies: int, seed: int) -> dict[str, Any]:
     """Return the distributions of the two dihedral angles of alanine dipeptide."""
     frames = read_structures(PEPTIDE) * copies
@@ -306,13 +285,6 @@ def main() -> None:
                     add(part, {**row, **water(bench, way, arguments.water_ps, seed)})
                 else:
                     add(part, {**row, **peptide(bench, way, arguments.peptide_ps, 8, seed)})
-    if content.get("water"):
-        first = content["water"][0]
-        content["water_differences"] = [
-            {"seed": row["seed"], "largest": difference(first, row)[0], "over_error": difference(first, row)[1]}
-            for row in content["water"][1:]
-        ]
-        write(arguments.out, content)
 
 
 if __name__ == "__main__":

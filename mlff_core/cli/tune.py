@@ -50,11 +50,11 @@ def command(
     pairs: tuple[str, ...],
     guard: str,
 ) -> None:
-    """Fine-tune a student to one system in about a minute, to run inside the teacher's dynamics.
+    """Fine-tune a student to one system, to run inside the teacher's dynamics.
 
-    TEACHER is a teacher (mlff teachers list) or a larger model, FILE a structure file or a SMILES; trajectories of the
-    student start from all its frames. Their frames are labelled by TEACHER, and the student is fine-tuned on them. If
-    the command is stopped, give it again: it continues with what is in the folder OUTPUT.tune.
+    It takes about a minute. TEACHER is a teacher (mlff teachers list) or a larger model, FILE a structure file or a
+    SMILES; trajectories of the student start from all its frames. Their frames are labelled by TEACHER, and the student
+    is fine-tuned on them. If the command is stopped, give it again: it continues with what is in the folder OUTPUT.tune.
 
     \b
     Example:

@@ -34,10 +34,6 @@ class MDSettings:
     """Length of the whole run, steps."""
     timestep_fs: float = 0.5
     """fs; with inner steps that of the outer potential."""
-    inner_steps: int | None = None
-    """Number of steps of the inner potential in one time step; None without an inner potential."""
-    hydrogen_mass: float | None = None
-    """Mass of all hydrogen atoms, amu, taken from the atoms they are bonded to; None leaves the masses as they are."""
     temperature_kelvin: float | None = None
     """Temperature of the bath and of the starting velocities, kelvin; None (only with ``"nve"``) starts with the
     velocities of the structure."""
@@ -57,6 +53,10 @@ class MDSettings:
     """Steps between rows of the log, frames of the trajectory and restart files."""
     trajectory: str = "trajectory.extxyz"
     """Name of the trajectory in the run's folder; its ending chooses the format."""
+    inner_steps: int | None = None
+    """Number of steps of the inner potential in one time step; None without an inner potential."""
+    hydrogen_mass: float | None = None
+    """Mass of all hydrogen atoms, amu, taken from the atoms they are bonded to; None leaves the masses as they are."""
 
     def __post_init__(self) -> None:
         if self.ensemble not in ENSEMBLES:
