@@ -54,7 +54,7 @@ def command(
 
     It takes about a minute. TEACHER is a teacher (mlff teachers list) or a larger model, FILE a structure file or a
     SMILES; trajectories of the student start from all its frames. Their frames are labelled by TEACHER, and the student
-    is fine-tuned on them. If the command is stopped, give it again: it continues with what is in the folder OUTPUT.tune.
+    is fine-tuned on them. If the command is stopped, give it again: it continues with what is in OUTPUT.tune.
 
     \b
     Example:
@@ -88,7 +88,16 @@ def command(
             bars.close()
             bars.enter_context(stopped_by_signals(trainer))
 
-        result = tune(load, starts, out, settings, on_stage=begin, reporter=TerminalReporter(), on_trainer=train)
+        result = tune(
+            load,
+            starts,
+            out,
+            settings,
+            teacher_name=" ".join((teacher, *pairs)),
+            on_stage=begin,
+            reporter=TerminalReporter(),
+            on_trainer=train,
+        )
     click.echo(
         f"{result.n_frames} frames; force MAE on held-out trajectories {result.force_mae_before:.4f} → "
         f"{result.force_mae:.4f} eV/Å",

@@ -101,6 +101,7 @@ def tune(
     out: str | Path,
     settings: TuneSettings | None = None,
     *,
+    teacher_name: str = "",
     on_stage: Callable[[str, int], Callable[[int], None]] = lambda _title, _total: lambda _done: None,
     reporter: Reporter | None = None,
     on_trainer: Callable[[Trainer], Any] = lambda _: None,
@@ -121,6 +122,8 @@ def tune(
         File of the student, ending in ``.pt``.
     settings
         Settings; the defaults if None.
+    teacher_name
+        Names the teacher and its options, so that a tuning is not continued with another.
     on_stage
         Called with the title and the number of items of each stage; returns a function that gets the items done.
     reporter
@@ -139,7 +142,7 @@ def tune(
         raise InputError(f"the student's file must end in .pt, got {out}")
     folder, parent = out.with_name(out.name + ".tune"), resolve(settings.init_from)
     structures = [replace(one, molecule_id=0) for one in structures_from_atoms(starts, geometries_only=True)]
-    _begin(folder, settings, structures, file_sha256(parent))
+    _begin(folder, settings, structures, {"teacher": teacher_name, "init_from_sha256": file_sha256(parent)})
     data = folder / DATA
     if not data.exists():
         frames = _sampled(settings, structures, on_stage)
@@ -160,14 +163,16 @@ def tune(
     return TuneResult(out, n_frames, *errors)
 
 
-def _begin(folder: Path, settings: TuneSettings, structures: Sequence[LabelledStructure], sha256: str) -> None:
+def _begin(
+    folder: Path, settings: TuneSettings, structures: Sequence[LabelledStructure], models: dict[str, str]
+) -> None:
     """Write what decides the result, or compare it with that of the tuning in the folder."""
     numbers = [int(z) for z in structures[0].atomic_numbers]
     if any(list(one.atomic_numbers) != numbers for one in structures):
         raise InputError("all structures must have the same atoms in one order; tune for each system on its own")
     low, high = settings.temperatures_kelvin
     now = {
-        "init_from_sha256": sha256,
+        **models,
         "minutes": settings.minutes,
         "n_frames": settings.n_frames,
         "temperatures_kelvin": [low, high],

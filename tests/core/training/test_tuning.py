@@ -66,6 +66,8 @@ def test_a_tuning_goes_on_without_the_teacher_and_refuses_other_settings(tuned):
     assert again.force_mae == pytest.approx(result.force_mae)
     with pytest.raises(InputError, match="a tuning with other atomic_numbers, positions"):
         tune(unwanted, [molecule("CH3OH")], result.model, QUICK)
+    with pytest.raises(InputError, match="a tuning with other teacher"):
+        tune(unwanted, [molecule("CH3CH2OH")], result.model, QUICK, teacher_name="another")
 
 
 def test_systems_of_different_atoms_and_wrong_names_are_refused(tmp_path):
