@@ -74,8 +74,8 @@ def main() -> None:
                 row[f"ratio, charges {case}"] = statistics.median(one / two for one, two in pairs)
             rows.append(row)
             print(
-                f"{name:11s} {system:14s} {row['ms']:8.3f} ms, with a readout {row['ratio, charges not asked for']:.3f}, "
-                f"charges asked for {row['ratio, charges asked for']:.3f}",
+                f"{name:11s} {system:14s} {row['ms']:8.3f} ms, with a readout "
+                f"{row['ratio, charges not asked for']:.3f}, charges asked for {row['ratio, charges asked for']:.3f}",
                 flush=True,
             )
     write(asked.out, {"rows": rows})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mlff_core.cli.data_labels import labelled_with, labels_of
-from mlff_core.cli.options import Whole, keyed
+from mlff_core.cli.options import Whole, keyed, teacher_option
 from mlff_core.errors import InputError
 
 MODEL_OPTIONS = ("device", "dtype", "kernel")
@@ -74,13 +74,7 @@ def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     for option in reversed(
         [
-            click.option(
-                "--teacher-option",
-                "pairs",
-                multiple=True,
-                metavar="KEY=VALUE",
-                help="Set an option of the teacher; may be given several times.",
-            ),
+            teacher_option,
             click.option(
                 "--processes",
                 type=Whole(1, 4096),

@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "relax": "Relax structures to a minimum of the energy.",
     "teachers": "List teachers.",
     "train": "Train a student with the settings of a config file.",
+    "tune": "Fine-tune a student to one system, to run inside the teacher's dynamics.",
     "validate": "Measure the errors of a model on a data set.",
 }
 """Built-in commands and their one-line help, so that ``mlff --help`` imports none of them."""

@@ -68,6 +68,13 @@ topology_option = click.option(
     type=click.Path(path_type=Path),
     help="Structure file of the atoms, if FILE is a trajectory of coordinates only (.dcd, .xtc, .trr).",
 )
+teacher_option = click.option(
+    "--teacher-option",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set an option of the teacher; may be given several times.",
+)
 split_option = click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Use this split only.")
 guard_option = click.option(
     "--guard",

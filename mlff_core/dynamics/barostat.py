@@ -10,6 +10,7 @@ import numpy as np
 from scipy.linalg import expm
 
 from mlff_core.dynamics.integrators import Langevin
+from mlff_core.dynamics.multiple_time_steps import MultipleTimeSteps
 from mlff_core.dynamics.state import Array, MDState
 from mlff_core.errors import InputError
 from mlff_core.units import GPA_PER_EV_PER_ANGSTROM3
@@ -48,7 +49,7 @@ class LangevinBarostat:
     Parameters
     ----------
     langevin
-        The thermostat.
+        The thermostat, with one time step or with several.
     pressure
         eV/Å³.
     thermal_energy
@@ -65,7 +66,7 @@ class LangevinBarostat:
 
     def __init__(
         self,
-        langevin: Langevin[Array],
+        langevin: Langevin[Array] | MultipleTimeSteps[Array],
         pressure: float,
         thermal_energy: float,
         relaxation_time: float,

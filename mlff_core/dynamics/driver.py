@@ -7,13 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, TypeAlias
 
 import numpy as np
 
 from mlff_core.atomic_write import one_writer
 from mlff_core.dynamics.files import RunFolder
 from mlff_core.dynamics.integrators import Integrator, Langevin, VelocityVerlet
+from mlff_core.dynamics.multiple_time_steps import MultipleTimeSteps
 from mlff_core.dynamics.noise import AHEAD, Noise
 from mlff_core.dynamics.settings import MDSettings
 from mlff_core.dynamics.state import Array, MDState, Numbers, first_state
@@ -22,6 +23,8 @@ from mlff_core.dynamics.system import System, identity
 from mlff_core.errors import InputError, MlffError
 from mlff_core.potentials.interface import Potential
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
+
+Steps: TypeAlias = VelocityVerlet[Numbers] | Langevin[Numbers] | MultipleTimeSteps[Numbers]
 
 
 class Run(ABC, Generic[Numbers]):
@@ -35,15 +38,29 @@ class Run(ABC, Generic[Numbers]):
         Ensemble, length, intervals.
     surface
         Surface on which they move, in the order of ``systems``.
+    inner
+        Surface of the inner steps, of the same structures; None without.
     """
 
     remark: ClassVar[str] = ""
     """Text added to the message about a run that stopped."""
 
-    def __init__(self, systems: Sequence[System], settings: MDSettings, surface: PotentialSurface[Numbers]) -> None:
+    def __init__(
+        self,
+        systems: Sequence[System],
+        settings: MDSettings,
+        surface: PotentialSurface[Numbers],
+        inner: PotentialSurface[Numbers] | None = None,
+    ) -> None:
+        if (settings.inner_steps is None) != (inner is None):
+            raise InputError(
+                f"an inner potential and inner_steps belong together, got inner_steps {settings.inner_steps} and "
+                f"{'no ' if inner is None else 'an '}inner potential; give both (--inner, --inner-steps), or neither"
+            )
         self.systems = systems
         self.settings = settings
         self.surface: PotentialSurface[Numbers] = surface
+        self.inner: PotentialSurface[Numbers] | None = inner
         self.has_pressure = all(system.has_pressure for system in systems)
         # A barostat draws from the same generators between the steps.
         self.noise: Noise[Numbers] = Noise(
@@ -52,17 +69,27 @@ class Run(ABC, Generic[Numbers]):
             surface.array,
             ahead=1 if settings.ensemble == "npt" else AHEAD,
         )
+        self.steps: Steps[Numbers] = self._steps()
         self.integrator: Integrator[Numbers] = self._integrator()
 
     def _integrator(self) -> Integrator[Numbers]:
+        return self.steps
+
+    def _steps(self) -> Steps[Numbers]:
+        """Return the integrator at constant volume."""
         settings = self.settings
         masses = self.surface.array(joined([system.masses for system in self.systems]))
-        timestep = settings.timestep_fs / FS_PER_TIME_UNIT
+        n_inner = settings.inner_steps or 1
+        surface = self.surface if self.inner is None else self.inner
+        timestep = settings.timestep_fs / FS_PER_TIME_UNIT / n_inner
+        integrator: VelocityVerlet[Numbers] | Langevin[Numbers]
         if settings.ensemble == "nve" or settings.temperature_kelvin is None:
-            return VelocityVerlet(self.surface, masses, timestep)
-        thermal_energy = EV_PER_KELVIN * settings.temperature_kelvin
-        friction = settings.friction_per_ps * FS_PER_TIME_UNIT / 1000.0
-        return Langevin(self.surface, masses, timestep, thermal_energy, friction, self.noise.draw)
+            integrator = VelocityVerlet(surface, masses, timestep)
+        else:
+            thermal_energy = EV_PER_KELVIN * settings.temperature_kelvin
+            friction = settings.friction_per_ps * FS_PER_TIME_UNIT / 1000.0
+            integrator = Langevin(surface, masses, timestep, thermal_energy, friction, self.noise.draw)
+        return integrator if self.inner is None else MultipleTimeSteps(self.surface, integrator, n_inner)
 
     @abstractmethod
     def _random(self) -> Mapping[str, Any]:
@@ -104,7 +131,10 @@ class Run(ABC, Generic[Numbers]):
         return self.integrator.advance(state, want_stress=self._wants_stress(state.step + 1))
 
     def _computed(self, state: MDState[Numbers]) -> MDState[Numbers]:
-        return self.surface.refresh(state, want_stress=self._wants_stress(state.step))
+        state = self.surface.refresh(state, want_stress=self._wants_stress(state.step))
+        if isinstance(self.steps, MultipleTimeSteps):
+            self.steps.begin(state)
+        return state
 
     def _wants_stress(self, step: int) -> bool:
         """Return whether the log of this step has a pressure."""
@@ -137,6 +167,8 @@ class Run(ABC, Generic[Numbers]):
         if checkpoint_is_due:
             # A resumed run has no neighbour list, whose order decides the last bit of every sum: drop it here too.
             self.surface.forget()
+            if self.inner is not None:
+                self.inner.forget()
             state = self._computed(state)
         return state
 
@@ -164,13 +196,21 @@ class RunSpan:
 
 
 def record_of(
-    potential: Potential, model_sha256: str, systems: Sequence[System], settings: MDSettings, *, single: bool
+    potential: Potential,
+    model_sha256: str,
+    systems: Sequence[System],
+    settings: MDSettings,
+    *,
+    single: bool,
+    inner: Potential | None = None,
+    inner_sha256: str = "",
 ) -> dict[str, Any]:
     """Return the contents of ``run.json``, with which a continued run is compared."""
     identities = [identity(system.atoms) for system in systems]
     return {
         "model": potential.card.name,
         "model_sha256": model_sha256,
+        **({} if inner is None else {"inner": inner.card.name, "inner_sha256": inner_sha256}),
         **({"structure": identities[0]} if single else {"structures": identities}),
         "settings": asdict(settings),
     }

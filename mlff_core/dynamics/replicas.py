@@ -44,6 +44,8 @@ def run_replicas(
     *,
     restart: bool = False,
     model_sha256: str = "",
+    inner: Potential | None = None,
+    inner_sha256: str = "",
     on_step: Callable[[int], None] | None = None,
 ) -> ReplicasReport:
     """Run molecular dynamics of all structures at once and return the results.
@@ -61,7 +63,7 @@ def run_replicas(
         Starting structures; ``[atoms] * 64`` for copies.
     settings
         Ensemble (``"nve"`` or ``"nvt"``), length, intervals.
-    folder, restart, model_sha256
+    folder, restart, model_sha256, inner, inner_sha256
         See :func:`~mlff_core.dynamics.simulation.run_md`.
     on_step
         Called with the number of steps done after every step, and with the first one.
@@ -72,7 +74,8 @@ def run_replicas(
         A structure or the settings cannot be used, the folder is in use, or one structure became unphysical, which
         stops the whole run. The last good step is then in trajectory and restart file.
     UnsupportedError
-        ``"npt"``, or an element, charge or property that the potential does not have.
+        ``"npt"``, an inner potential on another device, or an element, charge or property that a potential does not
+        have.
     CheckpointError
         The files of the run to be continued are damaged.
     """
@@ -81,9 +84,9 @@ def run_replicas(
     if settings.ensemble == "npt":
         raise UnsupportedError("many structures at once can run in nve or nvt, not in npt; run them one by one")
     systems = [System(potential, atoms, replace(settings, seed=settings.seed + k)) for k, atoms in enumerate(frames)]
-    run = _ReplicasRun(potential, systems, settings)
+    run = _ReplicasRun(potential, systems, settings, inner)
     files = RunFolder(Path(folder), settings.trajectory, REPLICA_COLUMNS)
-    record = record_of(potential, model_sha256, systems, settings, single=False)
+    record = record_of(potential, model_sha256, systems, settings, single=False, inner=inner, inner_sha256=inner_sha256)
     first_step, last_step = drive(
         run, files, record, restart=restart, on_step=None if on_step is None else lambda state: on_step(state.step)
     )
@@ -96,14 +99,22 @@ class _ReplicasRun(Run[Tensor]):
 
     remark = "Atoms are numbered through all structures. "
 
-    def __init__(self, potential: Potential, systems: Sequence[System], settings: MDSettings) -> None:
+    def __init__(
+        self, potential: Potential, systems: Sequence[System], settings: MDSettings, inner: Potential | None
+    ) -> None:
+        if inner is not None and inner.device != potential.device:
+            raise UnsupportedError(
+                f"many structures at once need both potentials on one device, got {potential.device} and "
+                f"{inner.device}; give the same device, or run them one by one"
+            )
         mobile = None
         if any(system.mobile is not None for system in systems):
             mobile = np.concatenate(
                 [np.ones((len(s.atoms), 1), dtype=bool) if s.mobile is None else s.mobile for s in systems]
             )
-        surface = DeviceSurface(potential, concatenate([system.batch for system in systems]), mobile)
-        super().__init__(systems, settings, surface)
+        batch = concatenate([system.batch for system in systems])
+        inside = None if inner is None else DeviceSurface(inner, batch, mobile)
+        super().__init__(systems, settings, DeviceSurface(potential, batch, mobile), inside)
 
     def _cells(self, cells: Sequence[Array]) -> Array:
         """Return the cells in the potential's precision, so that volumes and pressures use the same numbers."""

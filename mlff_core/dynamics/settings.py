@@ -11,6 +11,9 @@ from mlff_core.errors import InputError
 MOST_STEPS = 10**12
 """Longest run, steps: years of computing."""
 
+MOST_INNER_STEPS = 1000
+"""Most inner steps in one step; already tens of them are beyond the limit of resonance."""
+
 ENSEMBLES = ("nve", "nvt", "npt")
 TRAJECTORY_SUFFIXES = (".extxyz", ".xyz", ".traj")
 
@@ -30,7 +33,7 @@ class MDSettings:
     n_steps: int
     """Length of the whole run, steps."""
     timestep_fs: float = 0.5
-    """fs."""
+    """fs; with inner steps that of the outer potential."""
     temperature_kelvin: float | None = None
     """Temperature of the bath and of the starting velocities, kelvin; None (only with ``"nve"``) starts with the
     velocities of the structure."""
@@ -50,6 +53,10 @@ class MDSettings:
     """Steps between rows of the log, frames of the trajectory and restart files."""
     trajectory: str = "trajectory.extxyz"
     """Name of the trajectory in the run's folder; its ending chooses the format."""
+    inner_steps: int | None = None
+    """Number of steps of the inner potential in one time step; None without an inner potential."""
+    hydrogen_mass: float | None = None
+    """Mass of all hydrogen atoms, amu, taken from the atoms they are bonded to; None leaves the masses as they are."""
 
     def __post_init__(self) -> None:
         if self.ensemble not in ENSEMBLES:
@@ -64,12 +71,16 @@ class MDSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} must be positive, got {value}")
+        if self.hydrogen_mass is not None and not (math.isfinite(self.hydrogen_mass) and self.hydrogen_mass > 0):
+            raise InputError(f"hydrogen_mass must be positive, in amu, got {self.hydrogen_mass}")
         temperature = self.temperature_kelvin
         least = 0.0 if self.ensemble == "nve" else 1e-6
         if temperature is not None and not (math.isfinite(temperature) and temperature >= least):
             raise InputError(f"temperature_kelvin must be positive, got {temperature}")
         if not math.isfinite(self.pressure_gpa):
             raise InputError(f"pressure_gpa must be finite, got {self.pressure_gpa}")
+        if self.inner_steps is not None and not 1 <= self.inner_steps <= MOST_INNER_STEPS:
+            raise InputError(f"inner_steps must lie in 1–{MOST_INNER_STEPS}, got {self.inner_steps}")
         for name in ("n_steps", "log_every", "frame_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlff_core.dynamics.barostat import LangevinBarostat
 from mlff_core.dynamics.driver import Run, RunSpan, drive, record_of, summarise
 from mlff_core.dynamics.files import LOG, RunFolder
-from mlff_core.dynamics.integrators import Integrator, Langevin
+from mlff_core.dynamics.integrators import Integrator, VelocityVerlet
 from mlff_core.dynamics.settings import MDSettings
 from mlff_core.dynamics.state import Array, MDState
 from mlff_core.dynamics.surface import HostSurface
@@ -40,6 +40,8 @@ def run_md(
     *,
     restart: bool = False,
     model_sha256: str = "",
+    inner: Potential | None = None,
+    inner_sha256: str = "",
     on_step: Callable[[MDState[Array]], None] | None = None,
 ) -> MDReport:
     """Run molecular dynamics and return its results.
@@ -62,6 +64,9 @@ def run_md(
         Continue from the folder's last restart file; start at step 0 if there is none.
     model_sha256
         Hash of the model file, so that a run is not continued with another model.
+    inner, inner_sha256
+        A cheaper potential for ``settings.inner_steps`` steps in each time step, and the hash of its file: see
+        :class:`~mlff_core.dynamics.multiple_time_steps.MultipleTimeSteps`.
     on_step
         Called with the state after every step, and with the first one.
 
@@ -77,9 +82,9 @@ def run_md(
         The files of the run to be continued are damaged.
     """
     system = System(potential, atoms, settings)
-    run = _SingleRun(potential, system, settings)
+    run = _SingleRun(potential, system, settings, inner)
     files = RunFolder(Path(folder), settings.trajectory)
-    record = record_of(potential, model_sha256, [system], settings, single=True)
+    record = record_of(potential, model_sha256, [system], settings, single=True, inner=inner, inner_sha256=inner_sha256)
     first_step, last_step = drive(run, files, record, restart=restart, on_step=on_step)
     (temperature,), (drift,) = summarise(files.folder / LOG, 1)
     return MDReport(files.folder, first_step, last_step, temperature, drift)
@@ -88,12 +93,13 @@ def run_md(
 class _SingleRun(Run[Array]):
     """One structure, in the host's memory."""
 
-    def __init__(self, potential: Potential, system: System, settings: MDSettings) -> None:
-        super().__init__([system], settings, HostSurface(potential, system.batch, system.mobile))
+    def __init__(self, potential: Potential, system: System, settings: MDSettings, inner: Potential | None) -> None:
+        inside = None if inner is None else HostSurface(inner, system.batch, system.mobile)
+        super().__init__([system], settings, HostSurface(potential, system.batch, system.mobile), inside)
 
     def _integrator(self) -> Integrator[Array]:
-        settings, thermostat = self.settings, super()._integrator()
-        if settings.ensemble != "npt" or settings.temperature_kelvin is None or not isinstance(thermostat, Langevin):
+        settings, thermostat = self.settings, self.steps
+        if settings.ensemble != "npt" or settings.temperature_kelvin is None or isinstance(thermostat, VelocityVerlet):
             return thermostat
         return LangevinBarostat(
             thermostat,

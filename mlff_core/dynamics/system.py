@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_core.dynamics.barostat import volume_of
+from mlff_core.dynamics.masses import with_heavy_hydrogens
 from mlff_core.dynamics.settings import MDSettings
 from mlff_core.dynamics.state import (
     Array,
@@ -64,7 +65,9 @@ class System:
                     "set the cell in the structure file, or use nvt"
                 )
             check_has_volume(self.batch)
-        self.masses: Array = np.asarray(atoms.get_masses(), dtype=np.float64)[:, None]
+        if settings.hydrogen_mass is not None:
+            self.atoms.set_masses(with_heavy_hydrogens(self.atoms, settings.hydrogen_mass))
+        self.masses: Array = np.asarray(self.atoms.get_masses(), dtype=np.float64)[:, None]
         if not (self.masses > 0).all():
             raise InputError("every atom needs a positive mass; check the masses in the structure file")
         self.random = np.random.default_rng(settings.seed)

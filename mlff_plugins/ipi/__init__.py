@@ -25,8 +25,9 @@ def mlff_register_engines() -> Iterable[Engine]:
 
 @hookimpl
 def mlff_register_commands(cli: click.Group) -> None:
-    """Add ``mlff serve-ipi`` and ``mlff ipi-pes-path``."""
-    from mlff_plugins.ipi.command import ipi_pes_path, serve_ipi
+    """Add ``mlff serve-ipi``, ``mlff ipi-mts`` and ``mlff ipi-pes-path``."""
+    from mlff_plugins.ipi.command import ipi_mts, ipi_pes_path, serve_ipi
 
     cli.add_command(serve_ipi)
+    cli.add_command(ipi_mts)
     cli.add_command(ipi_pes_path)

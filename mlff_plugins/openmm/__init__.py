@@ -1,6 +1,7 @@
-"""OpenMM: forces (:func:`create_force`, :func:`create_mixed_system`), charges (:func:`atom_charges`), and two engines.
+"""OpenMM: forces, multiple time steps (:func:`create_mts`), charges (:func:`atom_charges`), and two engines.
 
-Importing this module imports neither torch nor OpenMM.
+Forces are made by :func:`create_force` and :func:`create_mixed_system`. Importing this module imports neither torch nor
+OpenMM.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mlff_plugins.openmm.charges import atom_charges as atom_charges
     from mlff_plugins.openmm.force import create_force as create_force
     from mlff_plugins.openmm.mixed import create_mixed_system as create_mixed_system
+    from mlff_plugins.openmm.multiple_time_steps import create_mts as create_mts
     from mlff_plugins.openmm.session import Session
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "atom_charges",
     "create_force",
     "create_mixed_system",
+    "create_mts",
 ]
 
 
@@ -121,12 +124,14 @@ def mlff_register_exporters() -> list[Exporter]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("atom_charges", "create_force", "create_mixed_system"):
+    if name in ("atom_charges", "create_force", "create_mixed_system", "create_mts"):
         require_pythonforce()
         from mlff_plugins.openmm.charges import atom_charges
         from mlff_plugins.openmm.force import create_force
         from mlff_plugins.openmm.mixed import create_mixed_system
+        from mlff_plugins.openmm.multiple_time_steps import create_mts
 
-        found = {function.__name__: function for function in (atom_charges, create_force, create_mixed_system)}
+        functions = (atom_charges, create_force, create_mixed_system, create_mts)
+        found = {function.__name__: function for function in functions}
         return found[name]
     raise AttributeError(f"module 'mlff_plugins.openmm' has no attribute {name!r}")

@@ -47,6 +47,11 @@ def test_the_table_of_recipes_is_what_was_measured():
     assert (DOCS / "training.md").read_text() == recipes["page"](), "run: python docs/make_recipes_table.py"
 
 
+def test_the_tables_of_multiple_time_steps_are_what_was_measured():
+    made = runpy.run_path(str(DOCS / "make_mts_tables.py"))
+    assert (DOCS / "multiple_time_steps.md").read_text() == made["page"](), "run: python docs/make_mts_tables.py"
+
+
 @pytest.mark.parametrize("name", ["organic-original", "organic-tiny", "organic-ultra-tiny"])
 def test_the_last_stage_told_of_a_student_is_the_one_that_made_its_file(name):
     told = read_toml(DOCS.parent / "examples" / "train" / f"{name}.stages.toml")
