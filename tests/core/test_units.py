@@ -15,6 +15,7 @@ CODATA = {
     "EV_PER_KELVIN": constants.k / EV,
     "GPA_PER_EV_PER_ANGSTROM3": EV / constants.angstrom**3 / 1e9,
     "BAR_PER_EV_PER_ANGSTROM3": EV / constants.angstrom**3 / constants.bar,
+    "J_M2_PER_EV_PER_ANGSTROM2": EV / constants.angstrom**2,
     "FS_PER_TIME_UNIT": (constants.atomic_mass / EV) ** 0.5 * constants.angstrom / constants.femto,
     "COULOMB_EV_ANGSTROM": EV / (4 * constants.pi * constants.epsilon_0) / constants.angstrom,
 }
