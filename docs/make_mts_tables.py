@@ -44,10 +44,7 @@ def tables(content: dict[str, Any]) -> str:
         "| models | hydrogen, amu | outer step, fs | length, ps | drift, meV/atom/ps | fluctuation, meV/atom |",
         "|---|---|---|---|---|---|",
     ]
-    order = sorted(
-        content["energy"], key=lambda row: (row["outer"] != "so3lr", row["inner"] or "", row["hydrogen_mass"] or 0)
-    )
-    for row in order:
+    for row in sorted(content["energy"], key=_place):
         energy = (
             "broke | broke"
             if row["drift_mev_per_atom_ps"] is None
@@ -85,6 +82,10 @@ def tables(content: dict[str, Any]) -> str:
                 f"{row['temperature_kelvin']:.1f} | {cells} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return row["outer"] != "so3lr", row["inner"] or "", row["hydrogen_mass"] or 0, row["outer_step_fs"]
 
 
 def differences(part: str, row: Row, first: Row) -> str:
