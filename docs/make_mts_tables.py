@@ -136,10 +136,18 @@ def plot(content: dict[str, Any]) -> None:
         (peptide, "peptide", "φ, degrees", "density", "alanine dipeptide"),
     ):
         for row in content.get(part, ()):
-            curve = (row["r"], row["g"]) if part == "water" else (row["phi"]["angle"], row["phi"]["density"])
-            axes.plot(*curve, label=f"{row['outer_step_fs']:g} fs" + (", 3 amu" if row["hydrogen_mass"] else ""))
+            phi = row.get("phi", {})
+            curve = (
+                (row["r"], row["g"], row["g_error"])
+                if part == "water"
+                else (phi["angle"], phi["density"], phi["error"])
+            )
+            axes.errorbar(
+                *curve, capsize=2, label=f"{row['outer_step_fs']:g} fs" + (", 3 amu" if row["hydrogen_mass"] else "")
+            )
         axes.set(xlabel=x, ylabel=y, title=title)
-        axes.legend(fontsize=7)
+        if content.get(part):
+            axes.legend(fontsize=7)
     figure.savefig(PLOT, dpi=110)
 
 
