@@ -44,10 +44,7 @@ def tables(content: dict[str, Any]) -> str:
         "| models | hydrogen, amu | outer step, fs | length, ps | drift, meV/atom/ps | fluctuation, meV/atom |",
         "|---|---|---|---|---|---|",
     ]
-    order = sorted(
-        content["energy"], key=lambda row: (row["outer"] != "so3lr", row["inner"] or "", row["hydrogen_mass"] or 0)
-    )
-    for row in order:
+    for row in sorted(content["energy"], key=_place):
         energy = (
             "broke | broke"
             if row["drift_mev_per_atom_ps"] is None
@@ -85,6 +82,10 @@ def tables(content: dict[str, Any]) -> str:
                 f"{row['temperature_kelvin']:.1f} | {cells} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return row["outer"] != "so3lr", row["inner"] or "", row["hydrogen_mass"] or 0, row["outer_step_fs"]
 
 
 def differences(part: str, row: Row, first: Row) -> str:
@@ -135,10 +136,18 @@ def plot(content: dict[str, Any]) -> None:
         (peptide, "peptide", "φ, degrees", "density", "alanine dipeptide"),
     ):
         for row in content.get(part, ()):
-            curve = (row["r"], row["g"]) if part == "water" else (row["phi"]["angle"], row["phi"]["density"])
-            axes.plot(*curve, label=f"{row['outer_step_fs']:g} fs" + (", 3 amu" if row["hydrogen_mass"] else ""))
+            phi = row.get("phi", {})
+            curve = (
+                (row["r"], row["g"], row["g_error"])
+                if part == "water"
+                else (phi["angle"], phi["density"], phi["error"])
+            )
+            axes.errorbar(
+                *curve, capsize=2, label=f"{row['outer_step_fs']:g} fs" + (", 3 amu" if row["hydrogen_mass"] else "")
+            )
         axes.set(xlabel=x, ylabel=y, title=title)
-        axes.legend(fontsize=7)
+        if content.get(part):
+            axes.legend(fontsize=7)
     figure.savefig(PLOT, dpi=110)
 
 
