@@ -1,4 +1,4 @@
-"""The entry point for openmm-ml: ``MLPotential("mlff", modelPath="model.pt")``."""
+"""The entry points for openmm-ml: ``MLPotential("mlff", modelPath="model.pt")``, ``MLPotential("organic-tiny")``."""
 
 from __future__ import annotations
 
@@ -39,6 +39,25 @@ class MLFFPotentialImplFactory(MLPotentialImplFactory):
         if args:
             raise InputError(f'MLPotential("mlff") takes modelPath, got {", ".join(sorted(args))}')
         return MLFFPotentialImpl(modelPath)
+
+
+class ShippedPotentialImplFactory(MLPotentialImplFactory):
+    """Factory of the shipped models, each under its own name: ``MLPotential("organic-tiny")``."""
+
+    def createImpl(self, name: str, **args: Any) -> MLFFPotentialImpl:  # noqa: N802
+        """Return the implementation for the shipped model ``name``.
+
+        Raises
+        ------
+        InputError
+            An argument is given: the name says which model.
+        """
+        if args:
+            raise InputError(
+                f'MLPotential("{name}") takes no argument, got {", ".join(sorted(args))}; '
+                'another model is MLPotential("mlff", modelPath=…)'
+            )
+        return MLFFPotentialImpl(name)
 
 
 class MLFFPotentialImpl(MLPotentialImpl):
