@@ -59,7 +59,6 @@ def command(
     \b
     Example:
       mlff tune so3lr aspirin.xyz -o inner.pt
-      mlff md so3lr aspirin.xyz -o run --temperature-kelvin 300 --time-ps 10 --inner inner.pt --inner-steps 6
     """  # noqa: D301
     from mlff_core.cli.any_potential import open_potential
     from mlff_core.cli.denormals import denormals_flushed

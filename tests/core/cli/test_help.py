@@ -33,12 +33,12 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("path", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
 def test_an_example_in_the_help_is_accepted_by_its_command(path, line):
-    assert line.startswith(f"{path} ")
+    assert f"{line} ".startswith(f"{path} ")
     command = COMMANDS[path]
     for parameter in command.params:
         if isinstance(parameter.type, click.Path):
             parameter.type.exists = False  # the files of the examples are not here
-    command.make_context(path, line.removeprefix(f"{path} ").split())
+    command.make_context(path, line.removeprefix(path).split())
 
 
 def test_the_commands_that_users_begin_with_have_examples():
