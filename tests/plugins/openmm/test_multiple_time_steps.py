@@ -38,6 +38,7 @@ def started(atoms, velocities, **settings):
     """Return a Context with both models and given velocities, Å per Å·√(amu/eV)."""
     system = system_of(atoms)
     integrator = create_mts(system, atoms.numbers, OUTER, INNER, **settings)
+    integrator.setRandomNumberSeed(1)
     context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(atoms.positions / ANGSTROM_PER_NM)
     context.setVelocities(velocities / ANGSTROM_PER_NM * 1000 / FS_PER_TIME_UNIT)
@@ -100,10 +101,11 @@ def test_energy_is_conserved_without_a_thermostat_and_temperature_held_with_one(
     )
     assert isinstance(integrator, openmm.MTSLangevinIntegrator)
     kinetic = []
-    for _ in range(600):
+    for _ in range(1200):
         integrator.step(2)
         kinetic.append(context.getState(energy=True).getKineticEnergy()._value)
-    temperature = np.mean(kinetic[100:]) / (1.5 * len(ethanol) * 8.314462618e-3)
+    # The start is far from the minimum of this potential, at 600 K; it has cooled down after half a picosecond.
+    temperature = np.mean(kinetic[400:]) / (1.5 * len(ethanol) * 8.314462618e-3)
     assert 240 < temperature < 360
 
 
