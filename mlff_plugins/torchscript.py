@@ -32,6 +32,7 @@ class TorchScriptExporter(Exporter):
     requires = ("torch",)
     install_hint = "pip install torch"
     suffix = ".ts"
+    has_operator = True
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
         """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""

@@ -51,8 +51,14 @@ def command(
         options["structure"] = structure
     potential = load(model, device="cpu", dtype=dtype, kernel="reference", guard="off")
     report = exporter.export(potential, output, options)
+    costs = {}
+    if exporter.has_operator:
+        from mlff_core.export.step_cost import cost_line, step_costs
+
+        costs = step_costs(potential)
     if as_json:
-        click.echo(json_text({**asdict(report), "path": str(report.path)}))
+        content = {**asdict(report), "path": str(report.path)}
+        click.echo(json_text({**content, "step_cost": costs} if costs else content))
         return
     click.echo(f"{report.path} ({report.format}, {report.size_bytes / 1e6:.2f} MB), read back and compared:")
     click.echo(f"  energy differs by at most {report.delta_energy:.1e} eV/atom")
@@ -61,3 +67,5 @@ def command(
         click.echo(f"  stress differs by at most {report.delta_stress:.1e} eV/Å³")
     for key, value in report.details.items():
         click.echo(f"  {key}: {value}")
+    if costs:
+        click.echo(f"  {cost_line(costs)}")

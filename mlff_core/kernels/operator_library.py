@@ -65,6 +65,17 @@ def is_loaded() -> bool:
     return hasattr(torch.ops.mlff, "structure_energy")
 
 
+def is_built() -> bool:
+    """Return whether :func:`load_operators` would take no time to compile.
+
+    Raises
+    ------
+    BuildError
+        The kernel's own library cannot be built or loaded here.
+    """
+    return is_loaded() or any(cache_folder().glob(f"mlff_operators-{_command_and_key()[1]}-*.so"))
+
+
 @functools.cache
 def _built_once(folder: Path) -> Path | BuildError:
     try:
@@ -75,12 +86,17 @@ def _built_once(folder: Path) -> Path | BuildError:
         return BuildError(f"the library of operators cannot be built: {error}; set MLFF_CACHE_DIR to another folder")
 
 
-def _built(folder: Path) -> Path:
+def _command_and_key() -> tuple[list[str], str]:
+    """Return the arguments of the compilation, and what stands in the name of the library that they make."""
     command = compile_command(Path(load_library()._name))
     digest = hashlib.sha256(repr((command, torch.__version__)).encode())
     for path in sorted([*SOURCES.iterdir(), KERNEL_SOURCES / "api.h"]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    key, compiler = digest.hexdigest()[:16], find_compiler()
+    return command, digest.hexdigest()[:16]
+
+
+def _built(folder: Path) -> Path:
+    (command, key), compiler = _command_and_key(), find_compiler()
     if compiler is None:
         # A library that any compiler made from these sources will do.
         for path in sorted(folder.glob(f"mlff_operators-{key}-*.so")):

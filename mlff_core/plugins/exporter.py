@@ -57,11 +57,15 @@ class Exporter(Provider):
         Variants of its files with reduced accuracy, by name; ``mlff parity`` lists them separately.
     needs_structure
         True if a file serves one list of atoms: :meth:`export` then needs the option ``"structure"``, a file.
+    has_operator
+        True if its files can run the CPU kernel as one operator of torch, with ``operator=fused``; ``mlff export`` then
+        says what a step costs in both forms.
     """
 
     suffix: ClassVar[str] = ""
     variants: ClassVar[Mapping[str, Variant]] = {}
     needs_structure: ClassVar[bool] = False
+    has_operator: ClassVar[bool] = False
 
     @abstractmethod
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:

@@ -35,6 +35,7 @@ class GromacsExporter(Exporter):
     requires = ("torch",)
     install_hint = "pip install torch"
     suffix = ".pt"
+    has_operator = True
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
         """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""

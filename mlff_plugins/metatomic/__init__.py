@@ -33,6 +33,7 @@ class MetatomicExporter(Exporter):
     requires = REQUIRES
     install_hint = INSTALL_HINT
     suffix = ".pt"
+    has_operator = True
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
         """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""

@@ -33,6 +33,7 @@ class OpenMMExporter(Exporter):
     install_hint = "pip install torch"
     suffix = ".pt"
     needs_structure = True
+    has_operator = True
 
     def export(self, potential: Potential, path: Path, options: Mapping[str, Any] | None = None) -> ExportReport:
         """Write ``potential`` to ``path``; see :meth:`mlff_core.plugins.exporter.Exporter.export`."""
