@@ -159,6 +159,19 @@ def test_a_run_of_two_processes_keeps_its_energy_and_is_that_of_one(run, crystal
     assert "2 by 1 by 1 MPI processor grid" in two.printed
 
 
+def test_atoms_beyond_the_reach_of_a_process_and_images_of_its_own_are_told_apart(run):
+    """So long that no process has all atoms, so thin that each sees many images of its own and of the other's."""
+    wire = triclinic_crystal() * (8, 1, 1)
+    wire.set_cell(wire.cell.standard_form()[0], scale_atoms=True)
+    wire.rattle(0.05, seed=4)
+    one, three = (run(n, "run 0", atoms=wire) for n in (1, 3))
+    assert not one.failed, one.printed
+    assert not three.failed, three.printed
+    assert "3 by 1 by 1 MPI processor grid" in three.printed
+    np.testing.assert_allclose(three.atoms[:, 4:], one.atoms[:, 4:], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(three.thermo[:, 1:], one.thermo[:, 1:], rtol=1e-9)
+
+
 def test_real_units_are_served(run):
     metal, real = run(2, "run 0"), run(2, "run 0", units="real")
     assert not real.failed, real.printed

@@ -121,10 +121,12 @@ void PairMLFF::init_style() {
             if (force->special_lj[k] == 0 && force->special_coul[k] == 0)
                 error->all(FLERR, "pair_style mlff needs bonded atoms as neighbours too; add `special_bonds lj/coul 1 1 1`");
     if (closed_shell) check_electrons();
-    /* Ghosts as far as messages come from, also when atoms have moved since they were chosen. */
-    const double reach = shape.n_layers * shape.cutoff + neighbor->skin;
+    /* Ghosts as far as messages come from, also when atoms have moved since they were chosen. If all atoms are here, all
+     * ghosts are images of them, whose neighbours nobody reads. */
+    const bool alone = comm->nprocs == 1 && atom->tag_enable;
+    const double reach = (alone ? 1 : shape.n_layers) * shape.cutoff + neighbor->skin;
     if (comm->cutghostuser < reach) comm->cutghostuser = reach;
-    neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_GHOST);
+    neighbor->add_request(this, alone ? NeighConst::REQ_FULL : NeighConst::REQ_FULL | NeighConst::REQ_GHOST);
 }
 
 double PairMLFF::init_one(int i, int j) {
@@ -133,23 +135,39 @@ double PairMLFF::init_one(int i, int j) {
     return shape.cutoff;
 }
 
-/* Adds the edges of atom i to those neighbours that at most `farthest` edges lead to, and takes new neighbours in. */
+/* Returns the place of the atom that local atom j is, or is an image of; -1 if it has none yet. */
+int PairMLFF::place_of(int j) {
+    if (place[j] >= 0 || !atom->tag_enable) return place[j];
+    if (alias[j] < 0) {
+        const auto found = place_of_tag.find(atom->tag[j]);
+        if (found != place_of_tag.end()) alias[j] = found->second;
+    }
+    return alias[j];
+}
+
+/* Adds the edges of atom i to those neighbours that at most `farthest` edges lead to, and takes new neighbours in. An
+ * image of an atom that is in already is that atom, except where i is outermost: the outermost look back along the
+ * edges that led to them, and images of their neighbours have led elsewhere. */
 void PairMLFF::look_around(int i, int farthest) {
     const double longest = (shape.cutoff + MARGIN) * (shape.cutoff + MARGIN);
+    const bool outermost = steps[i] == shape.n_layers;
     double **x = atom->x;
     for (int k = 0; k < list->numneigh[i]; k++) {
         const int j = list->firstneigh[i][k] & NEIGHMASK;
-        if (place[j] < 0 && steps[i] == shape.n_layers) continue;
-        if (place[j] >= 0 && steps[j] > farthest) continue;
+        int q = outermost ? place[j] : place_of(j);
+        if (q < 0 && outermost) continue;
+        if (q >= 0 && steps[atoms[size_t(q)]] > farthest) continue;
         const double dx = x[j][0] - x[i][0], dy = x[j][1] - x[i][1], dz = x[j][2] - x[i][2];
         if (!(dx * dx + dy * dy + dz * dz < longest)) continue;
-        if (place[j] < 0) {
-            place[j] = int(atoms.size());
+        if (q < 0) {
+            q = place[j] = int(atoms.size());
             steps[j] = steps[i] + 1;
             atoms.push_back(j);
+            if (atom->tag_enable && steps[j] < shape.n_layers) place_of_tag.emplace(atom->tag[j], q);
         }
         centers.push_back(place[i]);
-        neighbors.push_back(place[j]);
+        neighbors.push_back(q);
+        sources.push_back(j);
     }
 }
 
@@ -158,14 +176,18 @@ void PairMLFF::order_atoms() {
     const int n_local = atom->nlocal, n_layers = shape.n_layers;
     const size_t n_all = size_t(n_local) + size_t(atom->nghost);
     place.assign(n_all, -1);
+    alias.assign(n_all, -1);
     steps.assign(n_all, 0);
+    place_of_tag.clear();
     atoms.clear();
     centers.clear();
     neighbors.clear();
+    sources.clear();
     n_centers.assign(size_t(n_layers), 0);
     for (int i = 0; i < n_local; i++) {
         place[i] = i;
         atoms.push_back(i);
+        if (atom->tag_enable) place_of_tag.emplace(atom->tag[i], i);
     }
     size_t next = 0;
     for (int step = 0; step < n_layers; step++) {
@@ -182,24 +204,21 @@ template <class Real>
 int PairMLFF::evaluate(Real *) {
     const size_t n = atoms.size(), n_edges = centers.size();
     std::vector<Real> positions(3 * n), shifts(3 * n_edges), real_forces(3 * n);
-    std::vector<double> rests(3 * n);
     std::vector<int64_t> numbers(n), systems(n, 0);
     const Real cell[9] = {1, 0, 0, 0, 1, 0, 0, 0, 1};
     Real real_virial[9];
     double **x = atom->x;
     for (size_t p = 0; p < n; p++) {
         numbers[p] = number_of_type[size_t(atom->type[atoms[p]])];
-        for (int c = 0; c < 3; c++) {
-            const double exact = x[atoms[p]][c] - x[atoms[0]][c];
-            positions[3 * p + c] = Real(exact);
-            rests[3 * p + c] = exact - double(positions[3 * p + c]);
-        }
+        for (int c = 0; c < 3; c++) positions[3 * p + c] = Real(x[atoms[p]][c] - x[atoms[0]][c]);
     }
-    /* What positions lose by rounding goes with each edge, as a shift in a cell of unit vectors: so numbers depend on
-     * neither the place in the box nor the process. */
-    for (size_t e = 0; e < n_edges; e++)
+    /* What positions lose by rounding, and the way from an atom to its image, go with each edge, as a shift in a cell of
+     * unit vectors: so numbers depend on neither the place in the box nor the process. */
+    for (size_t e = 0; e < n_edges; e++) {
+        const size_t p = size_t(centers[e]), q = size_t(neighbors[e]);
         for (int c = 0; c < 3; c++)
-            shifts[3 * e + c] = Real(rests[3 * size_t(neighbors[e]) + c] - rests[3 * size_t(centers[e]) + c]);
+            shifts[3 * e + c] = Real(x[sources[e]][c] - x[atoms[p]][c] - (double(positions[3 * q + c]) - double(positions[3 * p + c])));
+    }
     atom_energies.resize(n);
     batch.n_atoms = int64_t(n);
     batch.n_systems = 1;
@@ -260,7 +279,7 @@ void PairMLFF::repel() {
     atom_energies.assign(size_t(atom->nlocal), atom->nlocal ? good_energy / atom->nlocal : 0);
     for (size_t e = 0; e < centers.size(); e++) {
         const size_t p = size_t(centers[e]), q = size_t(neighbors[e]);
-        const int i = atoms[p], j = atoms[q];
+        const int i = atoms[p], j = sources[e];
         if (i >= atom->nlocal) continue;
         const double d[3] = {x[j][0] - x[i][0], x[j][1] - x[i][1], x[j][2] - x[i][2]};
         const double squared = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
@@ -283,7 +302,8 @@ void PairMLFF::compute(int eflag, int vflag) {
     ev_init(eflag, vflag);
     if (vflag_atom || cvflag_atom) error->all(FLERR, "pair_style mlff gives no virials of atoms");
     const int n_local = atom->nlocal;
-    if (list->inum != n_local || list->inum + list->gnum != n_local + atom->nghost)
+    const bool alone = comm->nprocs == 1 && atom->tag_enable;
+    if (list->inum != n_local || (!alone && list->inum + list->gnum != n_local + atom->nghost))
         error->one(FLERR, "pair_style mlff must see all atoms; it cannot be one of several styles for different types");
     int status = MLFF_OK;
     order_atoms();

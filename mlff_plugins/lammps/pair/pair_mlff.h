@@ -2,6 +2,7 @@
 #ifndef MLFF_PAIR_MLFF_H
 #define MLFF_PAIR_MLFF_H
 
+#include <unordered_map>
 #include <vector>
 
 #include "model_file.h"
@@ -22,7 +23,8 @@ struct Kernel {
 
 /* Each process computes the energies of the atoms it owns. An energy depends on atoms that up to n_layers edges lead to,
  * so ghosts are asked for as far as n_layers cutoffs, their features are computed here too, and the forces on them go
- * back to their owners by LAMMPS' own reverse communication. */
+ * back to their owners by LAMMPS' own reverse communication. Images of one atom are computed once: the others are edges
+ * with a shift, so one process computes its own atoms only. */
 class PairMLFF : public LAMMPS_NS::Pair {
   public:
     explicit PairMLFF(LAMMPS_NS::LAMMPS *lmp);
@@ -38,7 +40,8 @@ class PairMLFF : public LAMMPS_NS::Pair {
     void order_atoms();
     template <class Real>
     int evaluate(Real *);
-    void look_around(int i, int steps);
+    int place_of(int j);
+    void look_around(int i, int farthest);
     bool is_trial(int status);
     void repel();
     [[noreturn]] void refuse(int status, int64_t culprit);
@@ -54,8 +57,11 @@ class PairMLFF : public LAMMPS_NS::Pair {
     /* The part of the system that is evaluated: owned atoms first, then ghosts by the edges that lead to them. */
     std::vector<int> atoms;         /* LAMMPS' index of each */
     std::vector<int> place, steps;  /* of each of LAMMPS' atoms; place −1: not in the part */
+    std::vector<int> alias;         /* place of the atom that a ghost is an image of; −1: not looked up, or not in */
+    std::unordered_map<LAMMPS_NS::tagint, int> place_of_tag; /* of all but the outermost */
     std::vector<int64_t> n_centers; /* see api.h */
-    std::vector<int64_t> centers, neighbors;
+    std::vector<int64_t> centers, neighbors; /* places */
+    std::vector<int> sources;                /* LAMMPS' index of each edge's neighbour, perhaps an image of `neighbors` */
     mlff_batch batch = {};
     std::vector<double> forces, atom_energies;
     double energy = 0, total_virial[9] = {};
