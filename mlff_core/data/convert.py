@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -18,15 +18,11 @@ from mlff_core.data.writer import write_dataset
 from mlff_core.errors import InputError
 from mlff_core.structures.electrons import STATE_NAMES, electronic_state
 from mlff_core.structures.far import near_origin
-from mlff_core.structures.reading import read_structures
+from mlff_core.structures.reading import MOLECULES, molecules_of_atoms, read_structures
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-MOLECULES = ("fragment", "fragment_charge")
-"""Arrays of a frame: number and charge of the molecule that each atom belongs to."""
-MOST_MOLECULES = 1_000_000
-"""Largest number of a molecule."""
 _INFO = ("charge", "spin_multiplicity", "weight", "molecule_id", "kind", "smiles", "split")
 
 
@@ -64,8 +60,9 @@ def structures_from_atoms(
         has_cell = bool(frame.pbc.any() or np.any(frame.cell))
         cell, pbc = (np.array(frame.cell), np.array(frame.pbc)) if has_cell else (None, None)
         rows = {} if geometries_only else _hessian_rows(frame)
-        molecules_of_atoms = _molecules(frame)
-        taken = {*info, *STATE_NAMES, *molecules_of_atoms}
+        columns = {name: values.astype(np.int32) for name, values in molecules_of_atoms(frame).items()}
+        # Of a frame with only one of the two, this is counted among the entries that are not taken.
+        taken = {*info, *STATE_NAMES, *columns}
         taken |= {name for name in frame.arrays if name.startswith("hessian_") and rows}
         try:
             state = electronic_state(frame)
@@ -84,7 +81,7 @@ def structures_from_atoms(
                 smiles=str(info["smiles"]) if "smiles" in info else None,
                 split=str(info["split"]) if "split" in info else None,
                 **rows,
-                **molecules_of_atoms,
+                **columns,
                 **{name: value.astype(np.float32) for name, value in found.items() if name != "energy"},
             )
         except (TypeError, ValueError) as error:
@@ -120,21 +117,6 @@ def atoms_from_structure(structure: LabelledStructure) -> Atoms:
     if labels := {name: value for name, value in labels.items() if value is not None}:
         atoms.calc = SinglePointCalculator(atoms, **labels)
     return atoms
-
-
-def _molecules(frame: Atoms) -> dict[str, Any]:
-    """Return the molecules of a frame, shape (n_atoms,), if it has both arrays."""
-    if not all(name in frame.arrays for name in MOLECULES):
-        return {}  # counted among the entries that are not taken, if there is one of them
-    found = {name: np.asarray(frame.arrays[name]) for name in MOLECULES}
-    for name, values in found.items():
-        is_number = values.dtype.kind in "iuf" and values.shape == (len(frame),)
-        if not is_number or not np.array_equal(values, np.rint(values)) or (np.abs(values) > MOST_MOLECULES).any():
-            raise InputError(
-                f"{name} must be one whole number up to {MOST_MOLECULES:,} for each atom, got {values.dtype} of shape "
-                f"{values.shape}; correct this column"
-            )
-    return {name: values.astype(np.int32) for name, values in found.items()}
 
 
 def _hessian_rows(frame: Atoms) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from mlff_core.errors import InputError, MissingDependencyError, first_line
@@ -25,6 +26,11 @@ from mlff_core.structures.trajectory import is_trajectory, read_trajectory
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+MOLECULES = ("fragment", "fragment_charge")
+"""Columns of a structure: number and charge of the molecule that each atom belongs to."""
+MOST_MOLECULES = 1_000_000
+"""Largest number of a molecule."""
 
 
 def read_structures(path: str | Path, index: str = ":", *, topology: str | Path | None = None) -> list[Atoms]:
@@ -180,19 +186,28 @@ def batch_from_atoms(
             device=device,
             dtype=dtype,
         )
-        singles.append(replace(one, **_molecules(frame, device)))
+        molecules = molecules_of_atoms(frame)
+        columns = {name: torch.from_numpy(values).to(device) for name, values in molecules.items()}
+        singles.append(replace(one, **columns) if columns else one)
     return singles[0] if len(singles) == 1 else concatenate(singles)
 
 
-def _molecules(frame: Atoms, device: torch.device | str) -> dict[str, torch.Tensor]:
-    """Return ``fragment`` and ``fragment_charge``, shape (n_atoms,), e, of a structure that has both columns."""
-    names = ("fragment", "fragment_charge")
-    if not all(name in frame.arrays for name in names):
+def molecules_of_atoms(frame: Atoms) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the columns :data:`MOLECULES` of a structure, shape (n_atoms,), numbers and e; empty if it lacks one.
+
+    Raises
+    ------
+    InputError
+        A column is not one whole number for each atom.
+    """
+    if not all(name in frame.arrays for name in MOLECULES):
         return {}
-    found = {}
-    for name in names:
-        column = np.asarray(frame.arrays[name])
-        if column.shape != (len(frame),) or column.dtype.kind not in "iuf" or not (column == np.round(column)).all():
-            raise InputError(f"the column {name} must be one whole number for each atom; correct it, or leave it out")
-        found[name] = torch.from_numpy(column.astype(np.int64)).to(device)
-    return found
+    found = {name: np.asarray(frame.arrays[name]) for name in MOLECULES}
+    for name, values in found.items():
+        is_number = values.dtype.kind in "iuf" and values.shape == (len(frame),)
+        if not is_number or not np.array_equal(values, np.rint(values)) or (np.abs(values) > MOST_MOLECULES).any():
+            raise InputError(
+                f"the column {name} must be one whole number up to {MOST_MOLECULES:,} for each atom, got "
+                f"{values.dtype} of shape {values.shape}; correct it, or leave it out"
+            )
+    return {name: values.astype(np.int64) for name, values in found.items()}
