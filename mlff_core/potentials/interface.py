@@ -101,11 +101,7 @@ class Potential(ABC):
             This potential does not support an element, the charge, the multiplicity or a property.
         """
         wanted = self._check_want(want)
-        batch = batch.to(self.device, self.dtype)
-        check_finite(batch)
-        check_supported(self.card, batch)
-        if self.guard is not None:
-            self.guard.look_at_atoms(batch)
+        batch = self._accepted(batch)
         if "stress" in wanted:
             check_has_volume(batch)
         if "dipole" in wanted:
@@ -137,6 +133,15 @@ class Potential(ABC):
             Atoms overlap.
         """
 
+    def _accepted(self, batch: AtomicBatch) -> AtomicBatch:
+        """Return the structures on the potential's device and in its precision, after a check of them."""
+        batch = batch.to(self.device, self.dtype)
+        check_finite(batch)
+        check_supported(self.card, batch)
+        if self.guard is not None:
+            self.guard.look_at_atoms(batch)
+        return batch
+
     def predict_in_field(self, batch: AtomicBatch, potentials: Tensor, edges: EdgeList | None = None) -> Prediction:
         """Return energies E + Σ_i φ_i q_i, their forces at constant φ, and the charges q, if the potential has them.
 
@@ -157,11 +162,7 @@ class Potential(ABC):
             As :meth:`predict`; or this potential has no charges that a field could act on.
         """
         check_takes_field(self)
-        batch = batch.to(self.device, self.dtype)
-        check_finite(batch)
-        check_supported(self.card, batch)
-        if self.guard is not None:
-            self.guard.look_at_atoms(batch)
+        batch = self._accepted(batch)
         if edges is not None:
             edges = edges.to(self.device, self.dtype)
         return self.field_checked(batch, potentials.to(self.device), edges)
