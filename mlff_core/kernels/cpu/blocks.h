@@ -139,13 +139,13 @@ static void publish(const Model &m, const Layer &layer, int atoms, Scratch &z, r
                 store(xv + ((row * C + chunk) * 6 + 3 + c) * W, load(z.v + ((row * 3 + c) * C + chunk) * W));
 }
 
-/* A learned energy outside its range, bounded, and the derivative of the bounded one in it; see model/saturation.py. */
-static real saturated(const Model &m, int species, real energy, real &slope) {
-    const real edge = energy < m.floor[species] ? m.floor[species] : m.ceiling[species];
-    const real x = (energy - edge) / m.saturation_width;
+/* A number beyond an edge of its range, bounded, and the derivative of the bounded one in it; see model/saturation.py
+ * for energies and model/charges.py for charges. */
+static real saturated(real number, real edge, real width, real &slope) {
+    const real x = (number - edge) / width;
     const real y = is_double ? real(__builtin_tanh(double(x))) : real(__builtin_tanhf(float(x)));
     slope = 1 - y * y;
-    return edge + m.saturation_width * y;
+    return edge + width * y;
 }
 
 /* The numbers that a readout gives the owned atoms, from z.s. `take(row, number)` is given each and returns a factor on its
@@ -193,18 +193,10 @@ static void read_energies(const Model &m, int owned, int atoms, bool backward, S
              [&](int row, real number) MLFF_LAMBDA_INLINE {
                  real energy = number * m.scale, slope = 1;
                  const int s = species[row];
-                 if (!(energy >= m.floor[s] && energy <= m.ceiling[s])) energy = saturated(m, s, energy, slope);
+                 if (!(energy >= m.floor[s] && energy <= m.ceiling[s])) energy = saturated(energy, energy < m.floor[s] ? m.floor[s] : m.ceiling[s], m.saturation_width, slope);
                  energies[row] += double(energy);
                  return slope;
              });
-}
-
-/* A charge outside ±2 e, bounded, and the derivative of the bounded one in it; see model/charges.py. */
-static real bounded_charge(real charge, real &slope) {
-    const real edge = charge < 0 ? real(-2) : real(2), x = charge - edge;
-    const real y = is_double ? real(__builtin_tanh(double(x))) : real(__builtin_tanhf(float(x)));
-    slope = 1 - y * y;
-    return edge + y;
 }
 
 /* Charges of the owned atoms from z.s, into `charges` where that is given; for the way back, where `factors` are given,
@@ -216,7 +208,7 @@ static void read_charges(const Model &m, int owned, int atoms, bool backward, Sc
     read_out(m, m.charge, owned, atoms, backward && factors, true, z, factor, learned ? &learned->charge : nullptr,
              [&](int row, real number) MLFF_LAMBDA_INLINE {
                  real charge = number, slope = 1;
-                 if (!(charge >= -2 && charge <= 2)) charge = bounded_charge(charge, slope);
+                 if (!(charge >= -2 && charge <= 2)) charge = saturated(charge, charge < 0 ? real(-2) : real(2), real(1), slope);
                  if (charges) charges[row] = double(charge);
                  return slope;
              });
