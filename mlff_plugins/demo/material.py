@@ -23,7 +23,6 @@ from mlff_core.data.reader import Dataset
 from mlff_core.data.recipe import GenerateConfig, Kinds
 from mlff_core.data.sampling import STRATEGIES
 from mlff_core.data.writer import write_dataset
-from mlff_core.errors import InputError
 from mlff_core.judging.crystals.experiment import Element, element
 from mlff_core.judging.crystals.properties import CrystalReport, judge_crystals
 from mlff_core.judging.crystals.report import to_json
@@ -33,6 +32,7 @@ from mlff_core.training.loss import LossConfig
 from mlff_core.training.optimizer_section import OptimizerSection
 from mlff_core.training.settings import CardSection, DataSection, LogSection, ModelSection, StopSection, TrainConfig
 from mlff_core.training.trainer import Trainer
+from mlff_plugins.demo.pipeline import GOOD_R2, check_new
 
 if TYPE_CHECKING:
     from mlff_core.judging.outcome import Evaluation
@@ -52,8 +52,6 @@ DRAWS = {
 
 HELD_OUT = 0.1
 """Share of the structures for validation, and again for the test."""
-
-GOOD_R2 = 0.9
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,7 @@ def run_material(
     """
     crystal = element(symbol)
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty; give a new folder with --out, or remove it")
+    check_new(folder)
     if teacher is None:
         source = plugins.teacher("sevennet")
         source.ensure_installed()

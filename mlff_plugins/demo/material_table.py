@@ -12,13 +12,10 @@ if TYPE_CHECKING:
 
 def table(result: MaterialResult) -> Table:
     """Return the table of the student beside its teacher and experiment."""
+    from mlff_core.cli.judge_crystals import property_rows
     from mlff_core.cli.judging_tables import new_table
-    from mlff_core.judging.crystals.experiment import element
-    from mlff_core.judging.crystals.properties import PROPERTIES
-    from mlff_core.judging.definitions import number
 
     student, teacher, metrics = result.student, result.teacher, result.evaluation.metrics
-    measured = element(student.symbol).measured
     made = new_table(
         f"{student.symbol}, {result.n_train} structures of training, errors on {result.n_test} others",
         "",
@@ -31,10 +28,8 @@ def table(result: MaterialResult) -> Table:
     made.add_row("force MAE", f"{metrics['force_mae']:.3f}", "", "", "eV/Å")
     made.add_row("force R², by component", f"{metrics['force_r2']:.4f}", "1", "", "")
     made.add_row("energy MAE", f"{metrics['energy_mae_mev_per_atom']:.1f}", "0", "", "meV/atom")
-    for key, (label, unit) in PROPERTIES.items():
-        values = [one.get(key) for one in (student.values, teacher.values)]
-        if any(value is not None for value in values):
-            made.add_row(label, *(number(value) for value in values), number(measured.get(key)), unit)
+    for row in property_rows([student, teacher]):
+        made.add_row(*row)
     made.add_row("labelling", "", f"{result.seconds_label:.0f}", "", "s")
     made.add_row("training", f"{result.seconds_train:.0f}", "", "", "s")
     made.add_row("judging, both", f"{result.seconds_judge:.0f}", "", "", "s")

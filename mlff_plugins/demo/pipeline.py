@@ -92,6 +92,18 @@ class DemoResult:
         return r2 is not None and r2 >= GOOD_R2
 
 
+def check_new(folder: Path) -> None:
+    """Refuse a folder that holds files.
+
+    Raises
+    ------
+    InputError
+        The folder is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty; give a new folder with --out, or remove it")
+
+
 def run_demo(
     folder: Path,
     *,
@@ -120,8 +132,7 @@ def run_demo(
         The teacher is not installed.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty; give a new folder with --out, or remove it")
+    check_new(folder)
     source = plugins.teacher("so3lr")
     source.ensure_installed()
     make_folder(folder)

@@ -16,7 +16,7 @@ GROUPS = {
     "surfaces": ("surface_111", "surface_100", "surface_110"),
     "phonons": ("phonon_x_longitudinal", "phonon_x_transverse", "phonon_l_longitudinal", "phonon_l_transverse"),
 }
-"""Properties whose deviations are told together."""
+"""Properties whose deviations are reported together."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def deviations(found: Sequence[CrystalReport], reference: Sequence[CrystalReport
         Reports of the two potentials.
     """
     of_reference = {one.symbol: one.values for one in reference}
-    told = []
+    reported = []
     for group, keys in GROUPS.items():
         pairs = [
             (abs(one.values[key] / of_reference[one.symbol][key] - 1.0), f"{one.symbol} {PROPERTIES[key].label}")
@@ -51,8 +51,8 @@ def deviations(found: Sequence[CrystalReport], reference: Sequence[CrystalReport
         ]
         if pairs:
             largest, where = max(pairs)
-            told.append(Deviation(group, sum(x for x, _ in pairs) / len(pairs), largest, where, len(pairs)))
-    return told
+            reported.append(Deviation(group, sum(x for x, _ in pairs) / len(pairs), largest, where, len(pairs)))
+    return reported
 
 
 def to_json(reports: Sequence[Sequence[CrystalReport]]) -> dict[str, Any]:
