@@ -13,9 +13,10 @@ import numpy as np
 
 from benchmarks.command import parser, write
 from mlff_core import load
+from mlff_core.judging.metrics import r_squared
 from mlff_core.plugins import host as plugins
 from mlff_core.structures.reading import read_structures
-from mlff_plugins.molecules.spectra import matched, r_squared
+from mlff_plugins.molecules.spectra import matched
 from mlff_plugins.molecules.vibrations import vibrations
 
 MOLECULES = {"water": "O", "ethanol": "CCO", "acetic acid": "CC(=O)O", "N-methylacetamide": "CC(=O)NC"}
@@ -49,7 +50,7 @@ def main() -> None:
                     "teacher_intensities_km_per_mol": other.intensities[order].tolist(),
                     "wavenumber_mae_per_cm": float(np.abs(own.wavenumbers - other.wavenumbers[order]).mean()),
                     "intensity_mae_km_per_mol": float(np.abs(mine[-1] - theirs[-1]).mean()),
-                    "intensity_r2": r_squared(mine[-1], theirs[-1]),
+                    "intensity_r2": r_squared(theirs[-1], mine[-1]),
                 }
             )
             print(
@@ -57,7 +58,7 @@ def main() -> None:
                 f"intensities {rows[-1]['intensity_mae_km_per_mol']:.1f} km/mol, R² {rows[-1]['intensity_r2']:.3f}",
                 flush=True,
             )
-        together = r_squared(np.concatenate(mine), np.concatenate(theirs))
+        together = r_squared(np.concatenate(theirs), np.concatenate(mine))
         print(f"{potential.card.name}, all: R² {together:.3f} (goal {GOAL})", flush=True)
         results.append({"model": Path(model).name, "intensity_r2": together, "goal": GOAL, "molecules": rows})
     write(asked.out, {"teacher": "so3lr", "students": results})

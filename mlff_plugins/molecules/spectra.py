@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from ase.geometry import find_mic
 from scipy.optimize import linear_sum_assignment
 from scipy.signal import find_peaks, welch
 
 from mlff_core.errors import InputError
 from mlff_core.judging.physics.frequencies import LIGHT_CM_PER_FS
+from mlff_core.structures.batch import AtomicBatch
+from mlff_core.structures.dipole import dipoles
+from mlff_core.structures.fragments import find_fragments
+from mlff_core.structures.reading import batch_from_atoms
 from mlff_core.units import EV_PER_KELVIN, FS_PER_TIME_UNIT
 from mlff_plugins.molecules.vibrations import KM_PER_MOL, Vibrations
 
@@ -140,48 +146,43 @@ def frame_dipoles(
     UnsupportedError
         The potential gives no charges.
     """
-    from mlff_core.structures.reading import batch_from_atoms
-
     first = frames[0]
     for k, frame in enumerate(frames):
         if len(frame) != len(first) or (frame.numbers != first.numbers).any() or (frame.pbc != first.pbc).any():
             raise InputError(f"frame {k} has other atoms or another periodicity than frame 0; give one trajectory")
     molecules = _molecules(first)
-    masses = first.get_masses()
-    found = np.empty((len(frames), 3))
+    order = np.concatenate(molecules)
+    # Positions from the first atom of the own molecule, on which its moment does not depend.
+    anchors = np.concatenate([np.full(len(atoms), atoms[0]) for atoms in molecules])
+    owners = np.repeat(np.arange(len(molecules)), [len(atoms) for atoms in molecules])
+    found = []
     for start in range(0, len(frames), AT_ONCE):
         chunk = frames[start : start + AT_ONCE]
         batch = batch_from_atoms(chunk, device=potential.device, dtype=potential.dtype)
         charges = potential.predict(batch, want=("charges",)).need("charges", potential.card.name)
-        per_frame = charges.double().cpu().numpy().reshape(len(chunk), -1)
-        for k, (frame, own) in enumerate(zip(chunk, per_frame, strict=True)):
-            found[start + k] = sum(_moment(frame, own, atoms, masses) for atoms in molecules)
+        places = [frame.positions[order] - frame.positions[anchors] for frame in chunk]
+        if first.pbc.any():
+            places = [find_mic(one, frame.cell, frame.pbc)[0] for one, frame in zip(places, chunk, strict=True)]
+        n_parts = len(chunk) * len(molecules)
+        parts = AtomicBatch(
+            positions=torch.from_numpy(np.concatenate(places)),
+            atomic_numbers=torch.from_numpy(np.tile(first.numbers[order], len(chunk)).astype(np.int64)),
+            cell=torch.zeros(n_parts, 3, 3, dtype=torch.float64),
+            pbc=torch.zeros(n_parts, 3, dtype=torch.bool),
+            system_idx=torch.from_numpy(np.add.outer(len(molecules) * np.arange(len(chunk)), owners).reshape(-1)),
+        )
+        own = charges.double().cpu().reshape(len(chunk), -1)[:, torch.from_numpy(order)].reshape(-1)
+        found.append(dipoles(parts, own).reshape(len(chunk), len(molecules), 3).sum(dim=1).numpy())
         if on_frames is not None:
             on_frames(start + len(chunk))
-    return found
+    return np.concatenate(found)
 
 
 def _molecules(atoms: Atoms) -> list[npt.NDArray[np.int64]]:
     """Return the atoms whose moments are added: those of each molecule if periodic, all of them otherwise."""
-    import torch
-
-    from mlff_core.structures.fragments import find_fragments
-    from mlff_core.structures.reading import batch_from_atoms
-
     if not atoms.pbc.any():
         return [np.arange(len(atoms))]
     return find_fragments(batch_from_atoms(atoms, dtype=torch.float64)).atoms
-
-
-def _moment(frame: Atoms, charges: Array, atoms: npt.NDArray[np.int64], masses: Array) -> Array:
-    """Return the moment about the centre of mass of some atoms of a frame that are less than half a cell apart, e·Å."""
-    own = frame.positions[atoms]
-    if frame.pbc.any():
-        from ase.geometry import find_mic
-
-        own = own[0] + find_mic(own - own[0], frame.cell, frame.pbc)[0]
-    moment: Array = charges[atoms] @ (own - np.average(own, axis=0, weights=masses[atoms]))
-    return moment
 
 
 def mean_temperature(frames: Sequence[Atoms]) -> float | None:
@@ -237,9 +238,3 @@ def _rotation(moving: Atoms, fixed: Atoms) -> Array:
     sign = np.sign(np.linalg.det(left @ right))
     rotation: Array = left @ np.diag([1.0, 1.0, sign]) @ right
     return rotation
-
-
-def r_squared(values: Array, reference: Array) -> float:
-    """Return 1 − Σ(values − reference)² / Σ(reference − mean)², both of one shape and unit."""
-    spread = ((reference - reference.mean()) ** 2).sum()
-    return float(1.0 - ((values - reference) ** 2).sum() / spread) if spread > 0 else float("nan")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import COUNT, POSITIVE, device_option, guard_option, keyed, topology_option
+from mlff_core.cli.options import POSITIVE, keyed, topology_option
 from mlff_core.errors import InputError, UnsupportedError
+from mlff_plugins.molecules.options import minimum_options, precise_loading_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,12 +33,9 @@ if TYPE_CHECKING:
 @click.option("--temperature-kelvin", type=POSITIVE, help="Of the trajectory; by default that of its velocities.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the spectrum as .csv or .json.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the spectrum into this file (.png).")
-@click.option("--fmax", type=POSITIVE, default=0.001, show_default=True, help="Largest force at the minimum, eV/Å.")
-@click.option("--max-steps", type=COUNT, default=2000, show_default=True, help="Most steps of the relaxation.")
+@minimum_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@device_option
-@click.option("--dtype", default="float64", show_default=True, help="Precision: float32 or float64.")
-@guard_option
+@precise_loading_options
 def command(
     model: str,
     file: Path,
@@ -191,6 +189,8 @@ def _temperature(frames: list[Atoms], file: Path) -> float:
 
 def _warn(curves: list[Curve], frames: list[Atoms], is_run: bool) -> None:
     """Say on stderr what the spectrum cannot show."""
+    from mlff_core.structures.electrons import electronic_state
+
     spectrum = curves[0].spectrum
     if is_run and spectrum.wavenumbers[-1] < 4000:
         click.echo(
@@ -201,6 +201,5 @@ def _warn(curves: list[Curve], frames: list[Atoms], is_run: bool) -> None:
     for curve in curves:
         if curve.vibrations is not None and curve.vibrations.n_imaginary:
             click.echo(f"{curve.name}: {curve.vibrations.n_imaginary} imaginary vibrations are left out", err=True)
-    n_electrons_off = float(frames[0].info.get("charge", 0.0) or 0.0)
-    if n_electrons_off:
+    if electronic_state(frames[0]).charge:
         click.echo("the dipole moment of an ion is that about its centre of mass", err=True)

@@ -13,7 +13,8 @@ import numpy as np
 
 from mlff_core.atomic_write import write_atomically
 from mlff_core.cli.json_text import json_text
-from mlff_plugins.molecules.spectra import Spectrum, matched, r_squared
+from mlff_core.judging.metrics import r_squared
+from mlff_plugins.molecules.spectra import Spectrum, matched
 from mlff_plugins.molecules.tables import show
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def compared(curves: Sequence[Curve]) -> dict[str, Any] | None:
         "mode_of_teacher": order.tolist(),
         "wavenumber_mae_per_cm": float(np.abs(one.wavenumbers - two.wavenumbers[order]).mean()),
         "intensity_mae_km_per_mol": float(np.abs(one.intensities - two.intensities[order]).mean()),
-        "intensity_r2": r_squared(one.intensities, two.intensities[order]),
+        "intensity_r2": r_squared(two.intensities[order], one.intensities),
     }
 
 

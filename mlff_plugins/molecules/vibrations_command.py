@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlff_core.cli.json_text import json_text
-from mlff_core.cli.options import COUNT, POSITIVE, device_option, guard_option
+from mlff_core.cli.options import POSITIVE
+from mlff_plugins.molecules.options import minimum_options, precise_loading_options
 
 if TYPE_CHECKING:
     from mlff_plugins.molecules.vibrations import Thermochemistry, Vibrations
@@ -26,12 +27,9 @@ if TYPE_CHECKING:
 @click.option(
     "--symmetry-number", type=click.IntRange(1, 1000), help="Rotational symmetry number; by default it is found."
 )
-@click.option("--fmax", type=POSITIVE, default=0.001, show_default=True, help="Largest force at the minimum, eV/Å.")
-@click.option("--max-steps", type=COUNT, default=2000, show_default=True, help="Most steps of the relaxation.")
+@minimum_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON that includes geometry and modes.")
-@device_option
-@click.option("--dtype", default="float64", show_default=True, help="Precision: float32 or float64.")
-@guard_option
+@precise_loading_options
 def command(
     model: str,
     file: Path,
