@@ -110,3 +110,10 @@ def reduced_box(cell: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArr
     box[2] -= box[0] * np.round(box[2, 0] / box[0, 0])
     box[1] -= box[0] * np.round(box[1, 0] / box[0, 0])
     return box, rotation
+
+
+def same_box(box: npt.NDArray[np.float64] | None, other: npt.NDArray[np.float64] | None) -> bool:
+    """Return whether two boxes, shape (3, 3), nm, are equal, or both None."""
+    if box is None or other is None:
+        return box is other
+    return np.array_equal(box, other)

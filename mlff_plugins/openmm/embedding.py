@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import openmm
 import openmm.app
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from mlff_core.errors import InputError, UnsupportedError
 from mlff_plugins.openmm.point_charges import Screening
@@ -144,15 +146,13 @@ def _screening(force: openmm.NonbondedForce) -> Screening:
 
 def _molecules(topology: openmm.app.Topology, atoms: Sequence[int]) -> npt.NDArray[np.int64]:
     """Return the number of each atom's molecule, shape (n_atoms,), counted from 0."""
-    parent = {atom: atom for atom in atoms}
-
-    def root(atom: int) -> int:
-        while parent[atom] != atom:
-            atom = parent[atom]
-        return atom
-
-    for bond in topology.bonds():
-        if bond.atom1.index in parent and bond.atom2.index in parent:
-            parent[root(bond.atom1.index)] = root(bond.atom2.index)
-    numbers: npt.NDArray[np.int64] = np.unique([root(atom) for atom in atoms], return_inverse=True)[1]
+    place = {atom: k for k, atom in enumerate(atoms)}
+    bonds = [
+        (place[bond.atom1.index], place[bond.atom2.index])
+        for bond in topology.bonds()
+        if bond.atom1.index in place and bond.atom2.index in place
+    ]
+    first, second = np.array(bonds, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(bonds)), (first, second)), shape=(len(atoms), len(atoms)))
+    numbers: npt.NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
     return numbers

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mlff_plugins.openmm.convert import same_box
+
 COULOMB_KJ_MOL_NM = 138.935456
 """OpenMM's 1/(4πε₀), kJ·nm/(mol·e²): its Coulomb terms must be completed and removed with its own constant."""
 
@@ -144,13 +146,6 @@ class Surroundings:
         back = np.zeros((self.n_charges, 3))
         back[self.near] = pairs.sum(axis=0)
         return -pairs.sum(axis=1), back
-
-
-def same_box(box: Array | None, other: Array | None) -> bool:
-    """Return whether two boxes, shape (3, 3), nm, are equal, or both None."""
-    if box is None or other is None:
-        return box is other
-    return np.array_equal(box, other)
 
 
 def _nearest(vectors: Array, box: Array | None) -> Array:

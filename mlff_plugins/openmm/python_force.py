@@ -14,8 +14,7 @@ from openmm import unit
 from mlff_core.potentials.interface import Potential
 from mlff_core.potentials.verlet import VerletPotential
 from mlff_core.structures.batch import AtomicBatch
-from mlff_plugins.openmm.convert import from_prediction, to_batch
-from mlff_plugins.openmm.point_charges import same_box
+from mlff_plugins.openmm.convert import from_prediction, same_box, to_batch
 
 
 class PotentialFunction:
