@@ -100,17 +100,17 @@ def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def load_teacher(name: str, options: dict[str, Any]) -> Potential:
     """Return a teacher, or the model of this path or name; called in every worker."""
+    from mlff_core.cli.any_potential import is_teacher
     from mlff_core.models.registry import SUFFIX, registered_models
     from mlff_core.plugins import host as plugins
 
-    is_teacher = any(provider.name == name for provider in plugins.host().providers("teacher"))
     is_model = (
         "/" in name
         or name.endswith(SUFFIX)
         or Path(name).is_file()
         or any(model.name == name for model in registered_models())
     )
-    if is_model and not is_teacher:
+    if is_model and not is_teacher(name):
         return load_model_as_teacher(name, options)
     teacher = plugins.teacher(name)
     teacher.ensure_installed()
